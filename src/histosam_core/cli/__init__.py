@@ -1,0 +1,1 @@
+"""The `histosam` command: one file per verb, thin over the library."""

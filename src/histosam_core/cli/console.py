@@ -1,0 +1,51 @@
+"""What every command shares: the consoles, progress bars, and JSON output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from histosam_core.progress import ProgressCallback
+
+__all__ = ["err", "out", "print_json", "progress_bar"]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
+    """Show a progress bar on standard error and yield the callback that moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[message]}"),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(title, total=None, message="")
+
+        def report(done: int, total: int, message: str = "") -> None:
+            bar.update(task, completed=done, total=total, message=message)
+
+        yield report
+
+
+def print_json(value: Any) -> None:
+    """Write `value` as JSON to standard output, nothing else beside it."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")

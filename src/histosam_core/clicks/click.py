@@ -1,0 +1,67 @@
+"""A click, and an ordered sequence of clicks with undo and redo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Click", "ClickSequence"]
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One point prompt.
+
+    Parameters
+    ----------
+    xy
+        Position (x, y) in pixels of whatever frame the context names; pixel centres at whole numbers.
+    is_positive
+        True: this belongs to the object. False: it does not.
+    """
+
+    xy: tuple[float, float]
+    is_positive: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "xy", (float(self.xy[0]), float(self.xy[1])))
+        object.__setattr__(self, "is_positive", bool(self.is_positive))
+
+
+@dataclass(slots=True)
+class ClickSequence(Sequence[Click]):
+    """The clicks of one object, in order; `undo` and `redo` move along its history.
+
+    Adding a click after an undo forgets what was undone.
+    """
+
+    _clicks: list[Click] = field(default_factory=list)
+    _undone: list[Click] = field(default_factory=list)
+
+    def add(self, click: Click) -> None:
+        """Append `click`."""
+        self._clicks.append(click)
+        self._undone.clear()
+
+    def undo(self) -> Click | None:
+        """Take the last click back and return it; None when there is none."""
+        if not self._clicks:
+            return None
+        self._undone.append(self._clicks.pop())
+        return self._undone[-1]
+
+    def redo(self) -> Click | None:
+        """Put the last undone click back and return it; None when there is none."""
+        if not self._undone:
+            return None
+        self._clicks.append(self._undone.pop())
+        return self._clicks[-1]
+
+    def __len__(self) -> int:
+        return len(self._clicks)
+
+    def __iter__(self) -> Iterator[Click]:
+        return iter(self._clicks)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._clicks[index]

@@ -1,0 +1,93 @@
+"""Every error a user can cause, each also a builtin so that plain `except ValueError` works.
+
+The message is one line: what is wrong, then what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnnotationError",
+    "CheckpointError",
+    "ClickOutsideSlideError",
+    "ConfigError",
+    "DownloadError",
+    "EmptyDatasetError",
+    "HistoSamError",
+    "MissingMppError",
+    "OutputExistsError",
+    "OutputWriteError",
+    "RegionError",
+    "SlideError",
+    "SlideFormatError",
+    "SlideNotFoundError",
+    "UnknownModelError",
+]
+
+
+class HistoSamError(Exception):
+    """A mistake in the input or the call; the message names the fix."""
+
+
+class SlideError(HistoSamError):
+    """A slide cannot be used."""
+
+
+class SlideNotFoundError(SlideError, FileNotFoundError):
+    """No file at that path."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class SlideFormatError(SlideError, ValueError):
+    """The file is empty, truncated, or not an image this project reads."""
+
+
+class MissingMppError(SlideError, ValueError):
+    """The slide does not state its micrometres per pixel and the call needs them."""
+
+
+class RegionError(HistoSamError, ValueError):
+    """A region has no pixels, or lies wholly outside the slide."""
+
+
+class ClickOutsideSlideError(HistoSamError, ValueError):
+    """A click lies outside the slide or the image."""
+
+
+class AnnotationError(HistoSamError, ValueError):
+    """An annotation file cannot be read, or matches no slide."""
+
+
+class EmptyDatasetError(HistoSamError, ValueError):
+    """No patch is left after the filters."""
+
+
+class CheckpointError(HistoSamError, ValueError):
+    """A checkpoint is truncated, unsafe, or of another architecture."""
+
+
+class UnknownModelError(HistoSamError, KeyError):
+    """No model of that name, and no file at that path."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class DownloadError(HistoSamError, OSError):
+    """Weights could not be fetched, or their hash is wrong."""
+
+
+class ConfigError(HistoSamError, ValueError):
+    """One or more settings are wrong; the message lists all of them."""
+
+
+class OutputExistsError(HistoSamError, FileExistsError):
+    """The output path is taken and overwriting was not asked for."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
+class OutputWriteError(HistoSamError, OSError):
+    """The output could not be written (disk full, no permission)."""
