@@ -1,0 +1,226 @@
+"""The network every SAM-like model is: image encoder, prompt encoder, mask decoder."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from segment_anything.modeling import PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from histosam_core.errors import ConfigError
+from histosam_core.model.click_prompts import DenseClickPromptEncoder
+from histosam_core.model.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
+from histosam_core.model.tiny import build_tiny_modules
+
+__all__ = ["PIXEL_MEAN", "PIXEL_STD", "Architecture", "Decoder", "SamNetwork", "build_network"]
+
+Architecture = Literal["sam_vit_b", "sam_vit_l", "sam_vit_h", "histosam_tiny"]
+Decoder = Literal["sam", "refining"]
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class SamNetwork(nn.Module):
+    """Image encoder, prompt encoder and mask decoder, with SAM's names in the state dict.
+
+    Parameters
+    ----------
+    image_encoder
+        (B, 3, S, S) -> (B, C, h, w); has `img_size`.
+    prompt_encoder
+        SAM's, or `DenseClickPromptEncoder`.
+    mask_decoder
+        `SamMaskDecoder` or `RefiningMaskDecoder`.
+    architecture, decoder
+        What was built, for checkpoints.
+
+    Attributes
+    ----------
+    image_size : int
+        S: the longest side of an image is resized to it, the rest is padded with zeros.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: PromptEncoder,
+        mask_decoder: SamMaskDecoder,
+        *,
+        architecture: Architecture,
+        decoder: Decoder,
+    ) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.architecture: Architecture = architecture
+        self.decoder: Decoder = decoder
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), False)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square model input in pixels."""
+        return int(self.image_encoder.img_size)  # type: ignore[arg-type]
+
+    @property
+    def dense_prompts(self) -> bool:
+        """Whether clicks also reach the decoder as maps."""
+        return isinstance(self.prompt_encoder, DenseClickPromptEncoder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pixel_mean.device
+
+    def input_size_hw(self, height: int, width: int) -> tuple[int, int]:
+        """Size that an image of `height` x `width` takes up in the model input."""
+        scale = self.image_size / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B, 3, S, S) float32.
+
+        The longest side is resized to S (bilinear, antialiased), pixels are normalised with SAM's
+        mean and standard deviation, the rest is padded with zeros right and below.
+        """
+        x = images.to(self.device).permute(0, 3, 1, 2).float()
+        height, width = self.input_size_hw(x.shape[-2], x.shape[-1])
+        if x.shape[-2:] != (height, width):
+            x = functional.interpolate(
+                x, (height, width), mode="bilinear", align_corners=False, antialias=True
+            )
+        x = (x - self.pixel_mean) / self.pixel_std
+        return functional.pad(x, (0, self.image_size - width, 0, self.image_size - height))
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """(B, 3, S, S) preprocessed -> (B, C, h, w) image embeddings."""
+        embeddings: Tensor = self.image_encoder(inputs)
+        return embeddings
+
+    def prompts(
+        self,
+        embeddings: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_input: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Sparse (B, N', C) and dense (B, C, h, w) prompt embeddings; arguments as in `decode`."""
+        points = (points_xy.float(), labels)
+        if isinstance(self.prompt_encoder, DenseClickPromptEncoder):
+            sparse, dense = self.prompt_encoder(points, boxes_xyxy, mask_input, embeddings)
+        else:
+            sparse, dense = self.prompt_encoder(points, boxes_xyxy, mask_input)
+        return sparse, dense
+
+    def decode(
+        self,
+        embeddings: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_input: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict one mask per embedding.
+
+        Parameters
+        ----------
+        embeddings
+            (B, C, h, w), one per prompt set.
+        points_xy
+            (B, N, 2) clicks in model-input pixels, centres at whole numbers.
+        labels
+            (B, N): 1 positive, 0 negative, -1 padding.
+        mask_input
+            (B, 1, 4h, 4w) low-resolution logits of the previous answer, or None.
+        boxes_xyxy
+            (B, 4) in model-input pixels, or None.
+
+        Returns
+        -------
+        low_res_logits
+            (B, 1, 4h, 4w).
+        quality
+            (B, 1) predicted IoU.
+        """
+        sparse, dense = self.prompts(embeddings, points_xy, labels, mask_input, boxes_xyxy)
+        position = self.prompt_encoder.get_dense_pe()
+        logits, quality = self.mask_decoder(embeddings, position, sparse, dense)
+        return logits, quality
+
+
+def build_network(
+    architecture: Architecture,
+    *,
+    decoder: Decoder = "sam",
+    dense_prompts: bool | None = None,
+    image_size: int | None = None,
+) -> SamNetwork:
+    """Build a network with random weights, in evaluation mode.
+
+    Parameters
+    ----------
+    architecture
+        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
+    decoder
+        "sam" (SAM's mask decoder) or "refining" (Kim et al. 2023).
+    dense_prompts
+        Add dense click prompts to SAM's prompt encoder, zero-initialised; `histosam_tiny` always
+        has them.
+    image_size
+        Only for `histosam_tiny`: another input side than 256 px (a multiple of 16).
+
+    Raises
+    ------
+    ConfigError
+        Unknown name, or a setting the architecture does not have.
+    """
+    problems = []
+    if architecture not in get_args(Architecture):
+        names = ", ".join(get_args(Architecture))
+        problems.append(f"no architecture {architecture!r}; choose one of {names}")
+    if decoder not in get_args(Decoder):
+        problems.append(f"no decoder {decoder!r}; choose 'sam' or 'refining'")
+    if architecture == "histosam_tiny" and dense_prompts is False:
+        problems.append("histosam_tiny always has dense prompts; leave dense_prompts out")
+    if architecture != "histosam_tiny" and image_size not in (None, 1024):
+        problems.append(f"image_size {image_size}: SAM's is 1024 px")
+    if image_size is not None and image_size % 16:
+        problems.append(f"image_size {image_size} must be a multiple of 16")
+    if problems:
+        raise ConfigError("; ".join(problems))
+    if architecture == "histosam_tiny":
+        encoder, prompts, head = build_tiny_modules(decoder, image_size=image_size or 256)
+        network = SamNetwork(encoder, prompts, head, architecture=architecture, decoder=decoder)
+    else:
+        network = _build_sam(architecture, decoder, dense_prompts=bool(dense_prompts))
+    return network.eval()
+
+
+def _build_sam(architecture: Architecture, decoder: Decoder, *, dense_prompts: bool) -> SamNetwork:
+    from histosam_core.model.sam import build_image_encoder
+
+    dim, grid, size = 256, (64, 64), (1024, 1024)
+    transformer = TwoWayTransformer(depth=2, embedding_dim=dim, mlp_dim=2048, num_heads=8)
+    decoder_type = RefiningMaskDecoder if decoder == "refining" else SamMaskDecoder
+    prompts = (
+        DenseClickPromptEncoder(
+            embed_dim=dim, image_embedding_size=grid, input_image_size=size, zero_init=True
+        )
+        if dense_prompts
+        else PromptEncoder(dim, grid, size, 16)
+    )
+    return SamNetwork(
+        build_image_encoder(architecture),
+        prompts,
+        decoder_type(transformer_dim=dim, transformer=transformer),
+        architecture=architecture,
+        decoder=decoder,
+    )

@@ -1,0 +1,226 @@
+"""SAM's mask decoder for true batches, and the refining decoder of Kim et al. 2023.
+
+Both keep SAM's two-way transformer. SAM multiplies an up-scaled image embedding with a mask token;
+the refining decoder drops that product and turns the transformer's image output into a mask by
+one global self-attention layer and a convolutional path that up-scales in two steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import MaskDecoder
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = [
+    "ConvBlock",
+    "GlobalSelfAttention",
+    "RefiningMaskDecoder",
+    "SamMaskDecoder",
+    "UpConvBlock",
+]
+
+
+class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
+    """SAM's mask decoder; one image embedding per prompt set, so different images share a batch.
+
+    State keys and, for one image, results are those of ``segment_anything.modeling.MaskDecoder``.
+    """
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict one mask per prompt set.
+
+        Parameters
+        ----------
+        image_embeddings
+            (B, C, h, w), one per prompt set.
+        image_pe
+            (1, C, h, w) positional encoding.
+        sparse_prompt_embeddings
+            (B, N, C) point and box tokens.
+        dense_prompt_embeddings
+            (B, C, h, w).
+
+        Returns
+        -------
+        low_res_logits
+            (B, 1, 4h, 4w) unthresholded mask.
+        quality
+            (B, 1) predicted IoU.
+        """
+        tokens, image = self._attend(
+            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
+        )
+        return self._sam_masks(tokens, image), self._quality(tokens)
+
+    def _attend(
+        self, image_embeddings: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Run the two-way transformer: (B, 1 + T + N, C) tokens and the (B, C, h, w) image output."""
+        batch, _, height, width = image_embeddings.shape
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
+        tokens = torch.cat([output_tokens.expand(batch, -1, -1), sparse], dim=1)
+        image = image_embeddings + dense
+        tokens, image = self.transformer(image, image_pe.expand(batch, -1, -1, -1), tokens)
+        return tokens, image.transpose(1, 2).reshape(batch, -1, height, width)
+
+    def _sam_masks(self, tokens: Tensor, image: Tensor) -> Tensor:
+        """SAM's head: mask token 0 (the single-mask output) times the up-scaled embedding."""
+        upscaled = self.output_upscaling(image)
+        weights = self.output_hypernetworks_mlps[0](tokens[:, 1])
+        return torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
+
+    def _quality(self, tokens: Tensor) -> Tensor:
+        quality: Tensor = self.iou_prediction_head(tokens[:, 0])
+        return quality[:, :1]
+
+
+class GlobalSelfAttention(nn.Module):
+    """One self-attention layer over all image tokens, pre-normalised, with a residual.
+
+    The paper leaves open the number of heads (here 8), the normalisation (here LayerNorm before the
+    layer, as in the ViT that feeds it) and whether positions are added to queries and keys (here
+    yes: SAM's image_pe, as in its two-way transformer).
+    """
+
+    def __init__(self, dim: int, *, heads: int = 8, use_position: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.use_position = use_position
+        self.norm = nn.LayerNorm(dim)
+        self.query_key = nn.Linear(dim, 2 * dim)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, image: Tensor, image_pe: Tensor) -> Tensor:
+        """(B, C, h, w) and (1, C, h, w) -> (B, C, h, w)."""
+        batch, dim, height, width = image.shape
+        tokens = self.norm(image.flatten(2).transpose(1, 2))
+        position = image_pe.flatten(2).transpose(1, 2) if self.use_position else 0.0
+        query, key = self.query_key(tokens + position).chunk(2, dim=-1)
+        split = (batch, height * width, self.heads, dim // self.heads)
+        mixed = functional.scaled_dot_product_attention(
+            query.view(split).transpose(1, 2),
+            key.view(split).transpose(1, 2),
+            self.value(tokens).view(split).transpose(1, 2),
+        )
+        mixed = self.out(mixed.transpose(1, 2).reshape(batch, height * width, dim))
+        return image + mixed.transpose(1, 2).reshape(image.shape)
+
+
+class ConvBlock(nn.Module):
+    """conv3x3 (C -> C), InstanceNorm, GELU, conv3x3 (C -> C/2), InstanceNorm, GELU, with a shortcut.
+
+    The shortcut is a 1x1 projection, since the width halves.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(channels, affine=True),
+            nn.GELU(),
+            nn.Conv2d(channels, half, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(half, affine=True),
+            nn.GELU(),
+        )
+        self.shortcut = nn.Conv2d(channels, half, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C/2, h, w)."""
+        result: Tensor = self.body(x) + self.shortcut(x)
+        return result
+
+
+class UpConvBlock(nn.Module):
+    """ConvBlock, then a 2x2 stride-2 transposed convolution (C/2 -> C/2); nothing follows it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = ConvBlock(channels)
+        self.up = nn.ConvTranspose2d(channels // 2, channels // 2, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C/2, 2h, 2w)."""
+        result: Tensor = self.up(self.block(x))
+        return result
+
+
+class RefiningMaskDecoder(SamMaskDecoder):
+    """The modified decoder of Kim et al. 2023 ("Ours"): up-scaling by convolutions, not a product.
+
+    The transformer and its tokens are SAM's and start from SAM's weights; `refine_*` start fresh.
+    SAM's IoU head is kept as a quality score: it costs nothing, and annotations carry a quality.
+
+    Parameters
+    ----------
+    transformer_dim
+        Channels C of the image embedding (SAM: 256).
+    transformer
+        SAM's two-way transformer.
+    attention_heads, attention_position
+        What the paper leaves open of the self-attention layer; see `GlobalSelfAttention`.
+    keep_sam_head
+        Keep SAM's own up-scaling head beside the new one (pre-training trains both at once).
+    iou_head_hidden_dim
+        Width of the quality head.
+    """
+
+    def __init__(
+        self,
+        *,
+        transformer_dim: int,
+        transformer: nn.Module,
+        attention_heads: int = 8,
+        attention_position: bool = True,
+        keep_sam_head: bool = False,
+        iou_head_hidden_dim: int = 256,
+    ) -> None:
+        super().__init__(
+            transformer_dim=transformer_dim,
+            transformer=transformer,
+            iou_head_hidden_dim=iou_head_hidden_dim,
+        )
+        if not keep_sam_head:
+            del self.output_upscaling, self.output_hypernetworks_mlps
+        self.refine_attention = GlobalSelfAttention(
+            transformer_dim, heads=attention_heads, use_position=attention_position
+        )
+        self.refine_path = nn.Sequential(
+            UpConvBlock(transformer_dim),
+            UpConvBlock(transformer_dim // 2),
+            ConvBlock(transformer_dim // 4),
+            nn.Conv2d(transformer_dim // 8, 1, 1),
+        )
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict one mask per prompt set; shapes as in `SamMaskDecoder.forward`."""
+        tokens, image = self._attend(
+            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
+        )
+        return self._refined_masks(image, image_pe), self._quality(tokens)
+
+    def forward_both(
+        self, image_embeddings: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Refined logits, SAM-head logits and quality from one transformer pass (`keep_sam_head`)."""
+        tokens, image = self._attend(image_embeddings, image_pe, sparse, dense)
+        refined = self._refined_masks(image, image_pe)
+        return refined, self._sam_masks(tokens, image), self._quality(tokens)
+
+    def _refined_masks(self, image: Tensor, image_pe: Tensor) -> Tensor:
+        logits: Tensor = self.refine_path(self.refine_attention(image, image_pe))
+        return logits
