@@ -62,7 +62,7 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
     def _attend(
         self, image_embeddings: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run the two-way transformer: (B, 1 + T + N, C) tokens and the (B, C, h, w) image output."""
+        """Two-way transformer: (B, 1 + T + N, C) tokens and the (B, C, h, w) image output."""
         batch, _, height, width = image_embeddings.shape
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
         tokens = torch.cat([output_tokens.expand(batch, -1, -1), sparse], dim=1)
@@ -115,7 +115,7 @@ class GlobalSelfAttention(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """conv3x3 (C -> C), InstanceNorm, GELU, conv3x3 (C -> C/2), InstanceNorm, GELU, with a shortcut.
+    """Two 3x3 convolutions (C -> C -> C/2), each with InstanceNorm and GELU, and a shortcut.
 
     The shortcut is a 1x1 projection, since the width halves.
     """
@@ -216,7 +216,7 @@ class RefiningMaskDecoder(SamMaskDecoder):
     def forward_both(
         self, image_embeddings: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Refined logits, SAM-head logits and quality from one transformer pass (`keep_sam_head`)."""
+        """Refined logits, SAM's logits and quality from one transformer pass (`keep_sam_head`)."""
         tokens, image = self._attend(image_embeddings, image_pe, sparse, dense)
         refined = self._refined_masks(image, image_pe)
         return refined, self._sam_masks(tokens, image), self._quality(tokens)
