@@ -1,1 +1,15 @@
-"""To be filled by the room."""
+"""Metrics: overlap of masks, clicks to a target, failures, and how sure the means are."""
+
+from histosam_core.metrics.bootstrap import bootstrap_interval
+from histosam_core.metrics.noc import clicks_to_reach, failure_rate, miou_per_click, noc
+from histosam_core.metrics.overlap import dice, iou
+
+__all__ = [
+    "bootstrap_interval",
+    "clicks_to_reach",
+    "dice",
+    "failure_rate",
+    "iou",
+    "miou_per_click",
+    "noc",
+]

@@ -1,0 +1,70 @@
+"""How far a mean can be trusted: bootstrap intervals, by slide where slides are known."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from histosam_core.errors import ConfigError
+
+__all__ = ["bootstrap_interval"]
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean.
+
+    Patches of one slide resemble each other, so that resampling patches promises too much; with
+    `groups`, whole groups are drawn with replacement and their values pooled. A single group says
+    nothing about other groups: then, and without `groups`, single values are drawn.
+
+    Parameters
+    ----------
+    values
+        (N,) numbers, one per image.
+    groups
+        The group (slide) of each value.
+    rng
+        Source of randomness; the same state gives the same interval.
+    level
+        Coverage aimed at, between 0 and 1.
+    n_resamples
+        Number of bootstrap samples.
+
+    Returns
+    -------
+    (low, high)
+        nan, nan when there is no value.
+
+    References
+    ----------
+    B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
+    """
+    numbers = np.asarray(values, dtype=float).ravel()
+    if groups is not None and len(groups) != len(numbers):
+        raise ConfigError(f"{len(numbers)} values but {len(groups)} groups; give one group a value")
+    if not 0 < level < 1 or n_resamples < 1:
+        raise ConfigError(f"level {level} must lie in (0, 1) and n_resamples {n_resamples} be >= 1")
+    if not len(numbers):
+        return float("nan"), float("nan")
+    code = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
+    if groups is None or len(code) < 2:
+        sums, counts = numbers, np.ones(len(numbers))
+    else:
+        index = np.array([code[group] for group in groups])
+        sums, counts = np.bincount(index, weights=numbers), np.bincount(index).astype(float)
+    share = np.full(len(sums), 1 / len(sums))
+    # How often each group is drawn is all that its order leaves to know.
+    drawn = rng.multinomial(len(sums), share, size=n_resamples)
+    means = (drawn @ sums) / (drawn @ counts)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
