@@ -1,0 +1,322 @@
+"""The recipe behind the bundled `histosam-tiny`: what a click means, learnt from generic images.
+
+Run it with ``python -m histosam_core.training.pretrain --out FOLDER``. A pool of generic images
+(generic_images.py) is drawn once; then the whole network is trained to answer simulated clicks,
+first on small crops, then at the full input size. Both decoders share the transformer and are
+trained at once. BCE + Dice, since NFL says little while masks are far off. docs/models.md has the
+record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
+from histosam_core.model.network import SamNetwork
+from histosam_core.model.tiny import build_tiny_modules
+from histosam_core.training.generic_images import generic_image
+from histosam_core.training.losses import bce_dice_loss
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Click
+    from histosam_core.model.refining_decoder import RefiningMaskDecoder
+
+__all__ = ["PretrainConfig", "Stage", "generic_batch", "make_pool", "pretrain"]
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One resolution of the curriculum: so many batches of square images of `image_size` px."""
+
+    image_size: int
+    steps: int
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainConfig:
+    """Everything that decides the bundled weights."""
+
+    stages: tuple[Stage, ...] = (Stage(128, 2600, 16), Stage(256, 700, 8))
+    pool_size: int = 6000
+    pool_image_px: int = 256
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    max_random_clicks: int = 12
+    max_iterations: int = 3
+    single_click_share: float = 0.35
+    seed: int = 20
+
+
+def make_pool(path: Path, count: int, size_px: int, seed: int, workers: int = 2) -> None:
+    """Draw the pool into `path`: images.npy (N, S, S, 3) and regions.npy (N, S, S), uint8."""
+    path.mkdir(parents=True, exist_ok=True)
+    images = np.lib.format.open_memmap(
+        path / "images.npy", "w+", np.uint8, (count, size_px, size_px, 3)
+    )
+    regions = np.lib.format.open_memmap(path / "regions.npy", "w+", np.uint8, images.shape[:3])
+    jobs = [(size_px, seed, index) for index in range(count)]
+    with ProcessPoolExecutor(workers) as pool:
+        for index, drawn in enumerate(pool.map(_draw, jobs, chunksize=32)):
+            images[index], regions[index] = drawn
+
+
+def _draw(job: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    size_px, seed, index = job
+    cv2.setNumThreads(1)
+    return generic_image(size_px, np.random.default_rng((seed, index)))
+
+
+def generic_batch(
+    images: NDArray[np.uint8], regions: NDArray[np.uint8], stage: Stage, rng: Rng
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Cut a batch from the pool: (B, S, S, 3) uint8 images and (B, S, S) bool objects.
+
+    The object is one region (or two of three) of the crop; in one case of six a connected part.
+    """
+    pairs = []
+    while len(pairs) < stage.batch_size:
+        pair = _example(images, regions, stage.image_size, rng)
+        if pair is not None:
+            pairs.append(pair)
+    return np.stack([image for image, _ in pairs]), np.stack([gt for _, gt in pairs])
+
+
+def _example(
+    images: NDArray[np.uint8], regions: NDArray[np.uint8], size: int, rng: Rng
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+    index = int(rng.integers(len(images)))
+    full = images.shape[1]
+    side = int(rng.integers(min(size, int(full * 0.6)), full + 1))
+    top, left = (int(v) for v in rng.integers(0, full - side + 1, 2))
+    window = np.s_[top : top + side, left : left + side]
+    labels = np.ascontiguousarray(regions[index][window])
+    present = np.unique(labels)
+    if len(present) < 2:
+        return None
+    take = 2 if len(present) > 2 and rng.random() < 0.25 else 1
+    gt = np.isin(labels, rng.choice(present, take, replace=False)).astype(np.uint8)
+    if rng.random() < 1 / 6:
+        count, parts = cv2.connectedComponents(gt)
+        gt = (parts == rng.integers(1, count)).astype(np.uint8)
+    gt = cv2.resize(gt, (size, size), interpolation=cv2.INTER_NEAREST)
+    if not 0.02 < gt.mean() < 0.9:
+        return None
+    shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    image = cv2.resize(
+        np.ascontiguousarray(images[index][window]), (size, size), interpolation=shrink
+    )
+    turns = int(rng.integers(4))
+    image, gt = np.rot90(image, turns), np.rot90(gt, turns)
+    if rng.random() < 0.5:
+        image, gt = image[:, ::-1], gt[:, ::-1]
+    return np.ascontiguousarray(image[..., rng.permutation(3)]), gt.astype(bool)
+
+
+def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int = 0) -> SamNetwork:
+    """Train a `histosam-tiny` with both decoders; write log.csv and each stage's weights to `out`.
+
+    Parameters
+    ----------
+    config
+        Recipe.
+    out
+        Run folder; made when missing.
+    pool
+        Folder with the pool of `make_pool`; drawn when missing.
+    resume_stage
+        Begin at this stage, from the checkpoint of the stage before it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if not (pool / "regions.npy").exists():
+        make_pool(pool, config.pool_size, config.pool_image_px, config.seed)
+    images = np.load(pool / "images.npy", mmap_mode="r")
+    regions = np.load(pool / "regions.npy", mmap_mode="r")
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=2))
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng((config.seed, resume_stage))
+    weights: dict[str, Tensor] | None = None
+    if resume_stage:
+        weights = torch.load(out / f"stage{resume_stage - 1}.pt", weights_only=True)
+    total = sum(stage.steps for stage in config.stages)
+    done = sum(stage.steps for stage in config.stages[:resume_stage])
+    network = _two_headed(config.stages[0].image_size)
+    with (out / "log.csv").open("a", newline="") as file:
+        log = csv.writer(file)
+        log.writerow(["step", "image_size", "loss", "iou_refining", "iou_sam", "lr", "seconds"])
+        started = time.perf_counter()
+        for number, stage in list(enumerate(config.stages))[resume_stage:]:
+            network = _two_headed(stage.image_size)
+            if weights is not None:
+                network.load_state_dict(weights)
+            optimiser = torch.optim.AdamW(
+                network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            )
+            recent: list[tuple[float, float, float]] = []
+            for step in range(stage.steps):
+                rate = _rate(config, step, done, total)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                batch, gt = generic_batch(images, regions, stage, rng)
+                recent.append(_train_step(network, optimiser, batch, gt, config, rng))
+                done += 1
+                if done % 20 == 0:
+                    mean = np.mean(recent, axis=0)
+                    seconds = time.perf_counter() - started
+                    log.writerow(
+                        [done, stage.image_size, *(f"{v:.4f}" for v in mean), f"{rate:.2e}",
+                         f"{seconds:.0f}"]
+                    )  # fmt: skip
+                    file.flush()
+                    recent.clear()
+            weights = network.state_dict()
+            torch.save(weights, out / f"stage{number}.pt")
+    return network.eval()
+
+
+def _rate(config: PretrainConfig, step: int, done: int, total: int) -> float:
+    """Warm up at the start of every stage (Adam's state is new), cosine over the whole run."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    return (
+        config.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / total)))
+    )
+
+
+def _two_headed(image_size: int) -> SamNetwork:
+    encoder, prompts, decoder = build_tiny_modules(
+        "refining", image_size=image_size, keep_sam_head=True
+    )
+    return SamNetwork(encoder, prompts, decoder, architecture="histosam_tiny", decoder="refining")
+
+
+def _train_step(
+    network: SamNetwork,
+    optimiser: torch.optim.Optimizer,
+    images: NDArray[np.uint8],
+    gt: NDArray[np.bool_],
+    config: PretrainConfig,
+    rng: Rng,
+) -> tuple[float, float, float]:
+    """One optimiser step; return loss and both heads' mean IoU."""
+    network.train()
+    clicks = [_first_clicks(truth, config, rng) for truth in gt]
+    target = torch.from_numpy(gt)[:, None].float()
+    previous: Tensor | None = None
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = network.encode(network.preprocess(torch.from_numpy(images)))
+        fixed = embeddings.detach()
+        for _ in range(int(rng.integers(0, config.max_iterations + 1))):
+            with torch.no_grad():
+                refined, plain, _ = _decode_both(network, fixed, clicks, previous)
+            previous = refined if rng.random() < 0.5 else plain
+            probability = torch.sigmoid(_enlarge(previous, gt.shape[-1]))[:, 0].numpy()
+            for sample, truth, prob in zip(clicks, gt, probability, strict=True):
+                click = sample_next_click(truth, prob, rng)
+                if click is not None:
+                    sample.append(click)
+        refined, plain, quality = _decode_both(network, embeddings, clicks, previous)
+    refined, plain = (_enlarge(logits, gt.shape[-1]) for logits in (refined, plain))
+    iou_refined, iou_plain = _iou(refined, target), _iou(plain, target)
+    loss = bce_dice_loss(refined, target) + bce_dice_loss(plain, target)
+    loss = loss + 0.2 * functional.mse_loss(quality[:, 0].float(), iou_refined)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    optimiser.step()
+    return loss.item(), iou_refined.mean().item(), iou_plain.mean().item()
+
+
+def _first_clicks(gt: NDArray[np.bool_], config: PretrainConfig, rng: Rng) -> list[Click]:
+    """RITM's random clicks; in a part of the cases one central click, as an evaluation starts."""
+    if rng.random() < config.single_click_share:
+        clicks = sample_random_clicks(gt, rng, max_clicks=1, first_at_centre=True)
+        return clicks[:1]
+    return sample_random_clicks(gt, rng, max_clicks=config.max_random_clicks)
+
+
+def _decode_both(
+    network: SamNetwork,
+    embeddings: Tensor,
+    clicks: Sequence[Sequence[Click]],
+    previous: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    decoder = cast("RefiningMaskDecoder", network.mask_decoder)
+    points_xy, labels = _padded(clicks)
+    sparse, dense = network.prompts(embeddings, points_xy, labels, previous)
+    refined, plain, quality = decoder.forward_both(
+        embeddings, network.prompt_encoder.get_dense_pe(), sparse, dense
+    )
+    return refined.float(), plain.float(), quality
+
+
+def _padded(
+    clicks: Sequence[Sequence[Click]],
+) -> tuple[Tensor, Tensor]:
+    """Ragged clicks -> (B, N, 2) points and (B, N) labels, padded with label -1."""
+    longest = max(1, max(len(sample) for sample in clicks))
+    points_xy = torch.zeros(len(clicks), longest, 2)
+    labels = -torch.ones(len(clicks), longest)
+    for row, sample in enumerate(clicks):
+        for column, click in enumerate(sample):
+            points_xy[row, column] = torch.tensor(click.xy)
+            labels[row, column] = float(click.is_positive)
+    return points_xy, labels
+
+
+def _enlarge(low_res_logits: Tensor, size: int) -> Tensor:
+    return functional.interpolate(
+        low_res_logits, (size, size), mode="bilinear", align_corners=False
+    )
+
+
+def _iou(logits: Tensor, target: Tensor) -> Tensor:
+    """(B, 1, S, S) logits and 0/1 target -> (B,) IoU; the target is never empty here."""
+    mask, truth = logits.detach() > 0, target > 0.5
+    both = (mask & truth).sum((1, 2, 3)).float()
+    either: Tensor = (mask | truth).sum((1, 2, 3)).float()
+    return both / either
+
+
+def _stages(text: str) -> Iterator[Stage]:
+    for part in text.split(","):
+        size, steps, batch = (int(v) for v in part.split(":"))
+        yield Stage(size, steps, batch)
+
+
+def main() -> None:
+    """Run the recipe from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="run folder")
+    parser.add_argument("--pool", type=Path, help="folder of the image pool (default: OUT/pool)")
+    parser.add_argument("--stages", help="size:steps:batch, comma-separated")
+    parser.add_argument("--resume-stage", type=int, default=0)
+    arguments = parser.parse_args()
+    config = PretrainConfig()
+    if arguments.stages:
+        config = PretrainConfig(stages=tuple(_stages(arguments.stages)))
+    pool = arguments.pool or arguments.out / "pool"
+    pretrain(config, arguments.out, pool, resume_stage=arguments.resume_stage)
+
+
+if __name__ == "__main__":
+    main()
