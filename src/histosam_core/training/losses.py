@@ -1,0 +1,143 @@
+"""Losses: normalized focal loss for fine-tuning, BCE and Dice for pre-training.
+
+Targets are 1 (object), 0 (background) or the ignore label; values between are soft labels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["bce_dice_loss", "bce_loss", "dice_loss", "normalized_focal_loss"]
+
+IGNORE_LABEL = -1
+FOCAL_EPS = 1e-12
+"""RITM's guard against division by zero and log(0)."""
+
+
+def normalized_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 0.5,
+    gamma: float = 2.0,
+    ignore_label: float = IGNORE_LABEL,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    r"""Focal loss whose weights are rescaled to average one over a sample's labelled pixels.
+
+    With p = sigmoid(logit), p_t = 1 - \|y - p\| and b = (1 - p_t)^gamma, a sample's loss is
+    ``-(N / sum b) sum alpha_t b log p_t / N`` over its N labelled pixels. The normaliser
+    N / sum b is a constant for the gradient, so that gradients do not fade as the mask gets
+    better; the price is that the loss itself need not fall while it does. Watch the IoU.
+
+    Computed in float32 whatever the inputs' precision.
+
+    Parameters
+    ----------
+    logits
+        (B, 1, H, W) or (B, H, W).
+    target
+        Same shape: 0 to 1, or `ignore_label`.
+    alpha
+        Weight of object pixels (target > 0.5); the others weigh 1 - alpha.
+    gamma
+        Focusing exponent.
+    ignore_label
+        Pixels of this value do not count.
+    reduction
+        "mean" over the batch, or "none" for one value per sample.
+
+    Returns
+    -------
+    Tensor
+        float32, scalar or (B,). A sample without a labelled pixel gives 0.
+
+    References
+    ----------
+    K. Sofiiuk et al., "AdaptIS: Adaptive instance selection network", ICCV 2019; constants as in
+    "Reviving iterative training with mask guidance for interactive segmentation", ICIP 2022.
+    """
+    _check_shapes(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        target = target.float()
+        labelled = target != ignore_label
+        agreement = 1.0 - (target - torch.sigmoid(logits.float())).abs()
+        agreement = torch.where(labelled, agreement, torch.ones_like(agreement))
+        focus = (1.0 - agreement) ** gamma
+        count = labelled.sum(dim=(-2, -1), keepdim=True)
+        normaliser = (count / (focus.sum(dim=(-2, -1), keepdim=True) + FOCAL_EPS)).detach()
+        weight = torch.where(target > 0.5, alpha, 1.0 - alpha) * labelled
+        log_agreement = torch.log(torch.clamp(agreement + FOCAL_EPS, max=1.0))
+        loss = -weight * (focus * normaliser) * log_agreement
+        per_sample = loss.flatten(1).sum(1) / (labelled.flatten(1).sum(1) + FOCAL_EPS)
+    return per_sample if reduction == "none" else per_sample.mean()
+
+
+def bce_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_label: float = IGNORE_LABEL,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    """Binary cross-entropy averaged over each sample's labelled pixels.
+
+    Arguments and result as in `normalized_focal_loss`.
+    """
+    _check_shapes(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        target = target.float()
+        labelled = target != ignore_label
+        truth = torch.where(labelled, target, torch.zeros_like(target))
+        loss = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+        per_sample = (loss * labelled).flatten(1).sum(1) / labelled.flatten(1).sum(1).clamp(min=1)
+    return per_sample if reduction == "none" else per_sample.mean()
+
+
+def dice_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_label: float = IGNORE_LABEL,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    """One minus the soft Dice coefficient (2 sum p y + 1) / (sum p + sum y + 1) of each sample.
+
+    The 1 makes an empty prediction of an empty object a perfect one. Arguments and result as in
+    `normalized_focal_loss`.
+    """
+    _check_shapes(logits, target)
+    with torch.autocast(logits.device.type, enabled=False):
+        target = target.float()
+        labelled = (target != ignore_label).flatten(1)
+        truth = target.flatten(1) * labelled
+        probability = torch.sigmoid(logits.float()).flatten(1) * labelled
+        overlap = (probability * truth).sum(1)
+        per_sample = 1.0 - (2.0 * overlap + 1.0) / (probability.sum(1) + truth.sum(1) + 1.0)
+    return per_sample if reduction == "none" else per_sample.mean()
+
+
+def bce_dice_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    dice_weight: float = 1.0,
+    ignore_label: float = IGNORE_LABEL,
+    reduction: Literal["mean", "none"] = "mean",
+) -> Tensor:
+    """`bce_loss` plus `dice_weight` times `dice_loss`: the loss of pre-training."""
+    bce = bce_loss(logits, target, ignore_label=ignore_label, reduction=reduction)
+    dice = dice_loss(logits, target, ignore_label=ignore_label, reduction=reduction)
+    return bce + dice_weight * dice
+
+
+def _check_shapes(logits: Tensor, target: Tensor) -> None:
+    if logits.shape != target.shape or logits.ndim < 3:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must both be "
+            "(B, 1, H, W) or (B, H, W)"
+        )
