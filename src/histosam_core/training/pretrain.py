@@ -55,10 +55,10 @@ class Stage:
 class PretrainConfig:
     """Everything that decides the bundled weights."""
 
-    stages: tuple[Stage, ...] = (Stage(128, 2600, 16), Stage(256, 700, 8))
+    stages: tuple[Stage, ...] = (Stage(128, 2600, 16), Stage(256, 900, 8))
     pool_size: int = 6000
     pool_image_px: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 7e-4
     warmup_steps: int = 100
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
