@@ -50,7 +50,7 @@ def test_a_batch_of_different_images_equals_single_calls(decoder: str) -> None:
 
 
 def test_every_wrong_setting_is_named_at_once() -> None:
-    with pytest.raises(ConfigError, match="no architecture 'sam_vit_x'.*no decoder 'unet'"):
+    with pytest.raises(ConfigError, match=r"no architecture 'sam_vit_x'.*no decoder 'unet'"):
         build_network("sam_vit_x", decoder="unet")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="always has dense prompts"):
         build_network("histosam_tiny", dense_prompts=False)
