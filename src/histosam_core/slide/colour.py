@@ -1,0 +1,78 @@
+"""Stored samples -> RGB uint8: grey, alpha, 16 bits, palettes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["WHITE", "over_white", "to_rgb", "to_uint8"]
+
+WHITE = 255
+"""What lies outside a slide, and what a transparent or missing pixel shows."""
+
+
+def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay (..., 3) colours with (...) straight alpha over white."""
+    if (alpha == WHITE).all():
+        return np.ascontiguousarray(rgb)
+    weight = alpha[..., None].astype(np.uint16)
+    mixed = rgb * weight + np.uint16(WHITE) * (WHITE - weight)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def to_uint8(samples: NDArray[Any], max_value: int | None = None) -> NDArray[np.uint8]:
+    """Scale unsigned samples of any depth to 0..255.
+
+    Parameters
+    ----------
+    samples
+        uint8, uint16, uint32 or bool.
+    max_value
+        The value that means full intensity; None means the largest one the type holds.
+
+    Raises
+    ------
+    TypeError
+        Signed or floating-point samples: their range is not known.
+    """
+    if samples.dtype == np.bool_:
+        return samples.astype(np.uint8) * np.uint8(WHITE)
+    if samples.dtype.kind != "u":
+        raise TypeError(f"{samples.dtype} samples have no fixed range")
+    full = int(np.iinfo(samples.dtype).max)
+    top = max_value or full
+    if samples.dtype == np.uint8 and top == full:
+        return samples
+    scaled = np.minimum(samples, top).astype(np.float32) * np.float32(WHITE / top)
+    return np.rint(scaled).astype(np.uint8)
+
+
+def to_rgb(
+    samples: NDArray[Any], *, has_alpha: bool = False, max_value: int | None = None
+) -> NDArray[np.uint8]:
+    """Turn (H, W, S) samples into (H, W, 3) RGB.
+
+    Parameters
+    ----------
+    samples
+        S = 1 (grey) or 3 (RGB), plus any further samples. See `to_uint8` for the types.
+    has_alpha
+        The sample after the colour is straight alpha, laid over white; otherwise it is dropped.
+    max_value
+        The value that means full intensity, see `to_uint8`.
+
+    Raises
+    ------
+    TypeError
+        Signed or floating-point samples.
+    """
+    eight = to_uint8(samples, max_value)
+    colours = 3 if eight.shape[2] >= 3 else 1
+    rgb = eight[..., :colours]
+    if colours == 1:
+        rgb = np.repeat(rgb, 3, axis=2)
+    if has_alpha and eight.shape[2] > colours:
+        return over_white(rgb, eight[..., colours])
+    return np.ascontiguousarray(rgb)

@@ -1,0 +1,170 @@
+"""Scale and origin from what files state: Aperio text, OME XML, TIFF tags, OpenSlide properties."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from histosam_core.errors import SlideFormatError
+from histosam_core.slide.reader import SlideMetadata
+
+__all__ = [
+    "MPP_RANGE",
+    "aperio_metadata",
+    "believable_mpp",
+    "merge_metadata",
+    "ome_metadata",
+    "openslide_metadata",
+    "resolution_metadata",
+]
+
+MPP_RANGE = (0.05, 20.0)
+"""Micrometres per pixel that a slide can have; what lies outside is a default or a slip."""
+
+_UM_PER = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
+
+
+def believable_mpp(
+    mpp_xy: tuple[float, float], source: str
+) -> tuple[tuple[float, float] | None, str]:
+    """Keep an mpp within `MPP_RANGE`; otherwise drop it and say so in the source.
+
+    Returns
+    -------
+    mpp_xy, source
+        Unchanged, or None and the reason.
+    """
+    low, high = MPP_RANGE
+    if all(math.isfinite(v) and low <= v <= high for v in mpp_xy):
+        return mpp_xy, source
+    stated = " x ".join(f"{v:.4g}" for v in mpp_xy)
+    return None, f"{source} says {stated} um, outside {low} to {high:g}: ignored"
+
+
+def aperio_metadata(description: str) -> SlideMetadata:
+    """Read an Aperio ImageDescription: ``... |AppMag = 20|MPP = 0.4990|ScanScope ID = ...``."""
+    fields: dict[str, str] = {}
+    for part in description.split("|")[1:]:
+        key, separator, value = part.partition("=")
+        if separator:
+            fields[key.strip()] = value.strip()
+    properties = {f"aperio.{key}": value for key, value in fields.items()}
+    mpp_xy, source = None, "not stated in the file"
+    mpp = _number(fields.get("MPP"))
+    if mpp is not None:
+        mpp_xy, source = believable_mpp((mpp, mpp), "Aperio description")
+    first_line = description.split("|")[0].splitlines()[0].strip() if description else ""
+    scanner = fields.get("ScanScope ID", "")
+    name = first_line.partition("Image Library")[0].strip() or "Aperio"
+    return SlideMetadata(
+        mpp_xy=mpp_xy,
+        mpp_source=source,
+        magnification=_positive(fields.get("AppMag")),
+        scanner=f"{name} {scanner}".strip(),
+        properties=properties,
+    )
+
+
+def ome_metadata(xml: str) -> SlideMetadata:
+    """Read physical pixel size, objective and microscope from an OME-XML document.
+
+    Raises
+    ------
+    SlideFormatError
+        The XML is malformed, or declares entities (refused).
+    """
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml import DefusedXmlException, ElementTree
+
+    try:
+        root = ElementTree.fromstring(xml)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise SlideFormatError(
+            f"the OME-XML header cannot be read ({error}); export the image again"
+        ) from error
+
+    def first(tag: str) -> Mapping[str, str]:
+        found = root.find(f".//{{*}}{tag}")
+        return {} if found is None else dict(found.attrib)
+
+    pixels, objective, microscope = first("Pixels"), first("Objective"), first("Microscope")
+    mpp_xy, source = None, "not stated in the file"
+    sizes = []
+    for axis in "XY":
+        value = _number(pixels.get(f"PhysicalSize{axis}"))
+        unit = _UM_PER.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        if value is not None and unit is not None:
+            sizes.append(value * unit)
+    if len(sizes) == 2:
+        mpp_xy, source = believable_mpp((sizes[0], sizes[1]), "OME-XML PhysicalSize")
+    properties = {
+        f"ome.{tag}.{key}": value
+        for tag, found in (("Pixels", pixels), ("Objective", objective), ("Microscope", microscope))
+        for key, value in found.items()
+    }
+    names = (microscope.get("Manufacturer", ""), microscope.get("Model", ""))
+    return SlideMetadata(
+        mpp_xy=mpp_xy,
+        mpp_source=source,
+        magnification=_positive(
+            objective.get("NominalMagnification") or objective.get("CalibratedMagnification")
+        ),
+        scanner=" ".join(n for n in names if n) or root.attrib.get("Creator", ""),
+        properties=properties,
+    )
+
+
+def resolution_metadata(
+    resolution_xy: tuple[float, float], unit: int, source: str = "TIFF resolution tags"
+) -> SlideMetadata:
+    """Turn pixels per unit into an mpp; `unit` as in TIFF: 2 inch, 3 centimetre, 1 none."""
+    um = _UM_PER_RESOLUTION_UNIT.get(unit)
+    if um is None or not all(math.isfinite(r) and r > 0 for r in resolution_xy):
+        return SlideMetadata()
+    mpp_xy, said = believable_mpp((um / resolution_xy[0], um / resolution_xy[1]), source)
+    return SlideMetadata(mpp_xy=mpp_xy, mpp_source=said)
+
+
+def openslide_metadata(properties: Mapping[str, str]) -> SlideMetadata:
+    """Read OpenSlide's normalised properties."""
+    x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
+    mpp_xy, source = None, "not stated in the file"
+    if x is not None and y is not None:
+        mpp_xy, source = believable_mpp((x, y), "OpenSlide properties")
+    vendor = properties.get("openslide.vendor", "")
+    return SlideMetadata(
+        mpp_xy=mpp_xy,
+        mpp_source=source,
+        magnification=_positive(properties.get("openslide.objective-power")),
+        scanner=" ".join(w for w in (vendor, properties.get("tiff.Model", "")) if w),
+        properties=dict(properties),
+    )
+
+
+def merge_metadata(first: SlideMetadata, second: SlideMetadata) -> SlideMetadata:
+    """Take each entry from `first` where it has one, else from `second`."""
+    first_says_why = second.mpp_xy is None and "ignored" in first.mpp_source
+    source = first if first.mpp_xy is not None or first_says_why else second
+    return SlideMetadata(
+        mpp_xy=source.mpp_xy,
+        mpp_source=source.mpp_source,
+        magnification=first.magnification or second.magnification,
+        scanner=first.scanner or second.scanner,
+        properties={**second.properties, **first.properties},
+    )
+
+
+def _number(text: Any) -> float | None:
+    try:
+        value = float(str(text).strip().replace(",", "."))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _positive(text: Any) -> float | None:
+    value = _number(str(text).lower().removesuffix("x"))
+    return value if value is not None and value > 0 else None

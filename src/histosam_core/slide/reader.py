@@ -1,0 +1,82 @@
+"""What every slide reader offers: levels of RGB pixels and what the file says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.errors import SlideFormatError
+
+__all__ = ["LevelLayout", "Reader", "SlideMetadata", "UnsupportedSlideError"]
+
+
+class UnsupportedSlideError(SlideFormatError):
+    """This reader cannot show the file; another one may."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelLayout:
+    """How one level is stored.
+
+    Parameters
+    ----------
+    size_wh
+        Width and height in the level's own pixels.
+    tile_wh
+        Width and height of the pieces it is stored in (a strip is as wide as the level).
+    compression
+        The codec's name, lower case: "jpeg", "deflate", "none", ...
+    """
+
+    size_wh: tuple[int, int]
+    tile_wh: tuple[int, int]
+    compression: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlideMetadata:
+    """What a file states about scale and origin.
+
+    Parameters
+    ----------
+    mpp_xy
+        Micrometres per level-0 pixel along x and y; None when not stated, or not believable.
+    mpp_source
+        One phrase on where the mpp came from, or why there is none.
+    magnification
+        The objective's power, e.g. 20.0; None when not stated.
+    scanner
+        Vendor, model or software that made the file; "" when not stated.
+    properties
+        Everything else the file states, as text.
+    """
+
+    mpp_xy: tuple[float, float] | None = None
+    mpp_source: str = "not stated in the file"
+    magnification: float | None = None
+    scanner: str = ""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """A file opened for reading. Reads may come from several threads; pickling reopens the path."""
+
+    name: str
+    layouts: tuple[LevelLayout, ...]
+    metadata: SlideMetadata
+
+    def read(self, level: int, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
+        """Return (h, w, 3) RGB of a rectangle that lies wholly inside the level, in its pixels.
+
+        Raises
+        ------
+        SlideFormatError
+            The stored bytes are missing, truncated or damaged.
+        """
+
+    def close(self) -> None:
+        """Release the file; later reads raise SlideError."""
