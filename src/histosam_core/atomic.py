@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from histosam_core.errors import OutputExistsError, OutputWriteError
@@ -41,7 +41,8 @@ def new_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterato
             raise
         raise OutputWriteError(_os_message(target, error)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or its folder could not be made
+            temporary.unlink()
 
 
 @contextmanager
