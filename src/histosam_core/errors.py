@@ -12,10 +12,13 @@ __all__ = [
     "ConfigError",
     "DownloadError",
     "EmptyDatasetError",
+    "EvaluationRecordsError",
     "HistoSamError",
+    "ImageError",
     "MissingMppError",
     "OutputExistsError",
     "OutputWriteError",
+    "PatchStoreError",
     "RegionError",
     "SlideError",
     "SlideFormatError",
@@ -91,3 +94,15 @@ class OutputExistsError(HistoSamError, FileExistsError):
 
 class OutputWriteError(HistoSamError, OSError):
     """The output could not be written (disk full, no permission)."""
+
+
+class EvaluationRecordsError(HistoSamError, ValueError):
+    """A folder holds no records of an evaluation, or they cannot be read."""
+
+
+class ImageError(HistoSamError, ValueError):
+    """An image or mask array has a shape or dtype that cannot be used."""
+
+
+class PatchStoreError(HistoSamError, ValueError):
+    """A path holds no patch store, one of another version, or not the split asked for."""

@@ -1,0 +1,133 @@
+"""Pictures beside the rows: every patch's last mask, and image and truth of a few examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.atomic import new_file
+from histosam_core.metrics import clicks_to_reach
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation.protocol import EvaluationPatch
+    from histosam_core.evaluation.records import EvaluationResult, PatchRecord
+
+__all__ = [
+    "Example",
+    "choose_examples",
+    "read_image",
+    "read_mask",
+    "read_truth",
+    "save_example",
+    "save_mask",
+]
+
+Rank = Literal["best", "median", "worst"]
+JPEG_QUALITY = 88
+IGNORED_GREY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A patch worth showing, and why.
+
+    Parameters
+    ----------
+    rank
+        Its place among the patches of its run.
+    record
+        Its rows.
+    """
+
+    rank: Rank
+    record: PatchRecord
+
+
+def choose_examples(result: EvaluationResult, n_each: int = 1) -> list[Example]:
+    """Return the best, median and worst patches of a run, `n_each` of each.
+
+    Patches are ranked by the clicks to the target, then by the IoU at the end. In a run of few
+    patches none is shown twice.
+    """
+    target = min(result.settings.target_iou, 0.90)
+    needed = clicks_to_reach(result.iou_curves, target, result.settings.max_clicks)
+    last = [float(curve[-1]) for curve in result.iou_curves]
+    order = sorted(range(len(last)), key=lambda i: (needed[i], -last[i]))
+    ranked = [result.patches[i] for i in order]
+    n = len(ranked)
+    middle = max((n - n_each) // 2, 0)
+    places: dict[int, Rank] = {}
+    for rank, start in (("worst", n - n_each), ("best", 0), ("median", middle)):
+        for place in range(max(start, 0), min(start + n_each, n)):
+            places.setdefault(place, rank)  # type: ignore[arg-type]
+    return [Example(places[place], ranked[place]) for place in sorted(places)]
+
+
+def save_mask(folder: Path, index: int, mask: NDArray[np.bool_]) -> None:
+    """Write a patch's last mask, (H, W) bool, as a one-bit PNG into a run folder."""
+    options = [cv2.IMWRITE_PNG_BILEVEL, 1]
+    _write(_mask_path(folder, index), mask.astype(np.uint8) * 255, options)
+
+
+def save_example(folder: Path, index: int, patch: EvaluationPatch) -> None:
+    """Write a patch's image (JPEG) and truth (PNG) into a run folder."""
+    bgr = np.ascontiguousarray(patch.image[..., ::-1])
+    _write(_image_path(folder, index), bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    truth = np.asarray(patch.gt_mask)
+    grey = np.where(truth == 1, 255, np.where(truth == -1, IGNORED_GREY, 0)).astype(np.uint8)
+    _write(_truth_path(folder, index), grey, [])
+
+
+def read_mask(folder: Path, index: int) -> NDArray[np.bool_] | None:
+    """Return a patch's last mask, (H, W) bool; None where it was not kept."""
+    grey = _read_grey(_mask_path(folder, index))
+    return None if grey is None else grey > 0
+
+
+def read_truth(folder: Path, index: int) -> NDArray[np.int8] | None:
+    """Return an example's truth, (H, W) int8 of 1, 0, -1; None where it was not kept."""
+    grey = _read_grey(_truth_path(folder, index))
+    if grey is None:
+        return None
+    return np.where(grey == 255, 1, np.where(grey == IGNORED_GREY, -1, 0)).astype(np.int8)
+
+
+def read_image(folder: Path, index: int) -> bytes | None:
+    """Return an example's image as JPEG bytes; None where it was not kept."""
+    path = _image_path(folder, index)
+    return path.read_bytes() if path.is_file() else None
+
+
+def _mask_path(folder: Path, index: int) -> Path:
+    return folder / "masks" / f"{index:06d}.png"
+
+
+def _image_path(folder: Path, index: int) -> Path:
+    return folder / "examples" / f"{index:06d}.jpg"
+
+
+def _truth_path(folder: Path, index: int) -> Path:
+    return folder / "examples" / f"{index:06d}_truth.png"
+
+
+def _write(path: Path, pixels: NDArray[np.uint8], options: Sequence[int]) -> None:
+    done, encoded = cv2.imencode(path.suffix, pixels, list(options))
+    if not done:
+        raise ValueError(f"cannot encode {pixels.shape} {pixels.dtype} as {path.suffix}")
+    with new_file(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def _read_grey(path: Path) -> NDArray[np.uint8] | None:
+    if not path.is_file():
+        return None
+    grey: NDArray[np.uint8] | None = cv2.imdecode(
+        np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE
+    )
+    return grey

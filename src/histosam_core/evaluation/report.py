@@ -1,0 +1,333 @@
+"""One self-contained HTML report of several models on several data sets, from the rows alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core import __version__
+from histosam_core.atomic import new_file
+from histosam_core.errors import EvaluationRecordsError
+from histosam_core.evaluation.examples import (
+    choose_examples,
+    read_image,
+    read_mask,
+    read_truth,
+)
+from histosam_core.evaluation.plots import (
+    colour_of,
+    curve_figure,
+    distribution_figure,
+    figure_png,
+    figure_svg,
+    group_by_dataset,
+)
+from histosam_core.evaluation.summary import (
+    FAILURE_THRESHOLDS,
+    NOC_THRESHOLDS,
+    Difference,
+    RunSummary,
+    compare,
+    summarise,
+    summary_json,
+)
+from histosam_core.evaluation.tables import number, seconds
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation.records import EvaluationResult, PatchRecord
+
+__all__ = ["REPORT_FILES", "render_report", "write_outputs", "write_report"]
+
+REPORT_FILES = ("report.html", "summary.json", "curves.png")
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One model's answer on an example patch."""
+
+    name: str
+    colour: str
+    outline: str
+    clicks: tuple[tuple[int, float, float, bool], ...]
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ExampleView:
+    """An example patch with every model's answer."""
+
+    key: str
+    image: str
+    size_wh: tuple[int, int]
+    why: str
+    patch_id: str
+    slide: str
+    truth: str
+    panels: tuple[_Panel, ...]
+
+
+def write_outputs(
+    results: Sequence[EvaluationResult],
+    out: str | os.PathLike[str],
+    *,
+    title: str = "Click evaluation",
+    introduction: str = "",
+    report: bool = True,
+) -> list[Path]:
+    """Write summary.json and curves.png, and report.html unless `report` is False, into a folder.
+
+    Parameters
+    ----------
+    results
+        The runs, in the order in which tables show them.
+    out
+        The folder; files of these names in it are replaced.
+    title, introduction
+        See `render_report`.
+    report
+        Whether the HTML report is wanted.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    EvaluationRecordsError
+        There is no run.
+    """
+    _require_runs(results)
+    html, summary, curves = (Path(out) / name for name in REPORT_FILES)
+    with new_file(summary) as path:
+        path.write_text(json.dumps(summary_json(results), indent=2, default=str) + "\n")
+    figure_png(curve_figure(results), curves)
+    if report:
+        write_report(results, html, title=title, introduction=introduction)
+    return [summary, curves, *([html] if report else [])]
+
+
+def write_report(
+    results: Sequence[EvaluationResult],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Click evaluation",
+    introduction: str = "",
+) -> Path:
+    """Write the report as one HTML file that needs nothing beside it; see `render_report`."""
+    html = render_report(results, title=title, introduction=introduction)
+    with new_file(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return Path(path)
+
+
+def render_report(
+    results: Sequence[EvaluationResult], *, title: str = "Click evaluation", introduction: str = ""
+) -> str:
+    """Return the report as HTML: table, curves, spread of clicks, differences, examples.
+
+    Parameters
+    ----------
+    results
+        Runs of any number of models on any number of data sets. Example patches are shown where
+        the run folder holds them.
+    title
+        Heading of the page.
+    introduction
+        A paragraph of plain text below it.
+
+    Raises
+    ------
+    EvaluationRecordsError
+        There is no run.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    _require_runs(results)
+    environment = Environment(
+        loader=PackageLoader("histosam_core.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, seconds=seconds, percent=_percent)
+    groups = group_by_dataset(results)
+    summaries = {dataset: [summarise(run) for run in runs] for dataset, runs in groups.items()}
+    shown_threshold = _distribution_threshold(results)
+    settings = [run.settings for run in results]
+    colours = colour_of(results)
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        introduction=introduction,
+        version=__version__,
+        summaries=summaries,
+        best={dataset: _best(lines) for dataset, lines in summaries.items()},
+        noc_thresholds=NOC_THRESHOLDS,
+        failure_thresholds=FAILURE_THRESHOLDS,
+        colours=colours,
+        curves=_data_uri(figure_svg(curve_figure(results)).encode(), "image/svg+xml"),
+        spread=_data_uri(
+            figure_svg(distribution_figure(results, shown_threshold)).encode(), "image/svg+xml"
+        ),
+        shown_threshold=shown_threshold,
+        differences=_differences_from_first(results),
+        examples={
+            dataset: views
+            for i, (dataset, runs) in enumerate(groups.items())
+            if (views := _examples(runs, f"image-{i}", colours))
+        },
+        settings=settings[0],
+        settings_differ=any(s != settings[0] for s in settings),
+        resampled={line.resampled for lines in summaries.values() for line in lines},
+        incomplete=[run for run in results if not run.is_complete],
+        runs=results,
+        provenance=provenance_rows,
+    )
+
+
+def _require_runs(results: Sequence[EvaluationResult]) -> None:
+    if not any(run.patches for run in results):
+        raise EvaluationRecordsError(
+            "there is no finished patch to report on; run `histosam evaluate` first"
+        )
+
+
+def _distribution_threshold(results: Sequence[EvaluationResult]) -> float:
+    """Return the middle threshold, or the highest that every run can tell."""
+    told = [t for t in (0.85, 0.80) if all(t <= r.settings.target_iou + 1e-9 for r in results)]
+    return told[0] if told else min(r.settings.target_iou for r in results)
+
+
+def _best(lines: Sequence[RunSummary]) -> dict[str, float]:
+    """Return the best value of each column of one data set, if there is something to compare."""
+    if len(lines) < 2:
+        return {}
+    best = {}
+    for kind in ("noc", "failures"):
+        for threshold in {t for line in lines for t in getattr(line, kind)}:
+            columns = [getattr(line, kind) for line in lines]
+            values = [column[threshold].value for column in columns if threshold in column]
+            if len(set(values)) > 1:
+                best[f"{kind}{threshold}"] = min(values)
+    return best
+
+
+def _differences_from_first(
+    results: Sequence[EvaluationResult],
+) -> dict[str, dict[str, list[Difference]]]:
+    """Return differences from the first model of each data set: data set -> model -> thresholds."""
+    table: dict[str, dict[str, list[Difference]]] = {}
+    for dataset, runs in group_by_dataset(results).items():
+        for run in runs[1:]:
+            found = compare([runs[0], run])
+            if found:
+                table.setdefault(dataset, {})[run.name] = found
+    return table
+
+
+def _examples(
+    runs: Sequence[EvaluationResult], key: str, colours: Mapping[str, str]
+) -> list[_ExampleView]:
+    """Return the best, median and worst patches of each run, with every run's answer on them."""
+    n_each = 2 if len(runs) == 1 else 1
+    why: dict[str, list[str]] = {}
+    for run in runs:
+        for example in choose_examples(run, n_each):
+            reason = example.rank if len(runs) == 1 else f"{example.rank} for {run.name}"
+            why.setdefault(example.record.patch_id, []).append(reason)
+    views = []
+    for i, (patch_id, reasons) in enumerate(why.items()):
+        records = [(run, r) for run in runs for r in run.patches if r.patch_id == patch_id]
+        stored = [
+            (image, truth)
+            for run, r in records
+            if run.folder is not None
+            and (image := read_image(run.folder, r.index)) is not None
+            and (truth := read_truth(run.folder, r.index)) is not None
+        ]
+        if not stored:
+            continue
+        image, truth = stored[0]
+        views.append(
+            _ExampleView(
+                key=f"{key}-{i}",
+                image=_data_uri(image, "image/jpeg"),
+                size_wh=(truth.shape[1], truth.shape[0]),
+                why=", ".join(reasons),
+                patch_id=patch_id,
+                slide=records[0][1].slide,
+                truth=outline_path(truth == 1),
+                panels=tuple(_panel(run, record, colours[run.name]) for run, record in records),
+            )
+        )
+    return views
+
+
+def _panel(run: EvaluationResult, record: PatchRecord, colour: str) -> _Panel:
+    mask = None if run.folder is None else read_mask(run.folder, record.index)
+    n = len(record.clicks)
+    caption = f"{n} click{'s' if n != 1 else ''}, IoU {record.ious[-1]:.2f}"
+    if record.ious[-1] < run.settings.target_iou <= 1:
+        caption += ", not reached"
+    return _Panel(
+        name=run.name,
+        colour=colour,
+        outline="" if mask is None else outline_path(mask),
+        clicks=tuple(
+            (i + 1, c.xy[0] + 0.5, c.xy[1] + 0.5, c.is_positive)
+            for i, c in enumerate(record.clicks)
+        ),
+        caption=caption,
+    )
+
+
+def outline_path(mask: NDArray[np.bool_]) -> str:
+    """Return the outlines of a mask, holes too, as the `d` of an SVG path.
+
+    SVG has pixel corners at whole numbers, so that the lines, which run through the centres of the
+    outermost pixels, lie at halves.
+    """
+    contours, _ = cv2.findContours(
+        np.ascontiguousarray(mask, np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
+    )
+    parts = []
+    for contour in contours:
+        points = " ".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in contour[:, 0])
+        parts.append(f"M{points}Z")
+    return "".join(parts)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f}"
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def provenance_rows(run: EvaluationResult) -> list[tuple[str, Any]]:
+    """Return what was run, for the report's last section: label and text."""
+    checkpoint, software = run.header.get("checkpoint", {}), run.header.get("software", {})
+    rows = [
+        ("Checkpoint", checkpoint.get("name") or checkpoint.get("class")),
+        ("sha256", checkpoint.get("sha256")),
+        ("Architecture", checkpoint.get("architecture")),
+        ("Decoder", checkpoint.get("decoder")),
+        ("Training scenario", checkpoint.get("scenario")),
+        ("Device", software.get("gpu") or checkpoint.get("device")),
+        ("Batch size", run.header.get("batch_size")),
+        ("Data", run.header.get("dataset", {}).get("path") or run.dataset),
+        ("Started (UTC)", run.header.get("started")),
+        ("Software", ", ".join(f"{k} {v}" for k, v in software.items() if k != "gpu")),
+    ]
+    return [(label, value) for label, value in rows if value not in (None, "")]

@@ -1,0 +1,227 @@
+"""Evaluate a model on a set of patches: click on each, keep every click, pick examples."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histosam_core import __version__
+from histosam_core.errors import ConfigError, EmptyDatasetError
+from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
+from histosam_core.evaluation.protocol import (
+    ClickRun,
+    Clock,
+    EvaluationPatch,
+    ProtocolSettings,
+    run_patches,
+)
+from histosam_core.evaluation.records import (
+    EvaluationResult,
+    PatchRecord,
+    RunWriter,
+    settings_dict,
+)
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.model.interface import InteractiveModel
+
+__all__ = ["evaluate", "spread_indices"]
+
+N_EXAMPLES_EACH = 2
+CHECKPOINT_FIELDS = ("name", "architecture", "decoder", "dense_prompts", "scenario", "sha256")
+
+
+def evaluate(
+    model: InteractiveModel,
+    patches: Sequence[EvaluationPatch],
+    *,
+    name: str,
+    out: str | os.PathLike[str] | None = None,
+    target_iou: float = 0.90,
+    max_clicks: int = 20,
+    min_clicks: int = 1,
+    mask_threshold: float = 0.49,
+    limit: int | None = None,
+    batch_size: int = 8,
+    progress: ProgressCallback = silent,
+    overwrite: bool = False,
+    resume: bool = True,
+    clock: Clock = time.perf_counter,
+) -> EvaluationResult:
+    """Click on patches as the protocol has it; keep a row per click.
+
+    Parameters
+    ----------
+    model
+        Any `InteractiveModel`; with batched forms, many patches advance together.
+    patches
+        A `PatchStore`, or any sequence of patches. Its `name`, where it has one, names the data
+        set.
+    name
+        The model's name in tables and legends.
+    out
+        A folder of this run's own for rows, masks and examples. None keeps the rows in memory.
+    target_iou, max_clicks, min_clicks, mask_threshold
+        See `ProtocolSettings`. NoC can only be told for thresholds up to `target_iou`.
+    limit
+        At most so many patches, spread evenly over the store.
+    batch_size
+        Patches that advance together.
+    progress
+        Told the patches done.
+    overwrite
+        Throw away an earlier run in `out`.
+    resume
+        Take up an unfinished run in `out` if checkpoint, data set and settings are the same.
+    clock
+        Returns seconds.
+
+    Returns
+    -------
+    EvaluationResult
+
+    Raises
+    ------
+    EmptyDatasetError
+        There is no patch.
+    ConfigError
+        A setting is out of range, or a patch's image and truth do not fit.
+    OutputExistsError
+        `out` holds a finished run, another run, or something else.
+    OutputWriteError
+        `out` cannot be written.
+    """
+    settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise ConfigError(f"batch_size {batch_size} and limit {limit} must be at least 1")
+    dataset = str(getattr(patches, "name", "patches"))
+    if not len(patches):
+        raise EmptyDatasetError(f"{dataset} holds no patch; prepare it again with wider filters")
+    indices = spread_indices(len(patches), limit)
+    header: dict[str, Any] = {
+        "name": name,
+        "dataset": {
+            "name": dataset,
+            "path": str(getattr(patches, "path", "")),
+            "n_patches": len(patches),
+            "n_evaluated": len(indices),
+        },
+        "settings": settings_dict(settings),
+        "checkpoint": describe_model(model),
+        "batch_size": batch_size,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": _software(),
+    }
+    if out is None:
+        records = _run(model, patches, indices, settings, batch_size, clock, progress, (), None)
+        return EvaluationResult(name, dataset, settings, records, {**header, "is_complete": True})
+    with RunWriter(out, header, overwrite=overwrite, resume=resume) as writer:
+        records = _run(
+            model, patches, indices, settings, batch_size, clock, progress, writer.finished, writer
+        )
+        result = EvaluationResult(name, dataset, settings, records, writer.header, writer.folder)
+        for example in choose_examples(result, N_EXAMPLES_EACH):
+            index = example.record.index
+            save_example(writer.folder, index, patches[index])
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        writer.write_header(is_complete=True, finished=finished)
+    return result
+
+
+def spread_indices(n: int, limit: int | None) -> list[int]:
+    """Return at most `limit` of ``range(n)``, spread evenly, so that every slide has its share."""
+    if limit is None or limit >= n:
+        return list(range(n))
+    return [int(i) for i in np.linspace(0, n - 1, limit).round()]
+
+
+def describe_model(model: Any) -> dict[str, Any]:
+    """Return what is known of a model's checkpoint: name, architecture, sha256, geometry, device.
+
+    A model without `info` is described by its class.
+    """
+    info = getattr(model, "info", None)
+    described: dict[str, Any] = {"class": type(model).__name__}
+    for field in CHECKPOINT_FIELDS:
+        if getattr(info, field, None) is not None:
+            described[field] = getattr(info, field)
+    for field in ("geometry", "preprocessing", "provenance"):
+        value = getattr(info, field, None)
+        if is_dataclass(value) and not isinstance(value, type):
+            described[field] = asdict(value)
+        elif isinstance(value, Mapping):
+            described[field] = dict(value)
+    if getattr(model, "device", None) is not None:
+        described["device"] = str(model.device)
+    return described
+
+
+def _run(
+    model: InteractiveModel,
+    patches: Sequence[EvaluationPatch],
+    indices: Sequence[int],
+    settings: ProtocolSettings,
+    batch_size: int,
+    clock: Clock,
+    progress: ProgressCallback,
+    finished: Sequence[PatchRecord],
+    writer: RunWriter | None,
+) -> tuple[PatchRecord, ...]:
+    records = {record.index: record for record in finished}
+    todo = [index for index in indices if index not in records]
+    n_clicks = sum(len(record.clicks) for record in finished)
+    progress(len(records), len(indices), "starting")
+    runs = run_patches(model, patches, todo, settings, batch_size=batch_size, clock=clock)
+    for index, run in runs:
+        record = _record(index, patches[index], run)
+        if writer is not None:
+            # The mask goes first: rows say that a patch is finished.
+            save_mask(writer.folder, index, run.mask)
+            writer.append(record)
+        records[index] = record
+        n_clicks += len(run.clicks)
+        progress(len(records), len(indices), f"{n_clicks / len(records):.1f} clicks a patch")
+    return tuple(records[index] for index in indices)
+
+
+def _record(index: int, patch: EvaluationPatch, run: ClickRun) -> PatchRecord:
+    location: Sequence[float] | None = getattr(patch, "location_xy", None)
+    fraction = getattr(patch, "tumor_fraction", None)
+    return PatchRecord(
+        index=index,
+        patch_id=patch.id,
+        slide=patch.slide,
+        location_xy=None if location is None else (float(location[0]), float(location[1])),
+        tumor_fraction=None if fraction is None else float(fraction),
+        clicks=tuple(run.clicks),
+        ious=run.ious,
+        encode_s=run.encode_s,
+        decode_s=run.decode_s,
+        wall_s=run.wall_s,
+    )
+
+
+def _software() -> dict[str, Any]:
+    known = {
+        "histosam": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu_count": os.cpu_count(),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        known["torch"] = str(torch.__version__)
+        known["torch_threads"] = torch.get_num_threads()
+        if torch.cuda.is_available():
+            known["gpu"] = torch.cuda.get_device_name()
+    return known
