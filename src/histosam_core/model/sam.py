@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -31,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["SAM_ENCODERS", "EncoderGeometry", "FusedImageEncoder", "build_image_encoder"]
+from histosam_core.errors import ConfigError
 
-SamArchitecture = Literal["sam_vit_b", "sam_vit_l", "sam_vit_h"]
+__all__ = ["SAM_ENCODERS", "EncoderGeometry", "FusedImageEncoder", "build_image_encoder"]
 
 CPU_SCORE_BYTES = 24 * 2**20
 """Scores made at once on a CPU; about what a shared last-level cache holds."""
@@ -73,14 +72,14 @@ class EncoderGeometry:
     out_chans: int = 256
 
 
-SAM_ENCODERS: dict[SamArchitecture, EncoderGeometry] = {
+SAM_ENCODERS: dict[str, EncoderGeometry] = {
     "sam_vit_b": EncoderGeometry(768, 12, 12, (2, 5, 8, 11)),
     "sam_vit_l": EncoderGeometry(1024, 24, 16, (5, 11, 17, 23)),
     "sam_vit_h": EncoderGeometry(1280, 32, 16, (7, 15, 23, 31)),
 }
 
 
-def build_image_encoder(architecture: SamArchitecture) -> FusedImageEncoder:
+def build_image_encoder(architecture: str) -> FusedImageEncoder:
     """Build SAM's image encoder with random weights.
 
     Parameters
@@ -92,7 +91,15 @@ def build_image_encoder(architecture: SamArchitecture) -> FusedImageEncoder:
     -------
     FusedImageEncoder
         (B, 3, 1024, 1024) float32 preprocessed -> (B, 256, 64, 64) float32.
+
+    Raises
+    ------
+    ConfigError
+        No such encoder.
     """
+    if architecture not in SAM_ENCODERS:
+        names = ", ".join(SAM_ENCODERS)
+        raise ConfigError(f"no SAM encoder {architecture!r}; choose one of {names}")
     return FusedImageEncoder(SAM_ENCODERS[architecture])
 
 
@@ -250,7 +257,7 @@ class FusedAttention(Attention):  # type: ignore[misc]
             3, count * self.num_heads, window * window, dim // self.num_heads
         )
         tables = self._position_tables((window, window), tokens.device)
-        mixed = _attend_in_buffer(*qkv.unbind(0), *tables)
+        mixed = _attend_in_buffer(qkv[0], qkv[1], qkv[2], *tables)
         mixed = mixed.view(count, self.num_heads, window, window, -1).permute(2, 0, 3, 1, 4)
         return mixed.reshape(window, count * window, dim)[:height, :width]
 

@@ -1,0 +1,496 @@
+"""Checkpoints: weights plus what they are, in one safetensors file; and the files of others.
+
+A file of ours carries its metadata as JSON strings under the keys of `METADATA_KEYS`. Weights that
+SAM, torch_em or anyone else saved with ``torch.save`` are read with ``weights_only=True``, so a
+file that holds code is refused. Whatever the file, its keys and shapes must be exactly those of
+the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from histosam_core.atomic import new_file
+from histosam_core.errors import CheckpointError
+from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.network import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    Architecture,
+    Decoder,
+    SamNetwork,
+    build_network,
+)
+
+__all__ = [
+    "CheckpointInfo",
+    "Preprocessing",
+    "describe_network",
+    "file_sha256",
+    "load_checkpoint",
+    "save_checkpoint",
+    "start_network",
+]
+
+FORMAT_VERSION = 1
+METADATA_KEYS = (
+    "histosam_format",
+    "name",
+    "architecture",
+    "decoders",
+    "dense_prompts",
+    "scenario",
+    "geometry",
+    "preprocessing",
+    "provenance",
+)
+
+SAM_HEAD = ("mask_decoder.output_upscaling.", "mask_decoder.output_hypernetworks_mlps.")
+REFINING_HEAD = ("mask_decoder.refine_",)
+DENSE_PROMPTS = ("prompt_encoder.click_",)
+
+ENCODER_WIDTHS = {768: "sam_vit_b", 1024: "sam_vit_l", 1280: "sam_vit_h"}
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What is done to an image before the encoder sees it.
+
+    Parameters
+    ----------
+    image_size
+        S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros.
+    pixel_mean, pixel_std
+        RGB, on the scale 0 to 255.
+    """
+
+    image_size: int = 1024
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
+    pixel_std: tuple[float, float, float] = PIXEL_STD
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Parameters
+    ----------
+    name
+        For tables and reports.
+    architecture
+        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
+    decoder
+        The one in use: "sam" or "refining".
+    dense_prompts
+        Whether clicks also reach the decoder as maps.
+    scenario
+        How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
+    geometry
+        The scale it was trained at.
+    preprocessing
+        What images go through.
+    provenance
+        Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
+    sha256
+        Of the file; empty for a network that is in no file yet.
+    decoders
+        All that the file holds, the default first.
+    """
+
+    name: str
+    architecture: Architecture
+    decoder: Decoder = "sam"
+    dense_prompts: bool = False
+    scenario: str | None = None
+    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    decoders: tuple[Decoder, ...] = ()
+
+
+def describe_network(
+    network: SamNetwork,
+    *,
+    name: str,
+    scenario: str | None = None,
+    geometry: TrainingGeometry | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> CheckpointInfo:
+    """Fill a `CheckpointInfo` with what the network itself knows; it is in no file yet."""
+    held = _held_decoders(network.state_dict())
+    return CheckpointInfo(
+        name=name,
+        architecture=network.architecture,
+        decoder=network.decoder,
+        dense_prompts=network.dense_prompts,
+        scenario=scenario,
+        geometry=geometry or TrainingGeometry(),
+        preprocessing=Preprocessing(
+            network.image_size, _rgb(network.pixel_mean), _rgb(network.pixel_std)
+        ),
+        provenance=dict(provenance or {}),
+        decoders=(network.decoder, *(d for d in held if d != network.decoder)),
+    )
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    network: SamNetwork,
+    info: CheckpointInfo,
+    *,
+    half: bool = False,
+) -> CheckpointInfo:
+    """Write weights and metadata as safetensors, beside and then renamed.
+
+    Parameters
+    ----------
+    path
+        Should end in ``.safetensors``. Replaced if it exists.
+    network
+        Architecture, decoders, dense prompts and preprocessing are taken from it.
+    info
+        Name, scenario, geometry and provenance are taken from it.
+    half
+        Store float16, half the size; loading gives float32 again.
+
+    Returns
+    -------
+    CheckpointInfo
+        As `load_checkpoint` will give it, with the file's sha256.
+
+    Raises
+    ------
+    OutputWriteError
+        Disk full or folder read-only.
+    """
+    info = describe_network(
+        network,
+        name=info.name,
+        scenario=info.scenario,
+        geometry=info.geometry,
+        provenance=info.provenance,
+    )
+    facts = {
+        "histosam_format": FORMAT_VERSION,
+        "name": info.name,
+        "architecture": info.architecture,
+        "decoders": info.decoders,
+        "dense_prompts": info.dense_prompts,
+        "scenario": info.scenario,
+        "geometry": asdict(info.geometry),
+        "preprocessing": asdict(info.preprocessing),
+        "provenance": dict(info.provenance),
+    }
+    # torch tensors may share memory or be views; safetensors wants each on its own.
+    state = {
+        key: value.detach().to("cpu", torch.float16 if half else None, copy=True).contiguous()
+        for key, value in network.state_dict().items()
+    }
+    metadata = {key: json.dumps(value) for key, value in facts.items()}
+    with new_file(path) as temporary:
+        try:
+            save_file(state, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(5, str(error)) from error
+        sha256 = file_sha256(temporary)
+    return replace(info, sha256=sha256)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    architecture: Architecture | None = None,
+    decoder: Decoder | None = None,
+    dense_prompts: bool | None = None,
+) -> tuple[SamNetwork, CheckpointInfo]:
+    """Read a checkpoint: ours, SAM's official .pth, or torch_em's layout.
+
+    Parameters
+    ----------
+    path
+        The file.
+    architecture
+        What it must be; None takes what it is.
+    decoder
+        Which of its decoders; None takes its default. "refining" on a file that has only SAM's
+        decoder starts one: transformer, tokens, prompt encoder and quality head from the file, the
+        new layers fresh (see `start_network`).
+    dense_prompts
+        True on a file without them adds them, zero-initialised. None takes what the file has.
+
+    Returns
+    -------
+    network : SamNetwork
+        float32 on the CPU, in evaluation mode.
+    info : CheckpointInfo
+        What it says of itself. ``provenance["fresh_layers"]`` names layers that the file did not
+        have.
+
+    Raises
+    ------
+    CheckpointError
+        No such file, truncated, a pickle with code in it, of another architecture, or with
+        missing, unexpected or differently shaped weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint file at {path}; check the path")
+    state, metadata = _read(path)
+    if "histosam_format" in metadata:
+        info = _info_from_metadata(path, metadata)
+    else:
+        found = _architecture_of(path, state)
+        info = CheckpointInfo(
+            name=path.stem,
+            architecture=found,
+            dense_prompts=_has(state, DENSE_PROMPTS),
+            provenance={"source": path.name},
+            decoders=_held_decoders(state),
+            preprocessing=Preprocessing(256 if found == "histosam_tiny" else 1024),
+        )
+    if architecture is not None and info.architecture != architecture:
+        raise CheckpointError(
+            f"{path} holds {info.architecture}, but {architecture} was asked for; "
+            "pass the matching file or ask for its architecture"
+        )
+    if not info.decoders:
+        raise CheckpointError(f"{path} holds no mask decoder; choose a whole SAM checkpoint")
+    chosen = decoder or info.decoders[0]
+    dense = info.dense_prompts if dense_prompts is None else dense_prompts
+    try:
+        network, fresh = start_network(
+            info.architecture,
+            state,
+            decoder=chosen,
+            dense_prompts=dense,
+            image_size=info.preprocessing.image_size,
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    network.pixel_mean.copy_(torch.tensor(info.preprocessing.pixel_mean).view(1, 3, 1, 1))
+    network.pixel_std.copy_(torch.tensor(info.preprocessing.pixel_std).view(1, 3, 1, 1))
+    provenance = {**info.provenance, **({"fresh_layers": list(fresh)} if fresh else {})}
+    return network, replace(
+        info,
+        decoder=chosen,
+        dense_prompts=network.dense_prompts,
+        provenance=provenance,
+        sha256=file_sha256(path),
+    )
+
+
+def start_network(
+    architecture: Architecture,
+    state: Mapping[str, Tensor],
+    *,
+    decoder: Decoder = "sam",
+    dense_prompts: bool = False,
+    image_size: int | None = None,
+) -> tuple[SamNetwork, tuple[str, ...]]:
+    """Build a network and fill it from `state`; layers that `state` lacks as a whole start fresh.
+
+    Only two things may start fresh: the refining decoder's own layers, and the dense click prompts
+    of a SAM checkpoint (which then add nothing until they are trained). The head of a decoder
+    that was not chosen is left out.
+
+    Parameters
+    ----------
+    architecture, decoder, dense_prompts, image_size
+        As in `build_network`.
+    state
+        Weights under SAM's names, of any floating type.
+
+    Returns
+    -------
+    network : SamNetwork
+        float32, in evaluation mode.
+    fresh : tuple of str
+        Prefixes of the layers that start fresh.
+
+    Raises
+    ------
+    CheckpointError
+        Keys or shapes do not fit, or a decoder was asked for that `state` cannot give.
+    """
+    network = build_network(
+        architecture, decoder=decoder, dense_prompts=dense_prompts or None, image_size=image_size
+    )
+    own = network.state_dict()
+    fresh = tuple(
+        group[0]
+        for group in (REFINING_HEAD, DENSE_PROMPTS)
+        if _has(own, group) > _has(state, group)
+    )
+    if decoder == "sam" and not _has(state, SAM_HEAD):
+        raise CheckpointError("holds no SAM mask decoder; load it with decoder='refining'")
+    if _has(state, DENSE_PROMPTS) and not network.dense_prompts:
+        raise CheckpointError("has dense click prompts; load it with dense_prompts=True")
+    unchosen = REFINING_HEAD if decoder == "sam" else SAM_HEAD
+    given = {key: value for key, value in state.items() if not key.startswith(unchosen)}
+    wanted = {key: value for key, value in own.items() if not key.startswith(fresh or ("\0",))}
+    problems = [
+        *_listed("missing", wanted.keys() - given.keys()),
+        *_listed("unexpected", given.keys() - wanted.keys()),
+        *_listed(
+            "differently shaped",
+            {k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape},
+        ),
+    ]
+    if problems:
+        raise CheckpointError(
+            f"the weights do not fit {architecture} with the {decoder} decoder: "
+            f"{'; '.join(problems)}; pass a checkpoint of this architecture"
+        )
+    network.load_state_dict(given, strict=False)
+    return network.eval(), fresh
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path) -> tuple[State, dict[str, str]]:
+    """Read weights and metadata, whichever of the two kinds of file it is."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if not head:
+        raise CheckpointError(f"{path} is empty; copy or download it again")
+    # A safetensors file starts with the length of its JSON header, then the header.
+    if head[8:9] == b"{":
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                return {key: file.get_tensor(key) for key in file.keys()}, metadata
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{path} is truncated or damaged ({error}); copy or download it again"
+            ) from error
+    return _read_pickle(path), {}
+
+
+def _read_pickle(path: Path) -> State:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"(?:GLOBAL|global|class|function) ([\w.]+\.[\w.]+)", str(error))
+        if code is None:
+            raise _damaged(path) from error
+        raise CheckpointError(
+            f"{path} is a pickle that contains code ({code.group(1)}) and was refused, unread; "
+            "save only its state_dict, or get the weights as safetensors"
+        ) from error
+    except Exception as error:  # torch raises half a dozen types on damaged files
+        if isinstance(error, MemoryError):
+            raise
+        raise _damaged(path) from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("model_state"), Mapping):
+        loaded = loaded["model_state"]
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(f"{path} holds no state_dict; pass a SAM checkpoint")
+    state = {str(key): value for key, value in loaded.items()}
+    if state and all(key.startswith("sam.") for key in state):
+        state = {key.removeprefix("sam."): value for key, value in state.items()}
+    return state
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is truncated or not a checkpoint (safetensors, or a .pth with a state_dict); "
+        "copy or download it again"
+    )
+
+
+def _architecture_of(path: Path, state: State) -> Architecture:
+    patch = state.get("image_encoder.patch_embed.proj.weight")
+    if patch is not None and patch.ndim == 4 and patch.shape[0] in ENCODER_WIDTHS:
+        return ENCODER_WIDTHS[patch.shape[0]]  # type: ignore[return-value]
+    if "image_encoder.stem.0.0.weight" in state:
+        return "histosam_tiny"
+    if any(key.startswith("image_encoder.patch_embed.seq.") for key in state):
+        raise CheckpointError(
+            f"{path} holds MobileSAM (vit_t), which cannot be loaded yet; use a SAM ViT-B file"
+        )
+    names = ", ".join(get_args(Architecture))
+    some = ", ".join(sorted(state)[:3]) or "none"
+    raise CheckpointError(
+        f"{path} is none of {names} (its first weights: {some}); pass one of these"
+    )
+
+
+def _info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
+    try:
+        facts = {key: json.loads(metadata[key]) for key in METADATA_KEYS}
+        version = int(facts["histosam_format"])
+        size = facts["preprocessing"]
+        info = CheckpointInfo(
+            name=str(facts["name"]),
+            architecture=facts["architecture"],
+            decoder=facts["decoders"][0],
+            dense_prompts=bool(facts["dense_prompts"]),
+            scenario=facts["scenario"],
+            geometry=TrainingGeometry(**facts["geometry"]),
+            preprocessing=Preprocessing(
+                int(size["image_size"]), tuple(size["pixel_mean"]), tuple(size["pixel_std"])
+            ),
+            provenance=dict(facts["provenance"]),
+            decoders=tuple(facts["decoders"]),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its metadata cannot be read ({type(error).__name__}: {error}); "
+            "save it again with save_checkpoint"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of checkpoint format {version}, this program reads {FORMAT_VERSION}; "
+            "update napari-histosam"
+        )
+    if info.architecture not in get_args(Architecture):
+        raise CheckpointError(
+            f"{path} holds {info.architecture!r}, which this program does not know; "
+            "update napari-histosam"
+        )
+    return info
+
+
+def _has(state: Mapping[str, Any], prefixes: tuple[str, ...]) -> bool:
+    return any(key.startswith(prefixes) for key in state)
+
+
+def _held_decoders(state: Mapping[str, Any]) -> tuple[Decoder, ...]:
+    held: list[Decoder] = []
+    if _has(state, REFINING_HEAD):
+        held.append("refining")
+    if _has(state, SAM_HEAD):
+        held.append("sam")
+    return tuple(held)
+
+
+def _listed(what: str, keys: set[str]) -> list[str]:
+    if not keys:
+        return []
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return [f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{more})"]
+
+
+def _rgb(values: Tensor) -> tuple[float, float, float]:
+    red, green, blue = (round(float(v), 6) for v in values.flatten())
+    return red, green, blue

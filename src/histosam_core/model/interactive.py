@@ -1,0 +1,326 @@
+"""`SamModel`: a SAM-like network that answers clicks, NumPy in and NumPy out.
+
+Frames: clicks and boxes come in pixels (x, y) of the image, pixel centres at whole numbers. An
+image of H x W px covers the upper-left part of the square model input, scaled by ``s = S / max(H,
+W)``; a point maps by ``(x + 0.5) * s - 0.5``. See docs/coordinates.md.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from histosam_core.errors import ConfigError, ImageError
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Click
+    from histosam_core.model.checkpoint import CheckpointInfo
+    from histosam_core.model.interface import Box
+    from histosam_core.model.network import SamNetwork
+
+__all__ = ["ImageEmbedding", "SamModel", "pick_device", "to_image_size", "to_mask_input"]
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageEmbedding:
+    """What the image encoder made of one image.
+
+    Parameters
+    ----------
+    features
+        (C, h, w) tensor on the model's device.
+    image_hw
+        Height and width of the image in pixels.
+    """
+
+    features: Tensor
+    image_hw: tuple[int, int]
+
+
+class SamModel:
+    """A `BatchedInteractiveModel` over a `SamNetwork`.
+
+    Parameters
+    ----------
+    network
+        Is moved to `device` and set to evaluation mode.
+    info
+        What the checkpoint says of itself; its geometry decides the window that serves a click.
+    device
+        "auto" (a CUDA GPU where there is one, else the CPU), or a device of torch's.
+
+    Attributes
+    ----------
+    quality : tuple of float
+        The network's own estimate of the IoU, for each mask of the last `decode` or
+        `decode_batch`; empty before the first.
+
+    Raises
+    ------
+    ConfigError
+        The device is not there.
+    """
+
+    def __init__(
+        self, network: SamNetwork, info: CheckpointInfo, device: str | torch.device = "auto"
+    ) -> None:
+        self.device = pick_device(device)
+        self.network = network.to(self.device).eval()
+        self.info = info
+        self.quality: tuple[float, ...] = ()
+
+    def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
+        """(H, W, 3) uint8 RGB -> its embedding: the costly part, once per image.
+
+        Raises
+        ------
+        ImageError
+            The array is not (H, W, 3) uint8, or has no pixels.
+        """
+        return self.encode_batch([image])[0]
+
+    def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
+        """B images of (H, W, 3) uint8, of any sizes -> B embeddings; see `encode`."""
+        for image in images:
+            _check_image(image)
+        embeddings: dict[int, ImageEmbedding] = {}
+        with torch.inference_mode():
+            for (height, width, _), members in _group(image.shape for image in images):
+                stack = torch.from_numpy(np.stack([images[i] for i in members]))
+                features = self.network.encode(self.network.preprocess(stack))
+                for index, one in zip(members, features, strict=True):
+                    embeddings[index] = ImageEmbedding(one, (height, width))
+        return [embeddings[i] for i in range(len(images))]
+
+    def decode(
+        self,
+        embedding: ImageEmbedding,
+        clicks: Sequence[Click],
+        previous_logits: NDArray[np.float32] | None = None,
+        *,
+        box_xyxy: Box | None = None,
+    ) -> NDArray[np.float32]:
+        """Predict a mask from all clicks so far.
+
+        Parameters
+        ----------
+        embedding
+            From `encode`.
+        clicks
+            All clicks so far, in image pixels; may be empty where there is a box.
+        previous_logits
+            (H, W) logits of the previous answer: the mask prompt. None: no mask prompt.
+        box_xyxy
+            A box prompt (x0, y0, x1, y1) in image pixels.
+
+        Returns
+        -------
+        (H, W) float32 logits; the mask is where they exceed the threshold's logit.
+
+        Raises
+        ------
+        ImageError
+            `previous_logits` has another size than the image.
+        """
+        return self.decode_batch([embedding], [clicks], [previous_logits], boxes_xyxy=[box_xyxy])[0]
+
+    def decode_batch(
+        self,
+        embeddings: Sequence[ImageEmbedding],
+        clicks: Sequence[Sequence[Click]],
+        previous_logits: Sequence[NDArray[np.float32] | None] | None = None,
+        *,
+        boxes_xyxy: Sequence[Box | None] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """B embeddings, each with its clicks -> B arrays of (H, W) float32 logits; see `decode`.
+
+        Each answer is the one that `decode` gives alone: prompts of one shape share a pass through
+        the network, and no click list is padded to the length of another.
+        """
+        count = len(embeddings)
+        previous = [None] * count if previous_logits is None else list(previous_logits)
+        boxes = [None] * count if boxes_xyxy is None else list(boxes_xyxy)
+        for embedding, logits in zip(embeddings, previous, strict=True):
+            if logits is not None and logits.shape != embedding.image_hw:
+                raise ImageError(
+                    f"previous logits are {logits.shape}, the image is {embedding.image_hw}; "
+                    "pass the array that decode returned for this image"
+                )
+        answers: dict[int, tuple[NDArray[np.float32], float]] = {}
+        shapes = (
+            (e.image_hw, len(c), p is not None, b is not None)
+            for e, c, p, b in zip(embeddings, clicks, previous, boxes, strict=True)
+        )
+        with torch.inference_mode():
+            for (image_hw, *_), members in _group(shapes):
+                masks, quality = self._decode_alike(
+                    image_hw,
+                    [embeddings[i].features for i in members],
+                    [clicks[i] for i in members],
+                    [p for i in members if (p := previous[i]) is not None],
+                    [b for i in members if (b := boxes[i]) is not None],
+                )
+                for index, mask, score in zip(members, masks, quality, strict=True):
+                    answers[index] = mask, float(score)
+        self.quality = tuple(answers[i][1] for i in range(count))
+        return [answers[i][0] for i in range(count)]
+
+    def _decode_alike(
+        self,
+        image_hw: tuple[int, int],
+        features: Sequence[Tensor],
+        clicks: Sequence[Sequence[Click]],
+        previous: Sequence[NDArray[np.float32]],
+        boxes: Sequence[Box],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decode prompts of one shape on images of one size; `previous`, `boxes`: all or none."""
+        batch = len(features)
+        points = [[c.xy for c in one] for one in clicks]
+        labels = [[int(c.is_positive) for c in one] for one in clicks]
+        points_xy = torch.tensor(points, dtype=torch.float32).view(batch, -1, 2)
+        corners_xy = torch.tensor(boxes, dtype=torch.float32).view(-1, 2, 2)
+        mask_input = None
+        if previous:
+            stack = torch.from_numpy(np.stack(previous)).to(self.device, torch.float32)
+            mask_input = to_mask_input(self.network, stack[:, None])
+        low_res, quality = self.network.decode(
+            torch.stack(list(features)),
+            self._to_input(points_xy, image_hw),
+            torch.tensor(labels, dtype=torch.int64, device=self.device).view(batch, -1),
+            mask_input,
+            self._to_input(corners_xy, image_hw).view(-1, 4) if boxes else None,
+        )
+        logits = to_image_size(self.network, low_res.float(), image_hw)
+        return logits[:, 0].cpu().numpy(), quality[:, 0].float().cpu().numpy()
+
+    def _to_input(self, points_xy: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        """Image pixels (x, y) -> model-input pixels, on the device."""
+        height, width = self.network.input_size_hw(*image_hw)
+        scale_xy = torch.tensor((width / image_hw[1], height / image_hw[0]))
+        return ((points_xy + 0.5) * scale_xy - 0.5).to(self.device)
+
+
+def to_image_size(network: SamNetwork, low_res: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    """Bring low-resolution logits to the image's size.
+
+    As SAM does: bilinear to the model input, its padding cut off, bilinear to the image;
+    ``align_corners=False``.
+
+    Parameters
+    ----------
+    network
+        Whose model input it is.
+    low_res
+        (B, 1, 4h, 4w) logits from `SamNetwork.decode`.
+    image_hw
+        Height and width (H, W) of the image in pixels.
+
+    Returns
+    -------
+    Tensor
+        (B, 1, H, W).
+    """
+    size = network.image_size
+    height, width = network.input_size_hw(*image_hw)
+    logits = functional.interpolate(low_res, (size, size), mode="bilinear", align_corners=False)
+    logits = logits[..., :height, :width]
+    if (height, width) == tuple(image_hw):
+        return logits
+    return functional.interpolate(logits, image_hw, mode="bilinear", align_corners=False)
+
+
+def to_mask_input(network: SamNetwork, logits: Tensor) -> Tensor:
+    """Bring logits at image size to the mask input of the prompt encoder.
+
+    The image is padded to a square with background (the lowest logit, at most 0), then resized
+    (bilinear, antialiased), so that it lies in the mask input as it lies in the model input.
+
+    Parameters
+    ----------
+    network
+        Whose mask input it is.
+    logits
+        (B, 1, H, W) float32.
+
+    Returns
+    -------
+    Tensor
+        (B, 1, 4h, 4w).
+    """
+    height, width = logits.shape[-2:]
+    side = max(height, width)
+    if height != width:
+        background = logits.amin(dim=(1, 2, 3), keepdim=True).clamp(max=0.0)
+        square = background.expand(-1, 1, side, side).clone()
+        square[..., :height, :width] = logits
+        logits = square
+    return functional.interpolate(
+        logits,
+        network.prompt_encoder.mask_input_size,
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """Turn "auto", "cpu", "cuda", "cuda:1", "mps" into a device that is there.
+
+    "auto" is a CUDA GPU where there is one, else the CPU.
+
+    Raises
+    ------
+    ConfigError
+        No such device here.
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"no device {str(device)!r}; choose 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"
+        ) from error
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (chosen.index or 0) >= count:
+            raise ConfigError(
+                f"device {str(device)!r} was asked for and torch sees {count} CUDA GPUs; "
+                "choose 'cpu' or 'auto', or install the GPU's driver and a CUDA build of torch"
+            )
+    elif chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' was asked for and torch sees none; choose 'cpu' or 'auto'")
+    elif chosen.type not in {"cpu", "mps"}:
+        raise ConfigError(f"device {str(device)!r} is not supported; choose 'cpu' or 'cuda'")
+    return chosen
+
+
+def _group(keys: Iterable[Key]) -> list[tuple[Key, list[int]]]:
+    groups: defaultdict[Key, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        groups[key].append(index)
+    return list(groups.items())
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise ImageError(f"an image must be a uint8 array; this is {_describe(image)}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"an image must be (H, W, 3) RGB; this is {_describe(image)}")
+
+
+def _describe(image: object) -> str:
+    if isinstance(image, np.ndarray):
+        return f"{image.shape} {image.dtype}; convert it first"
+    return f"a {type(image).__name__}"
