@@ -1,0 +1,372 @@
+"""Slides and annotations to patches, split by slide."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from histosam_core import __version__
+from histosam_core.atomic import new_folder
+from histosam_core.dataset.pairs import find_pairs
+from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter
+from histosam_core.dataset.plan import (
+    REASONS,
+    SlidePlan,
+    annotation_for,
+    gt_mask_of,
+    open_for,
+    plan_slide,
+)
+from histosam_core.dataset.preview import write_preview
+from histosam_core.dataset.settings import ExtractionSettings
+from histosam_core.dataset.splits import DEFAULT_SPLITS, assign_splits, check_shares
+from histosam_core.errors import EmptyDatasetError, OutputExistsError
+from histosam_core.geometry import Region
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.annotation import Annotation
+    from histosam_core.slide import Slide
+
+__all__ = ["ExtractionSummary", "extract_patches"]
+
+PathLike = str | os.PathLike[str]
+Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionSummary:
+    """What `extract_patches` made.
+
+    Parameters
+    ----------
+    out
+        The data set's folder.
+    n_patches
+        Split to number of patches.
+    slides
+        Split to slide to number of patches.
+    n_candidates
+        Cells of the grids of all slides.
+    rejected
+        Reason to number of cells.
+    notes
+        What was assumed, repaired or left out.
+    """
+
+    out: Path
+    n_patches: Mapping[str, int]
+    slides: Mapping[str, Mapping[str, int]]
+    n_candidates: int
+    rejected: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary as JSON types."""
+        return {
+            "out": str(self.out),
+            "n_patches": dict(self.n_patches),
+            "slides": {split: dict(slides) for split, slides in self.slides.items()},
+            "n_candidates": self.n_candidates,
+            "rejected": dict(self.rejected),
+            "notes": list(self.notes),
+        }
+
+
+def extract_patches(
+    slides: PathLike | Iterable[tuple[PathLike, PathLike]],
+    out: PathLike,
+    *,
+    annotations: PathLike | None = None,
+    mpp: float = 2.0,
+    patch_size_px: int = 400,
+    stride_px: int | None = None,
+    tumor_fraction: tuple[float, float] = (0.2, 0.8),
+    min_tissue: float = 0.5,
+    splits: Mapping[str, float] | Mapping[str, str] = DEFAULT_SPLITS,
+    seed: int = 0,
+    slide_mpp: float | None = None,
+    labels: Sequence[str] | None = None,
+    skip_unannotated: bool = False,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback = silent,
+) -> ExtractionSummary:
+    """Cut annotated slides into patches, one store per split.
+
+    A grid is laid over each slide from its upper-left corner; a cell is kept when it lies wholly
+    on the slide, its tumour share is within `tumor_fraction` (ends included, ignored pixels not
+    counted) and enough of it is tissue. A pixel of the truth takes the label at its centre.
+
+    Parameters
+    ----------
+    slides
+        A folder of slides, one slide, or (slide, annotation) pairs.
+    out
+        Folder to make: ``<split>.zarr`` each, ``dataset.json``, ``preview.png``.
+    annotations
+        Folder of the annotations; None: beside the slides, see `find_annotation`.
+    mpp
+        Micrometres per patch pixel; 2.0 is 5x.
+    patch_size_px
+        Edge of a patch.
+    stride_px
+        Step of the grid in patch pixels; None: the patch size, no overlap.
+    tumor_fraction
+        Least and greatest share of tumour.
+    min_tissue
+        Least share of tissue; 0 keeps everything and reads no overview.
+    splits
+        Split to share, or slide name to split; see `assign_splits`.
+    seed
+        Of the assignment by shares.
+    slide_mpp
+        The slides' um per level-0 pixel, where their files state none or a wrong one.
+    labels
+        Classes that count as tumour; None: those whose name says so.
+    skip_unannotated
+        Leave slides without an annotation out instead of raising.
+    workers
+        Threads that read; None: one per core, 8 at most.
+    overwrite
+        Replace `out`; the old one stays until the new one is complete.
+    progress
+        Called per slide planned and per patch written.
+
+    Returns
+    -------
+    ExtractionSummary
+
+    Raises
+    ------
+    AnnotationError
+        A slide has no annotation, or one that matches no part of it.
+    ConfigError
+        A setting is wrong, or there are too few slides for the splits.
+    EmptyDatasetError
+        No patch, or none for a split, passes the filters.
+    MissingMppError
+        A slide's mpp is unknown.
+    OutputExistsError
+        `out` exists and `overwrite` is False.
+    SlideError
+        A slide is missing or cannot be read.
+    """
+    settings = ExtractionSettings(
+        mpp=float(mpp),
+        patch_size_px=int(patch_size_px),
+        stride_px=int(patch_size_px if stride_px is None else stride_px),
+        tumor_fraction=(float(tumor_fraction[0]), float(tumor_fraction[1])),
+        min_tissue=float(min_tissue),
+        slide_mpp=slide_mpp,
+        labels=None if labels is None else tuple(labels),
+        seed=int(seed),
+    )
+    if splits and not all(isinstance(v, str) for v in splits.values()):
+        check_shares({k: float(v) for k, v in splits.items()})
+    out = Path(out)
+    if not overwrite and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        # Said now, not after minutes of planning.
+        raise OutputExistsError(f"{out} exists; choose another folder or pass --overwrite")
+    n_workers = min(8, os.cpu_count() or 1) if workers is None else max(1, int(workers))
+    pairs, notes = find_pairs(slides, annotations, skip_unannotated=skip_unannotated)
+
+    with _threads(n_workers) as pool:
+        plans = []
+        planned = [pool.submit(plan_slide, *pair, settings) for pair in pairs]
+        for done, future in enumerate(planned):
+            progress(done, len(pairs), f"choosing patches: {pairs[done][0].name}")
+            plans.append(future.result())
+        split_of = _split(plans, splits, settings)
+        total = len(pairs) + sum(p.record.n_patches for p in plans if p.record.name in split_of)
+        done = len(pairs)
+        progress(done, total, "")
+        summary = _summary(out, plans, split_of, notes)
+        with new_folder(out, overwrite=overwrite) as folder:
+            for split in summary.n_patches:
+                members = [p for p in plans if split_of.get(p.record.name) == split]
+                for name in _write_split(folder, split, members, settings, pool, n_workers):
+                    done += 1
+                    progress(done, total, f"{split}: {name}")
+            _write_record(folder / "dataset.json", plans, split_of, settings, summary)
+            write_preview(folder / "preview.png", folder, tuple(summary.n_patches))
+    return summary
+
+
+@contextmanager
+def _threads(n_workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread pool that drops what is queued as soon as the block is left."""
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="extract")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _split(
+    plans: Sequence[SlidePlan],
+    splits: Mapping[str, float] | Mapping[str, str],
+    settings: ExtractionSettings,
+) -> dict[str, str]:
+    """Assign the slides that have patches; complain where a split stays empty."""
+    filled = [p.record.name for p in plans if p.record.n_patches]
+    if not filled:
+        raise EmptyDatasetError(_why_empty(plans, settings))
+    if not all(isinstance(v, str) for v in splits.values()):
+        return assign_splits(filled, splits, seed=settings.seed)
+    everything = assign_splits([p.record.name for p in plans], splits, seed=settings.seed)
+    for split in dict.fromkeys(everything.values()):
+        members = [p for p in plans if everything.get(p.record.name) == split]
+        if not any(p.record.n_patches for p in members):
+            raise EmptyDatasetError(f"split {split!r}: {_why_empty(members, settings)}")
+    if not everything:
+        raise EmptyDatasetError("every slide is left out by its split; give some a split")
+    return {name: split for name, split in everything.items() if name in set(filled)}
+
+
+def _why_empty(plans: Sequence[SlidePlan], settings: ExtractionSettings) -> str:
+    n = sum(p.n_candidates for p in plans)
+    if n == 0:
+        edge_um = settings.patch_size_px * settings.mpp
+        return (
+            f"no patch is left: no slide is as large as one patch ({settings.patch_size_px} px at "
+            f"{settings.mpp:g} um = {edge_um:g} um); use a smaller --patch-size or --mpp"
+        )
+    low, high = settings.tumor_fraction
+    limits = {
+        "too_little_tumor": f" (below {low:.0%})",
+        "too_much_tumor": f" (above {high:.0%})",
+        "too_little_tissue": f" (below {settings.min_tissue:.0%})",
+    }
+    failed = "; ".join(
+        f"{count} {text}{limits.get(reason, '')}"
+        for reason, text in REASONS.items()
+        if (count := sum(p.rejected[reason] for p in plans))
+    )
+    return (
+        f"no patch is left of {n} candidates: {failed}; "
+        "widen --tumor or lower --min-tissue, use a smaller --stride, or check the annotation"
+    )
+
+
+def _summary(
+    out: Path, plans: Sequence[SlidePlan], split_of: Mapping[str, str], notes: Sequence[str]
+) -> ExtractionSummary:
+    slides: dict[str, dict[str, int]] = {split: {} for split in dict.fromkeys(split_of.values())}
+    for plan in plans:
+        if plan.record.name in split_of:
+            slides[split_of[plan.record.name]][plan.record.name] = plan.record.n_patches
+    return ExtractionSummary(
+        out=out,
+        n_patches={split: sum(counts.values()) for split, counts in slides.items()},
+        slides=slides,
+        n_candidates=sum(p.n_candidates for p in plans),
+        rejected={reason: sum(p.rejected[reason] for p in plans) for reason in REASONS},
+        notes=(*notes, *(note for p in plans for note in p.notes)),
+    )
+
+
+def _write_split(
+    folder: Path,
+    split: str,
+    plans: Sequence[SlidePlan],
+    settings: ExtractionSettings,
+    pool: ThreadPoolExecutor,
+    n_workers: int,
+) -> Iterator[str]:
+    """Cut and store the patches of one split; yield the slide's name after each."""
+    writer = PatchStoreWriter(
+        folder / f"{split}.zarr",
+        split=split,
+        geometry=PatchGeometry(settings.mpp, settings.patch_size_px),
+        slides=[p.record for p in plans],
+        slide_index=np.repeat(np.arange(len(plans)), [p.record.n_patches for p in plans]),
+        location_xy=np.concatenate([p.locations_xy for p in plans]),
+        tumor_fraction=np.concatenate([p.tumor_fraction for p in plans]),
+        tissue_fraction=np.concatenate([p.tissue_fraction for p in plans]),
+        settings=settings.to_dict(),
+    )
+    index = 0
+    for plan in plans:
+        slide_path, annotation_path = Path(plan.record.path), Path(plan.record.annotation)
+        used = replace(settings, slide_mpp=plan.record.mpp)
+        with open_for(slide_path, used) as slide:
+            annotation = annotation_for(annotation_path, slide, used)
+            for image, mask in _cut(slide, annotation, plan, used, pool, n_workers):
+                writer.write(index, image, mask)
+                index += 1
+                yield plan.record.name
+
+
+def _cut(
+    slide: Slide,
+    annotation: Annotation,
+    plan: SlidePlan,
+    settings: ExtractionSettings,
+    pool: ThreadPoolExecutor,
+    n_workers: int,
+) -> Iterator[Pixels]:
+    """Read patches on the pool, in order, a few ahead of the writer."""
+    size, mpp = settings.patch_size_px, settings.mpp
+
+    def read(location_xy: tuple[float, float]) -> Pixels:
+        image = slide.read_region(Region(location_xy, (size, size), mpp))
+        return image, gt_mask_of(annotation, location_xy, size, mpp, slide)
+
+    ahead: deque[Future[Pixels]] = deque()
+    try:
+        for x, y in plan.locations_xy.tolist():
+            ahead.append(pool.submit(read, (x, y)))
+            if len(ahead) > 2 * n_workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        # The slide closes when this ends: no thread may still read from it.
+        for future in ahead:
+            if not future.cancel():
+                future.exception()
+
+
+def _write_record(
+    path: Path,
+    plans: Sequence[SlidePlan],
+    split_of: Mapping[str, str],
+    settings: ExtractionSettings,
+    summary: ExtractionSummary,
+) -> None:
+    record = {
+        "tool": f"napari-histosam {__version__}",
+        "settings": settings.to_dict(),
+        "n_patches": dict(summary.n_patches),
+        "n_candidates": summary.n_candidates,
+        "rejected": dict(summary.rejected),
+        "slides": [
+            {
+                "name": p.record.name,
+                "split": split_of.get(p.record.name),
+                "n_patches": p.record.n_patches,
+                "n_candidates": p.n_candidates,
+                "rejected": dict(p.rejected),
+                "path": p.record.path,
+                "annotation": p.record.annotation,
+                "fingerprint": p.record.fingerprint,
+                "mpp": p.record.mpp,
+                "size_wh": list(p.record.size_wh),
+                "level": p.record.level,
+            }
+            for p in plans
+        ],
+        "notes": list(summary.notes),
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
