@@ -38,15 +38,15 @@ def to_uint8(samples: NDArray[Any], max_value: int | None = None) -> NDArray[np.
         Signed or floating-point samples: their range is not known.
     """
     if samples.dtype == np.bool_:
-        return samples.astype(np.uint8) * np.uint8(WHITE)
+        return np.where(samples, np.uint8(WHITE), np.uint8(0))
     if samples.dtype.kind != "u":
         raise TypeError(f"{samples.dtype} samples have no fixed range")
     full = int(np.iinfo(samples.dtype).max)
     top = max_value or full
     if samples.dtype == np.uint8 and top == full:
-        return samples
+        return np.asarray(samples, np.uint8)
     scaled = np.minimum(samples, top).astype(np.float32) * np.float32(WHITE / top)
-    return np.rint(scaled).astype(np.uint8)
+    return np.asarray(np.rint(scaled), np.uint8)
 
 
 def to_rgb(

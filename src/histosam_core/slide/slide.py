@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_BYTES", "Slide", "open_slide"]
 
-CACHE_BYTES = 64 * 2**20
-"""Decoded tiles a slide keeps by default: a row of 400 px patches on a 20,000 px wide slide."""
+CACHE_BYTES = 32 * 2**20
+"""Decoded tiles a slide keeps by default: a band 512 px high of a 20,000 px wide slide."""
 
 _CHUNK_PX = 1024
 _CHUNK_BYTES = 32 * 2**20

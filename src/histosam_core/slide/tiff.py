@@ -216,7 +216,8 @@ def _make_level(level: LevelPages, path: Path) -> _Level:
 
     def decode(data: bytes, index: int) -> NDArray[Any]:
         segment = decode_segment(data, index, jpegtables=tables)[0]
-        return np.asarray(segment)[0]
+        tile: NDArray[Any] = np.asarray(segment)[0]
+        return tile
 
     return _Level(
         layout=LevelLayout(level.size_wh, tile_wh, _compression_name(page)),
@@ -280,7 +281,8 @@ def _raw_level(
 
     def decode(data: bytes, index: int) -> NDArray[Any]:
         array = np.frombuffer(data, dtype).reshape(-1, width, samples)
-        return np.asarray(array, dtype.newbyteorder("="))
+        native: NDArray[Any] = array.astype(dtype.newbyteorder("="))
+        return native
 
     return _Level(
         layout=LevelLayout((width, height), (width, rows), "none"),
