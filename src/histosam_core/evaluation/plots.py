@@ -105,13 +105,14 @@ def curve_figure(results: Sequence[EvaluationResult]) -> Figure:
 def distribution_figure(results: Sequence[EvaluationResult], threshold: float = 0.85) -> Figure:
     """Draw how many clicks patches needed for IoU `threshold`.
 
-    A row per model, a column per data set. The last, hatched bar holds the patches that never got there.
+    A row per model, a column per data set. The last bar, hatched, holds the patches that never got
+    there.
     """
     groups = group_by_dataset(results)
     colours = colour_of(results)
     n_rows = max(len(runs) for runs in groups.values())
     with _style():
-        figure, axes = _panels(len(groups), n_rows, panel_wh=(4.4, 1.35), sharex="col")
+        figure, axes = _panels(len(groups), n_rows, panel_wh=(4.4, 1.35), share="col")
         for column, (dataset, runs) in enumerate(groups.items()):
             for row in range(n_rows):
                 axis = axes[row * len(groups) + column]
@@ -120,7 +121,7 @@ def distribution_figure(results: Sequence[EvaluationResult], threshold: float = 
                     continue
                 _histogram(axis, runs[row], threshold, colours[runs[row].name])
                 if row == 0:
-                    axis.set_title(dataset, loc="left", fontweight="bold", pad=14)
+                    axis.set_title(dataset, loc="left", fontweight="bold", pad=20)
                 if row == len(runs) - 1:
                     axis.set_xlabel(f"clicks to IoU {100 * threshold:.0f} %")
                     axis.tick_params(labelbottom=True)
@@ -154,7 +155,7 @@ def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str)
     failed = 100 * (len(needed) - len(reached)) / n
     axis.bar(np.arange(1, budget + 1), shares, width=0.82, color=colour)
     axis.bar(
-        budget + 1.6, failed, width=0.82, color="white", edgecolor=colour, hatch="////", linewidth=1
+        budget + 2, failed, width=0.82, color="white", edgecolor=colour, hatch="////", linewidth=1
     )
     median = f"{np.median(needed):.0f}" if np.median(needed) <= budget else "not reached"
     axis.text(
@@ -164,9 +165,9 @@ def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str)
         0.0, 1.02, run.name, transform=axis.transAxes, va="bottom", color=colour, fontweight="bold"
     )
     ticks = _click_ticks(budget)
-    axis.set_xticks([*ticks, budget + 1.6], [*(str(t) for t in ticks), "never"])
-    axis.set_xlim(0.3, budget + 2.3)
-    axis.set_ylim(0, max(float(shares.max(initial=0)), failed, 1) * 1.1)
+    axis.set_xticks([*ticks, budget + 2], [*(str(t) for t in ticks), "never"])
+    axis.set_xlim(0.3, budget + 2.9)
+    axis.set_ylim(bottom=0)
 
 
 def _click_ticks(budget: int) -> list[int]:
@@ -177,14 +178,14 @@ def _click_ticks(budget: int) -> list[int]:
 
 
 def _panels(
-    n_columns: int, n_rows: int = 1, *, panel_wh: tuple[float, float], sharex: Any = False
+    n_columns: int, n_rows: int = 1, *, panel_wh: tuple[float, float], share: Any = False
 ) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     size = panel_wh[0] * n_columns, panel_wh[1] * n_rows + 0.3
     # A Figure of its own instead of pyplot's: no window system, nothing to close.
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=sharex)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share, sharey=share)
     return figure, list(grid.ravel())
 
 

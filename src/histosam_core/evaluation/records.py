@@ -149,6 +149,8 @@ class RunWriter:
         Throw away what an earlier run left there.
     resume
         Take up an unfinished run of the same settings.
+    keep_finished
+        Take a finished run of the same settings as it is, instead of refusing the folder.
 
     Raises
     ------
@@ -165,11 +167,13 @@ class RunWriter:
         *,
         overwrite: bool = False,
         resume: bool = True,
+        keep_finished: bool = False,
     ) -> None:
         self.folder = Path(folder)
         self.header: dict[str, Any] = {"schema": SCHEMA, **header, "is_complete": False}
         self.finished: tuple[PatchRecord, ...] = ()
         self._rows: IO[str] | None = None
+        self._keep_finished = keep_finished
         self._prepare(overwrite=overwrite, resume=resume)
 
     def _prepare(self, *, overwrite: bool, resume: bool) -> None:
@@ -199,7 +203,7 @@ class RunWriter:
 
     def _take_up(self, *, resume: bool) -> tuple[PatchRecord, ...]:
         earlier = _read_run(self.folder)
-        if earlier.is_complete:
+        if earlier.is_complete and not self._keep_finished:
             raise OutputExistsError(
                 f"{self.folder} holds a finished evaluation; choose another folder or overwrite it"
             )
@@ -212,7 +216,7 @@ class RunWriter:
         if differing or not resume:
             why = f"its {', '.join(differing)} differ" if differing else "resuming is off"
             raise OutputExistsError(
-                f"{self.folder} holds an unfinished evaluation and {why}; "
+                f"{self.folder} holds an evaluation and {why}; "
                 "choose another folder or overwrite it"
             )
         return earlier.patches

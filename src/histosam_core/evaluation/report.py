@@ -302,8 +302,11 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
     )
     parts = []
     for contour in contours:
-        points = " ".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in contour[:, 0])
-        parts.append(f"M{points}Z")
+        points = contour[:, 0]
+        start = f"M{points[0, 0] + 0.5:g} {points[0, 1] + 0.5:g}"
+        steps = " ".join(f"{dx} {dy}" for dx, dy in np.diff(points, axis=0))
+        # A lone pixel has no outline to step along; a dot stands for it.
+        parts.append(f"{start}l{steps or '0 0'}z")
     return "".join(parts)
 
 

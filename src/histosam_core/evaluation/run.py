@@ -55,6 +55,7 @@ def evaluate(
     progress: ProgressCallback = silent,
     overwrite: bool = False,
     resume: bool = True,
+    keep_finished: bool = False,
     clock: Clock = time.perf_counter,
 ) -> EvaluationResult:
     """Click on patches as the protocol has it; keep a row per click.
@@ -82,6 +83,8 @@ def evaluate(
         Throw away an earlier run in `out`.
     resume
         Take up an unfinished run in `out` if checkpoint, data set and settings are the same.
+    keep_finished
+        Return a finished run in `out` as it is if all those are the same, instead of refusing.
     clock
         Returns seconds.
 
@@ -124,7 +127,9 @@ def evaluate(
     if out is None:
         records = _run(model, patches, indices, settings, batch_size, clock, progress, (), None)
         return EvaluationResult(name, dataset, settings, records, {**header, "is_complete": True})
-    with RunWriter(out, header, overwrite=overwrite, resume=resume) as writer:
+    with RunWriter(
+        out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
+    ) as writer:
         records = _run(
             model, patches, indices, settings, batch_size, clock, progress, writer.finished, writer
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from histosam_core.evaluation.plots import group_by_dataset
 from histosam_core.evaluation.summary import (
     FAILURE_THRESHOLDS,
     NOC_THRESHOLDS,
@@ -15,7 +16,7 @@ from histosam_core.evaluation.summary import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from histosam_core.evaluation.records import EvaluationResult
 
@@ -66,20 +67,39 @@ def cells(summary: RunSummary) -> tuple[str, ...]:
     )
 
 
-def rich_table(results: Sequence[EvaluationResult], title: str | None = None) -> Table:
-    """Return the table for a terminal; a run that was cut off has a star at its patches."""
+def rich_table(results: Sequence[EvaluationResult]) -> Group:
+    """Return the table for a terminal, a block per data set.
+
+    A run that was cut off has a star at its patches.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table
 
-    table = Table(title=title, header_style="bold", title_justify="left")
-    for i, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=i > 1)
-    previous = None
-    for result in results:
-        if previous not in (None, result.dataset):
-            table.add_section()
-        previous = result.dataset
-        table.add_row(*cells(summarise(result)))
-    return table
+    shown = [i for i, heading in enumerate(HEADINGS) if heading not in ("Data", "Slides")]
+    blocks = []
+    for dataset, runs in group_by_dataset(results).items():
+        summaries = [summarise(run) for run in runs]
+        n_slides = max(summary.n_slides for summary in summaries)
+        table = Table(
+            title=f"{dataset}  [dim]{n_slides} slide{'s' if n_slides != 1 else ''}[/]",
+            title_style="bold",
+            title_justify="left",
+            header_style="bold",
+            box=SIMPLE_HEAD,
+            padding=0,
+            pad_edge=False,
+        )
+        for i in shown:
+            if i == 0:
+                table.add_column(HEADINGS[i], overflow="fold", min_width=12)
+            else:
+                table.add_column(HEADINGS[i], justify="right", no_wrap=True)
+        for summary in summaries:
+            row = cells(summary)
+            table.add_row(*(row[i] for i in shown))
+        blocks.append(table)
+    return Group(*blocks)
 
 
 def plain_table(results: Sequence[EvaluationResult]) -> str:

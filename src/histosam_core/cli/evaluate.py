@@ -1,0 +1,179 @@
+"""`histosam evaluate`: simulated clicks on patches, for one model or several, and the report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation import EvaluationResult
+
+__all__ = ["evaluate"]
+
+CHECKPOINT_STEMS = ("best", "last", "checkpoint")
+
+
+def evaluate(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model's name or a checkpoint's path; LABEL=NAME gives it another name in the "
+            "report. Repeat it to compare models."
+        ),
+    ] = None,
+    patches: Annotated[
+        list[Path] | None,
+        typer.Option(help="A patch store that `histosam prepare` wrote. May be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the rows and the report; made if missing.")
+    ] = None,
+    target_iou: Annotated[
+        float, typer.Option(help="Stop clicking at this IoU; above 1 means never.")
+    ] = 0.90,
+    max_clicks: Annotated[int, typer.Option(help="Clicks per patch at most.")] = 20,
+    limit: Annotated[
+        int | None, typer.Option(help="Patches per store at most, spread evenly over it.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Patches that advance together.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
+    ] = False,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    from_rows: Annotated[
+        Path | None,
+        typer.Option(help="Make the report again from the rows in this folder; runs no model."),
+    ] = None,
+) -> None:
+    """Click on patches as a simulated user would, and count the clicks a model needs.
+
+    Writes a row per click, `summary.json`, `curves.png` and a self-contained `report.html`. When it
+    is stopped, the same command goes on where it was.
+
+    **Examples**
+
+        histosam evaluate --model histosam-tiny --patches data/liver/test.zarr --out results
+
+        histosam evaluate --model histosam-tiny --model ours=runs/refining/best.safetensors
+        --patches data/liver/test.zarr --patches data/lymph/test.zarr --out results
+
+        histosam evaluate --from-rows results
+    """
+    from histosam_core import evaluation
+    from histosam_core.cli import console
+    from histosam_core.errors import ConfigError
+
+    if from_rows is not None:
+        if model or patches:
+            raise ConfigError("--from-rows runs no model; leave out --model and --patches")
+        results = evaluation.read_records(from_rows)
+        out = out or from_rows
+    else:
+        if not model or not patches or out is None:
+            raise ConfigError("give --model, --patches and --out (or --from-rows alone)")
+        evaluation.ProtocolSettings(target_iou, max_clicks)
+        results = _run(
+            labelled(model),
+            patches,
+            out,
+            target_iou=target_iou,
+            max_clicks=max_clicks,
+            limit=limit,
+            batch_size=batch_size,
+            device=device,
+            overwrite=overwrite,
+        )
+    written = evaluation.write_outputs(results, out, report=report)
+    if json:
+        console.print_json(evaluation.summary_json(results))
+        return
+    console.out.print(evaluation.rich_table(results))
+    if any(result.settings.target_iou < 0.90 for result in results):
+        console.err.print("NoC@90 and NoF@90 need --target-iou 0.9 or more; they are left out")
+    console.out.print(f"Open [bold]{written[-1]}[/]" if report else f"Wrote {written[0]}")
+
+
+def labelled(models: list[str]) -> dict[str, str]:
+    """Return label -> name or path; labels are short, and different for different models."""
+    from histosam_core.errors import ConfigError
+
+    found: dict[str, str] = {}
+    for text in models:
+        label, separator, source = text.partition("=")
+        if not separator:
+            source = text
+            path = Path(text)
+            is_path = path.suffix != "" or len(path.parts) > 1
+            label = path.stem if is_path else text
+            if is_path and (path.stem in CHECKPOINT_STEMS or label in found):
+                label = f"{path.absolute().parent.name} {path.stem}"
+        if not label or not source or label in found:
+            raise ConfigError(
+                f"--model {text}: the label {label!r} is empty or taken; write LABEL=NAME"
+            )
+        found[label] = source
+    return found
+
+
+def _run(
+    models: dict[str, str],
+    stores: list[Path],
+    out: Path,
+    *,
+    target_iou: float,
+    max_clicks: int,
+    limit: int | None,
+    batch_size: int,
+    device: str,
+    overwrite: bool,
+) -> list[EvaluationResult]:
+    from histosam_core import evaluation
+    from histosam_core.cli import console
+    from histosam_core.dataset import open_patches
+    from histosam_core.errors import ConfigError, OutputExistsError
+    from histosam_core.model import load_model
+
+    if (out / "summary.json").exists() and not overwrite:
+        raise OutputExistsError(
+            f"{out} holds the results of an evaluation; choose another folder or pass --overwrite"
+        )
+    opened = [open_patches(path) for path in stores]
+    names = [str(store.name) for store in opened]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"two patch stores are called {names}; give each its own name")
+    results = []
+    for label, source in models.items():
+        loaded = load_model(source, device=device)
+        for store, dataset in zip(opened, names, strict=True):
+            with console.progress_bar(f"{label} on {dataset}") as progress:
+                results.append(
+                    evaluation.evaluate(
+                        loaded,
+                        store,
+                        name=label,
+                        out=out / "runs" / run_folder_name(label, dataset),
+                        target_iou=target_iou,
+                        max_clicks=max_clicks,
+                        limit=limit,
+                        batch_size=batch_size,
+                        progress=progress,
+                        overwrite=overwrite,
+                        keep_finished=True,
+                    )
+                )
+        del loaded
+    return results
+
+
+def run_folder_name(label: str, dataset: str) -> str:
+    """Return a folder name that every file system takes."""
+    return "@".join(
+        re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run" for text in (label, dataset)
+    )
