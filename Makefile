@@ -45,7 +45,7 @@ format: setup  ## Let ruff fix and format
 	$(BIN)/ruff format .
 
 bench: setup  ## Speed beside that of the peers; prints the ratios
-	$(BIN)/python -m pytest benchmarks -p no:xdist --benchmark-columns=median,iqr,rounds -s
+	for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:  ## Remove caches and outputs, keep the environment
 	rm -rf demo runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis \
