@@ -1,4 +1,4 @@
-"""The `histosam` command's root: registers the verbs, turns errors into one line and an exit code."""
+"""The `histosam` command's root: registers the verbs, turns errors into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 import typer
+from rich.markup import escape
 
 from histosam_core import __version__
 from histosam_core.cli.console import err
@@ -21,6 +22,7 @@ from histosam_core.errors import (
 __all__ = ["app", "main"]
 
 CALL_WAS_WRONG = (ConfigError, OutputExistsError, SlideNotFoundError, UnknownModelError)
+TYPER_STOPPED = 130  # typer ends so, and silently, on Ctrl-C
 VERBS = ("demo", "info", "prepare", "finetune", "evaluate", "segment", "models")
 
 app = typer.Typer(
@@ -59,8 +61,10 @@ def main() -> None:
     except HistoSamError as error:
         if os.environ.get("HISTOSAM_DEBUG"):
             raise
-        err.print(f"[bold red]histosam: error:[/] {error}", markup=True)
+        err.print(f"[bold red]histosam: error:[/] {escape(str(error))}", markup=True)
         sys.exit(2 if isinstance(error, CALL_WAS_WRONG) else 1)
-    except KeyboardInterrupt:
-        err.print("histosam: stopped; nothing half-written is left")
+    except SystemExit as stop:
+        if stop.code != TYPER_STOPPED:
+            raise
+        err.print("histosam: stopped; no half-written file is left")
         sys.exit(1)
