@@ -1,0 +1,146 @@
+"""Random fields that the tissue is cut from: clouds, stripes of one width, oriented stripes."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+__all__ = ["cloud", "oriented_stripes", "smooth_step", "stripes"]
+
+Float = NDArray[np.float32]
+
+_TILE_PX = 1024  # stripes are made on a periodic tile of this side at most
+_ORIENTATIONS = 6
+
+
+def cloud(
+    hw: tuple[int, int], feature_px: float, rng: np.random.Generator, octaves: int = 2
+) -> Float:
+    """Smooth fractal noise.
+
+    Parameters
+    ----------
+    hw
+        Rows and columns.
+    feature_px
+        Size of the largest features in pixels; each further octave is half as large and strong.
+    rng
+        Source of randomness.
+    octaves
+        How many sizes are added.
+
+    Returns
+    -------
+    ndarray
+        (H, W) float32 of mean about 0 and standard deviation about 1.
+    """
+    total = np.zeros(hw, np.float32)
+    strength, power = 1.0, 0.0
+    for octave in range(octaves):
+        step = max(1.0, feature_px / 2**octave / 2)
+        knots = tuple(math.ceil(n / step) + 5 for n in hw)
+        values = rng.standard_normal(knots).astype(np.float32)
+        offset = rng.uniform(1.0, 2.0, 2)
+        matrix = np.array([[1 / step, 0, offset[1]], [0, 1 / step, offset[0]]])
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        # A cubic between random knots has less variance than the knots: 0.8 in standard deviation.
+        total += strength / 0.8 * cv2.warpAffine(values, matrix, hw[::-1], flags=flags)
+        power += strength**2
+        strength /= 2
+    return total / np.float32(math.sqrt(power))
+
+
+def stripes(
+    hw: tuple[int, int], wavelength_px: float, rng: np.random.Generator, spread: float = 0.25
+) -> Float:
+    """Worm-like stripes of one width running in every direction: band-passed noise.
+
+    Parameters
+    ----------
+    hw
+        Rows and columns.
+    wavelength_px
+        Distance between neighbouring stripes in pixels.
+    rng
+        Source of randomness.
+    spread
+        Relative spread of the wavelength; more is more irregular.
+
+    Returns
+    -------
+    ndarray
+        (H, W) float32, mean 0, standard deviation 1.
+    """
+    spectrum, frequency, _ = _white_spectrum(hw, rng)
+    band = np.exp(-((frequency * wavelength_px - 1) ** 2) / (2 * spread**2))
+    return _tiled(_unit(fft.irfft2(spectrum * band)), hw)
+
+
+def oriented_stripes(
+    angle: Float, wavelength_px: float, rng: np.random.Generator, spread: float = 0.25
+) -> Float:
+    """Stripes of one width that run along a given direction, with branches and dead ends.
+
+    Parameters
+    ----------
+    angle
+        (H, W) float32, the direction of the stripes in radians, from x towards y; modulo pi.
+    wavelength_px
+        Distance between neighbouring stripes in pixels.
+    rng
+        Source of randomness.
+    spread
+        Relative spread of the wavelength.
+
+    Returns
+    -------
+    ndarray
+        (H, W) float32, mean about 0, standard deviation about 1.
+    """
+    hw = angle.shape[0], angle.shape[1]
+    spectrum, frequency, direction = _white_spectrum(hw, rng)
+    band = spectrum * np.exp(-((frequency * wavelength_px - 1) ** 2) / (2 * spread**2))
+    cos2, sin2 = np.cos(2 * angle), np.sin(2 * angle)
+    total = np.zeros(hw, np.float32)
+    power = np.zeros(hw, np.float32)
+    for k in range(_ORIENTATIONS):
+        along = math.pi * k / _ORIENTATIONS
+        # Stripes along an angle come from waves across it.
+        off = np.angle(np.exp(2j * (direction - along - math.pi / 2))) / 2
+        one = _unit(fft.irfft2(band * np.exp(-(off**2) / (2 * 0.28**2))))
+        weight = 0.5 + 0.5 * (cos2 * math.cos(2 * along) + sin2 * math.sin(2 * along))
+        weight *= weight
+        weight *= weight
+        total += weight * _tiled(one, hw)
+        power += weight * weight
+    return total / np.sqrt(power)
+
+
+def smooth_step(field: Float, low: float, high: float) -> Float:
+    """Rise from 0 at `low` to 1 at `high` with level ends; `low` may exceed `high` (a fall)."""
+    t = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _white_spectrum(
+    hw: tuple[int, int], rng: np.random.Generator
+) -> tuple[NDArray[np.complex64], Float, Float]:
+    rows, columns = (min(_TILE_PX, fft.next_fast_len(n, real=True)) for n in hw)
+    columns += columns % 2
+    spectrum = fft.rfft2(rng.standard_normal((rows, columns), dtype=np.float32))
+    fy = fft.fftfreq(rows).astype(np.float32)[:, None]
+    fx = fft.rfftfreq(columns).astype(np.float32)[None]
+    return spectrum, np.hypot(fx, fy), np.arctan2(fy, fx)
+
+
+def _unit(field: Float) -> Float:
+    return np.asarray(field / field.std(), np.float32)
+
+
+def _tiled(tile: Float, hw: tuple[int, int]) -> Float:
+    repeats = [math.ceil(n / t) for n, t in zip(hw, tile.shape, strict=True)]
+    return np.tile(tile, repeats)[: hw[0], : hw[1]]

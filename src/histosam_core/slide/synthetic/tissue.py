@@ -1,0 +1,120 @@
+"""What both kinds of tissue are drawn with: a tissue under construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .canvas import DYE, OPEN_EDGE, Canvas, Layers
+from .noise import cloud, smooth_step
+from .nuclei import KINDS, draw_red_cells, draw_stamps, stamp
+from .points import scatter
+
+__all__ = ["MARGIN_UM", "Tissue", "border_probability", "direction_along"]
+
+Float = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+MARGIN_UM = 24.0  # half of the largest stamp, in um
+
+
+@dataclass(slots=True)
+class Tissue:
+    """A piece of tissue on its canvas.
+
+    Parameters
+    ----------
+    canvas, layers
+        The grids and the dye.
+    tissue_um
+        (H, W) float32 on the pattern grid: um inside the tissue's edge.
+    tumour_um
+        (H, W) float32 on the pattern grid: um inside the tumour's edge; the truth.
+    tumour
+        (H, W) float32 on the pattern grid: the probability that a cell is a tumour cell. One half
+        on the truth's edge, and blurred about it by a width that varies along the border.
+    """
+
+    canvas: Canvas
+    layers: Layers
+    tissue_um: Float
+    tumour_um: Float
+    tumour: Float
+    _libraries: dict[str, list[UInt8]] = field(default_factory=dict)
+
+    def add_nuclei(
+        self,
+        kind: str,
+        xy_um: Float,
+        rng: np.random.Generator,
+        angle: Float | None = None,
+        *,
+        clearance: bool = True,
+    ) -> None:
+        """Stamp nuclei, except those off the tissue and, with `clearance`, those in openings."""
+        keep = self.canvas.at(self.tissue_um, xy_um) > 1.5
+        if clearance:
+            keep &= self.canvas.at(self.layers.opening, xy_um) < OPEN_EDGE - 12
+        if kind not in self._libraries:
+            self._libraries[kind] = draw_stamps(KINDS[kind], self.canvas.mpp, rng)
+        layers, turned = self.layers, None if angle is None else angle[keep]
+        stamps = self._libraries[kind]
+        stamp(self.canvas, layers.nuclei, layers.margin_px, stamps, xy_um[keep], rng, turned)
+
+    def add_red_cells(self, probability: Float, rng: np.random.Generator) -> None:
+        """Fill openings with red blood cells where a pattern-grid probability allows."""
+        canvas, layers = self.canvas, self.layers
+        xy_um = scatter(canvas, 5.6, rng, keep=probability, jitter=0.2, warp=0.3)
+        keep = canvas.at(layers.opening, xy_um) > OPEN_EDGE + 10
+        keep &= canvas.at(self.tissue_um, xy_um) > 6
+        stamps = draw_red_cells(canvas.mpp, rng)
+        stamp(canvas, layers.red_cells, layers.margin_px, stamps, xy_um[keep], rng)
+
+    def set_dye(self, eosin: Float, haematoxylin: Float) -> None:
+        """Store the cytoplasm's and the fibres' dye: (H, W) float32 units on the cell grid."""
+        for layer, value in ((self.layers.eosin, eosin), (self.layers.haematoxylin, haematoxylin)):
+            np.copyto(layer, np.clip(value * np.float32(DYE), 0, 255).astype(np.uint8))
+
+    def open_glass(self) -> None:
+        """Open everything outside the tissue's edge."""
+        self.layers.open_field(self.canvas.to_cell_grid(-self.tissue_um))
+
+
+def border_probability(
+    canvas: Canvas, tumour_um: Float, rng: np.random.Generator, width_um: tuple[float, float]
+) -> Float:
+    """Probability that a cell is tumour, from the distance to the truth's edge.
+
+    Parameters
+    ----------
+    canvas
+        The grids.
+    tumour_um
+        (H, W) float32 on the pattern grid: um inside the tumour's edge.
+    rng
+        Source of randomness.
+    width_um
+        Sharpest and softest border; which it is varies along the edge.
+
+    Returns
+    -------
+    ndarray
+        (H, W) float32 on the pattern grid, 0 to 1.
+    """
+    softness = smooth_step(cloud(canvas.pattern_hw, 350 / canvas.pattern_um, rng), -1.2, 1.2)
+    width = np.float32(width_um[0]) + np.float32(width_um[1] - width_um[0]) * softness
+    return np.asarray(0.5 + 0.5 * np.tanh(tumour_um / width), np.float32)
+
+
+def direction_along(field_: Float) -> Float:
+    """Direction of a field's level lines, radians from x towards y, (H, W) float32."""
+    gy, gx = np.gradient(field_)
+    return np.asarray(np.arctan2(gx, -gy), np.float32)
+
+
+def direction_across(field_: Float) -> Float:
+    """Direction of a field's steepest rise, radians from x towards y, (H, W) float32."""
+    gy, gx = np.gradient(field_)
+    return np.asarray(np.arctan2(gy, gx), np.float32)
