@@ -1,0 +1,224 @@
+"""Which window serves a click: squares of the checkpoint's training geometry on one pixel grid.
+
+The grid starts at the slide's upper-left corner and has the checkpoint's mpp, so that all windows
+of a session lie on the same pixels and nothing is resampled between them. Windows stand at whole
+steps of a quarter of their side: clicks near each other share a window, hence its embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.errors import ClickOutsideSlideError, ConfigError
+from histosam_core.geometry import Frame, Region
+
+__all__ = ["Window", "WindowGrid"]
+
+MAX_MARGIN_PX = 254
+"""So that a depth fits into 8 bits."""
+
+XY = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A square of grid pixels.
+
+    Parameters
+    ----------
+    location_xy
+        Its upper-left grid pixel (x, y); negative where the slide is smaller than the window.
+    side_px
+        Width and height in grid pixels.
+    """
+
+    location_xy: tuple[int, int]
+    side_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowGrid:
+    """The windows of one slide for one checkpoint.
+
+    Parameters
+    ----------
+    slide_wh
+        Width and height of level 0 in pixels.
+    slide_mpp
+        Micrometres per level-0 pixel.
+    mpp
+        Micrometres per grid pixel: what the checkpoint was trained at.
+    window_px
+        Side of a window in grid pixels: the checkpoint's patch size, at least 8.
+
+    Raises
+    ------
+    ConfigError
+        A number is not positive, or the window too small.
+    """
+
+    slide_wh: tuple[int, int]
+    slide_mpp: float
+    mpp: float
+    window_px: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("slide mpp", self.slide_mpp), ("window mpp", self.mpp)):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} {value} must be a positive number of um per pixel")
+        if self.window_px < 8:
+            raise ConfigError(f"a window of {self.window_px} px is too small; give 8 or more")
+
+    @property
+    def downsample(self) -> float:
+        """Level-0 pixels per grid pixel."""
+        return self.mpp / self.slide_mpp
+
+    @property
+    def frame(self) -> Frame:
+        """The grid over level 0."""
+        return Frame((0.0, 0.0), (self.downsample, self.downsample))
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height of the slide in grid pixels, the last one possibly cut by its edge."""
+        w, h = (max(1, math.ceil(s / self.downsample - 1e-6)) for s in self.slide_wh)
+        return w, h
+
+    @property
+    def step_px(self) -> int:
+        """Distance of neighbouring windows in grid pixels."""
+        return self.window_px // 4
+
+    @property
+    def margin_px(self) -> int:
+        """Width of a window's rim, where a model sees too little context, in grid pixels."""
+        return min(self.window_px // 8, MAX_MARGIN_PX)
+
+    def window_at(self, xy: XY) -> Window:
+        """Return the window round a level-0 point (x, y): the nearest on the grid of steps.
+
+        At the slide's border the window is shifted inside. Along a side that is shorter than the
+        window the slide lies in its middle, white round it.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The point lies off the slide.
+        """
+        x, y = self.to_grid(xy)
+        location = tuple(
+            self._place(at, length) for at, length in zip((x, y), self.size_wh, strict=True)
+        )
+        return Window((location[0], location[1]), self.window_px)
+
+    def serving(self, xy: XY, current: Window | None, earlier: Iterable[Window] = ()) -> Window:
+        """Return the window that answers a click at the level-0 point (x, y).
+
+        The current window keeps it where the point lies in its inner part; else the one of the
+        earlier windows that holds it deepest in its inner part; else the one of `window_at`.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The point lies off the slide.
+        """
+        point = self.to_grid(xy)
+        if current is not None and self.is_inner(current, point):
+            return current
+        holding = [window for window in earlier if self.is_inner(window, point)]
+        if holding:
+            return min(holding, key=lambda window: _off_centre(window, point))
+        return self.window_at(xy)
+
+    def to_grid(self, xy: XY) -> XY:
+        """Level-0 pixels (x, y) to grid pixels.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The point lies off the slide.
+        """
+        w, h = self.slide_wh
+        if not (-0.5 <= xy[0] < w - 0.5 and -0.5 <= xy[1] < h - 0.5):
+            raise ClickOutsideSlideError(
+                f"the click at ({xy[0]:g}, {xy[1]:g}) lies off the slide, which is {w} x {h} "
+                f"level-0 pixels; give x from 0 to {w - 1} and y from 0 to {h - 1}"
+            )
+        return self.frame.from_level0(xy)
+
+    def region(self, window: Window) -> Region:
+        """Return a window as a `Region`: level-0 corner, size in pixels, mpp."""
+        x, y = window.location_xy
+        corner = x * self.downsample, y * self.downsample
+        return Region(corner, (window.side_px, window.side_px), self.mpp)
+
+    def is_inner(self, window: Window, point_xy: XY) -> bool:
+        """Whether a point in grid pixels lies in a window and off its rim.
+
+        The rim has no part along the slide's own edge: nothing lies beyond it to be seen.
+        """
+        for at, (begin, end, low, high) in zip(point_xy, self._sides(window), strict=True):
+            first, last = (
+                begin + (self.margin_px if low else 0),
+                end - (self.margin_px if high else 0),
+            )
+            if not first - 0.5 <= at < last - 0.5:
+                return False
+        return True
+
+    def contains(self, window: Window, point_xy: XY) -> bool:
+        """Whether a point in grid pixels lies in a window, rim included."""
+        return all(
+            begin - 0.5 <= at < begin + window.side_px - 0.5
+            for at, begin in zip(point_xy, window.location_xy, strict=True)
+        )
+
+    def depth(self, window: Window) -> NDArray[np.uint8]:
+        """How deep each pixel lies in a window: 1 at its edge, ``margin_px + 1`` in its inner part.
+
+        Returns
+        -------
+        (side, side) uint8; the slide's own edge is no edge of the window.
+        """
+        x, y = (self._depth_along(window, *side) for side in self._sides(window))
+        return np.minimum(y[:, None], x[None, :])
+
+    def _depth_along(
+        self, window: Window, begin: int, end: int, low: bool, high: bool
+    ) -> NDArray[np.uint8]:
+        side, cap = window.side_px, self.margin_px + 1
+        depth = np.full(side, cap)
+        if low:
+            depth = np.minimum(depth, np.arange(1, side + 1))
+        if high:
+            depth = np.minimum(depth, np.arange(side, 0, -1))
+        return depth.astype(np.uint8)
+
+    def _sides(self, window: Window) -> tuple[tuple[int, int, bool, bool], ...]:
+        """First pixel, end, and whether there is slide before and behind, along x and y."""
+        return tuple(
+            (begin, begin + window.side_px, begin > 0, begin + window.side_px < length)
+            for begin, length in zip(window.location_xy, self.size_wh, strict=True)
+        )
+
+    def _place(self, at: float, length: int) -> int:
+        room = length - self.window_px
+        if room <= 0:
+            return -(-room // 2)
+        step = self.step_px
+        nearest = math.floor((at + 0.5 - self.window_px / 2) / step + 0.5) * step
+        return min(max(nearest, 0), room)
+
+
+def _off_centre(window: Window, point_xy: XY) -> float:
+    """Return the larger distance, along x or y, of a point from a window's middle."""
+    half = (window.side_px - 1) / 2
+    return max(
+        abs(at - begin - half) for at, begin in zip(point_xy, window.location_xy, strict=True)
+    )
