@@ -1,0 +1,200 @@
+"""What the training loop trains on: patches with augmentation and first clicks, in drawn order.
+
+Every draw comes from a generator seeded by (seed, what for, epoch, patch), so an example does not
+depend on which thread made it or on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.dataset.augment import AugmentSettings, augment
+from histosam_core.training.prompts import PromptSettings, first_clicks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from histosam_core.clicks import Click
+
+__all__ = ["EmbeddingCache", "Example", "Examples", "TrainingPatch"]
+
+ORDER, VARIANT, AUGMENT, CLICKS, STEP = range(5)
+"""What a generator is for."""
+
+
+class TrainingPatch(Protocol):
+    """What training needs of a patch; `histosam_core.dataset.Patch` has it."""
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB."""
+
+    @property
+    def gt_mask(self) -> NDArray[Any]:
+        """(H, W) whole numbers: 1 object, 0 background, -1 ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sample of a step.
+
+    Parameters
+    ----------
+    key
+        Names patch and variant in the embedding cache; None where there is none to reuse.
+    image
+        (H, W, 3) uint8 RGB, augmented; None when the embedding is at hand.
+    gt_mask
+        (H, W) int8: 1 object, 0 background, -1 ignored.
+    clicks
+        First clicks, patch pixels.
+    embedding
+        (C, h, w) from the cache, or None.
+    """
+
+    key: tuple[int, int] | None
+    image: NDArray[np.uint8] | None
+    gt_mask: NDArray[np.int8]
+    clicks: list[Click]
+    embedding: Tensor | None = None
+
+
+class EmbeddingCache:
+    """Embeddings and masks of augmented patches in memory, up to a bound.
+
+    What came first stays: patches are visited in random order, so any other policy would hit no
+    more often and encode more. Thread-safe for reads beside one writer.
+
+    Parameters
+    ----------
+    max_bytes
+        Bound on what is kept.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
+        self._kept: dict[tuple[int, int], tuple[Tensor, NDArray[np.int8]]] = {}
+
+    def get(self, key: tuple[int, int]) -> tuple[Tensor, NDArray[np.int8]] | None:
+        """Embedding (C, h, w) and mask (H, W) kept under `key`, or None."""
+        return self._kept.get(key)
+
+    def put(self, key: tuple[int, int], embedding: Tensor, gt_mask: NDArray[np.int8]) -> None:
+        """Keep both, on the CPU, if there is room."""
+        size = embedding.numel() * embedding.element_size() + gt_mask.nbytes
+        if key not in self._kept and self.used_bytes + size <= self.max_bytes:
+            self._kept[key] = (embedding.detach().to("cpu", copy=True), gt_mask)
+            self.used_bytes += size
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+class Examples:
+    """The training patches, epoch by epoch.
+
+    Parameters
+    ----------
+    patches
+        Training patches of one size.
+    batch_size
+        Patches a step; the incomplete batch at an epoch's end is left out, as RITM does.
+    max_steps_per_epoch
+        End an epoch after so many steps, or None.
+    augmentation
+        Which augmentations are on.
+    variants
+        Augmented variants per patch; 0 draws each time afresh.
+    prompts
+        How first clicks are made.
+    seed
+        Of every draw.
+    cache
+        Where to look for embeddings; None when they change during training.
+    workers
+        Threads that work ahead; 0 works when asked.
+    """
+
+    def __init__(
+        self,
+        patches: Sequence[TrainingPatch],
+        *,
+        batch_size: int,
+        max_steps_per_epoch: int | None,
+        augmentation: AugmentSettings,
+        variants: int,
+        prompts: PromptSettings,
+        seed: int,
+        cache: EmbeddingCache | None,
+        workers: int = 0,
+    ) -> None:
+        self.patches = patches
+        self.batch_size = min(batch_size, len(patches))
+        whole = len(patches) // self.batch_size
+        self.steps_per_epoch = min(whole, max_steps_per_epoch or whole)
+        self.augmentation = augmentation
+        # Without augmentation every patch is its own only variant.
+        self.variants = variants if augmentation.any else 1
+        self.prompts = prompts
+        self.seed = seed
+        self.cache = cache if self.variants else None
+        self.workers = workers
+
+    def batches(self, epoch: int, first_step: int = 0) -> Iterator[list[Example]]:
+        """Yield the epoch's batches from step `first_step` on."""
+        order = self._rng(ORDER, epoch).permutation(len(self.patches))
+        steps = range(first_step, self.steps_per_epoch)
+        jobs = [
+            [(epoch, int(index)) for index in order[step * self.batch_size :][: self.batch_size]]
+            for step in steps
+        ]
+        if not self.workers:
+            for batch in jobs:
+                yield [self._example(*job) for job in batch]
+            return
+        with ThreadPoolExecutor(self.workers, "patches") as pool:
+            ahead: deque[list[Future[Example]]] = deque()
+            try:
+                for batch in jobs:
+                    ahead.append([pool.submit(self._example, *job) for job in batch])
+                    if len(ahead) > 2:
+                        yield [future.result() for future in ahead.popleft()]
+                while ahead:
+                    yield [future.result() for future in ahead.popleft()]
+            finally:
+                for future in (future for batch_ahead in ahead for future in batch_ahead):
+                    future.cancel()
+
+    def step_rng(self, epoch: int, step: int) -> np.random.Generator:
+        """Source of what is drawn for a batch as a whole: its error-region clicks."""
+        return self._rng(STEP, epoch, step)
+
+    def _example(self, epoch: int, index: int) -> Example:
+        key: tuple[int, int] | None = None
+        image: NDArray[np.uint8] | None = None
+        draws = self._rng(AUGMENT, epoch, index)
+        if self.variants:
+            variant = int(self._rng(VARIANT, epoch, index).integers(self.variants))
+            key = (index, variant)
+            draws = self._rng(AUGMENT, variant, index)
+        kept = self.cache.get(key) if self.cache is not None and key is not None else None
+        if kept is not None:
+            embedding, gt_mask = kept
+        else:
+            embedding = None
+            patch = self.patches[index]
+            gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
+            image, gt_mask = augment(patch.image, gt_mask, self.augmentation, draws)
+        clicks = first_clicks(gt_mask, self.prompts, self._rng(CLICKS, epoch, index))
+        return Example(key, image, gt_mask, clicks, embedding)
+
+    def _rng(self, *what: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *what))

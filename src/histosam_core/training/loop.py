@@ -1,0 +1,242 @@
+"""The fine-tuning loop: epochs, validation, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from histosam_core.dataset import open_patches
+from histosam_core.errors import ConfigError, EmptyDatasetError, OutputWriteError
+from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.registry import load_model
+from histosam_core.progress import ProgressCallback, silent
+from histosam_core.training.interrupt import StopRequest
+from histosam_core.training.parts import adapt_network
+from histosam_core.training.run_folder import RunFolder
+from histosam_core.training.scenarios import Scenario, find_scenario
+from histosam_core.training.trainer import Trainer, TrainingDivergedError
+
+if TYPE_CHECKING:
+    from histosam_core.model.interactive import SamModel
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.examples import TrainingPatch
+    from histosam_core.training.validation import ValidationScores
+
+__all__ = ["TrainResult", "finetune"]
+
+FREE_ON_RESUME = frozenset({"out", "device", "workers", "cache_mb"})
+"""Settings that may differ when a run is resumed: they decide where and how fast, not what."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a finished run left behind.
+
+    Parameters
+    ----------
+    run_folder
+        Holds config.json, log.csv, curves.png, state.pt and the checkpoints.
+    best_checkpoint, last_checkpoint
+        Of the epoch with the lowest validation NoC@85, and of the last one.
+    before, best, last
+        Validation of the model as it was given, of the best and of the last epoch.
+    best_epoch, epochs, steps
+        The best epoch, epochs and optimiser steps done.
+    seconds
+        Wall time, validation included, over all sittings.
+    """
+
+    run_folder: Path
+    best_checkpoint: Path
+    last_checkpoint: Path
+    before: ValidationScores
+    best: ValidationScores
+    last: ValidationScores
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+
+
+def finetune(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    model: SamModel | None = None,
+    train_patches: Sequence[TrainingPatch] | None = None,
+    validation_patches: Sequence[TrainingPatch] | None = None,
+    progress: ProgressCallback = silent,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainResult:
+    """Fine-tune a model on patches by one of the scenarios.
+
+    The state is saved after every epoch, and at the last whole step when the run is interrupted
+    (Ctrl-C, or `progress` raising). A resumed run gives, on a CPU and with the same number of
+    threads, bit for bit what the uninterrupted one gives.
+
+    Parameters
+    ----------
+    config
+        Settings; written to the run folder.
+    resume
+        Go on with the run in ``config.out``.
+    overwrite
+        Start anew in a folder that holds a run, deleting that run's files first.
+    model
+        Start from this model instead of ``config.model``; it is copied, not changed.
+    train_patches, validation_patches
+        Train on these instead of the stores that `config` names.
+    progress
+        Called after every step, in steps; in seconds where `config` has a time budget.
+    clock
+        Returns seconds.
+
+    Raises
+    ------
+    OutputExistsError
+        ``config.out`` is taken, and neither `resume` nor `overwrite` was asked for.
+    ConfigError
+        Patches are not named, or a resumed run has other settings than it began with.
+    EmptyDatasetError
+        No training or no validation patches.
+    TrainingDivergedError
+        The loss is no longer a number; the state of the last whole epoch stays.
+    KeyboardInterrupt
+        Passed on, once the state is saved.
+    """
+    folder = RunFolder(Path(config.out))
+    state: dict[str, Any] | None = None
+    if resume:
+        state = folder.load_state()
+        _check_same_settings(config, state)
+    elif not overwrite:
+        folder.check_free()
+    scenario = find_scenario(config.scenario)
+    training, validation = _open_patches(config, train_patches, validation_patches)
+    with _own_torch_random_state(config.seed), StopRequest() as stop:
+        start = _starting_model(config, scenario, model)
+        trainer = Trainer(
+            config,
+            scenario,
+            start,
+            training,
+            validation,
+            geometry=_geometry(training, start.info.geometry),
+            data_name=str(getattr(training, "name", config.patches or "in memory")),
+            folder=folder,
+            progress=progress,
+            clock=clock,
+            stop=stop,
+        )
+        if state is not None:
+            trainer.restore(state)
+        else:
+            if overwrite:
+                folder.clear()
+            config.save(folder.config)
+        try:
+            trainer.run()
+        except TrainingDivergedError:
+            raise
+        except BaseException:
+            # What went wrong is told by the exception itself, even if this cannot be written.
+            with suppress(OutputWriteError):
+                trainer.save_state()
+            raise
+    before, best, last = trainer.before, trainer.best, trainer.last
+    if before is None or best is None or last is None:
+        raise ConfigError("the run ended before its first epoch; allow it more time")
+    return TrainResult(
+        run_folder=folder.path,
+        best_checkpoint=folder.best,
+        last_checkpoint=folder.last,
+        before=before,
+        best=best,
+        last=last,
+        best_epoch=trainer.best_epoch,
+        epochs=trainer.epochs_done,
+        steps=trainer.step,
+        seconds=trainer.seconds,
+    )
+
+
+def _check_same_settings(config: TrainConfig, state: dict[str, Any]) -> None:
+    now, then = config.as_dict(), state["config"]
+    changed = sorted(
+        name
+        for name in now.keys() | then.keys()
+        if name not in FREE_ON_RESUME and now.get(name) != then.get(name)
+    )
+    if changed:
+        listed = "; ".join(
+            f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in changed
+        )
+        raise ConfigError(
+            f"a resumed run keeps its settings ({listed}); leave them as they were, or start a new "
+            f"run from {config.out}/last.safetensors"
+        )
+
+
+def _open_patches(
+    config: TrainConfig,
+    train_patches: Sequence[TrainingPatch] | None,
+    validation_patches: Sequence[TrainingPatch] | None,
+) -> tuple[Sequence[TrainingPatch], Sequence[TrainingPatch]]:
+    path = config.patches
+    if path is None and (train_patches is None or validation_patches is None):
+        raise ConfigError("no patches named; set patches to a folder made by `histosam prepare`")
+    if train_patches is None and path is not None:
+        is_store = path.suffix == ".zarr"
+        train_patches = open_patches(path) if is_store else open_patches(path, "train")
+    if validation_patches is None and config.validation_patches is not None:
+        validation_patches = open_patches(config.validation_patches)
+    elif validation_patches is None and path is not None:
+        beside = path.parent if path.suffix == ".zarr" else path
+        validation_patches = open_patches(beside, "validation")
+    for name, patches in (("training", train_patches), ("validation", validation_patches)):
+        if not patches:
+            raise EmptyDatasetError(
+                f"there are no {name} patches in {path}; prepare patches from more slides, or with "
+                "a larger share for that split"
+            )
+    return train_patches or (), validation_patches or ()
+
+
+def _starting_model(config: TrainConfig, scenario: Scenario, model: SamModel | None) -> SamModel:
+    """Load or copy the model to start from, with what the scenario adds."""
+    from histosam_core.model.interactive import SamModel, pick_device
+
+    if model is not None:
+        network = adapt_network(copy.deepcopy(model.network), scenario)
+        return SamModel(network, model.info, pick_device(config.device))
+    return load_model(
+        config.model,
+        config.device,
+        decoder=scenario.decoder,
+        dense_prompts=scenario.adds_dense_prompts or None,
+    )
+
+
+def _geometry(patches: Sequence[TrainingPatch], fallback: TrainingGeometry) -> TrainingGeometry:
+    """Scale and size of the patches, as far as they tell."""
+    known: Any = getattr(patches, "geometry", None)
+    first = patches[0]
+    mpp = getattr(known, "mpp", None) or getattr(first, "mpp", None) or fallback.mpp
+    return TrainingGeometry(mpp=float(mpp), patch_size_px=int(first.gt_mask.shape[0]))
+
+
+@contextmanager
+def _own_torch_random_state(seed: int) -> Iterator[None]:
+    """Seed torch for the run, and give the caller's random state back afterwards."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,83 @@
+"""Applies a scenario to a network: builds what it adds, freezes what it does not train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from histosam_core.model.checkpoint import start_network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from histosam_core.model.network import SamNetwork
+    from histosam_core.training.scenarios import Part, Scenario
+
+__all__ = ["adapt_network", "part_of", "parts_of", "prepare_for_training", "set_training_mode"]
+
+DENSE_PROMPTS = "click_"
+"""What names of the prompt encoder's dense click modules start with; the rest of it is SAM's."""
+
+
+def part_of(parameter_name: str) -> Part:
+    """Part that a parameter of `SamNetwork` belongs to, by its name in the state dict."""
+    if parameter_name.startswith(f"prompt_encoder.{DENSE_PROMPTS}"):
+        return "dense_prompts"
+    for part in ("image_encoder", "prompt_encoder", "mask_decoder"):
+        if parameter_name.startswith(f"{part}."):
+            return part
+    raise ValueError(f"parameter {parameter_name} belongs to no part of a SamNetwork")
+
+
+def parts_of(network: SamNetwork) -> Iterator[tuple[Part, str, nn.Parameter]]:
+    """Yield (part, name, parameter) of every parameter."""
+    for name, parameter in network.named_parameters():
+        yield part_of(name), name, parameter
+
+
+def adapt_network(network: SamNetwork, scenario: Scenario) -> SamNetwork:
+    """Return a network with the scenario's decoder and prompts and `network`'s weights.
+
+    What the scenario adds starts fresh, from torch's global random state: the refining layers at
+    random, the dense click prompts without effect. `network` itself is returned when it fits.
+
+    Raises
+    ------
+    CheckpointError
+        `network` cannot give the decoder: SAM's from a checkpoint that has the refining one only.
+    """
+    dense_prompts = network.dense_prompts or scenario.adds_dense_prompts
+    if network.decoder == scenario.decoder and network.dense_prompts == dense_prompts:
+        return network
+    adapted, _fresh = start_network(
+        network.architecture,
+        network.state_dict(),
+        decoder=scenario.decoder,
+        dense_prompts=dense_prompts,
+        image_size=network.image_size,
+    )
+    adapted.pixel_mean.copy_(network.pixel_mean)
+    adapted.pixel_std.copy_(network.pixel_std)
+    return adapted.to(network.device)
+
+
+def prepare_for_training(network: SamNetwork, scenario: Scenario) -> list[str]:
+    """Let exactly the scenario's parts learn; return the names of their parameters."""
+    trained = []
+    for part, name, parameter in parts_of(network):
+        learns = part in scenario.trained
+        parameter.requires_grad_(learns)
+        if learns:
+            trained.append(name)
+    return trained
+
+
+def set_training_mode(network: SamNetwork, scenario: Scenario) -> None:
+    """Training mode for the parts that learn, evaluation mode for the frozen ones."""
+    network.eval()
+    for part in ("image_encoder", "prompt_encoder", "mask_decoder"):
+        if part in scenario.trained:
+            network.get_submodule(part).train()
+    for name, module in network.prompt_encoder.named_children():
+        if name.startswith(DENSE_PROMPTS):
+            module.train("dense_prompts" in scenario.trained)

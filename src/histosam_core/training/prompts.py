@@ -1,0 +1,138 @@
+"""The training loop's clicks: ragged lists to tensors, and clicks on the model's own errors.
+
+Clicks are patch pixels (x, y); the network sees model-input pixels. Masks come back at the patch's
+size, where errors are judged and the loss is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from histosam_core.clicks import Click
+from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
+from histosam_core.model.interactive import to_image_size, to_mask_input
+
+if TYPE_CHECKING:
+    from histosam_core.model.network import SamNetwork
+
+__all__ = ["PromptSettings", "add_error_clicks", "first_clicks", "pack_clicks"]
+
+Clicks = Sequence[Sequence[Click]]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """How training clicks are made; see `TrainConfig` for the meaning of each."""
+
+    max_random_clicks: int = 24
+    max_iterations: int = 3
+    first_click_centre: bool = False
+    single_click_share: float = 0.0
+
+
+def first_clicks(
+    gt_mask: NDArray[np.int8], settings: PromptSettings, rng: np.random.Generator
+) -> list[Click]:
+    """Draw the clicks a sample starts with: RITM's random ones, or one central click alone."""
+    if rng.random() < settings.single_click_share:
+        return sample_random_clicks(gt_mask, rng, max_clicks=1, first_at_centre=True)[:1]
+    return sample_random_clicks(
+        gt_mask,
+        rng,
+        max_clicks=settings.max_random_clicks,
+        first_at_centre=settings.first_click_centre,
+    )
+
+
+def pack_clicks(
+    clicks: Clicks, patch_hw: tuple[int, int], network: SamNetwork
+) -> tuple[Tensor, Tensor]:
+    """Turn ragged clicks into what `SamNetwork.decode` takes.
+
+    Parameters
+    ----------
+    clicks
+        B lists of clicks in patch pixels.
+    patch_hw
+        Size of the patches.
+    network
+        Says how large a patch is in the model input.
+
+    Returns
+    -------
+    points_xy
+        (B, N, 2) float32 in model-input pixels, N the longest list (at least 1).
+    labels
+        (B, N) int64: 1 positive, 0 negative, -1 padding.
+    """
+    longest = max([1, *(len(sample) for sample in clicks)])
+    points = np.zeros((len(clicks), longest, 2), np.float32)
+    labels = np.full((len(clicks), longest), -1, np.int64)
+    input_hw = network.input_size_hw(*patch_hw)
+    scale_xy = np.array([input_hw[1] / patch_hw[1], input_hw[0] / patch_hw[0]])
+    for row, sample in enumerate(clicks):
+        for column, click in enumerate(sample):
+            points[row, column] = (np.array(click.xy) + 0.5) * scale_xy - 0.5
+            labels[row, column] = int(click.is_positive)
+    device = network.device
+    return torch.from_numpy(points).to(device), torch.from_numpy(labels).to(device)
+
+
+@torch.no_grad()
+def add_error_clicks(
+    network: SamNetwork,
+    embeddings: Tensor,
+    gt_masks: Sequence[NDArray[np.int8]],
+    clicks: Clicks,
+    iterations: int,
+    rng: np.random.Generator,
+) -> tuple[list[list[Click]], Tensor | None]:
+    """Let the network answer and click on its errors, `iterations` times.
+
+    As RITM trains: each answer goes back in as the mask prompt (by way of the patch's size, as in
+    use), with one more click drawn from the error region of each sample that has one. The network
+    should be in evaluation mode; no gradient is kept.
+
+    Parameters
+    ----------
+    network
+        Answers the clicks.
+    embeddings
+        (B, C, h, w); only their values are used.
+    gt_masks
+        B masks of one size, (H, W) int8.
+    clicks
+        B lists of first clicks, left as they are.
+    iterations
+        How often; drawn per batch from 0 to the setting's maximum, both included.
+    rng
+        Source of the draws.
+
+    Returns
+    -------
+    clicks
+        B lists, each up to `iterations` longer.
+    previous_logits
+        (B, 1, 4h, 4w) mask prompt made of the last answer, or None after no iteration.
+    """
+    patch_hw = (gt_masks[0].shape[0], gt_masks[0].shape[1])
+    grown = [list(sample) for sample in clicks]
+    previous: Tensor | None = None
+    for _ in range(iterations):
+        points_xy, labels = pack_clicks(grown, patch_hw, network)
+        low_res, _quality = network.decode(embeddings.detach(), points_xy, labels, previous)
+        logits = to_image_size(network, low_res.float(), patch_hw)
+        previous = to_mask_input(network, logits)
+        probability = torch.sigmoid(logits)[:, 0].cpu().numpy()
+        for sample, gt, predicted in zip(grown, gt_masks, probability, strict=True):
+            click = sample_next_click(gt, predicted, rng)
+            if click is not None:
+                sample.append(click)
+    return grown, previous

@@ -1,0 +1,179 @@
+"""The run folder: settings, log, curves, checkpoints and the state to resume from.
+
+Every file is written beside and renamed, so a crash leaves the last whole one.
+"""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from histosam_core.atomic import new_file
+from histosam_core.errors import CheckpointError, ConfigError, OutputExistsError
+
+__all__ = ["LOG_COLUMNS", "RunFolder"]
+
+LOG_COLUMNS = (
+    "epoch",
+    "step",
+    "seconds",
+    "learning_rate",
+    "loss",
+    "train_iou",
+    "val_noc80",
+    "val_noc85",
+    "val_noc90",
+    "val_iou_1_click",
+    "val_iou_5_clicks",
+    "val_iou_last_click",
+)
+"""Columns of log.csv, a row per epoch; epoch 0 is the model before training. Loss and train_iou
+(after the random and error-region clicks) are means over the epoch's steps."""
+
+STATE_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run's files, and how they are written and read."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The settings as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """The log as CSV."""
+        return self.path / "log.csv"
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best validated epoch."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the last epoch."""
+        return self.path / "last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        """What an interrupted run goes on from."""
+        return self.path / "state.pt"
+
+    def check_free(self) -> None:
+        """Raise OutputExistsError if the path is taken by anything but an empty folder."""
+        taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if not taken:
+            return
+        if self.state.is_file():
+            raise OutputExistsError(
+                f"{self.path} holds a run; pass --resume to go on with it, --overwrite to start "
+                "anew, or choose another folder"
+            )
+        raise OutputExistsError(f"{self.path} exists; choose another folder or pass --overwrite")
+
+    def clear(self) -> None:
+        """Delete a run's files, and nothing else that lies in the folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputExistsError(f"{self.path} is a file; choose a folder for the run")
+        for file in (self.state, self.best, self.last, self.log, self.curves, self.config):
+            file.unlink(missing_ok=True)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Write the state; values are tensors and plain Python values."""
+        with new_file(self.state) as temporary:
+            try:
+                torch.save({"format": STATE_FORMAT, **state}, temporary)
+            except RuntimeError as error:  # torch's zip writer hides the system's error
+                raise OSError(5, f"{error}".splitlines()[0]) from error
+
+    def load_state(self) -> dict[str, Any]:
+        """Read the state; files that hold anything but tensors and plain values are refused.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        CheckpointError
+            It is damaged, or of another format.
+        """
+        if not self.state.is_file():
+            raise ConfigError(
+                f"{self.path} holds no run to resume (no {self.state.name}); start it without "
+                "--resume"
+            )
+        try:
+            state = torch.load(self.state, map_location="cpu", weights_only=True)
+            version = state["format"]
+        except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError,
+                pickle.UnpicklingError) as error:  # fmt: skip
+            raise CheckpointError(
+                f"{self.state} is damaged ({type(error).__name__}); start anew with --overwrite, "
+                f"from {self.last.name} if you like"
+            ) from error
+        if version != STATE_FORMAT:
+            raise CheckpointError(
+                f"{self.state} is of format {version}, this program reads {STATE_FORMAT}; "
+                "start anew with --overwrite"
+            )
+        return dict(state)
+
+    def write_log(self, rows: Sequence[Mapping[str, float | int | None]]) -> None:
+        """Write log.csv; a value that was not measured is left empty."""
+        with new_file(self.log) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(LOG_COLUMNS)
+            writer.writerows([_text(row.get(name)) for name in LOG_COLUMNS] for row in rows)
+
+    def write_curves(self, rows: Sequence[Mapping[str, float | int | None]], title: str) -> None:
+        """Draw loss, IoU and NoC over the epochs."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(12, 3.6), layout="constrained")
+        panels = figure.subplots(1, 3)
+        lines = (
+            ("loss (NFL; need not fall)", {"loss": "training"}),
+            (
+                "mean IoU",
+                {
+                    "train_iou": "training",
+                    "val_iou_1_click": "validation, 1 click",
+                    "val_iou_5_clicks": "validation, 5 clicks",
+                },
+            ),
+            (
+                "clicks needed (validation)",
+                {"val_noc80": "NoC@80", "val_noc85": "NoC@85", "val_noc90": "NoC@90"},
+            ),
+        )
+        for panel, (name, columns) in zip(panels, lines, strict=True):
+            for column, label in columns.items():
+                points = [(r["epoch"], r[column]) for r in rows if r.get(column) is not None]
+                panel.plot(*zip(*points, strict=True) if points else ([], []), ".-", label=label)
+            panel.set(xlabel="epoch", title=name)
+            panel.grid(alpha=0.3)
+            panel.legend(fontsize="small")
+        figure.suptitle(title)
+        with new_file(self.curves) as temporary:
+            figure.savefig(temporary, dpi=110)
+
+
+def _text(value: float | int | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -1,0 +1,107 @@
+"""The fine-tuning scenarios: which parts train, which decoder, dense click prompts or not.
+
+A table only, without torch, so that help texts and widgets can show it at once; parts.py applies it
+to a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from histosam_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from histosam_core.model.network import Decoder
+
+__all__ = ["SCENARIOS", "Part", "Scenario", "find_scenario"]
+
+Part = Literal["image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way to fine-tune.
+
+    Parameters
+    ----------
+    name
+        As given to `--scenario`.
+    explanation
+        One line for help texts.
+    trained
+        Parts that learn; all others are frozen, bit for bit. "prompt_encoder" is SAM's own part of
+        the prompt encoder, "dense_prompts" what dense click prompts add to it.
+    decoder
+        "sam" or "refining".
+    adds_dense_prompts
+        Give a SAM checkpoint dense click prompts. `histosam-tiny` has them in every scenario.
+    """
+
+    name: str
+    explanation: str
+    trained: frozenset[Part]
+    decoder: Decoder
+    adds_dense_prompts: bool = False
+
+    @property
+    def freezes_encoder(self) -> bool:
+        """Whether image embeddings stay the same during training, and so may be cached."""
+        return "image_encoder" not in self.trained
+
+
+def _table(*scenarios: Scenario) -> Mapping[str, Scenario]:
+    return MappingProxyType({scenario.name: scenario for scenario in scenarios})
+
+
+SCENARIOS: Mapping[str, Scenario] = _table(
+    Scenario(
+        "md",
+        "Train SAM's mask decoder; both encoders stay frozen. Fast.",
+        frozenset({"mask_decoder"}),
+        "sam",
+    ),
+    Scenario(
+        "ie_md",
+        "Train the image encoder and SAM's mask decoder; the prompt encoder stays frozen.",
+        frozenset({"image_encoder", "mask_decoder"}),
+        "sam",
+    ),
+    Scenario(
+        "whole",
+        "Train everything: image encoder, prompt encoder, SAM's mask decoder.",
+        frozenset({"image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"}),
+        "sam",
+    ),
+    Scenario(
+        "refining",
+        "Train the refining decoder of Kim et al. 2023; both encoders stay frozen. Fast.",
+        frozenset({"mask_decoder"}),
+        "refining",
+    ),
+    Scenario(
+        "histosam",
+        "Train the refining decoder and dense click prompts; the encoders stay frozen. Fast.",
+        frozenset({"mask_decoder", "dense_prompts"}),
+        "refining",
+        adds_dense_prompts=True,
+    ),
+)
+"""Scenarios by name: the paper's four (its "Ours" is `refining`), and this project's own."""
+
+
+def find_scenario(name: str) -> Scenario:
+    """Return the scenario of that name.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    try:
+        return SCENARIOS[name]
+    except KeyError:
+        names = ", ".join(SCENARIOS)
+        raise ConfigError(f"no scenario {name!r}; choose one of {names}") from None

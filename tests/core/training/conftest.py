@@ -1,0 +1,61 @@
+"""Small patches and a small network that learns in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.interactive import SamModel
+from histosam_core.model.network import SamNetwork, build_network
+
+PATCH_PX = 64
+
+
+@dataclass(frozen=True)
+class SmallPatch:
+    image: np.ndarray
+    gt_mask: np.ndarray
+    mpp: float = 2.0
+
+
+def make_patches(count: int, seed: int, size: int = PATCH_PX) -> list[SmallPatch]:
+    """Blobs of one texture on another; which of the two is the object changes from patch to patch,
+    so that only the clicks tell."""
+    rng = np.random.default_rng(seed)
+    ys, xs = np.mgrid[:size, :size] / size
+    patches = []
+    for _ in range(count):
+        cx, cy = rng.uniform(0.3, 0.7, 2)
+        inside = ((xs - cx) ** 2 + (ys - cy) ** 2) < rng.uniform(0.2, 0.35) ** 2
+        colours = np.array([[190, 120, 180], [110, 60, 150]])
+        image = colours[inside.astype(int)] + rng.normal(0, 12, (size, size, 3))
+        gt = inside ^ (rng.random() < 0.5)
+        patches.append(SmallPatch(np.clip(image, 0, 255).astype(np.uint8), gt.astype(np.int8)))
+    return patches
+
+
+def make_model(decoder: str = "refining", seed: int = 0) -> SamModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network("histosam_tiny", decoder=decoder, image_size=PATCH_PX)
+    return SamModel(network, describe_network(network, name="small"), "cpu")
+
+
+@pytest.fixture
+def network() -> SamNetwork:
+    return make_model().network
+
+
+@pytest.fixture
+def small_model() -> Callable[..., SamModel]:
+    return make_model
+
+
+@pytest.fixture
+def small_patches() -> Callable[..., list[SmallPatch]]:
+    return make_patches
