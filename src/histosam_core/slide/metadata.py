@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from histosam_core.errors import SlideFormatError
-from histosam_core.slide.reader import SlideMetadata
+from histosam_core.slide.reader import NOT_STATED, SlideMetadata
 
 __all__ = [
     "MPP_RANGE",
@@ -40,7 +40,7 @@ def believable_mpp(
     if all(math.isfinite(v) and low <= v <= high for v in mpp_xy):
         return mpp_xy, source
     stated = " x ".join(f"{v:.4g}" for v in mpp_xy)
-    return None, f"{source} says {stated} um, outside {low} to {high:g}: ignored"
+    return None, f"{source}: {stated} um per pixel is outside {low} to {high:g}, ignored"
 
 
 def aperio_metadata(description: str) -> SlideMetadata:
@@ -51,7 +51,7 @@ def aperio_metadata(description: str) -> SlideMetadata:
         if separator:
             fields[key.strip()] = value.strip()
     properties = {f"aperio.{key}": value for key, value in fields.items()}
-    mpp_xy, source = None, "not stated in the file"
+    mpp_xy, source = None, NOT_STATED
     mpp = _number(fields.get("MPP"))
     if mpp is not None:
         mpp_xy, source = believable_mpp((mpp, mpp), "Aperio description")
@@ -91,7 +91,7 @@ def ome_metadata(xml: str) -> SlideMetadata:
         return {} if found is None else dict(found.attrib)
 
     pixels, objective, microscope = first("Pixels"), first("Objective"), first("Microscope")
-    mpp_xy, source = None, "not stated in the file"
+    mpp_xy, source = None, NOT_STATED
     sizes = []
     for axis in "XY":
         value = _number(pixels.get(f"PhysicalSize{axis}"))
@@ -131,7 +131,7 @@ def resolution_metadata(
 def openslide_metadata(properties: Mapping[str, str]) -> SlideMetadata:
     """Read OpenSlide's normalised properties."""
     x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
-    mpp_xy, source = None, "not stated in the file"
+    mpp_xy, source = None, NOT_STATED
     if x is not None and y is not None:
         mpp_xy, source = believable_mpp((x, y), "OpenSlide properties")
     vendor = properties.get("openslide.vendor", "")
@@ -146,7 +146,7 @@ def openslide_metadata(properties: Mapping[str, str]) -> SlideMetadata:
 
 def merge_metadata(first: SlideMetadata, second: SlideMetadata) -> SlideMetadata:
     """Take each entry from `first` where it has one, else from `second`."""
-    first_says_why = second.mpp_xy is None and "ignored" in first.mpp_source
+    first_says_why = second.mpp_xy is None and first.mpp_source != NOT_STATED
     source = first if first.mpp_xy is not None or first_says_why else second
     return SlideMetadata(
         mpp_xy=source.mpp_xy,

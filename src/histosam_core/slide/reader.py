@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import SlideFormatError
 
-__all__ = ["LevelLayout", "Reader", "SlideMetadata", "UnsupportedSlideError"]
+__all__ = ["NOT_STATED", "LevelLayout", "Reader", "SlideMetadata", "UnsupportedSlideError"]
+
+
+NOT_STATED = "not stated in the file"
+"""The mpp_source of a file that says nothing about its scale."""
 
 
 class UnsupportedSlideError(SlideFormatError):
@@ -56,7 +60,7 @@ class SlideMetadata:
     """
 
     mpp_xy: tuple[float, float] | None = None
-    mpp_source: str = "not stated in the file"
+    mpp_source: str = NOT_STATED
     magnification: float | None = None
     scanner: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ CHROMA_CEILING = 26
 """Pale tissue has this chroma; a threshold never lies above it, even on an image full of tissue."""
 
 _BRIGHT = 170
+_GLASS_CHROMA = 20
 _GREY_FLOOR = 12
 
 
@@ -53,8 +54,9 @@ def tissue_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     bright = smooth.reshape(-1, 3)
     luminance = bright.min(axis=1)
     glass_rgb = bright[luminance >= np.percentile(luminance, 90)].mean(axis=0)
-    # An image without glass has no white to scale to: leave its colours as they are.
-    gain = 255.0 / glass_rgb if glass_rgb.min() >= _BRIGHT + 30 else np.ones(3)
+    # An image without glass has no white to scale to: its brightest part is dark or coloured.
+    is_glass = glass_rgb.min() >= _BRIGHT and np.ptp(glass_rgb) <= _GLASS_CHROMA
+    gain = 255.0 / glass_rgb if is_glass else np.ones(3)
     balanced = np.clip(smooth * gain, 0, 255).astype(np.uint8)
     chroma = balanced.max(axis=2) - balanced.min(axis=2)
     mask = (chroma > _otsu(chroma, CHROMA_FLOOR, CHROMA_CEILING)).astype(np.uint8)
