@@ -21,6 +21,7 @@ import tifffile
 
 from histosam_core.annotation.annotation import IGNORE_VALUE, Annotation
 from histosam_core.annotation.outlines import mask_to_geometry
+from histosam_core.annotation.rasterise import TIE_PX
 from histosam_core.annotation.regions import IGNORE, TUMOR, AnnotatedRegion
 from histosam_core.atomic import new_file
 from histosam_core.errors import AnnotationError
@@ -110,8 +111,7 @@ class _MaskFile:
         self._lock = threading.Lock()
         try:
             self._tiff = tifffile.TiffFile(path)
-            series = self._tiff.series[0]
-            self.levels = [_level(level, path) for level in series.levels]
+            self.levels = _levels(self._tiff, path)
         except OSError as error:
             raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
         except (tifffile.TiffFileError, IndexError, ValueError) as error:
@@ -295,19 +295,29 @@ class MaskAnnotation(Annotation):
         start, step = frame.origin_xy[axis], frame.downsample[axis]
         edges = start + (np.arange(count) + 0.5) * step
         # Rounding noise must not move a centre that lies on a border to the wrong side.
-        pixels: npt.NDArray[np.int64] = np.floor(edges / downsample + 1e-9).astype(np.int64)
+        pixels: npt.NDArray[np.int64] = np.floor(edges / downsample + TIE_PX).astype(np.int64)
         return pixels
 
 
-def _level(level: Any, path: Path) -> _MaskLevel:
-    page = level.pages[0].aspage() if hasattr(level.pages[0], "aspage") else level.pages[0]
-    if level.ndim != 2 or page.samplesperpixel != 1 or page.dtype.kind not in "ub":
+def _levels(tiff: tifffile.TiffFile, path: Path) -> list[_MaskLevel]:
+    """Return the first page and its reduced copies, be they sub-IFDs or pages that follow."""
+    pages = tiff.pages
+    pages.useframes = False
+    first = pages[0]
+    if first.ndim != 2 or first.samplesperpixel != 1 or first.dtype.kind not in "ub":
         raise AnnotationError(
-            f"{path} has shape {level.shape} and type {page.dtype}; a mask is one channel of "
+            f"{path} has shape {first.shape} and type {first.dtype}; a mask is one channel of "
             "unsigned whole numbers (0, 1, 255): rewrite it with write_mask_tiff"
         )
-    height, width = level.shape
-    return _MaskLevel(page, (width, height))
+    base = _MaskLevel(first, (first.imagewidth, first.imagelength))
+    reduced = []
+    for page in (*(first.pages or ()), *(pages[i] for i in range(1, len(pages)))):
+        level = _MaskLevel(page, (page.imagewidth, page.imagelength))
+        is_label = page.ndim == 2 and page.samplesperpixel == 1 and page.dtype == first.dtype
+        is_smaller = level.size_wh[0] < base.size_wh[0]
+        if is_label and is_smaller and _downsample(base.size_wh, level.size_wh) is not None:
+            reduced.append(level)
+    return [base, *sorted(reduced, key=lambda level: -level.size_wh[0])]
 
 
 def _mpp(page: Any) -> float | None:

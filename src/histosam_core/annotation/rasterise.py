@@ -18,9 +18,11 @@ import shapely
 if TYPE_CHECKING:
     from histosam_core.geometry import Region
 
-__all__ = ["Edges", "edges_of", "rasterise"]
+__all__ = ["TIE_PX", "Edges", "edges_of", "rasterise"]
 
 Floats = npt.NDArray[np.float64]
+TIE_PX = 1e-7
+"""An outline this close to a pixel's centre runs through it: rounding must not break a tie."""
 _STRIP_PX = 1 << 22
 
 
@@ -82,13 +84,13 @@ def rasterise(
     x_top, x_bottom = (edges.x_top - shift_x) / dx, (edges.x_bottom - shift_x) / dx
 
     # Edges wholly to the right toggle nothing that is seen.
-    near = (y_bottom > 0) & (y_top <= height - 1) & (np.minimum(x_top, x_bottom) <= width - 1)
+    near = (y_bottom > 0) & (y_top < height) & (np.minimum(x_top, x_bottom) < width)
     if not near.any():
         return mask
     x_top, y_top, x_bottom, y_bottom = (a[near] for a in (x_top, y_top, x_bottom, y_bottom))
     slope = (x_bottom - x_top) / (y_bottom - y_top)
-    first = np.clip(np.ceil(y_top), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(y_bottom), 0, height).astype(np.int64)
+    first = np.clip(np.ceil(y_top - TIE_PX), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(y_bottom - TIE_PX), 0, height).astype(np.int64)
     strip = max(1, _STRIP_PX // (width + 1))
     for row0 in range(int(first.min()), int(last.max()), strip):
         row1 = min(row0 + strip, height)
@@ -101,7 +103,7 @@ def rasterise(
         within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = begin[edge] + within
         crossing_x = x_top[edge] + (rows - y_top[edge]) * slope[edge]
-        columns = np.clip(np.ceil(crossing_x), 0, width).astype(np.int64)
+        columns = np.clip(np.ceil(crossing_x - TIE_PX), 0, width).astype(np.int64)
         toggles = np.bincount(
             (rows - row0) * (width + 1) + columns, minlength=(row1 - row0) * (width + 1)
         )

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter
 from histosam_core.dataset.plan import (
     REASONS,
     SlidePlan,
-    annotation_for,
     gt_mask_of,
     open_for,
     plan_slide,
@@ -35,7 +34,6 @@ from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.annotation import Annotation
     from histosam_core.slide import Slide
 
 __all__ = ["ExtractionSummary", "extract_patches"]
@@ -298,11 +296,8 @@ def _write_split(
     )
     index = 0
     for plan in plans:
-        slide_path, annotation_path = Path(plan.record.path), Path(plan.record.annotation)
-        used = replace(settings, slide_mpp=plan.record.mpp)
-        with open_for(slide_path, used) as slide:
-            annotation = annotation_for(annotation_path, slide, used)
-            for image, mask in _cut(slide, annotation, plan, used, pool, n_workers):
+        with open_for(Path(plan.record.path), settings) as slide:
+            for image, mask in _cut(slide, plan, settings, pool, n_workers):
                 writer.write(index, image, mask)
                 index += 1
                 yield plan.record.name
@@ -310,7 +305,6 @@ def _write_split(
 
 def _cut(
     slide: Slide,
-    annotation: Annotation,
     plan: SlidePlan,
     settings: ExtractionSettings,
     pool: ThreadPoolExecutor,
@@ -321,7 +315,7 @@ def _cut(
 
     def read(location_xy: tuple[float, float]) -> Pixels:
         image = slide.read_region(Region(location_xy, (size, size), mpp))
-        return image, gt_mask_of(annotation, location_xy, size, mpp, slide)
+        return image, gt_mask_of(plan.annotation, location_xy, size, mpp, slide)
 
     ahead: deque[Future[Pixels]] = deque()
     try:

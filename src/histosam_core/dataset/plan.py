@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from histosam_core.dataset.settings import ExtractionSettings
     from histosam_core.slide import Slide
 
-__all__ = ["REASONS", "SlidePlan", "annotation_for", "gt_mask_of", "open_for", "plan_slide"]
+__all__ = ["REASONS", "SlidePlan", "gt_mask_of", "open_for", "plan_slide"]
 
 REASONS: Mapping[str, str] = {
     "too_little_tumor": "too little tumour",
@@ -56,6 +56,8 @@ class SlidePlan:
     ----------
     record
         The slide; `n_patches` is the number kept.
+    annotation
+        Its annotation, fitted to it.
     locations_xy
         (n, 2) level-0 pixels, row by row.
     tumor_fraction, tissue_fraction
@@ -69,6 +71,7 @@ class SlidePlan:
     """
 
     record: SlideRecord
+    annotation: Annotation
     locations_xy: Floats
     tumor_fraction: Floats
     tissue_fraction: Floats
@@ -95,11 +98,6 @@ def open_for(path: Path, settings: ExtractionSettings) -> Slide:
     return slide
 
 
-def annotation_for(path: Path, slide: Slide, settings: ExtractionSettings) -> Annotation:
-    """Read a slide's annotation and make sure that it belongs there (AnnotationError if not)."""
-    return read_annotations(path, labels=settings.labels).fitted(slide.size_wh, slide.path)
-
-
 def gt_mask_of(
     annotation: Annotation, location_xy: tuple[float, float], size_px: int, mpp: float, slide: Slide
 ) -> npt.NDArray[np.int8]:
@@ -124,7 +122,9 @@ def plan_slide(slide_path: Path, annotation_path: Path, settings: ExtractionSett
         The slide cannot be read.
     """
     with open_for(slide_path, settings) as slide:
-        annotation = annotation_for(annotation_path, slide, settings)
+        # The annotation must belong to this slide: AnnotationError where it does not.
+        annotation = read_annotations(annotation_path, labels=settings.labels)
+        annotation = annotation.fitted(slide.size_wh, slide.path)
         mpp = float(slide.mpp or 0.0)
         downsample = settings.mpp / mpp
         notes = [f"{annotation_path.name}: {note}" for note in annotation.notes]
@@ -147,7 +147,14 @@ def plan_slide(slide_path: Path, annotation_path: Path, settings: ExtractionSett
             n_patches=len(locations),
         )
     return SlidePlan(
-        record, locations, tumor, tissue, columns.size * rows.size, rejected, tuple(notes)
+        record=record,
+        annotation=annotation,
+        locations_xy=locations,
+        tumor_fraction=tumor,
+        tissue_fraction=tissue,
+        n_candidates=columns.size * rows.size,
+        rejected=rejected,
+        notes=tuple(notes),
     )
 
 
