@@ -492,5 +492,5 @@ def _listed(what: str, keys: set[str]) -> list[str]:
 
 
 def _rgb(values: Tensor) -> tuple[float, float, float]:
-    red, green, blue = (round(float(v), 6) for v in values.flatten())
+    red, green, blue = (round(float(v), 4) for v in values.flatten())
     return red, green, blue

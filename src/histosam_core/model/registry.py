@@ -37,7 +37,7 @@ Where = Literal["bundled", "downloaded", "not downloaded", "missing"]
 
 META = "https://dl.fbaipublicfiles.com/segment_anything"
 GWDG = "https://owncloud.gwdg.de/index.php/s"
-NOT_STATED = "not stated (code: MIT)"
+NOT_STATED = "not stated"
 PAPER = TrainingGeometry(mpp=2.0, patch_size_px=400)
 MAGNIFICATION_40 = TrainingGeometry(mpp=0.25, patch_size_px=512)
 

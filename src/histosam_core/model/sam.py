@@ -281,7 +281,7 @@ def _attend_rows(q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tens
     grid = q.reshape(batch, heads, rows, width, dim)
     bias_h = torch.einsum("bnrwd,rkd->bnrwk", grid, table_h.to(q.dtype))
     bias_w = torch.einsum("bnrwd,wkd->bnrwk", grid, table_w.to(q.dtype))
-    bias = (bias_h[..., :, None] + bias_w[..., None, :]).view(
+    bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(
         batch, heads, rows * width, height * width
     )
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
