@@ -124,12 +124,14 @@ def level_downsample(size_0: int, size: int) -> float:
 
     Writers shrink by a whole factor and cut or pad the last, incomplete pixel: 4001 pixels become
     2000, although 4001 / 2000 = 2.0005. Taking the quotient would shift content by up to a pixel at
-    the far edge, so a length that a whole factor explains (to within one pixel) has that factor.
+    the far edge, so a length that a whole factor explains (to within one pixel) has that factor;
+    where several do, as on a tiny level, a power of two is the likeliest.
     """
-    whole = max(1, round(size_0 / size))
-    if abs(size_0 / whole - size) < 1:
-        return float(whole)
-    return size_0 / size
+    quotient = max(1.0, size_0 / size)
+    for whole in (2 ** round(math.log2(quotient)), round(quotient)):
+        if abs(size_0 / whole - size) < 1:
+            return float(whole)
+    return quotient
 
 
 def make_levels(reader: Reader) -> tuple[Level, ...]:

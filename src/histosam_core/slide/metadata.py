@@ -55,9 +55,8 @@ def aperio_metadata(description: str) -> SlideMetadata:
     mpp = _number(fields.get("MPP"))
     if mpp is not None:
         mpp_xy, source = believable_mpp((mpp, mpp), "Aperio description")
-    first_line = description.split("|")[0].splitlines()[0].strip() if description else ""
-    scanner = fields.get("ScanScope ID", "")
-    name = first_line.partition("Image Library")[0].strip() or "Aperio"
+    name = description.partition("Image Library")[0].strip()
+    name = name if 0 < len(name) < 40 else "Aperio"
     return SlideMetadata(
         mpp_xy=mpp_xy,
         mpp_source=source,

@@ -301,17 +301,20 @@ def _colour_of(page: Any, n_pages: int, path: Path) -> Callable[[NDArray[Any]], 
 
     Raises
     ------
+    SlideFormatError
+        Signed or floating-point samples: nothing says what white is.
     UnsupportedSlideError
-        CMYK, Lab, signed or floating-point samples: nothing says what white is.
+        CMYK, Lab and the like.
     """
     photometric = int(page.photometric)
     samples = int(page.samplesperpixel) * n_pages
-    supported = photometric in (_MIN_IS_BLACK, _MIN_IS_WHITE, _RGB, _PALETTE, _YCBCR)
-    if not supported or page.dtype is None or page.dtype.kind not in "ub":
-        kind = getattr(page.photometric, "name", photometric)
-        raise UnsupportedSlideError(
-            f"{path} holds {page.dtype} samples of kind {kind}; export it as 8-bit RGB"
+    if page.dtype is None or page.dtype.kind not in "ub":
+        raise SlideFormatError(
+            f"{path} holds {page.dtype} samples, whose white is not known; export it as 8-bit RGB"
         )
+    if photometric not in (_MIN_IS_BLACK, _MIN_IS_WHITE, _RGB, _PALETTE, _YCBCR):
+        kind = getattr(page.photometric, "name", photometric)
+        raise UnsupportedSlideError(f"{path} holds {kind} colours; export it as 8-bit RGB")
     if photometric == _YCBCR and int(page.compression) not in _JPEG:
         raise UnsupportedSlideError(f"{path} holds YCbCr without JPEG; export it as RGB")
     if photometric == _PALETTE and page.colormap is not None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from histosam_core.errors import SlideFormatError
-from histosam_core.slide.reader import UnsupportedSlideError
 
 __all__ = ["LevelPages", "count_directories", "find_levels", "is_tiff"]
 
@@ -92,7 +91,7 @@ def find_levels(tiff: Any, path: Path) -> list[LevelPages]:
 
     Raises
     ------
-    UnsupportedSlideError
+    SlideFormatError
         Several z-planes, time points or more channels than colours.
     """
     levels = _ome_levels(tiff, path) if tiff.is_ome else _generic_levels(tiff)
@@ -105,7 +104,7 @@ def _ome_levels(tiff: Any, path: Path) -> list[LevelPages]:
     for stored in series.levels:
         extra = {a: n for a, n in zip(stored.axes, stored.shape, strict=True) if a not in "YXSC"}
         if any(n > 1 for n in extra.values()) or _axis(stored, "C") not in (1, 3):
-            raise UnsupportedSlideError(
+            raise SlideFormatError(
                 f"{path} has the axes {stored.axes} {stored.shape}; export one RGB plane of it"
             )
         levels.append(LevelPages(stored.keyframe, tuple(stored.pages)))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from histosam_core.geometry import Frame, Region
 from histosam_core.slide import Slide, open_slide
-from numpy.typing import NDArray
 
 from .conftest import DOT_SIGMA_PX, DOTS_XY
 

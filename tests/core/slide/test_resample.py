@@ -5,11 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from histosam_core.slide import resample as resample_module
-from histosam_core.slide.resample import AxisGrid, resample
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from histosam_core.slide import resample as resample_module
+from histosam_core.slide.resample import AxisGrid, resample
 
 starts = st.floats(-50, 50, allow_nan=False)
 steps = st.floats(0.2, 9, allow_nan=False)

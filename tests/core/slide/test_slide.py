@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from histosam_core.errors import (
     ConfigError,
     HistoSamError,
@@ -22,7 +24,6 @@ from histosam_core.errors import (
 )
 from histosam_core.geometry import Region
 from histosam_core.slide import Slide, open_slide
-from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 WriteTiff = Callable[..., Path]
@@ -162,7 +163,7 @@ def test_truncated_slide_raises_and_never_returns_pixels(
     path = write_tiff(noise_image, downsamples=(1, 2, 4), compression="jpeg")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(SlideFormatError, match="truncated|damaged"):
+    with pytest.raises(SlideFormatError, match=r"truncated|damaged"):
         open_slide(path)
 
 
@@ -188,10 +189,10 @@ def test_pickled_slide_and_level_reopen(noise_image: Image, write_tiff: WriteTif
         packed, packed_level = pickle.dumps(slide), pickle.dumps(slide.levels[1])
         expected = slide.levels[1][:]
     assert len(packed) < 5000
-    copy: Slide = pickle.loads(packed)
+    copy: Slide = pickle.loads(packed)  # noqa: S301
     assert copy.mpp == 0.3
     np.testing.assert_array_equal(copy.levels[0][:], noise_image)
-    np.testing.assert_array_equal(pickle.loads(packed_level)[:], expected)
+    np.testing.assert_array_equal(pickle.loads(packed_level)[:], expected)  # noqa: S301
     copy.close()
 
 
