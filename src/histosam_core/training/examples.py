@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histosam_core.clicks import Click
+    from histosam_core.training.embeddings import EmbeddingCache
 
-__all__ = ["EmbeddingCache", "Example", "Examples", "TrainingPatch"]
+__all__ = ["Example", "Examples", "TrainingPatch"]
 
 ORDER, VARIANT, AUGMENT, CLICKS, STEP = range(5)
 """What a generator is for."""
@@ -64,38 +65,6 @@ class Example:
     gt_mask: NDArray[np.int8]
     clicks: list[Click]
     embedding: Tensor | None = None
-
-
-class EmbeddingCache:
-    """Embeddings and masks of augmented patches in memory, up to a bound.
-
-    What came first stays: patches are visited in random order, so any other policy would hit no
-    more often and encode more. Thread-safe for reads beside one writer.
-
-    Parameters
-    ----------
-    max_bytes
-        Bound on what is kept.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.used_bytes = 0
-        self._kept: dict[tuple[int, int], tuple[Tensor, NDArray[np.int8]]] = {}
-
-    def get(self, key: tuple[int, int]) -> tuple[Tensor, NDArray[np.int8]] | None:
-        """Embedding (C, h, w) and mask (H, W) kept under `key`, or None."""
-        return self._kept.get(key)
-
-    def put(self, key: tuple[int, int], embedding: Tensor, gt_mask: NDArray[np.int8]) -> None:
-        """Keep both, on the CPU, if there is room."""
-        size = embedding.numel() * embedding.element_size() + gt_mask.nbytes
-        if key not in self._kept and self.used_bytes + size <= self.max_bytes:
-            self._kept[key] = (embedding.detach().to("cpu", copy=True), gt_mask)
-            self.used_bytes += size
-
-    def __len__(self) -> int:
-        return len(self._kept)
 
 
 class Examples:

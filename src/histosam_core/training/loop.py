@@ -20,6 +20,7 @@ from histosam_core.progress import ProgressCallback, silent
 from histosam_core.training.interrupt import StopRequest
 from histosam_core.training.parts import adapt_network
 from histosam_core.training.run_folder import RunFolder
+from histosam_core.training.run_state import restore
 from histosam_core.training.scenarios import Scenario, find_scenario
 from histosam_core.training.trainer import Trainer, TrainingDivergedError
 
@@ -137,7 +138,7 @@ def finetune(
             stop=stop,
         )
         if state is not None:
-            trainer.restore(state)
+            restore(trainer, state)
         else:
             if overwrite:
                 folder.clear()

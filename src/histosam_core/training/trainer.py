@@ -14,23 +14,23 @@ from torch.nn import functional
 from histosam_core import __version__
 from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.model.checkpoint import describe_network, save_checkpoint
-from histosam_core.model.interactive import ImageEmbedding, SamModel, to_image_size
-from histosam_core.training.examples import EmbeddingCache, Example, Examples
+from histosam_core.model.interactive import SamModel, to_image_size
+from histosam_core.training.embeddings import PatchEncoder
+from histosam_core.training.examples import Examples
 from histosam_core.training.losses import normalized_focal_loss
 from histosam_core.training.parts import part_of, prepare_for_training, set_training_mode
 from histosam_core.training.prompts import PromptSettings, add_error_clicks, pack_clicks
+from histosam_core.training.run_state import capture
 from histosam_core.training.schedule import learning_rate_factor, warmup_length
 from histosam_core.training.validation import ValidationScores, click_batch, evenly_spread, score
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from numpy.typing import NDArray
-
     from histosam_core.model.interface import TrainingGeometry
     from histosam_core.progress import ProgressCallback
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import TrainingPatch
+    from histosam_core.training.examples import Example, TrainingPatch
     from histosam_core.training.interrupt import StopRequest
     from histosam_core.training.run_folder import RunFolder
     from histosam_core.training.scenarios import Scenario
@@ -81,11 +81,17 @@ class Trainer:
         self.stop = stop
         self._clock = clock
         self._started = clock()
-        self._seconds_before = 0.0
+        self.seconds_before = 0.0
 
         self.trained_names = prepare_for_training(self.network, scenario)
         self.optimiser = self._make_optimiser()
-        self.cache = EmbeddingCache(config.cache_mb * 2**20 if scenario.freezes_encoder else 0)
+        self.encoder = PatchEncoder(
+            self.network,
+            frozen=scenario.freezes_encoder,
+            cache_bytes=config.cache_mb * 2**20,
+            precision=self._precision,
+            check=stop.check,
+        )
         self.examples = Examples(
             train_patches,
             batch_size=config.batch_size,
@@ -99,7 +105,7 @@ class Trainer:
                 config.single_click_share,
             ),
             seed=config.seed,
-            cache=self.cache if scenario.freezes_encoder else None,
+            cache=self.encoder.cache if scenario.freezes_encoder else None,
             workers=config.workers,
         )
         self.validation_patches = validation_patches
@@ -115,15 +121,15 @@ class Trainer:
         self.best: ValidationScores | None = None
         self.last: ValidationScores | None = None
         self.rows: list[Row] = []
-        self._loss_sum = self._iou_sum = 0.0
-        self._validation_seconds = 0.0
+        self.loss_sum = self.iou_sum = 0.0
+        self.validation_seconds = 0.0
 
     # The run.
 
     @property
     def seconds(self) -> float:
         """Wall time so far, over all sittings."""
-        return self._seconds_before + self._clock() - self._started
+        return self.seconds_before + self._clock() - self._started
 
     def run(self) -> None:
         """Train to the end of the epochs or of the time budget."""
@@ -160,7 +166,7 @@ class Trainer:
 
         with self._precision():
             set_training_mode(network, self.scenario)
-            embeddings = self._embed(batch)
+            embeddings = self.encoder.embed(batch)
             network.eval()
             clicks, previous = add_error_clicks(
                 network, embeddings, gt_masks, [e.clicks for e in batch], iterations, rng
@@ -191,12 +197,12 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         self.steps_in_epoch += 1
-        self._loss_sum += loss.item()
-        self._iou_sum += overlap.mean().item()
+        self.loss_sum += loss.item()
+        self.iou_sum += overlap.mean().item()
         best = f", NoC@85 {self.best.noc85:.2f}" if self.best else ""
         self._report(
-            f"epoch {epoch}/{config.epochs}, loss {self._loss_sum / self.steps_in_epoch:.3f}, "
-            f"IoU {self._iou_sum / self.steps_in_epoch:.2f}{best}"
+            f"epoch {epoch}/{config.epochs}, loss {self.loss_sum / self.steps_in_epoch:.3f}, "
+            f"IoU {self.iou_sum / self.steps_in_epoch:.2f}{best}"
         )
 
     def _end_epoch(self, epoch: int) -> None:
@@ -212,41 +218,11 @@ class Trainer:
                 self._save_checkpoint(self.folder.best, epoch, scores)
         self._log_row(epoch, scores)
         self.epochs_done, self.steps_in_epoch = epoch, 0
-        self._loss_sum = self._iou_sum = 0.0
+        self.loss_sum = self.iou_sum = 0.0
         self.save_state()
         self._save_checkpoint(self.folder.last, epoch, scores)
         self.folder.write_log(self.rows)
         self.folder.write_curves(self.rows, f"{self.model.info.name}, {self.scenario.name}")
-
-    # Embeddings and validation.
-
-    def _embed(self, batch: list[Example]) -> Tensor:
-        """(B, C, h, w) on the device: with gradient if the encoder learns, else from the cache."""
-        device = self.model.device
-        if not self.scenario.freezes_encoder:
-            images = np.stack([e.image for e in batch if e.image is not None])
-            return self._encode(images)
-        fresh = [e for e in batch if e.embedding is None]
-        encoded: dict[int, Tensor] = {}
-        with torch.no_grad():
-            # On a CPU one by one: a bit in the result could depend on what shares the batch, and
-            # a resumed run finds another part of the batch in its cache.
-            size = 1 if device.type == "cpu" else max(1, len(fresh))
-            for start in range(0, len(fresh), size):
-                self.stop.check()
-                chunk = fresh[start : start + size]
-                images = np.stack([e.image for e in chunk if e.image is not None])
-                for example, embedding in zip(chunk, self._encode(images), strict=True):
-                    encoded[id(example)] = embedding
-                    if example.key is not None:
-                        self.cache.put(example.key, embedding, example.gt_mask)
-        whole = [
-            e.embedding.to(device) if e.embedding is not None else encoded[id(e)] for e in batch
-        ]
-        return torch.stack(whole)
-
-    def _encode(self, images: NDArray[np.uint8]) -> Tensor:
-        return self.network.encode(self.network.preprocess(torch.from_numpy(images)))
 
     def _validate(self) -> ValidationScores:
         """Click on the validation patches with the network as it stands."""
@@ -256,7 +232,10 @@ class Trainer:
         size = self.config.batch_size
         for start in range(0, len(self.validation_indices), size):
             self.stop.check()
-            pairs = [self._validation_pair(i) for i in self.validation_indices[start:][:size]]
+            pairs = [
+                self.encoder.embed_whole(self.validation_patches, index)
+                for index in self.validation_indices[start : start + size]
+            ]
             with self._precision():
                 curves += click_batch(
                     self.model,
@@ -265,22 +244,8 @@ class Trainer:
                     max_clicks=self.config.validation_clicks,
                     check=self.stop.check,
                 )
-        self._validation_seconds = self._clock() - began
+        self.validation_seconds = self._clock() - began
         return score(curves, self.config.validation_clicks)
-
-    def _validation_pair(self, index: int) -> tuple[ImageEmbedding, NDArray[np.int8]]:
-        key = (-1 - index, 0)
-        kept = self.cache.get(key)
-        if kept is None:
-            patch = self.validation_patches[index]
-            gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
-            with torch.no_grad(), self._precision():
-                features = self._encode(patch.image[None])[0]
-            self.cache.put(key, features, gt_mask)
-        else:
-            features, gt_mask = kept[0].to(self.model.device), kept[1]
-        height, width = gt_mask.shape
-        return ImageEmbedding(features, (height, width)), gt_mask
 
     # Optimiser.
 
@@ -317,7 +282,7 @@ class Trainer:
     def _training_budget(self) -> float:
         """Seconds until training must end, so that the last validation still fits."""
         budget = (self.config.max_minutes or 0.0) * 60
-        return max(budget - self._validation_seconds, 0.1 * budget)
+        return max(budget - self.validation_seconds, 0.1 * budget)
 
     def _out_of_time(self) -> bool:
         # One step at least, so that there is something to validate.
@@ -348,8 +313,8 @@ class Trainer:
             "step": self.step,
             "seconds": round(self.seconds, 1),
             "learning_rate": group["lr"] if steps else None,
-            "loss": self._loss_sum / steps if steps else None,
-            "train_iou": self._iou_sum / steps if steps else None,
+            "loss": self.loss_sum / steps if steps else None,
+            "train_iou": self.iou_sum / steps if steps else None,
         }
         if scores is not None:
             row |= {
@@ -387,72 +352,7 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write all that the run needs to go on from here."""
-        on_cuda = self.model.device.type == "cuda"
-        self.folder.save_state(
-            {
-                "config": self.config.as_dict(),
-                "base_sha256": self.model.info.sha256,
-                "n_patches": len(self.examples.patches),
-                "weights": {n: self.network.get_parameter(n).detach() for n in self.trained_names},
-                "optimiser": self.optimiser.state_dict(),
-                "torch_random": torch.get_rng_state(),
-                "cuda_random": torch.cuda.get_rng_state(self.model.device) if on_cuda else None,
-                "epochs_done": self.epochs_done,
-                "steps_in_epoch": self.steps_in_epoch,
-                "step": self.step,
-                "finished": self.finished and self.steps_in_epoch == 0,
-                "seconds": self.seconds,
-                "validation_seconds": self._validation_seconds,
-                "loss_sum": self._loss_sum,
-                "iou_sum": self._iou_sum,
-                "best_epoch": self.best_epoch,
-                "scores": {
-                    name: scores.as_dict() if scores else None
-                    for name, scores in self._scores().items()
-                },
-                "rows": self.rows,
-            }
-        )
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state.
-
-        Raises
-        ------
-        ConfigError
-            The base model or the patches are not those that the run began with.
-        """
-        if state["base_sha256"] != self.model.info.sha256:
-            raise ConfigError(
-                f"{self.config.model} is not the file this run began with; put it back, or start a "
-                f"new run from {self.folder.last}"
-            )
-        if state["n_patches"] != len(self.examples.patches):
-            raise ConfigError(
-                f"this run began with {state['n_patches']} training patches, now there are "
-                f"{len(self.examples.patches)}; put the old ones back, or start a new run"
-            )
-        with torch.no_grad():
-            for name in self.trained_names:
-                self.network.get_parameter(name).copy_(state["weights"][name])
-        self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["torch_random"])
-        if state["cuda_random"] is not None and self.model.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_random"], self.model.device)
-        self.epochs_done = state["epochs_done"]
-        self.steps_in_epoch = state["steps_in_epoch"]
-        self.step = state["step"]
-        self.finished = state["finished"]
-        self._seconds_before = state["seconds"]
-        self._validation_seconds = state["validation_seconds"]
-        self._loss_sum, self._iou_sum = state["loss_sum"], state["iou_sum"]
-        self.best_epoch = state["best_epoch"]
-        for name, scores in state["scores"].items():
-            setattr(self, name, ValidationScores.from_dict(scores) if scores else None)
-        self.rows = list(state["rows"])
-
-    def _scores(self) -> dict[str, ValidationScores | None]:
-        return {"before": self.before, "best": self.best, "last": self.last}
+        self.folder.save_state(capture(self))
 
 
 def _batch_iou(logits: Tensor, target: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from histosam_core.model.checkpoint import describe_network
 from histosam_core.model.interactive import SamModel
 from histosam_core.model.network import SamNetwork, build_network
 
-PATCH_PX = 64
+PATCH_PX = 32
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class SmallPatch:
 
 
 def make_patches(count: int, seed: int, size: int = PATCH_PX) -> list[SmallPatch]:
-    """Blobs of one texture on another; which of the two is the object changes from patch to patch,
-    so that only the clicks tell."""
+    """Blobs of one colour on another; now the blob is the object, now all but the blob."""
     rng = np.random.default_rng(seed)
     ys, xs = np.mgrid[:size, :size] / size
     patches = []
@@ -39,10 +38,10 @@ def make_patches(count: int, seed: int, size: int = PATCH_PX) -> list[SmallPatch
     return patches
 
 
-def make_model(decoder: str = "refining", seed: int = 0) -> SamModel:
+def make_model(decoder: str = "refining", seed: int = 0, size: int = PATCH_PX) -> SamModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build_network("histosam_tiny", decoder=decoder, image_size=PATCH_PX)
+        network = build_network("histosam_tiny", decoder=decoder, image_size=size)
     return SamModel(network, describe_network(network, name="small"), "cpu")
 
 

@@ -1,0 +1,208 @@
+"""`histosam finetune`: train a model on prepared patches, and say what came of it."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from histosam_core.training.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from histosam_core.training import TrainConfig, TrainResult
+
+__all__ = ["finetune"]
+
+SCENARIO_HELP = "What trains. " + " ".join(
+    f"{scenario.name}: {scenario.explanation}" for scenario in SCENARIOS.values()
+)
+
+
+def finetune(
+    out: Annotated[Path, typer.Option(help="Run folder; made if missing.")],
+    patches: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `histosam prepare` wrote (train.zarr, validation.zarr)."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name or checkpoint to start from (default: histosam-tiny).")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help=SCENARIO_HELP + " (default: refining)")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the patches (default: 30).")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Patches a step (default: 8).")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's, after the warm-up (default: 5e-4).")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="End within this time; the learning rate falls with it.")
+    ] = None,
+    max_steps_per_epoch: Annotated[
+        int | None, typer.Option(help="End each epoch after so many steps.")
+    ] = None,
+    validation_limit: Annotated[
+        int | None, typer.Option(help="Validation patches used (default: 100).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every draw (default: 0).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that read patches ahead (default: 0).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps (default: auto).")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16 (default: fp32).")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON file of settings; options here go before it.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Any other setting, NAME=VALUE; may be repeated. See docs/finetuning.md."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Fine-tune a model on patches, validated by simulated clicks after every epoch.
+
+    The run folder gets config.json, log.csv, curves.png, best.safetensors, last.safetensors and the
+    state to resume from. Ctrl-C saves the state and stops.
+
+    **Examples**
+
+        histosam finetune --model histosam-tiny --patches data/liver --scenario refining
+        --out runs/refining
+
+        histosam finetune --patches data/liver --out runs/quick --epochs 5 --max-minutes 2
+        --set validation_clicks=10 --set augment.stain=true
+
+        histosam finetune --out runs/refining --resume
+    """
+    from histosam_core.cli import console
+    from histosam_core.errors import ConfigError
+    from histosam_core.training import finetune as train
+
+    if resume and overwrite:
+        raise ConfigError("--resume goes on with a run and --overwrite deletes it; pass one")
+    given: dict[str, Any] = {
+        "out": str(out),
+        "patches": str(patches) if patches is not None else None,
+        "model": model,
+        "scenario": scenario,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "max_minutes": max_minutes,
+        "max_steps_per_epoch": max_steps_per_epoch,
+        "validation_limit": validation_limit,
+        "seed": seed,
+        "workers": workers,
+        "device": device,
+        "precision": precision,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = gather_settings(given, setting or [], config, out if resume else None)
+    with console.progress_bar(f"Fine-tune {settings.scenario}") as progress:
+        try:
+            result = train(settings, resume=resume, overwrite=overwrite, progress=progress)
+        except KeyboardInterrupt:
+            result = None
+    if result is None:
+        console.err.print(
+            f"Stopped; the state is saved. Go on with: histosam finetune --out {out} --resume"
+        )
+        raise typer.Exit(1)
+    if json:
+        console.print_json(as_json(result))
+    else:
+        _print_result(settings, result)
+
+
+def gather_settings(
+    given: dict[str, Any], extra: list[str], config: Path | None, resumed: Path | None
+) -> TrainConfig:
+    """Merge settings: a file or the resumed run's, then `--set`, then options.
+
+    Raises
+    ------
+    ConfigError
+        Nothing to resume, NAME=VALUE is malformed, or settings are wrong.
+    """
+    from histosam_core.errors import ConfigError
+    from histosam_core.training import TrainConfig
+    from histosam_core.training.config import read_settings
+
+    values: dict[str, Any] = {}
+    if config is not None:
+        values = read_settings(config)
+    elif resumed is not None:
+        saved = resumed / "config.json"
+        if not saved.is_file():
+            raise ConfigError(f"{resumed} holds no run to resume; start it without --resume")
+        values = read_settings(saved)
+    for text in extra:
+        name, separator, value_text = text.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"--set {text}: write NAME=VALUE, such as validation_clicks=10")
+        try:
+            value = json_text.loads(value_text)
+        except ValueError:
+            value = value_text
+        group, _, member = name.partition(".")
+        if member:
+            inner = values.get(group)
+            values[group] = {**(inner if isinstance(inner, dict) else {}), member: value}
+        else:
+            values[name] = value
+    return TrainConfig.from_dict({**values, **given})
+
+
+def as_json(result: TrainResult) -> dict[str, Any]:
+    """Plain values for `--json`."""
+    return {
+        "run_folder": str(result.run_folder),
+        "best_checkpoint": str(result.best_checkpoint),
+        "last_checkpoint": str(result.last_checkpoint),
+        "before": result.before.as_dict(),
+        "best": result.best.as_dict(),
+        "last": result.last.as_dict(),
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+        "steps": result.steps,
+        "seconds": result.seconds,
+    }
+
+
+def _print_result(settings: TrainConfig, result: TrainResult) -> None:
+    from rich.table import Table
+
+    from histosam_core.cli import console
+
+    n = result.before.n_patches
+    table = Table(title=f"Validation on {n} patches, {settings.validation_clicks} clicks at most")
+    for column in ("", "NoC@80", "NoC@85", "NoC@90", "IoU, 1 click", "IoU, 5 clicks"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, scores in (("before", result.before), (f"epoch {result.best_epoch}", result.best)):
+        nocs = (scores.noc80, scores.noc85, scores.noc90)
+        ious = (scores.miou_after(1), scores.miou_after(5))
+        table.add_row(name, *(f"{v:.2f}" for v in nocs), *(f"{v:.3f}" for v in ious))
+    console.out.print(table)
+    if result.best.noc85 > result.before.noc85:
+        console.out.print(
+            "The model needs more clicks than before; train longer or at a lower rate"
+        )
+    console.out.print(f"{result.steps} steps in {result.seconds / 60:.1f} min: {result.run_folder}")
+    test = "data/test.zarr" if settings.patches is None else settings.patches / "test.zarr"
+    console.out.print(
+        f"Next: histosam evaluate --model {result.best_checkpoint} --patches {test} --out results"
+    )
