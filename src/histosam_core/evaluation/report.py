@@ -278,7 +278,7 @@ def _panel(run: EvaluationResult, record: PatchRecord, colour: str) -> _Panel:
     n = len(record.clicks)
     caption = f"{n} click{'s' if n != 1 else ''}, IoU {record.ious[-1]:.2f}"
     if record.ious[-1] < run.settings.target_iou <= 1:
-        caption += ", not reached"
+        caption += ", target not reached"
     return _Panel(
         name=run.name,
         colour=colour,
