@@ -61,7 +61,7 @@ def aperio_metadata(description: str) -> SlideMetadata:
         mpp_xy=mpp_xy,
         mpp_source=source,
         magnification=_positive(fields.get("AppMag")),
-        scanner=f"{name} {scanner}".strip(),
+        scanner=f"{name} {fields.get('ScanScope ID', '')}".strip(),
         properties=properties,
     )
 
