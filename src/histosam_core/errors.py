@@ -12,6 +12,7 @@ __all__ = [
     "ConfigError",
     "DownloadError",
     "EmptyDatasetError",
+    "EmptyMaskError",
     "EvaluationRecordsError",
     "HistoSamError",
     "ImageError",
@@ -19,6 +20,7 @@ __all__ = [
     "OutputExistsError",
     "OutputWriteError",
     "PatchStoreError",
+    "PredictionError",
     "RegionError",
     "SlideError",
     "SlideFormatError",
@@ -106,3 +108,11 @@ class ImageError(HistoSamError, ValueError):
 
 class PatchStoreError(HistoSamError, ValueError):
     """A path holds no patch store, one of another version, or not the split asked for."""
+
+
+class PredictionError(HistoSamError, ValueError):
+    """A model's answer cannot be used: of another size than its image, or not a number."""
+
+
+class EmptyMaskError(HistoSamError, ValueError):
+    """There is no mask to accept, draw or save."""

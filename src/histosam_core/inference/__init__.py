@@ -1,1 +1,29 @@
-"""To be filled by the room."""
+"""Inference: clicks on a slide become objects, through windows, embeddings and a canvas."""
+
+from __future__ import annotations
+
+from histosam_core.inference.canvas import Canvas
+from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
+from histosam_core.inference.objects import CLASS_COLORS, AcceptedObject
+from histosam_core.inference.predictor import Prediction, Predictor, Timings
+from histosam_core.inference.scale import SlideScale, slide_scale
+from histosam_core.inference.session import ClickResult, Session
+from histosam_core.inference.windows import Window, WindowGrid
+
+__all__ = [
+    "CLASS_COLORS",
+    "AcceptedObject",
+    "Canvas",
+    "ClickResult",
+    "EmbeddingKey",
+    "EmbeddingStore",
+    "MemoryStore",
+    "Prediction",
+    "Predictor",
+    "Session",
+    "SlideScale",
+    "Timings",
+    "Window",
+    "WindowGrid",
+    "slide_scale",
+]

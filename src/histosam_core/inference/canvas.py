@@ -21,7 +21,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from histosam_core.annotation import mask_to_geometry
+from histosam_core.annotation import mask_to_geometry, rasterise
 from histosam_core.geometry import Frame, Region
 
 if TYPE_CHECKING:
@@ -119,7 +119,10 @@ class Canvas:
         self._write(x0, y0, logits[inside].astype(np.float32), new_depth[inside])
 
     def write_mask(self, location_xy: tuple[int, int], mask: NDArray[np.bool_]) -> None:
-        """Start from a mask that no model made: certain, but giving way to any answer.
+        """Start from a mask that no model made.
+
+        It counts as an answer in the inner part of a window: a later window's inner part replaces
+        it, and fades into it along the rim.
 
         Parameters
         ----------
@@ -134,7 +137,23 @@ class Canvas:
             return
         kept = mask[y0 - y : y1 - y, x0 - x : x1 - x]
         logits = np.where(kept, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
-        self._write(x0, y0, logits, np.ones(kept.shape, np.uint8))
+        self._write(x0, y0, logits, np.full(kept.shape, self.grid.margin_px + 1, np.uint8))
+
+    def write_geometry(self, geometry: Any) -> None:
+        """Start from an outline as from a mask: see `write_mask`.
+
+        Parameters
+        ----------
+        geometry
+            shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers.
+        """
+        d = self.grid.downsample
+        for polygon in getattr(geometry, "geoms", (geometry,)):
+            left, top, right, bottom = ((v + 0.5) / d for v in polygon.bounds)
+            x0, y0, x1, y1 = int(left // 1), int(top // 1), -int(-right // 1), -int(-bottom // 1)
+            mask = rasterise(polygon, self.region((x0, y0, x1, y1)), self.grid.slide_mpp)
+            held = self.read((x0, y0), (x1 - x0, y1 - y0)).mask
+            self.write_mask((x0, y0), mask | held)
 
     def read(self, location_xy: tuple[int, int], size_wh: tuple[int, int]) -> CanvasPart:
         """Read a rectangle of grid pixels: new arrays, background where nothing is known."""

@@ -158,6 +158,24 @@ class WindowGrid:
         corner = x * self.downsample, y * self.downsample
         return Region(corner, (window.side_px, window.side_px), self.mpp)
 
+    def location_of(self, region: Region) -> tuple[int, int]:
+        """Return the grid pixel (x, y) at the upper-left corner of a region of this grid.
+
+        Raises
+        ------
+        ConfigError
+            The region's pixels are not the grid's.
+        """
+        d = self.downsample
+        x, y = (round(at / d) for at in region.location_xy)
+        off = max(abs(x * d - region.location_xy[0]), abs(y * d - region.location_xy[1]))
+        if region.mpp != self.mpp or off > 1e-6 * max(self.slide_wh):
+            raise ConfigError(
+                f"{region} does not lie on the session's pixel grid of {self.mpp:g} um; pass a "
+                "region that the session gave"
+            )
+        return x, y
+
     def is_inner(self, window: Window, point_xy: XY) -> bool:
         """Whether a point in grid pixels lies in a window and off its rim.
 

@@ -159,11 +159,11 @@ def test_unchanged_tiles_are_shared_between_snapshots(canvas: Canvas) -> None:
     assert all(second[index] is tile for index, tile in first.items())
 
 
-def test_a_mask_from_outside_gives_way_to_any_answer(canvas: Canvas) -> None:
+def test_a_mask_from_outside_gives_way_to_the_inner_part_of_an_answer(canvas: Canvas) -> None:
     canvas.write_mask((-10, -10), np.ones((60, 60), bool))
     assert canvas.bounding_box == (0, 0, 50, 50)
     assert canvas.read((0, 0), (1, 1)).logits[0, 0] == -BACKGROUND_LOGIT
-    canvas.write_window(Window((0, 0), 128), np.full((128, 128), -4, np.float32))
+    canvas.write_window(Window((-20, 0), 128), np.full((128, 128), -4, np.float32))
     assert canvas.area_px == 0
 
 

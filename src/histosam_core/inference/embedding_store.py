@@ -1,0 +1,148 @@
+"""Embeddings kept for later clicks, in memory, bounded in bytes, the least recently used dropped.
+
+The key names everything an embedding depends on, so that none is ever served for another slide,
+place, preprocessing or model, and none outlives a change of the file. Its digest is stable over
+processes and machines: a store on disk can use it as a file name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from threading import Lock
+from typing import Any, Protocol
+
+from histosam_core.errors import ConfigError
+
+__all__ = ["EmbeddingKey", "EmbeddingStore", "MemoryStore", "size_in_bytes"]
+
+DEFAULT_BYTES = 256 * 2**20
+"""About 60 windows of SAM ViT-B (4 MiB each), more of a smaller model."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingKey:
+    """What an embedding depends on.
+
+    Parameters
+    ----------
+    slide
+        The slide's fingerprint.
+    location_xy
+        Level-0 corner (x, y) of the region, as `Region.location_xy`.
+    downsample
+        Level-0 pixels per region pixel.
+    size_wh
+        Width and height of the region in its own pixels.
+    preprocessing
+        What is done to the pixels before the encoder, as text.
+    weights
+        sha256 of the checkpoint, or another text that names these weights and no others.
+    """
+
+    slide: str
+    location_xy: tuple[float, float]
+    downsample: float
+    size_wh: tuple[int, int]
+    preprocessing: str
+    weights: str
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits that stand for the key."""
+        return hashlib.sha256(
+            repr([getattr(self, f.name) for f in fields(self)]).encode()
+        ).hexdigest()
+
+
+class EmbeddingStore(Protocol):
+    """Where a predictor looks before it encodes. Safe to use from several threads."""
+
+    def get(self, key: EmbeddingKey) -> Any | None:
+        """Return the embedding, or None."""
+
+    def put(self, key: EmbeddingKey, embedding: Any) -> None:
+        """Keep an embedding; the store may drop it, or others, at any time."""
+
+    def __contains__(self, key: object) -> bool:
+        """Whether `get` would find it."""
+
+
+class MemoryStore:
+    """An `EmbeddingStore` in memory.
+
+    Parameters
+    ----------
+    max_bytes
+        Bound on the embeddings' arrays and tensors together; on a GPU they count, and stay, there.
+
+    Raises
+    ------
+    ConfigError
+        `max_bytes` is negative.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
+        if max_bytes < 0:
+            raise ConfigError(f"max_bytes {max_bytes} must be 0 or more")
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[EmbeddingKey, tuple[Any, int]] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    @property
+    def n_bytes(self) -> int:
+        """What is held now."""
+        return self._bytes
+
+    def get(self, key: EmbeddingKey) -> Any | None:
+        """Return the embedding and mark it as used, or None."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
+
+    def put(self, key: EmbeddingKey, embedding: Any) -> None:
+        """Keep an embedding; one larger than the whole bound is not kept."""
+        size = size_in_bytes(embedding)
+        with self._lock:
+            if key in self._entries:
+                self._bytes -= self._entries.pop(key)[1]
+            if size > self.max_bytes:
+                return
+            self._entries[key] = embedding, size
+            self._bytes += size
+            while self._bytes > self.max_bytes:
+                self._bytes -= self._entries.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def size_in_bytes(embedding: Any) -> int:
+    """Add up the arrays and tensors in an embedding: any nesting of containers and dataclasses."""
+    n_bytes = getattr(embedding, "nbytes", None)
+    if isinstance(n_bytes, int):
+        return n_bytes
+    if isinstance(embedding, Mapping):
+        return sum(size_in_bytes(value) for value in embedding.values())
+    if isinstance(embedding, list | tuple):
+        return sum(size_in_bytes(value) for value in embedding)
+    if is_dataclass(embedding):
+        return sum(size_in_bytes(getattr(embedding, f.name)) for f in fields(embedding))
+    return sys.getsizeof(embedding)
