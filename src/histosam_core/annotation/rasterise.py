@@ -88,7 +88,6 @@ def rasterise(
     if not near.any():
         return mask
     x_top, y_top, x_bottom, y_bottom = (a[near] for a in (x_top, y_top, x_bottom, y_bottom))
-    slope = (x_bottom - x_top) / (y_bottom - y_top)
     first = np.clip(np.ceil(y_top - TIE_PX), 0, height).astype(np.int64)
     last = np.clip(np.ceil(y_bottom - TIE_PX), 0, height).astype(np.int64)
     strip = max(1, _STRIP_PX // (width + 1))
@@ -102,7 +101,9 @@ def rasterise(
         edge = np.repeat(np.arange(counts.size), counts)
         within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
         rows = begin[edge] + within
-        crossing_x = x_top[edge] + (rows - y_top[edge]) * slope[edge]
+        # Clipped, for a tie may put a row a hair beyond the end of a very short edge.
+        share = np.clip((rows - y_top[edge]) / (y_bottom - y_top)[edge], 0, 1)
+        crossing_x = x_top[edge] + share * (x_bottom - x_top)[edge]
         columns = np.clip(np.ceil(crossing_x - TIE_PX), 0, width).astype(np.int64)
         toggles = np.bincount(
             (rows - row0) * (width + 1) + columns, minlength=(row1 - row0) * (width + 1)

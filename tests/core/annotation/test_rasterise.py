@@ -61,6 +61,11 @@ def test_centre_on_an_outline_belongs_to_what_lies_right_or_below():
     np.testing.assert_array_equal(mask, expected)
 
 
+def test_edges_far_shorter_than_a_pixel_do_no_harm():
+    points = [(1, 1), (5, 1), (5, 3), (5 + 1e-9, 3 + 1e-300), (5, 6), (1, 6), (1, 1 + 5e-324)]
+    assert rasterise(shapely.Polygon(points), LEVEL0).sum() == 4 * 5
+
+
 def test_hole_is_not_drawn():
     ring = shapely.box(0.5, 0.5, 9.5, 9.5).exterior
     hole = shapely.box(2.5, 2.5, 6.5, 6.5).exterior
