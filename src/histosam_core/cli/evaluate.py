@@ -148,28 +148,29 @@ def _run(
     names = [str(store.name) for store in opened]
     if len(set(names)) < len(names):
         raise ConfigError(f"two patch stores are called {names}; give each its own name")
-    results = []
+    folders = []
     for label, source in models.items():
         loaded = load_model(source, device=device)
         for store, dataset in zip(opened, names, strict=True):
             with console.progress_bar(f"{label} on {dataset}") as progress:
-                results.append(
-                    evaluation.evaluate(
-                        loaded,
-                        store,
-                        name=label,
-                        out=out / "runs" / run_folder_name(label, dataset),
-                        target_iou=target_iou,
-                        max_clicks=max_clicks,
-                        limit=limit,
-                        batch_size=batch_size,
-                        progress=progress,
-                        overwrite=overwrite,
-                        keep_finished=True,
-                    )
+                folder = out / "runs" / run_folder_name(label, dataset)
+                evaluation.evaluate(
+                    loaded,
+                    store,
+                    name=label,
+                    out=folder,
+                    target_iou=target_iou,
+                    max_clicks=max_clicks,
+                    limit=limit,
+                    batch_size=batch_size,
+                    progress=progress,
+                    overwrite=overwrite,
+                    keep_finished=True,
                 )
+                folders.append(folder)
         del loaded
-    return results
+    # The report is made from the rows on disk, so that it can be made again to the letter.
+    return evaluation.read_records(folders)
 
 
 def run_folder_name(label: str, dataset: str) -> str:

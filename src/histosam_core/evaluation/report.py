@@ -330,7 +330,7 @@ def provenance_rows(run: EvaluationResult) -> list[tuple[str, Any]]:
         ("Device", software.get("gpu") or checkpoint.get("device")),
         ("Batch size", run.header.get("batch_size")),
         ("Data", run.header.get("dataset", {}).get("path") or run.dataset),
-        ("Started (UTC)", run.header.get("started")),
+        ("Started (UTC)", str(run.header.get("started", ""))[:19].replace("T", " ")),
         ("Software", ", ".join(f"{k} {v}" for k, v in software.items() if k != "gpu")),
     ]
     return [(label, value) for label, value in rows if value not in (None, "")]
