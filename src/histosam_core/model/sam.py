@@ -34,8 +34,8 @@ from histosam_core.errors import ConfigError
 
 __all__ = ["SAM_ENCODERS", "EncoderGeometry", "FusedImageEncoder", "build_image_encoder"]
 
-CPU_SCORE_BYTES = 24 * 2**20
-"""Scores made at once on a CPU; about what a shared last-level cache holds."""
+CPU_SCORE_BYTES = 8 * 2**20
+"""Scores of a global layer made at once on a CPU; a last-level cache holds them."""
 BIAS_BYTES = 256 * 2**20
 """Relative-position bias made at once for the fused kernel."""
 TOKENS_AT_ONCE = 1024
@@ -213,7 +213,7 @@ class FusedAttention(Attention):  # type: ignore[misc]
         size_hw = height, width
         qkv = self.qkv(x).view(batch, height * width, 3, self.num_heads, -1)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        table_h, table_w = self._position_tables(size_hw, x.device)
+        table_h, table_w = self._position_tables(size_hw)
         row_bytes = batch * self.num_heads * width * height * width * q.element_size()
         rows = min(height, max(1, BIAS_BYTES // row_bytes))
         # Under autograd the bias is made again in the backward pass, so that memory stays bounded.
@@ -241,29 +241,30 @@ class FusedAttention(Attention):  # type: ignore[misc]
         height, width, dim = tokens.shape
         qkv = self.qkv(tokens).view(height * width, 3, self.num_heads, -1)
         q, k, v = qkv.permute(1, 2, 0, 3).contiguous().unbind(0)
-        tables = self._position_tables((height, width), tokens.device)
-        mixed = _attend_in_buffer(q, k, v, *tables)
+        mixed = _attend_by_head(q, k, v, *self._position_tables((height, width)))
         return mixed.transpose(0, 1).reshape(height, width, dim)
 
     def attend_windows(self, tokens: Tensor, window: int) -> Tensor:
         """(h <= window, W, C), one row of windows -> (h, W, C) before `proj`. CPU."""
         height, width, dim = tokens.shape
-        count = -(-width // window)
+        count, (full, rest) = -(-width // window), divmod(width, window)
+        given = self.qkv(tokens).view(height, width, 3, self.num_heads, -1)
+        qkv = given.new_empty(3, count, self.num_heads, window, window, dim // self.num_heads)
         # The published encoder pads tokens with zeros; after the linear layer these are its bias.
-        padded = self.qkv.bias.expand(window, count * window, 3 * dim).contiguous()
-        padded[:height, :width] = self.qkv(tokens)
-        qkv = padded.view(window, count, window, 3, self.num_heads, -1)
-        qkv = qkv.permute(3, 1, 4, 0, 2, 5).reshape(
-            3, count * self.num_heads, window * window, dim // self.num_heads
-        )
-        tables = self._position_tables((window, window), tokens.device)
-        mixed = _attend_in_buffer(qkv[0], qkv[1], qkv[2], *tables)
-        mixed = mixed.view(count, self.num_heads, window, window, -1).permute(2, 0, 3, 1, 4)
-        return mixed.reshape(window, count * window, dim)[:height, :width]
+        laid = qkv.permute(3, 1, 4, 0, 2, 5)  # (row, window, column, q/k/v, head, d)
+        bias = self.qkv.bias.view(3, self.num_heads, -1)
+        laid[height:] = bias
+        laid[:height, :full] = given[:, : full * window].unflatten(1, (full, window))
+        if rest:
+            laid[:height, full, :rest] = given[:, full * window :]
+            laid[:height, full, rest:] = bias
+        q, k, v = qkv.view(3, count * self.num_heads, window * window, -1).unbind(0)
+        mixed = _attend_at_once(q, k, v, *self._position_tables((window, window)))
+        mixed = mixed.view(count, self.num_heads, window, window, -1)[:, :, :height]
+        mixed = mixed.permute(2, 0, 3, 1, 4).reshape(height, count * window, dim)
+        return mixed[:, :width]
 
-    def _position_tables(
-        self, size_hw: tuple[int, int], device: torch.device
-    ) -> tuple[Tensor, Tensor]:
+    def _position_tables(self, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(H, H, d) and (W, W, d): the relative-position vector of query row/column to key's."""
         height, width = size_hw
         return get_rel_pos(height, height, self.rel_pos_h), get_rel_pos(
@@ -287,30 +288,53 @@ def _attend_rows(q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tens
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
 
 
-def _attend_in_buffer(q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor) -> Tensor:
-    """Attend on a CPU: (G, H W, d) queries, keys, values -> (G, H W, d).
+def _attend_at_once(q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor) -> Tensor:
+    """Attend within small windows on a CPU: (G, H W, d) queries, keys, values -> (G, H W, d).
 
-    The buffer is filled with the bias, the products are added to it, and softmax works in place.
+    Scores start as the bias, the products are added to them, and softmax works in place.
     """
     groups, count, dim = q.shape
+    bias_h, bias_w = _bias_of(q, table_h, table_w)
+    scores = q.new_empty(groups, count, count)
     height, width = table_h.shape[0], table_w.shape[0]
-    grid = q.view(groups, height, width, dim)
-    bias_h = torch.einsum("ghwd,hkd->ghwk", grid, table_h)
-    bias_w = torch.einsum("ghwd,wkd->ghwk", grid, table_w)
+    torch.add(
+        bias_h[..., :, None],
+        bias_w[..., None, :],
+        out=scores.view(groups, height, width, height, width),
+    )
+    scores.baddbmm_(q * dim**-0.5, k.transpose(1, 2))
+    torch.softmax(scores, dim=-1, out=scores)
+    return torch.bmm(scores, v)
+
+
+def _attend_by_head(q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor) -> Tensor:
+    """Attend to the whole image on a CPU; as `_attend_at_once`, a head and some rows at a time."""
+    groups, count, dim = q.shape
+    height, width = table_h.shape[0], table_w.shape[0]
+    bias_h, bias_w = _bias_of(q, table_h, table_w)
     scaled, keys = q * dim**-0.5, k.transpose(1, 2)
-    rows = min(height, max(1, CPU_SCORE_BYTES // (groups * width * count * q.element_size())))
-    buffer = q.new_empty(groups, rows * width, count)
+    rows = min(height, max(1, CPU_SCORE_BYTES // (width * count * q.element_size())))
+    buffer = q.new_empty(rows * width, count)
     mixed = torch.empty_like(q)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        block = slice(top * width, bottom * width)
-        scores = buffer[:, : (bottom - top) * width]
-        torch.add(
-            bias_h[:, top:bottom, :, :, None],
-            bias_w[:, top:bottom, :, None, :],
-            out=scores.view(groups, bottom - top, width, height, width),
-        )
-        scores.baddbmm_(scaled[:, block], keys)
-        torch.softmax(scores, dim=-1, out=scores)
-        mixed[:, block] = torch.bmm(scores, v)
+    for group in range(groups):
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
+            block = slice(top * width, bottom * width)
+            scores = buffer[: (bottom - top) * width]
+            torch.add(
+                bias_h[group, top:bottom, :, :, None],
+                bias_w[group, top:bottom, :, None, :],
+                out=scores.view(bottom - top, width, height, width),
+            )
+            scores.addmm_(scaled[group, block], keys[group])
+            torch.softmax(scores, dim=-1, out=scores)
+            torch.mm(scores, v[group], out=mixed[group, block])
     return mixed
+
+
+def _bias_of(q: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
+    """(G, H W, d) queries -> their bias for every key row (G, H, W, H) and column (G, H, W, W)."""
+    grid = q.view(q.shape[0], table_h.shape[0], table_w.shape[0], -1)
+    return torch.einsum("ghwd,hkd->ghwk", grid, table_h), torch.einsum(
+        "ghwd,wkd->ghwk", grid, table_w
+    )

@@ -134,15 +134,15 @@ def test_image_in_a_batch_encodes_as_it_does_alone() -> None:
         torch.testing.assert_close(fused(x[1:2])[0], together[1], atol=1e-6, rtol=1e-6)
 
 
-def test_autocast_runs_in_half_precision() -> None:
+def test_autocast_is_as_exact_as_it_is_for_the_published_encoder() -> None:
     fused, published = encoder_pair(SMALL)
     x = images(SMALL)
     with torch.inference_mode():
         expected = published(x)
         with torch.autocast("cpu", torch.bfloat16):
-            result = fused(x)
-    assert result.dtype == torch.bfloat16
-    assert (result.float() - expected).abs().mean() < 0.05
+            theirs, ours = published(x), fused(x)
+    assert ours.dtype == theirs.dtype
+    assert (ours - expected).abs().mean() < 1.5 * (theirs - expected).abs().mean()
 
 
 @pytest.mark.parametrize("name", ["sam_vit_b", "sam_vit_l", "sam_vit_h"])
@@ -165,7 +165,7 @@ def test_a_global_layer_does_not_hold_all_scores_at_once() -> None:
     sizes = []
     with torch.inference_mode(), _TensorSizes(sizes):
         fused(images(geometry, 1))
-    assert max(sizes) <= sam.CPU_SCORE_BYTES
+    assert max(sizes) <= 16 * 2**20
     assert sum(a >= 2**20 for a, _ in pairwise(sizes)) > 3  # the recorder saw the layer run
 
 
