@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = ["DYE", "OPEN_EDGE", "OPEN_PER_UM", "Canvas", "Layers"]
 
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 DYE = 80  # layer value of one unit of dye
 OPEN_EDGE = 128  # value of `Layers.opening` on the edge of an opening ...
@@ -88,12 +90,13 @@ class Canvas:
         fine: Float = cv2.resize(field, self.cell_hw[::-1], interpolation=cv2.INTER_LINEAR)
         return fine
 
-    def at(self, field: NDArray[np.generic], xy_um: Float) -> NDArray[np.generic]:
+    def at(self, field: NDArray[Scalar], xy_um: Float) -> NDArray[Scalar]:
         """Look a field of either grid up at points (N, 2), nearest pixel, clamped to the slide."""
         step = self.extent_um[0] / field.shape[1]
         column = np.clip((xy_um[:, 0] / step).astype(np.intp), 0, field.shape[1] - 1)
         row = np.clip((xy_um[:, 1] / step).astype(np.intp), 0, field.shape[0] - 1)
-        return field[row, column]
+        found: NDArray[Scalar] = field[row, column]
+        return found
 
     def band(self, field: UInt8, row: int, rows: int) -> Float:
         """Interpolate rows of a cell-grid layer to level 0.

@@ -1,12 +1,15 @@
-"""Cytoplasm: each nucleus owns the tissue nearest to it (a Voronoi cell), with a colour of its own."""
+"""Cytoplasm: each nucleus owns the tissue nearest to it (a Voronoi cell), in its own colour."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas
+if TYPE_CHECKING:
+    from .canvas import Canvas
 
 __all__ = ["Cells", "owners", "ring"]
 
@@ -41,7 +44,7 @@ class Cells:
         """Spread each nucleus's value (N,) over its cell: (H, W) float32 on the cell grid."""
         table = np.zeros(self._labels, np.float32)
         table[self._nucleus_label] = value
-        return table[self._label]
+        return np.asarray(table[self._label], np.float32)
 
     def distance_um(self) -> Float:
         """Return the distance to the nearest nucleus's centre, (H, W) float32 on the cell grid."""
@@ -74,7 +77,7 @@ def ring(
     """
     count = max(4, round(2 * np.pi * radius_um / spacing_um))
     angle = np.arange(count) / count * 2 * np.pi + rng.uniform(0, 2 * np.pi)
-    angle = (angle + rng.normal(0, 0.12 / radius_um * spacing_um, count)).astype(np.float32)
+    jittered = (angle + rng.normal(0, 0.12 / radius_um * spacing_um, count)).astype(np.float32)
     reach = (radius_um * (1 + 0.06 * rng.standard_normal(count))).astype(np.float32)
-    offset = np.stack([np.cos(angle), np.sin(angle)], 1) * reach[:, None]
-    return (centre_um + offset).astype(np.float32), angle
+    offset = np.stack([np.cos(jittered), np.sin(jittered)], 1) * reach[:, None]
+    return (centre_um + offset).astype(np.float32), jittered

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import QhullError, Voronoi
 
-from .canvas import Canvas, Layers
 from .cells import Cells, owners, ring
 from .noise import cloud, oriented_stripes, smooth_step, stripes
 from .outline import draw_tissue, draw_tumour
 from .points import climb, discs_into, scatter, stratified
 from .stain import Stain
 from .tissue import Tissue, border_probability, direction_along
+
+if TYPE_CHECKING:
+    from .canvas import Canvas, Layers
 
 __all__ = ["draw_liver", "liver_stain"]
 
@@ -38,7 +41,7 @@ def draw_liver(canvas: Canvas, layers: Layers, rng: np.random.Generator) -> Tiss
     hw, um = canvas.pattern_hw, canvas.pattern_um
     tissue_um = draw_tissue(canvas, rng, roundness=rng.uniform(0.25, 0.6))
     tumour_um = draw_tumour(canvas, tissue_um, rng, fraction=(0.25, 0.45))
-    tumour = border_probability(canvas, tumour_um, rng, (6, 22))
+    tumour = border_probability(canvas, tumour_um, rng, (8, 34))
     tissue = Tissue(canvas, layers, tissue_um, tumour_um, tumour)
 
     # --- lobules and the two vein systems
@@ -50,15 +53,18 @@ def draw_liver(canvas: Canvas, layers: Layers, rng: np.random.Generator) -> Tiss
     tracts = tracts[canvas.at(tumour_um, tracts) < -30]
 
     # --- plates and trabeculae, as stripes whose valleys are sinusoids and clefts
-    plate_um, trabecula_um = rng.uniform(25, 29), rng.uniform(75, 120)
+    plate_um, trabecula_um = rng.uniform(25, 29), rng.uniform(85, 135)
     plates = oriented_stripes(angle, plate_um / um, rng, spread=0.22)
     trabeculae = stripes(hw, trabecula_um / um, rng, spread=0.38)
     zone = smooth_step(from_vein_um, 60, 420)
-    width = np.float32(-1.0) + 0.22 * cloud(hw, 500 / um, rng) - 0.25 * (zone - 0.5)
+    width = (
+        np.float32(rng.uniform(-1.5, -1.1)) + 0.25 * cloud(hw, 500 / um, rng) - 0.25 * (zone - 0.5)
+    )
     sinusoid_um = np.clip((width - plates) * np.float32(plate_um / 6.3), -6, 4)
     solid = smooth_step(cloud(hw, 420 / um, rng), -0.6, 0.8)
-    clefts = np.float32(-1.15) - 0.75 * solid
-    cleft_um = np.clip((clefts - trabeculae) * np.float32(trabecula_um / 6.3 * 0.5), -6, 4)
+    # Zero crossings run on and on, as the gaps between trabeculae do; here and there they close.
+    gap = np.float32(0.13) - 0.3 * solid + 0.09 * cloud(hw, 70 / um, rng, octaves=1)
+    cleft_um = np.clip((gap - np.abs(trabeculae)) * np.float32(trabecula_um / 6.3), -6, 4)
     mixing = smooth_step(tumour, 0.25, 0.75)
     opening = sinusoid_um + (cleft_um - sinusoid_um) * mixing
 
@@ -95,11 +101,11 @@ def draw_liver(canvas: Canvas, layers: Layers, rng: np.random.Generator) -> Tiss
     # --- parenchymal cells
     normal_xy = scatter(canvas, rng.uniform(17.5, 19.5), rng, keep=(1 - tumour) * (1 - wall))
     normal_xy = climb(canvas, plates, normal_xy, 3.0)
-    crowding = rng.uniform(12.2, 14.2)
-    tumour_xy = scatter(canvas, crowding, rng, keep=tumour * (1 - wall), jitter=0.3)
+    crowding = rng.uniform(13.0, 15.0)
+    tumour_xy = scatter(canvas, crowding, rng, keep=tumour * (1 - wall), jitter=0.22)
     loose = smooth_step(cloud(hw, 180 / um, rng), 0.6, 1.9)
     tumour_xy = tumour_xy[rng.random(len(tumour_xy)) > 0.6 * canvas.at(loose, tumour_xy)]
-    tumour_xy = climb(canvas, trabeculae, tumour_xy, 1.5, steps=1)
+    tumour_xy = climb(canvas, np.abs(trabeculae), tumour_xy, 2.0, steps=1)
     _paint_cytoplasm(tissue, normal_xy, tumour_xy, zone, wall, fibres, rng)
     pairs = normal_xy[rng.random(len(normal_xy)) < 0.13]
     tissue.add_nuclei("hepatocyte", normal_xy, rng)
@@ -154,7 +160,7 @@ def _portal_tracts(canvas: Canvas, veins: Float, rng: np.random.Generator) -> Fl
     width, height = canvas.extent_um
     near = (xy > -100).all(1) & (xy[:, 0] < width + 100) & (xy[:, 1] < height + 100)
     xy = xy[near & (rng.random(len(xy)) < 0.85)]
-    return xy + rng.normal(0, 30, xy.shape).astype(np.float32)
+    return np.asarray(xy + rng.normal(0, 30, xy.shape), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ def _septa(canvas: Canvas, tumour_um: Float, rng: np.random.Generator) -> Float:
     reach = rng.uniform(3, 9) * smooth_step(cloud(hw, 500 / um, rng, octaves=1), -0.6, 1) - 3
     scarring = rng.choice([0.0, 0.6])
     septa = reach * np.where(tumour_um > 0, 1.0, scarring) - np.abs(ridge) / slope - 1
-    return np.maximum(capsule, septa).astype(np.float32)
+    return np.asarray(np.maximum(capsule, septa), np.float32)
 
 
 def _open_fat(
@@ -250,18 +256,23 @@ def _paint_cytoplasm(
     cells = Cells(canvas, xy_um)
     zonal = canvas.at(zone, normal_xy).astype(np.float32)
     pale = smooth_step(cloud(hw, 300 / um, rng), 0.7, 1.7)
-    clear = 1 - np.float32(0.5) * canvas.at(pale, tumour_xy).astype(np.float32)
+    clear = 1 - np.float32(0.38) * canvas.at(pale, tumour_xy)
+    glycogen = 1 - np.float32(0.38) * canvas.at(pale[::-1], normal_xy)
     eosin = np.concatenate(
         [
-            owners(len(normal_xy), 1.0, 0.06, rng) * (1 + rng.uniform(-0.15, 0.15) * (zonal - 0.5)),
-            owners(len(tumour_xy), rng.uniform(0.92, 1.1), 0.11, rng) * clear,
+            owners(len(normal_xy), 1.0, 0.06, rng)
+            * (1 + rng.uniform(-0.25, 0.25) * (zonal - 0.5))
+            * glycogen,
+            owners(len(tumour_xy), rng.uniform(0.74, 0.98), 0.11, rng) * clear,
             np.ones(1, np.float32),
         ]
     )
     basophilia = np.concatenate(
         [
-            owners(len(normal_xy), 0.13, 0.02, rng),
-            owners(len(tumour_xy), rng.uniform(0.08, 0.14), 0.03, rng) * clear,
+            owners(len(normal_xy), rng.uniform(0.17, 0.29), 0.03, rng)
+            * (1 + rng.uniform(-0.4, 0.4) * (zonal - 0.5))
+            * glycogen,
+            owners(len(tumour_xy), rng.uniform(0.05, 0.12), 0.02, rng) * clear,
             np.zeros(1, np.float32),
         ]
     )
@@ -283,18 +294,14 @@ def _inflammation(
     field = np.zeros(hw, np.float32)
     reach = rng.uniform(45, 115, len(tracts)).astype(np.float32)
     dense = rng.beta(0.8, 1.2, len(tracts))
-    for at, radius, share in zip(tracts, reach, dense, strict=True):
-        discs_into(
-            canvas,
-            field,
-            at[None],
-            radius[None],
-            rng,
-            lambda size, inside, s=share: s * smooth_step(inside, -8, 0.5 * size),
-            roughness=0.35,
-        )
+    levels = (0.1, 0.3, 0.55, 0.9)
+    for share in levels:
+        chosen = np.abs(np.subtract.outer(levels, dense)).argmin(0) == levels.index(share)
+        crowd = np.full(hw, -60, np.float32)
+        discs_into(canvas, crowd, tracts[chosen], reach[chosen], rng, roughness=0.35)
+        np.maximum(field, share * smooth_step(crowd, -8, 30), out=field)
     clumped = smooth_step(cloud(hw, 60 / um, rng), -0.9, 0.9)
     border = smooth_step(cloud(hw, 320 / um, rng, octaves=1), 0.7, 1.5)
     border *= np.exp(-((tumour_um + 18) ** 2) / (2 * 28**2))
     field = np.maximum(field, border * np.float32(0.8)) * clumped
-    return np.maximum(field * np.float32(0.85), 0.05 * fibre).astype(np.float32)
+    return np.asarray(np.maximum(field * np.float32(0.85), 0.05 * fibre), np.float32)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas, Layers
 from .cells import Cells, owners, ring
 from .noise import cloud, oriented_stripes, smooth_step, stripes
 from .outline import draw_tissue, draw_tumour
 from .points import discs_into, scatter, stratified
 from .stain import Stain
 from .tissue import Tissue, border_probability, direction_along
+
+if TYPE_CHECKING:
+    from .canvas import Canvas, Layers
 
 __all__ = ["draw_lymph_node", "lymph_node_stain"]
 
@@ -34,7 +37,7 @@ def draw_lymph_node(canvas: Canvas, layers: Layers, rng: np.random.Generator) ->
     rim = np.clip(rng.uniform(-30, 110) + 90 * cloud(hw, 900 * scale / um, rng), 0, 320) * scale
     node_um = tissue_um - rim.astype(np.float32)
     tumour_um = draw_tumour(canvas, node_um - 12 * scale, rng, fraction=(0.22, 0.42))
-    tumour = border_probability(canvas, tumour_um, rng, (5, 18))
+    tumour = border_probability(canvas, tumour_um, rng, (7, 30))
     tissue = Tissue(canvas, layers, tissue_um, tumour_um, tumour)
 
     # --- compartments of the node
@@ -88,14 +91,14 @@ def draw_lymph_node(canvas: Canvas, layers: Layers, rng: np.random.Generator) ->
     clefts = np.minimum(2.5 - np.abs(strand_um + 2), 1.6 * cloud(hw, 70 / um, rng) - 0.8)
     opening = np.maximum(opening, np.where(tumour > 0.6, clefts, -6))
     holes = 0.6 * stripes(hw, 16 / um, rng, spread=0.5) + 0.4 * cloud(hw, 20 / um, rng)
-    sinus_gap = np.clip((holes - 0.35) * 4, -6, 5) * sinus - 6 * (1 - sinus)
+    sinus_gap = np.clip((holes - 0.6) * 4, -6, 5) * sinus - 6 * (1 - sinus)
     opening = np.maximum(opening, sinus_gap)
     wall_um = np.full(hw, -60, np.float32)
-    vessels = scatter(canvas, 190, rng, keep=(1 - smooth_step(follicle_um, -25, 0)) * (1 - fat))
+    vessels = scatter(canvas, 240, rng, keep=(1 - smooth_step(follicle_um, -25, 0)) * (1 - fat))
     vessel_radius = np.clip(rng.lognormal(math.log(9), 0.45, len(vessels)), 5, 30).astype(
         np.float32
     )
-    discs_into(canvas, wall_um, vessels, vessel_radius + 3.5, rng, roughness=0.2)
+    discs_into(canvas, wall_um, vessels, vessel_radius + 3.5, rng, roughness=0.3)
     opening = np.maximum(opening, np.minimum(wall_um - 3.5, 6))
     opening = np.where(fat > 0.5, -6, opening)
     layers.open_field(canvas.to_cell_grid(opening.astype(np.float32)))
@@ -112,8 +115,8 @@ def draw_lymph_node(canvas: Canvas, layers: Layers, rng: np.random.Generator) ->
 
     # --- cells
     solid = (1 - fibre) * (1 - fat)
-    carcinoma = scatter(canvas, rng.uniform(12.3, 14.3), rng, keep=tumour * solid, jitter=0.3)
-    density = np.clip(0.86 + 0.12 * cloud(hw, 220 / um, rng), 0.5, 1)
+    carcinoma = scatter(canvas, rng.uniform(12.3, 14.3), rng, keep=tumour * solid, jitter=0.22)
+    density = np.clip(0.9 + 0.12 * cloud(hw, 220 / um, rng), 0.5, 1)
     density = density - 0.75 * sinus - 0.72 * germinal + 0.2 * mantle
     density = density * (1 - smooth_step(pale, -2, 1)) * (1 - tumour) * solid
     infiltrate = smooth_step(cloud(hw, 260 / um, rng), 0.1, 1.6)
@@ -178,8 +181,8 @@ def _paint(
 ) -> None:
     canvas = tissue.canvas
     groups = (
-        (carcinoma, rng.uniform(0.85, 1.1), 0.12, rng.uniform(0.12, 0.22), 0.04),
-        (lymphocytes, 0.55, 0.1, 0.16, 0.04),
+        (carcinoma, rng.uniform(0.62, 0.85), 0.1, rng.uniform(0.14, 0.24), 0.04),
+        (lymphocytes, 0.6, 0.1, 0.15, 0.04),
         (blasts, 0.66, 0.08, 0.14, 0.03),
         (histiocytes, 0.8, 0.1, 0.05, 0.02),
         (np.zeros((1, 2), np.float32), 0.6, 0.0, 0.05, 0.0),

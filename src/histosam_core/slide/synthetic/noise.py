@@ -42,13 +42,13 @@ def cloud(
     strength, power = 1.0, 0.0
     for octave in range(octaves):
         step = max(1.0, feature_px / 2**octave / 2)
-        knots = tuple(math.ceil(n / step) + 5 for n in hw)
-        values = rng.standard_normal(knots).astype(np.float32)
-        offset = rng.uniform(1.0, 2.0, 2)
-        matrix = np.array([[1 / step, 0, offset[1]], [0, 1 / step, offset[0]]])
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        knots = tuple(math.ceil(n / step) + 4 for n in hw)
+        values = rng.standard_normal(knots, dtype=np.float32)
+        whole_wh = math.ceil(knots[1] * step), math.ceil(knots[0] * step)
+        fine = cv2.resize(values, whole_wh, interpolation=cv2.INTER_CUBIC)
+        y, x = (rng.integers(0, math.ceil(step) + 1) for _ in hw)
         # A cubic between random knots has less variance than the knots: 0.8 in standard deviation.
-        total += strength / 0.8 * cv2.warpAffine(values, matrix, hw[::-1], flags=flags)
+        total += np.float32(strength / 0.8) * fine[y : y + hw[0], x : x + hw[1]]
         power += strength**2
         strength /= 2
     return total / np.float32(math.sqrt(power))
@@ -117,13 +117,13 @@ def oriented_stripes(
         weight *= weight
         total += weight * _tiled(one, hw)
         power += weight * weight
-    return total / np.sqrt(power)
+    return np.asarray(total / np.sqrt(power), np.float32)
 
 
 def smooth_step(field: Float, low: float, high: float) -> Float:
     """Rise from 0 at `low` to 1 at `high` with level ends; `low` may exceed `high` (a fall)."""
     t = np.clip((field - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def _white_spectrum(
@@ -143,4 +143,4 @@ def _unit(field: Float) -> Float:
 
 def _tiled(tile: Float, hw: tuple[int, int]) -> Float:
     repeats = [math.ceil(n / t) for n, t in zip(hw, tile.shape, strict=True)]
-    return np.tile(tile, repeats)[: hw[0], : hw[1]]
+    return np.asarray(np.tile(tile, repeats)[: hw[0], : hw[1]], np.float32)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas
+if TYPE_CHECKING:
+    from .canvas import Canvas
 
 __all__ = ["KINDS", "NucleusKind", "draw_stamps", "stamp"]
 
@@ -59,10 +61,10 @@ class NucleusKind:
 
 KINDS = {
     "hepatocyte": NucleusKind(7.4, 0.09, 1.06, 0.03, 0.50, 0.28, 0.16, 0.75),
-    "tumour_hepatocyte": NucleusKind(10.2, 0.22, 1.2, 0.1, 0.62, 0.18, 0.26, 0.65, 0.13),
+    "tumour_hepatocyte": NucleusKind(9.6, 0.2, 1.2, 0.1, 0.62, 0.18, 0.26, 0.65, 0.13),
     "lymphocyte": NucleusKind(5.9, 0.09, 1.1, 0.04, 0.86, 0.05, 0.16, 0.0, 0.08),
     "centroblast": NucleusKind(8.4, 0.14, 1.2, 0.07, 0.50, 0.22, 0.2, 0.7, 0.08),
-    "carcinoma": NucleusKind(11.2, 0.2, 1.25, 0.09, 0.56, 0.2, 0.24, 0.75, 0.12),
+    "carcinoma": NucleusKind(10.8, 0.18, 1.25, 0.09, 0.56, 0.2, 0.24, 0.75, 0.12),
     "spindle": NucleusKind(5.2, 0.15, 3.6, 0.06, 0.74, 0.08, 0.14, 0.0, 0.1),
     "endothelium": NucleusKind(4.4, 0.15, 3.4, 0.06, 0.78, 0.05, 0.1, 0.0, 0.1),
     "duct": NucleusKind(6.4, 0.09, 1.25, 0.04, 0.68, 0.14, 0.18, 0.1),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas
 from .noise import cloud
+
+if TYPE_CHECKING:
+    from .canvas import Canvas
 
 __all__ = ["draw_tissue", "draw_tumour", "signed_distance_um"]
 
@@ -63,7 +67,7 @@ def draw_tissue(canvas: Canvas, rng: np.random.Generator, *, roundness: float) -
     inside = np.float32(radius) - corner - np.minimum(np.maximum(qx, qy), 0)
     for feature_um, depth_um in ((140, 9), (40, 4), (12, 1.6)):
         inside += cloud(hw, feature_um / canvas.pattern_um, rng, octaves=1) * np.float32(depth_um)
-    return inside
+    return np.asarray(inside, np.float32)
 
 
 def draw_tumour(

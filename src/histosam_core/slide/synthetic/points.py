@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import Canvas
 from .noise import cloud
+
+if TYPE_CHECKING:
+    from .canvas import Canvas
 
 __all__ = ["climb", "discs_into", "scatter", "stratified"]
 
@@ -23,8 +25,8 @@ def scatter(
     rng: np.random.Generator,
     *,
     keep: Float | None = None,
-    jitter: float = 0.28,
-    warp: float = 0.8,
+    jitter: float = 0.2,
+    warp: float = 0.45,
 ) -> Float:
     """Cell positions over the whole canvas: evenly spaced, never quite on top of each other.
 
@@ -58,7 +60,7 @@ def scatter(
     if warp > 0:
         coarse_hw = (max(1, int(height / 8)), max(1, int(width / 8)))
         for axis in (0, 1):
-            shift = cloud(coarse_hw, 6 * spacing_um / 8, rng, octaves=2)
+            shift = cloud(coarse_hw, 12 * spacing_um / 8, rng, octaves=2)
             xy[:, axis] += canvas.at(shift, xy).astype(np.float32) * warp * spacing_um
     inside = (xy >= 0).all(1) & (xy[:, 0] < width) & (xy[:, 1] < height)
     if keep is not None:
@@ -111,7 +113,6 @@ def discs_into(
     xy_um: Float,
     radius_um: Float,
     rng: np.random.Generator,
-    shape: Callable[[float, Float], Float] | None = None,
     roughness: float = 0.12,
 ) -> None:
     """Raise a field by roundish discs: micrometres inside the disc's edge, where larger.
@@ -126,8 +127,6 @@ def discs_into(
         (N, 2) centres and (N,) mean radii.
     rng
         Source of randomness for the outlines.
-    shape
-        ``shape(radius, inside_um) -> value`` in place of the distance itself.
     roughness
         How far from a circle the outlines are: relative deviation.
     """
@@ -148,5 +147,4 @@ def discs_into(
         phase = rng.uniform(0, 2 * math.pi, 2)
         wobble = np.sin(3 * theta + phase[0]) + 0.6 * np.sin(5 * theta + phase[1])
         inside = np.float32(radius) * (1 + np.float32(0.5 * roughness) * wobble) - distance * step
-        value = inside if shape is None else shape(float(radius), inside)
-        np.maximum(view, value.astype(np.float32), out=view)
+        np.maximum(view, inside.astype(np.float32), out=view)

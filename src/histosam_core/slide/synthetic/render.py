@@ -149,10 +149,10 @@ def _section(canvas: Canvas, rng: np.random.Generator) -> UInt8:
     # Thickness of the section and evenness of the stain: 128 is the mean.
     hw = tuple(max(2, n // 8) for n in canvas.cell_hw)
     step = canvas.extent_um[0] / hw[1]
-    strength = rng.uniform(0.05, 0.11)
+    strength = rng.uniform(0.07, 0.14)
     field = 1 + strength * cloud((hw[0], hw[1]), 700 / step, rng, octaves=3)
     large = cv2.resize(field, canvas.cell_hw[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.clip(large * 128, 60, 220).astype(np.uint8)
+    return np.asarray(np.clip(large * 128, 60, 220), np.uint8)
 
 
 def _grain(canvas: Canvas, rng: np.random.Generator) -> Float:
@@ -165,7 +165,7 @@ def _grain(canvas: Canvas, rng: np.random.Generator) -> Float:
 
 def _transmitted(
     tissue: Tissue, stain: Stain, grain: Float, section: UInt8, row: int, rows: int
-) -> Float:
+) -> UInt8:
     canvas, layers = tissue.canvas, tissue.layers
     width = canvas.size_wh[0]
     margin = layers.margin_px

@@ -52,11 +52,13 @@ class Stain:
             eosin=hue(_EOSIN, 0.09) * rng.uniform(*eosin),
         )
 
-    def transmit(self, haematoxylin: Float, eosin: Float) -> Float:
-        """Share of the light that passes: (H, W) units of each dye to (H, W, 3) float32, 0 to 1."""
-        dyes = cv2.merge([haematoxylin, eosin])
-        matrix = -np.stack([self.haematoxylin, self.eosin], 1).astype(np.float32)
-        return np.asarray(cv2.exp(cv2.transform(dyes, matrix)), np.float32)
+    def transmit(self, haematoxylin: Float, eosin: Float) -> UInt8:
+        """Light that passes: (H, W) units of each dye to (H, W, 3) uint8, 255 is all of it."""
+        channels = []
+        for blue, pink in zip(self.haematoxylin, self.eosin, strict=True):
+            density = cv2.addWeighted(haematoxylin, -float(blue), eosin, -float(pink), 0.0)
+            channels.append(cv2.convertScaleAbs(cv2.exp(density, density), alpha=255))
+        return np.asarray(cv2.merge(channels), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ class Scanner:
             noise=np.rint(noise).astype(np.int16),
         )
 
-    def expose(self, light: Float, mpp: float, rng: np.random.Generator) -> UInt8:
-        """Turn transmitted light (H, W, 3) float32, 0 to 1, into (H, W, 3) uint8 pixels."""
+    def expose(self, light: UInt8, mpp: float, rng: np.random.Generator) -> UInt8:
+        """Turn transmitted light, (H, W, 3) uint8, into the pixels stored, (H, W, 3) uint8."""
         height, width = light.shape[:2]
-        pixels = cv2.convertScaleAbs(light, alpha=255)
+        pixels = light
         sigma = self.blur_um / mpp
         if sigma > 0.25:
             pixels = cv2.GaussianBlur(pixels, (0, 0), sigma)
