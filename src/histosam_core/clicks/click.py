@@ -15,7 +15,7 @@ class Click:
     Parameters
     ----------
     xy
-        Position (x, y) in pixels of whatever frame the context names; pixel centres at whole numbers.
+        Position (x, y) in pixels of the frame the context names; pixel centres at whole numbers.
     is_positive
         True: this belongs to the object. False: it does not.
     """

@@ -28,8 +28,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
+from histosam_core.model.checkpoint import CheckpointInfo, describe_network, save_checkpoint
 from histosam_core.model.network import SamNetwork
-from histosam_core.model.tiny import build_tiny_modules
+from histosam_core.model.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.training.generic_images import generic_image
 from histosam_core.training.losses import bce_dice_loss
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.model.refining_decoder import RefiningMaskDecoder
 
-__all__ = ["PretrainConfig", "Stage", "generic_batch", "make_pool", "pretrain"]
+__all__ = ["PretrainConfig", "Stage", "export", "generic_batch", "make_pool", "pretrain"]
 
 Rng = np.random.Generator
 
@@ -145,7 +146,8 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
     pool
         Folder with the pool of `make_pool`; drawn when missing.
     resume_stage
-        Begin at this stage, from the checkpoint of the stage before it.
+        Begin at this stage, from the weights of the stage before it; the number of stages trains
+        nothing more.
     """
     out.mkdir(parents=True, exist_ok=True)
     if not (pool / "regions.npy").exists():
@@ -160,7 +162,6 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
         weights = torch.load(out / f"stage{resume_stage - 1}.pt", weights_only=True)
     total = sum(stage.steps for stage in config.stages)
     done = sum(stage.steps for stage in config.stages[:resume_stage])
-    network = _two_headed(config.stages[0].image_size)
     with (out / "log.csv").open("a", newline="") as file:
         log = csv.writer(file)
         log.writerow(["step", "image_size", "loss", "iou_refining", "iou_sam", "lr", "seconds"])
@@ -191,7 +192,20 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
                     recent.clear()
             weights = network.state_dict()
             torch.save(weights, out / f"stage{number}.pt")
+    network = _two_headed(IMAGE_SIZE)
+    if weights is not None:
+        network.load_state_dict(weights)
     return network.eval()
+
+
+def export(network: SamNetwork, config: PretrainConfig, path: Path) -> CheckpointInfo:
+    """Write the trained network as the bundled checkpoint: float16, both decoders."""
+    recipe = {"recipe": "histosam_core.training.pretrain", "config": asdict(config)}
+    data = "generic synthetic images (shapes and textures); no tissue, no real image"
+    info = describe_network(
+        network, name="histosam-tiny", provenance={**recipe, "training_data": data}
+    )
+    return save_checkpoint(path, network, info, half=True)
 
 
 def _rate(config: PretrainConfig, step: int, done: int, total: int) -> float:
@@ -315,7 +329,8 @@ def main() -> None:
     if arguments.stages:
         config = PretrainConfig(stages=tuple(_stages(arguments.stages)))
     pool = arguments.pool or arguments.out / "pool"
-    pretrain(config, arguments.out, pool, resume_stage=arguments.resume_stage)
+    network = pretrain(config, arguments.out, pool, resume_stage=arguments.resume_stage)
+    export(network, config, arguments.out / "histosam-tiny.safetensors")
 
 
 if __name__ == "__main__":
