@@ -1,4 +1,4 @@
-"""HistoSAM: clicks on a whole slide become tumour masks; models are fine-tuned and compared by clicks.
+"""HistoSAM: clicks on a whole slide become tumour masks; models are tuned and compared by clicks.
 
 Public names load lazily: importing this package imports neither torch nor napari.
 """
@@ -30,7 +30,26 @@ _HOME = {
     "run_clicks": "histosam_core.evaluation",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604
+__all__ = [
+    "Click",
+    "ClickSequence",
+    "HistoSamError",
+    "Region",
+    "Session",
+    "TrainConfig",
+    "__version__",
+    "evaluate",
+    "extract_patches",
+    "failure_rate",
+    "finetune",
+    "iou",
+    "load_model",
+    "next_click",
+    "noc",
+    "open_patches",
+    "open_slide",
+    "run_clicks",
+]
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click, ClickSequence, next_click

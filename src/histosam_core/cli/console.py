@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from histosam_core.progress import ProgressCallback
+if TYPE_CHECKING:
+    from histosam_core.progress import ProgressCallback
 
 __all__ = ["err", "out", "print_json", "progress_bar"]
 

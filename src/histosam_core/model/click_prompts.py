@@ -61,9 +61,8 @@ class DenseClickPromptEncoder(PromptEncoder):  # type: ignore[misc]
             nn.Conv2d(64, embed_dim, 1),
         )
         if zero_init:
-            last = self.click_fusion[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for parameter in self.click_fusion[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,

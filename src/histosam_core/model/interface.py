@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.clicks import Click
+if TYPE_CHECKING:
+    from histosam_core.clicks import Click
 
 __all__ = ["BatchedInteractiveModel", "InteractiveModel", "TrainingGeometry"]
 

@@ -110,8 +110,8 @@ class GlobalSelfAttention(nn.Module):
             key.view(split).transpose(1, 2),
             self.value(tokens).view(split).transpose(1, 2),
         )
-        mixed = self.out(mixed.transpose(1, 2).reshape(batch, height * width, dim))
-        return image + mixed.transpose(1, 2).reshape(image.shape)
+        merged: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, height * width, dim))
+        return image + merged.transpose(1, 2).reshape(image.shape)
 
 
 class ConvBlock(nn.Module):

@@ -140,8 +140,11 @@ def _cell_layout(size: int, rng: Rng) -> NDArray[np.uint8]:
 def _warp(regions: NDArray[np.uint8], size: int, rng: Rng) -> NDArray[np.uint8]:
     scale, reach = rng.uniform(size / 25, size / 6), rng.uniform(0, size / 18)
     ys, xs = np.mgrid[:size, :size].astype(np.float32)
-    moved = [axis + reach * _noise(size, scale, rng) for axis in (xs, ys)]
-    return cv2.remap(regions, *moved, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)  # type: ignore[no-any-return]
+    from_x, from_y = (axis + reach * _noise(size, scale, rng) for axis in (xs, ys))
+    warped: NDArray[np.uint8] = cv2.remap(
+        regions, from_x, from_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT
+    )
+    return warped
 
 
 # Textures: (size, palette, rng) -> (S, S, 3) float32 in about 0..1.

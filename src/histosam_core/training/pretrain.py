@@ -95,7 +95,7 @@ def generic_batch(
 
     The object is one region (or two of three) of the crop; in one case of six a connected part.
     """
-    pairs = []
+    pairs: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]] = []
     while len(pairs) < stage.batch_size:
         pair = _example(images, regions, stage.image_size, rng)
         if pair is not None:
