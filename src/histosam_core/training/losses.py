@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["bce_dice_loss", "bce_loss", "dice_loss", "normalized_focal_loss"]
+__all__ = ["batch_iou", "bce_dice_loss", "bce_loss", "dice_loss", "normalized_focal_loss"]
 
 IGNORE_LABEL = -1
 FOCAL_EPS = 1e-12
@@ -133,6 +133,27 @@ def bce_dice_loss(
     bce = bce_loss(logits, target, ignore_label=ignore_label, reduction=reduction)
     dice = dice_loss(logits, target, ignore_label=ignore_label, reduction=reduction)
     return bce + dice_weight * dice
+
+
+def batch_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of each sample, which says how training goes where the losses do not; no gradient.
+
+    Parameters
+    ----------
+    logits
+        (B, 1, H, W); above 0 is the mask.
+    target
+        Same shape: 1 object, 0 background, -1 ignored.
+
+    Returns
+    -------
+    Tensor
+        (B,) float32; two empty masks give 1.
+    """
+    mask, truth = (logits.detach() > 0) & (target != IGNORE_LABEL), target == 1
+    both = (mask & truth).sum((1, 2, 3)).float()
+    either = (mask | truth).sum((1, 2, 3)).float()
+    return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
 
 
 def _check_shapes(logits: Tensor, target: Tensor) -> None:

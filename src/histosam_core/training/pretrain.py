@@ -27,12 +27,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
+from histosam_core.clicks.sample import sample_next_click
 from histosam_core.model.checkpoint import CheckpointInfo, describe_network, save_checkpoint
 from histosam_core.model.network import SamNetwork
 from histosam_core.model.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.training.generic_images import generic_image
-from histosam_core.training.losses import bce_dice_loss
+from histosam_core.model.interactive import to_image_size
+from histosam_core.training.losses import batch_iou, bce_dice_loss
+from histosam_core.training.prompts import PromptSettings, first_clicks, pack_clicks
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -233,7 +235,13 @@ def _train_step(
 ) -> tuple[float, float, float]:
     """One optimiser step; return loss and both heads' mean IoU."""
     network.train()
-    clicks = [_first_clicks(truth, config, rng) for truth in gt]
+    settings = PromptSettings(
+        config.max_random_clicks,
+        config.max_iterations,
+        single_click_share=config.single_click_share,
+    )
+    clicks = [first_clicks(truth, settings, rng) for truth in gt]
+    image_hw = (gt.shape[1], gt.shape[2])
     target = torch.from_numpy(gt)[:, None].float()
     previous: Tensor | None = None
     with torch.autocast("cpu", torch.bfloat16):
@@ -243,14 +251,14 @@ def _train_step(
             with torch.no_grad():
                 refined, plain, _ = _decode_both(network, fixed, clicks, previous)
             previous = refined if rng.random() < 0.5 else plain
-            probability = torch.sigmoid(_enlarge(previous, gt.shape[-1]))[:, 0].numpy()
+            probability = torch.sigmoid(to_image_size(network, previous, image_hw))[:, 0].numpy()
             for sample, truth, prob in zip(clicks, gt, probability, strict=True):
                 click = sample_next_click(truth, prob, rng)
                 if click is not None:
                     sample.append(click)
         refined, plain, quality = _decode_both(network, embeddings, clicks, previous)
-    refined, plain = (_enlarge(logits, gt.shape[-1]) for logits in (refined, plain))
-    iou_refined, iou_plain = _iou(refined, target), _iou(plain, target)
+    refined, plain = (to_image_size(network, logits, image_hw) for logits in (refined, plain))
+    iou_refined, iou_plain = batch_iou(refined, target), batch_iou(plain, target)
     loss = bce_dice_loss(refined, target) + bce_dice_loss(plain, target)
     loss = loss + 0.2 * functional.mse_loss(quality[:, 0].float(), iou_refined)
     optimiser.zero_grad(set_to_none=True)
@@ -260,14 +268,6 @@ def _train_step(
     return loss.item(), iou_refined.mean().item(), iou_plain.mean().item()
 
 
-def _first_clicks(gt: NDArray[np.bool_], config: PretrainConfig, rng: Rng) -> list[Click]:
-    """RITM's random clicks; in a part of the cases one central click, as an evaluation starts."""
-    if rng.random() < config.single_click_share:
-        clicks = sample_random_clicks(gt, rng, max_clicks=1, first_at_centre=True)
-        return clicks[:1]
-    return sample_random_clicks(gt, rng, max_clicks=config.max_random_clicks)
-
-
 def _decode_both(
     network: SamNetwork,
     embeddings: Tensor,
@@ -275,40 +275,13 @@ def _decode_both(
     previous: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     decoder = cast("RefiningMaskDecoder", network.mask_decoder)
-    points_xy, labels = _padded(clicks)
+    size = network.image_size
+    points_xy, labels = pack_clicks(clicks, (size, size), network)
     sparse, dense = network.prompts(embeddings, points_xy, labels, previous)
     refined, plain, quality = decoder.forward_both(
         embeddings, network.prompt_encoder.get_dense_pe(), sparse, dense
     )
     return refined.float(), plain.float(), quality
-
-
-def _padded(
-    clicks: Sequence[Sequence[Click]],
-) -> tuple[Tensor, Tensor]:
-    """Ragged clicks -> (B, N, 2) points and (B, N) labels, padded with label -1."""
-    longest = max(1, max(len(sample) for sample in clicks))
-    points_xy = torch.zeros(len(clicks), longest, 2)
-    labels = -torch.ones(len(clicks), longest)
-    for row, sample in enumerate(clicks):
-        for column, click in enumerate(sample):
-            points_xy[row, column] = torch.tensor(click.xy)
-            labels[row, column] = float(click.is_positive)
-    return points_xy, labels
-
-
-def _enlarge(low_res_logits: Tensor, size: int) -> Tensor:
-    return functional.interpolate(
-        low_res_logits, (size, size), mode="bilinear", align_corners=False
-    )
-
-
-def _iou(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, 1, S, S) logits and 0/1 target -> (B,) IoU; the target is never empty here."""
-    mask, truth = logits.detach() > 0, target > 0.5
-    both = (mask & truth).sum((1, 2, 3)).float()
-    either: Tensor = (mask | truth).sum((1, 2, 3)).float()
-    return both / either
 
 
 def _stages(text: str) -> Iterator[Stage]:
