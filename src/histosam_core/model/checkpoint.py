@@ -1,39 +1,34 @@
 """Checkpoints: weights plus what they are, in one safetensors file; and the files of others.
 
-A file of ours carries its metadata as JSON strings under the keys of `METADATA_KEYS`. Weights that
-SAM, torch_em or anyone else saved with ``torch.save`` are read with ``weights_only=True``, so a
-file that holds code is refused. Whatever the file, its keys and shapes must be exactly those of
-the network.
+A file of ours carries a description (checkpoint_info.py). Weights that SAM, torch_em or anyone
+else saved with ``torch.save`` are read too (weights_file.py). Whatever the file, its keys and
+shapes must be exactly those of the network.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import pickle
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import CheckpointError
-from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.network import (
-    PIXEL_MEAN,
-    PIXEL_STD,
-    Architecture,
-    Decoder,
-    SamNetwork,
-    build_network,
+from histosam_core.model.checkpoint_info import (
+    CheckpointInfo,
+    Preprocessing,
+    info_from_metadata,
+    metadata_of,
 )
+from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.network import Architecture, Decoder, SamNetwork, build_network
+from histosam_core.model.weights_file import file_sha256, read_weights
 
 __all__ = [
     "CheckpointInfo",
@@ -45,19 +40,6 @@ __all__ = [
     "start_network",
 ]
 
-FORMAT_VERSION = 1
-METADATA_KEYS = (
-    "histosam_format",
-    "name",
-    "architecture",
-    "decoders",
-    "dense_prompts",
-    "scenario",
-    "geometry",
-    "preprocessing",
-    "provenance",
-)
-
 SAM_HEAD = ("mask_decoder.output_upscaling.", "mask_decoder.output_hypernetworks_mlps.")
 REFINING_HEAD = ("mask_decoder.refine_",)
 DENSE_PROMPTS = ("prompt_encoder.click_",)
@@ -65,63 +47,6 @@ DENSE_PROMPTS = ("prompt_encoder.click_",)
 ENCODER_WIDTHS = {768: "sam_vit_b", 1024: "sam_vit_l", 1280: "sam_vit_h"}
 
 State = dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """What is done to an image before the encoder sees it.
-
-    Parameters
-    ----------
-    image_size
-        S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros.
-    pixel_mean, pixel_std
-        RGB, on the scale 0 to 255.
-    """
-
-    image_size: int = 1024
-    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
-    pixel_std: tuple[float, float, float] = PIXEL_STD
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointInfo:
-    """What a checkpoint says of itself.
-
-    Parameters
-    ----------
-    name
-        For tables and reports.
-    architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
-    decoder
-        The one in use: "sam" or "refining".
-    dense_prompts
-        Whether clicks also reach the decoder as maps.
-    scenario
-        How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
-    geometry
-        The scale it was trained at.
-    preprocessing
-        What images go through.
-    provenance
-        Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
-    sha256
-        Of the file; empty for a network that is in no file yet.
-    decoders
-        All that the file holds, the default first.
-    """
-
-    name: str
-    architecture: Architecture
-    decoder: Decoder = "sam"
-    dense_prompts: bool = False
-    scenario: str | None = None
-    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str = ""
-    decoders: tuple[Decoder, ...] = ()
 
 
 def describe_network(
@@ -186,26 +111,14 @@ def save_checkpoint(
         geometry=info.geometry,
         provenance=info.provenance,
     )
-    facts = {
-        "histosam_format": FORMAT_VERSION,
-        "name": info.name,
-        "architecture": info.architecture,
-        "decoders": info.decoders,
-        "dense_prompts": info.dense_prompts,
-        "scenario": info.scenario,
-        "geometry": asdict(info.geometry),
-        "preprocessing": asdict(info.preprocessing),
-        "provenance": dict(info.provenance),
-    }
     # torch tensors may share memory or be views; safetensors wants each on its own.
     state = {
         key: value.detach().to("cpu", torch.float16 if half else None, copy=True).contiguous()
         for key, value in network.state_dict().items()
     }
-    metadata = {key: json.dumps(value) for key, value in facts.items()}
     with new_file(path) as temporary:
         try:
-            save_file(state, temporary, metadata)
+            save_file(state, temporary, metadata_of(info))
         except SafetensorError as error:
             raise OSError(5, str(error)) from error
         sha256 = file_sha256(temporary)
@@ -251,9 +164,9 @@ def load_checkpoint(
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file at {path}; check the path")
-    state, metadata = _read(path)
+    state, metadata = read_weights(path)
     if "histosam_format" in metadata:
-        info = _info_from_metadata(path, metadata)
+        info = info_from_metadata(path, metadata)
     else:
         found = _architecture_of(path, state)
         info = CheckpointInfo(
@@ -361,63 +274,6 @@ def start_network(
     return network.eval(), fresh
 
 
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(path: Path) -> tuple[State, dict[str, str]]:
-    """Read weights and metadata, whichever of the two kinds of file it is."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    if not head:
-        raise CheckpointError(f"{path} is empty; copy or download it again")
-    # A safetensors file starts with the length of its JSON header, then the header.
-    if head[8:9] == b"{":
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                return {key: file.get_tensor(key) for key in file.keys()}, metadata
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{path} is truncated or damaged ({error}); copy or download it again"
-            ) from error
-    return _read_pickle(path), {}
-
-
-def _read_pickle(path: Path) -> State:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"(?:GLOBAL|global|class|function) ([\w.]+\.[\w.]+)", str(error))
-        if code is None:
-            raise _damaged(path) from error
-        raise CheckpointError(
-            f"{path} is a pickle that contains code ({code.group(1)}) and was refused, unread; "
-            "save only its state_dict, or get the weights as safetensors"
-        ) from error
-    except Exception as error:  # torch raises half a dozen types on damaged files
-        if isinstance(error, MemoryError):
-            raise
-        raise _damaged(path) from error
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("model_state"), Mapping):
-        loaded = loaded["model_state"]
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise CheckpointError(f"{path} holds no state_dict; pass a SAM checkpoint")
-    state = {str(key): value for key, value in loaded.items()}
-    if state and all(key.startswith("sam.") for key in state):
-        state = {key.removeprefix("sam."): value for key, value in state.items()}
-    return state
-
-
-def _damaged(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is truncated or not a checkpoint (safetensors, or a .pth with a state_dict); "
-        "copy or download it again"
-    )
-
-
 def _architecture_of(path: Path, state: State) -> Architecture:
     patch = state.get("image_encoder.patch_embed.proj.weight")
     if patch is not None and patch.ndim == 4 and patch.shape[0] in ENCODER_WIDTHS:
@@ -433,42 +289,6 @@ def _architecture_of(path: Path, state: State) -> Architecture:
     raise CheckpointError(
         f"{path} is none of {names} (its first weights: {some}); pass one of these"
     )
-
-
-def _info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
-    try:
-        facts = {key: json.loads(metadata[key]) for key in METADATA_KEYS}
-        version = int(facts["histosam_format"])
-        size = facts["preprocessing"]
-        info = CheckpointInfo(
-            name=str(facts["name"]),
-            architecture=facts["architecture"],
-            decoder=facts["decoders"][0],
-            dense_prompts=bool(facts["dense_prompts"]),
-            scenario=facts["scenario"],
-            geometry=TrainingGeometry(**facts["geometry"]),
-            preprocessing=Preprocessing(
-                int(size["image_size"]), tuple(size["pixel_mean"]), tuple(size["pixel_std"])
-            ),
-            provenance=dict(facts["provenance"]),
-            decoders=tuple(facts["decoders"]),
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: its metadata cannot be read ({type(error).__name__}: {error}); "
-            "save it again with save_checkpoint"
-        ) from error
-    if version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} is of checkpoint format {version}, this program reads {FORMAT_VERSION}; "
-            "update napari-histosam"
-        )
-    if info.architecture not in get_args(Architecture):
-        raise CheckpointError(
-            f"{path} holds {info.architecture!r}, which this program does not know; "
-            "update napari-histosam"
-        )
-    return info
 
 
 def _has(state: Mapping[str, Any], prefixes: tuple[str, ...]) -> bool:

@@ -1,0 +1,144 @@
+"""What a checkpoint says of itself, and how it stands in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from histosam_core.errors import CheckpointError
+from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.network import PIXEL_MEAN, PIXEL_STD, Architecture, Decoder
+
+__all__ = ["CheckpointInfo", "Preprocessing", "info_from_metadata", "metadata_of"]
+
+FORMAT_VERSION = 1
+METADATA_KEYS = (
+    "histosam_format",
+    "name",
+    "architecture",
+    "decoders",
+    "dense_prompts",
+    "scenario",
+    "geometry",
+    "preprocessing",
+    "provenance",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What is done to an image before the encoder sees it.
+
+    Parameters
+    ----------
+    image_size
+        S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros.
+    pixel_mean, pixel_std
+        RGB, on the scale 0 to 255.
+    """
+
+    image_size: int = 1024
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
+    pixel_std: tuple[float, float, float] = PIXEL_STD
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Parameters
+    ----------
+    name
+        For tables and reports.
+    architecture
+        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
+    decoder
+        The one in use: "sam" or "refining".
+    dense_prompts
+        Whether clicks also reach the decoder as maps.
+    scenario
+        How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
+    geometry
+        The scale it was trained at.
+    preprocessing
+        What images go through.
+    provenance
+        Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
+    sha256
+        Of the file; empty for a network that is in no file yet.
+    decoders
+        All that the file holds, the default first.
+    """
+
+    name: str
+    architecture: Architecture
+    decoder: Decoder = "sam"
+    dense_prompts: bool = False
+    scenario: str | None = None
+    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    decoders: tuple[Decoder, ...] = ()
+
+
+def metadata_of(info: CheckpointInfo) -> dict[str, str]:
+    """Turn the description into the file's metadata: JSON strings under `METADATA_KEYS`."""
+    facts = {
+        "histosam_format": FORMAT_VERSION,
+        "name": info.name,
+        "architecture": info.architecture,
+        "decoders": info.decoders,
+        "dense_prompts": info.dense_prompts,
+        "scenario": info.scenario,
+        "geometry": asdict(info.geometry),
+        "preprocessing": asdict(info.preprocessing),
+        "provenance": dict(info.provenance),
+    }
+    return {key: json.dumps(value) for key, value in facts.items()}
+
+
+def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
+    """Read what `metadata_of` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        Keys are missing or malformed, or a newer program wrote them.
+    """
+    try:
+        facts = {key: json.loads(metadata[key]) for key in METADATA_KEYS}
+        version = int(facts["histosam_format"])
+        size = facts["preprocessing"]
+        info = CheckpointInfo(
+            name=str(facts["name"]),
+            architecture=facts["architecture"],
+            decoder=facts["decoders"][0],
+            dense_prompts=bool(facts["dense_prompts"]),
+            scenario=facts["scenario"],
+            geometry=TrainingGeometry(**facts["geometry"]),
+            preprocessing=Preprocessing(
+                int(size["image_size"]), tuple(size["pixel_mean"]), tuple(size["pixel_std"])
+            ),
+            provenance=dict(facts["provenance"]),
+            decoders=tuple(facts["decoders"]),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its metadata cannot be read ({type(error).__name__}: {error}); "
+            "save it again with save_checkpoint"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of checkpoint format {version}, this program reads {FORMAT_VERSION}; "
+            "update napari-histosam"
+        )
+    if info.architecture not in get_args(Architecture):
+        raise CheckpointError(
+            f"{path} holds {info.architecture!r}, which this program does not know; "
+            "update napari-histosam"
+        )
+    return info
