@@ -205,8 +205,8 @@ def _open_patches(
     for name, patches in (("training", train_patches), ("validation", validation_patches)):
         if not patches:
             raise EmptyDatasetError(
-                f"there are no {name} patches in {path}; prepare patches from more slides, or with "
-                "a larger share for that split"
+                f"there are no {name} patches; prepare patches from more slides, or with a larger "
+                "share for that split"
             )
     return train_patches or (), validation_patches or ()
 

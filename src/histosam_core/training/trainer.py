@@ -17,7 +17,7 @@ from histosam_core.model.checkpoint import describe_network, save_checkpoint
 from histosam_core.model.interactive import SamModel, to_image_size
 from histosam_core.training.embeddings import PatchEncoder
 from histosam_core.training.examples import Examples
-from histosam_core.training.losses import normalized_focal_loss
+from histosam_core.training.losses import batch_iou, normalized_focal_loss
 from histosam_core.training.parts import part_of, prepare_for_training, set_training_mode
 from histosam_core.training.prompts import PromptSettings, add_error_clicks, pack_clicks
 from histosam_core.training.run_state import capture
@@ -143,14 +143,17 @@ class Trainer:
         while not self.finished:
             epoch = self.epochs_done + 1
             self._train_epoch(epoch)
-            self.finished = epoch == self.config.epochs or self._out_of_time()
+            self.finished = epoch == self.config.epochs or self._out_of_time(
+                coming_validations=int(epoch % self.config.validate_every == 0)
+            )
             self._end_epoch(epoch)
         self._report(f"done, NoC@85 {self.best.noc85:.2f}" if self.best else "done")
 
     def _train_epoch(self, epoch: int) -> None:
         for batch in self.examples.batches(epoch, self.steps_in_epoch):
             self.stop.check()
-            if self._out_of_time():
+            # One step at least, so that every epoch has something to tell.
+            if self.steps_in_epoch and self._out_of_time():
                 break
             self._train_step(epoch, batch)
 
@@ -176,7 +179,7 @@ class Trainer:
             low_res, quality = network.decode(embeddings, points_xy, labels, previous)
         logits = to_image_size(network, low_res.float(), patch_hw)
         target = torch.from_numpy(np.stack(gt_masks))[:, None].to(self.model.device)
-        overlap = _batch_iou(logits.detach(), target)
+        overlap = batch_iou(logits, target)
         loss = normalized_focal_loss(
             logits, target, alpha=config.focal_alpha, gamma=config.focal_gamma
         )
@@ -284,10 +287,11 @@ class Trainer:
         budget = (self.config.max_minutes or 0.0) * 60
         return max(budget - self.validation_seconds, 0.1 * budget)
 
-    def _out_of_time(self) -> bool:
-        # One step at least, so that there is something to validate.
-        budgeted = self.config.max_minutes is not None and self.step > 0
-        return budgeted and self.seconds >= self._training_budget()
+    def _out_of_time(self, coming_validations: int = 0) -> bool:
+        if self.config.max_minutes is None:
+            return False
+        soon = self.seconds + coming_validations * self.validation_seconds
+        return soon >= self._training_budget()
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(
@@ -353,11 +357,3 @@ class Trainer:
     def save_state(self) -> None:
         """Write all that the run needs to go on from here."""
         self.folder.save_state(capture(self))
-
-
-def _batch_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """(B, 1, H, W) logits and target (1, 0, -1 ignored) -> (B,) IoU; two empty masks give 1."""
-    mask, truth = (logits > 0) & (target != -1), target == 1
-    both = (mask & truth).sum((1, 2, 3)).float()
-    either = (mask | truth).sum((1, 2, 3)).float()
-    return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
