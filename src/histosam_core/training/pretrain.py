@@ -29,10 +29,10 @@ from torch.nn import functional
 
 from histosam_core.clicks.sample import sample_next_click
 from histosam_core.model.checkpoint import CheckpointInfo, describe_network, save_checkpoint
+from histosam_core.model.interactive import to_image_size
 from histosam_core.model.network import SamNetwork
 from histosam_core.model.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.training.generic_images import generic_image
-from histosam_core.model.interactive import to_image_size
 from histosam_core.training.losses import batch_iou, bce_dice_loss
 from histosam_core.training.prompts import PromptSettings, first_clicks, pack_clicks
 
