@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from histosam_core.inference.canvas import Canvas
+from histosam_core.inference.click_list import parse_click, read_click_list
 from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
 from histosam_core.inference.objects import CLASS_COLORS, AcceptedObject
 from histosam_core.inference.predictor import Prediction, Predictor, Timings
+from histosam_core.inference.preview import draw_preview, save_preview
 from histosam_core.inference.scale import SlideScale, slide_scale
 from histosam_core.inference.session import ClickResult, Session
-from histosam_core.inference.windows import Window, WindowGrid
+from histosam_core.inference.windows import Window, WindowGrid, check_on_slide
 
 __all__ = [
     "CLASS_COLORS",
@@ -25,5 +27,10 @@ __all__ = [
     "Timings",
     "Window",
     "WindowGrid",
+    "check_on_slide",
+    "draw_preview",
+    "parse_click",
+    "read_click_list",
+    "save_preview",
     "slide_scale",
 ]

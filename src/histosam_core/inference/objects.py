@@ -91,6 +91,8 @@ class AcceptedObject:
         Area in square millimetres.
     quality
         The model's own estimate of the IoU, the mean over windows; None where it gives none.
+    slide_mpp
+        Micrometres per level-0 pixel that areas were measured with.
     """
 
     region: AnnotatedRegion
@@ -98,6 +100,7 @@ class AcceptedObject:
     windows: tuple[Region, ...]
     area_mm2: float
     quality: float | None
+    slide_mpp: float
 
     @classmethod
     def make(
@@ -123,8 +126,9 @@ class AcceptedObject:
             measurements=measurements,
             metadata=provenance.metadata(clicks),
         ).measured(provenance.scale.mpp)
-        area_mm2 = region.area_mm2(provenance.scale.mpp)
-        return cls(region, tuple(clicks), tuple(windows), area_mm2, quality)
+        slide_mpp = provenance.scale.mpp
+        area_mm2 = region.area_mm2(slide_mpp)
+        return cls(region, tuple(clicks), tuple(windows), area_mm2, quality, slide_mpp)
 
     @property
     def geometry(self) -> Any:

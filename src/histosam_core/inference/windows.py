@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.geometry import Frame, Region
 
-__all__ = ["Window", "WindowGrid"]
+__all__ = ["Window", "WindowGrid", "check_on_slide"]
 
 MAX_MARGIN_PX = 254
 """So that a depth fits into 8 bits."""
@@ -144,12 +144,7 @@ class WindowGrid:
         ClickOutsideSlideError
             The point lies off the slide.
         """
-        w, h = self.slide_wh
-        if not (-0.5 <= xy[0] < w - 0.5 and -0.5 <= xy[1] < h - 0.5):
-            raise ClickOutsideSlideError(
-                f"the click at ({xy[0]:g}, {xy[1]:g}) lies off the slide, which is {w} x {h} "
-                f"level-0 pixels; give x from 0 to {w - 1} and y from 0 to {h - 1}"
-            )
+        check_on_slide(xy, self.slide_wh)
         return self.frame.from_level0(xy)
 
     def region(self, window: Window) -> Region:
@@ -232,6 +227,22 @@ class WindowGrid:
         step = self.step_px
         nearest = math.floor((at + 0.5 - self.window_px / 2) / step + 0.5) * step
         return min(max(nearest, 0), room)
+
+
+def check_on_slide(xy: XY, slide_wh: tuple[int, int]) -> None:
+    """Refuse a level-0 point (x, y) that lies off a slide of that width and height.
+
+    Raises
+    ------
+    ClickOutsideSlideError
+        It does.
+    """
+    w, h = slide_wh
+    if not (-0.5 <= xy[0] < w - 0.5 and -0.5 <= xy[1] < h - 0.5):
+        raise ClickOutsideSlideError(
+            f"the click at ({xy[0]:g}, {xy[1]:g}) lies off the slide, which is {w} x {h} "
+            f"level-0 pixels; give x from 0 to {w - 1} and y from 0 to {h - 1}"
+        )
 
 
 def _off_centre(window: Window, point_xy: XY) -> float:

@@ -1,0 +1,207 @@
+"""`histosam segment`: outline one object on a slide by clicks; write it for QuPath."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Click
+    from histosam_core.inference import AcceptedObject, ClickResult, Session
+
+__all__ = ["segment"]
+
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def segment(
+    slide: Annotated[Path, typer.Argument(help="A slide, a PNG or a JPEG.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where the outline goes (.geojson).")],
+    click: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,+|-",
+            help="A click in level-0 pixels: + belongs to the object, - does not. Repeat it.",
+        ),
+    ] = None,
+    clicks: Annotated[
+        Path | None,
+        typer.Option(help="A file of clicks instead: .csv (x,y,sign) or .json.", metavar="FILE"),
+    ] = None,
+    preview: Annotated[
+        Path | None, typer.Option(help="Also write a picture of the outline in place (PNG, JPEG).")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A name of `histosam models`, or a checkpoint's path.")
+    ] = "histosam-tiny",
+    mpp: Annotated[
+        float | None,
+        typer.Option(help="Micrometres per level-0 pixel, where the file has none or a wrong one."),
+    ] = None,
+    label: Annotated[str, typer.Option(help="The object's class.")] = "Tumor",
+    min_island_px: Annotated[
+        int, typer.Option(min=0, help="Leave out islands of fewer window pixels.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Outline one object by clicks and write it as GeoJSON that QuPath opens.
+
+    Examples:
+
+        histosam segment slide.svs --click 1200,800,+ --out tumor.geojson
+
+        histosam segment slide.svs --click 1200,800,+ --click 1350,900,- --out tumor.geojson
+        --preview tumor.png
+
+        histosam segment scan.tif --mpp 0.25 --clicks clicks.csv --label Necrosis --out n.geojson
+    """
+    from histosam_core.cli.console import err, print_json, progress_bar
+    from histosam_core.cli.console import out as console
+    from histosam_core.errors import EmptyMaskError
+    from histosam_core.inference import Session, check_on_slide, draw_preview
+    from histosam_core.model import load_model
+    from histosam_core.slide import open_slide
+
+    given = _given_clicks(click or [], clicks)
+    _check_outputs(out, preview, overwrite=overwrite)
+    start = time.perf_counter()
+    with open_slide(slide, mpp=mpp) as opened:
+        for one in given:
+            check_on_slide(one.xy, opened.size_wh)
+        with progress_bar("Loading the model") as progress:
+            loaded = load_model(model, device=device, progress=progress)
+        session = Session(opened, loaded)
+        for note in session.notes:
+            err.print(f"[yellow]note:[/] {note}", markup=True)
+        answers = _answers(session, given)
+        try:
+            accepted = session.accept(label, min_island_px=min_island_px)
+        except EmptyMaskError as error:
+            raise EmptyMaskError(
+                "the clicks gave an empty mask, so nothing was written; add a positive click "
+                "inside the object, or take a negative one away"
+            ) from error
+        picture = None if preview is None else draw_preview(opened, accepted)
+        session.save_geojson(out)
+        if preview is not None:
+            _save_picture(picture, preview)
+    facts = describe(accepted, answers, session)
+    facts |= {"seconds": time.perf_counter() - start, "out": str(out)}
+    facts["preview"] = None if preview is None else str(preview)
+    if as_json:
+        print_json(facts)
+    else:
+        console.print(_table(facts))
+
+
+def describe(
+    accepted: AcceptedObject, answers: list[ClickResult], session: Session
+) -> dict[str, Any]:
+    """Return what was outlined, and what each click cost, as JSON values."""
+    parts = list(getattr(accepted.geometry, "geoms", (accepted.geometry,)))
+    return {
+        "label": accepted.label,
+        "area_mm2": accepted.area_mm2,
+        "quality": accepted.quality,
+        "polygons": len(parts),
+        "holes": sum(len(part.interiors) for part in parts),
+        "windows": len(accepted.windows),
+        "window_mpp": session.grid.mpp,
+        "window_px": session.grid.window_px,
+        "slide_mpp": session.slide_mpp,
+        "slide_mpp_source": session.scale.source,
+        "notes": list(session.notes),
+        "checkpoint": accepted.region.metadata.get("Checkpoint"),
+        "clicks": [
+            {
+                "xy": list(answer.click.xy),
+                "is_positive": answer.click.is_positive,
+                "is_new_window": answer.is_new_window,
+                "read_ms": 1e3 * answer.timings.read_s,
+                "encode_ms": 1e3 * answer.timings.encode_s,
+                "decode_ms": 1e3 * answer.timings.decode_s,
+            }
+            for answer in answers
+        ],
+    }
+
+
+def _given_clicks(texts: list[str], file: Path | None) -> list[Click]:
+    from histosam_core.errors import ConfigError
+    from histosam_core.inference import parse_click, read_click_list
+
+    if texts and file is not None:
+        raise ConfigError("give --click or --clicks, not both")
+    given = [parse_click(text) for text in texts] if file is None else read_click_list(file)
+    if not given:
+        raise ConfigError("no click was given; add e.g. --click 1200,800,+ (level-0 pixels)")
+    return given
+
+
+def _check_outputs(out: Path, preview: Path | None, *, overwrite: bool) -> None:
+    from histosam_core.errors import ConfigError, OutputExistsError
+
+    if out.suffix.lower() not in (".geojson", ".json"):
+        raise ConfigError(f"--out {out} must end in .geojson")
+    if preview is not None and preview.suffix.lower() not in PICTURES:
+        raise ConfigError(f"--preview {preview} must end in .png or .jpg")
+    for path in (out, preview):
+        if path is not None and path.exists() and not overwrite:
+            raise OutputExistsError(f"{path} exists; choose another name or pass --overwrite")
+
+
+def _answers(session: Session, given: list[Click]) -> list[ClickResult]:
+    from histosam_core.cli.console import progress_bar
+
+    answers = []
+    with progress_bar("Clicks") as progress:
+        for number, one in enumerate(given):
+            progress(number, len(given))
+            answers.append(session.click(one.xy, one.is_positive))
+        progress(len(given), len(given))
+    return answers
+
+
+def _save_picture(picture: Any, path: Path) -> None:
+    from PIL import Image
+
+    from histosam_core.atomic import new_file
+
+    with new_file(path) as temporary:
+        Image.fromarray(picture).save(temporary)
+
+
+def _table(facts: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows = {
+        "Class": facts["label"],
+        "Area": f"{facts['area_mm2']:.4g} mm\N{SUPERSCRIPT TWO}",
+        "Outline": f"{facts['polygons']} polygon(s), {facts['holes']} hole(s)",
+        "Windows": f"{facts['windows']} of {facts['window_px']} px at {facts['window_mpp']:g} um",
+        "Slide": f"{facts['slide_mpp']:.4g} um per pixel ({facts['slide_mpp_source']})",
+        "Model": str(facts["checkpoint"]),
+        "Quality": "not given" if facts["quality"] is None else f"{facts['quality']:.2f}",
+        "Written": ", ".join(p for p in (facts["out"], facts["preview"]) if p),
+    }
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    times = Table("Click", "x, y", "", "Read ms", "Encode ms", "Decode ms", box=None)
+    for number, one in enumerate(facts["clicks"], start=1):
+        times.add_row(
+            str(number),
+            "{:g}, {:g}".format(*one["xy"]),
+            "+" if one["is_positive"] else "-",
+            *(f"{one[f'{step}_ms']:.0f}" for step in ("read", "encode", "decode")),
+        )
+    return Group(table, Text(), times)
