@@ -1,0 +1,64 @@
+"""`histosam demo`: the whole path in one command, offline, on synthetic slides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few slides, few steps: the same files in a minute.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the slides and of the training.")] = 0,
+    keep_cohort: Annotated[
+        bool, typer.Option("--keep-cohort", help="Keep all slides, not only the outlined one.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it holds an earlier demo.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option("--model", hidden=True, help="Start from another checkpoint.")
+    ] = "histosam-tiny",
+) -> None:
+    """Make slides, cut patches, fine-tune two decoders, count clicks, outline a slide, report.
+
+    Needs no network, no GPU and no data. The slides are synthetic, so the numbers say that
+    everything works together and how decoders compare on these slides; they say nothing about
+    patients. Rows are printed as they fell.
+
+    **Examples**
+
+    `histosam demo`
+
+    `histosam demo --quick --out /tmp/demo --overwrite`
+    """
+    from histosam_core.cli.console import err
+    from histosam_core.cli.console import out as console
+    from histosam_core.cli.demo_report import write_demo_report
+    from histosam_core.cli.demo_steps import FULL, QUICK, demo_folder, run_demo
+    from histosam_core.evaluation.tables import rich_table
+
+    plan = QUICK if quick else FULL
+    with demo_folder(out, overwrite=overwrite):
+        try:
+            outcome = run_demo(out, plan, model=model, seed=seed, keep_cohort=keep_cohort)
+            write_demo_report(outcome)
+        except KeyboardInterrupt:
+            err.print(f"histosam: the demo was stopped; {out} is as it was before")
+            raise typer.Exit(1) from None
+    console.print()
+    console.print(rich_table(outcome.results))
+    console.print(
+        "NoC@k: mean clicks to IoU k %; NoF@k: share of patches that never get there; "
+        "SPC: seconds per click, encoding included."
+    )
+    console.print(f"\nTook {outcome.total_s:.0f} s; peak memory {outcome.memory_text()}.")
+    console.print("Open next:")
+    for path, what in outcome.open_next():
+        console.print(f"  {path}  [dim]{what}[/]")
