@@ -39,7 +39,7 @@ def test_pretraining_writes_log_and_weights_and_changes_every_part(
 ) -> None:
     config = PretrainConfig(stages=(Stage(48, 20, 2), Stage(64, 20, 2)), warmup_steps=2)
     network = pretrain(config, tmp_path / "run", pool)
-    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == [20, 40]
     first = torch.load(tmp_path / "run" / "stage0.pt", weights_only=True)
     last = network.state_dict()
