@@ -77,8 +77,8 @@ def _json_entries(text: str) -> list[tuple[str, Any]]:
     entries = []
     for number, entry in enumerate(listed, start=1):
         if isinstance(entry, dict):
-            xy = entry.get("xy") or (entry.get("x"), entry.get("y"))
-            entry = (*xy, entry.get("is_positive", True))
+            xy = entry.get("xy", [entry.get("x"), entry.get("y")])
+            entry = [*xy, entry.get("is_positive", True)] if isinstance(xy, list) else None
         entries.append((f"click {number}", entry))
     return entries
 
