@@ -98,22 +98,22 @@ class Canvas:
         found: NDArray[Scalar] = field[row, column]
         return found
 
-    def band(self, field: UInt8, row: int, rows: int) -> Float:
-        """Interpolate rows of a cell-grid layer to level 0.
+    def band(self, field: UInt8 | Float, row: int, rows: int) -> Float:
+        """Interpolate rows of a field of either coarse grid to level 0.
 
         Parameters
         ----------
         field
-            (H, W) uint8 on the cell grid.
+            (H, W) uint8 or float32 on the cell or pattern grid.
         row, rows
-            First level-0 row, a multiple of `cell_px`, and the number of rows.
+            First level-0 row, a multiple of the grid's step, and the number of rows.
 
         Returns
         -------
         ndarray
             (rows, slide width) float32.
         """
-        factor = self.cell_px
+        factor = round(self.extent_um[1] / self.mpp) // field.shape[0]
         first, last = row // factor - 1, math.ceil((row + rows) / factor) + 1
         inside = field[max(first, 0) : last]
         above = max(-first, 0)
@@ -167,4 +167,5 @@ class Layers:
         """Open the tissue where a cell-grid field, micrometres into the opening, is positive."""
         value = inside_um * np.float32(OPEN_PER_UM)
         value += np.float32(OPEN_EDGE)
-        np.maximum(self.opening, np.clip(value, 0, 255).astype(np.uint8), out=self.opening)
+        np.clip(value, 0, 255, out=value)
+        np.maximum(self.opening, value.astype(np.uint8), out=self.opening)

@@ -33,10 +33,9 @@ class Cells:
         row = np.clip((xy_um[:, 1] / canvas.cell_um).astype(np.intp), 0, hw[0] - 1)
         free = np.ones(hw, np.uint8)
         free[row, column] = 0
-        self._distance, self._label = cv2.distanceTransformWithLabels(
+        _, self._label = cv2.distanceTransformWithLabels(
             free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
-        self._distance_um = canvas.cell_um
         self._nucleus_label = self._label[row, column]
         self._labels = int(self._label.max()) + 1
 
@@ -46,17 +45,13 @@ class Cells:
         table[self._nucleus_label] = value
         return np.asarray(table[self._label], np.float32)
 
-    def distance_um(self) -> Float:
-        """Return the distance to the nearest nucleus's centre, (H, W) float32 on the cell grid."""
-        return np.asarray(self._distance * np.float32(self._distance_um), np.float32)
-
     def borders(self) -> Float:
         """Return 1 where neighbouring cells meet, 0 inside; (H, W) float32, slightly blurred."""
         label = self._label
         edge = np.zeros(label.shape, np.uint8)
         edge[:, 1:] = label[:, 1:] != label[:, :-1]
         edge[1:] |= label[1:] != label[:-1]
-        return np.asarray(cv2.GaussianBlur(edge * np.float32(1), (0, 0), 0.7), np.float32)
+        return np.asarray(cv2.GaussianBlur(edge.astype(np.float32), (0, 0), 0.7), np.float32)
 
 
 def owners(count: int, mean: float, spread: float, rng: np.random.Generator) -> Float:

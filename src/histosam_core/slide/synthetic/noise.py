@@ -15,6 +15,7 @@ Float = NDArray[np.float32]
 
 _TILE_PX = 1024  # stripes are made on a periodic tile of this side at most
 _ORIENTATIONS = 6
+_SMOOTH_PX = 3  # linear interpolation shows no kinks in knots so far apart
 
 
 def cloud(
@@ -38,6 +39,12 @@ def cloud(
     ndarray
         (H, W) float32 of mean about 0 and standard deviation about 1.
     """
+    if feature_px / 2**octaves > 4 * _SMOOTH_PX:
+        # So smooth that a grid four times coarser shows all of it.
+        coarse_hw = math.ceil(hw[0] / 4), math.ceil(hw[1] / 4)
+        coarse = cloud(coarse_hw, feature_px / 4, rng, octaves)
+        fine = cv2.resize(coarse, (4 * coarse_hw[1], 4 * coarse_hw[0]))
+        return np.asarray(fine[: hw[0], : hw[1]], np.float32)
     total = np.zeros(hw, np.float32)
     strength, power = 1.0, 0.0
     for octave in range(octaves):

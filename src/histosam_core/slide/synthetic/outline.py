@@ -113,7 +113,7 @@ def draw_tumour(
     for centre in _spread(candidates, masses):
         radius = float(np.clip(rng.lognormal(np.log(0.1 * small), 0.45), 60 * scale, 800))
         _raise(field, warped, centre, radius, rng)
-        for _ in range(rng.poisson(2.0)):
+        for _ in range(rng.poisson(3.0)):
             satellite = _beside(centre, radius * rng.uniform(1.25, 1.8), rng)
             _raise(field, warped, satellite, radius * rng.uniform(0.1, 0.3), rng)
         for _ in range(rng.poisson(0.9)):
@@ -137,7 +137,7 @@ def draw_tumour(
     field = cv2.GaussianBlur(field, (0, 0), max(0.8, 7 * scale / canvas.pattern_um))
     mask = _without_specks((field > 0) & within, _MIN_ISLAND_UM2 * scale**2 / canvas.pattern_um**2)
     mask = ~_without_specks(~mask, _MIN_HOLE_UM2 * scale**2 / canvas.pattern_um**2)
-    return signed_distance_um(canvas, mask)
+    return signed_distance_um(canvas, mask & within)
 
 
 def _raise(

@@ -25,7 +25,7 @@ UInt8 = NDArray[np.uint8]
 
 GENERATOR_VERSION = "1"  # raised whenever the same seed gives other pixels
 DOMAINS = ("liver", "lymph_node")
-_BAND_ROWS = 512
+_BAND_ROWS = 480  # divisible by every grid's step
 _MIN_PX = 256
 
 
@@ -122,11 +122,11 @@ def render_slide(
 def _truth(tissue: Tissue) -> NDArray[np.bool_]:
     canvas = tissue.canvas
     width, height = canvas.size_wh
-    factor = canvas.pattern_px
-    field = tissue.tumour_um
-    size_wh = field.shape[1] * factor, field.shape[0] * factor
-    fine = cv2.resize(field, size_wh, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(fine[:height, :width] > 0, np.bool_)
+    mask = np.empty((height, width), np.bool_)
+    for top in range(0, height, _BAND_ROWS):
+        rows = min(_BAND_ROWS, height - top)
+        mask[top : top + rows] = canvas.band(tissue.tumour_um, top, rows) > 0
+    return mask
 
 
 def _scan(tissue: Tissue, stain: Stain, scanner: Scanner, rng: np.random.Generator) -> UInt8:
@@ -134,14 +134,13 @@ def _scan(tissue: Tissue, stain: Stain, scanner: Scanner, rng: np.random.Generat
     width, height = canvas.size_wh
     image = np.empty((height, width, 3), np.uint8)
     grain = _grain(canvas, rng)
-    rows = _BAND_ROWS // canvas.cell_px * canvas.cell_px
     halo = 4 * canvas.cell_px  # so that the blur knows the neighbours; cut off again
     section = _section(canvas, rng)
-    for top in range(0, height, rows):
-        first, last = max(0, top - halo), min(height, top + rows + halo)
+    for top in range(0, height, _BAND_ROWS):
+        first, last = max(0, top - halo), min(height, top + _BAND_ROWS + halo)
         light = _transmitted(tissue, stain, grain, section, first, last - first)
         pixels = scanner.expose(light, canvas.mpp, rng)
-        image[top : top + rows] = pixels[top - first : top - first + rows]
+        image[top : top + _BAND_ROWS] = pixels[top - first :][:_BAND_ROWS]
     return image
 
 

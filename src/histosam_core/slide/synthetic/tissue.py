@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import DYE, OPEN_EDGE, Canvas, Layers
 from .noise import cloud, smooth_step
 from .nuclei import KINDS, draw_red_cells, draw_stamps, stamp
-from .points import scatter
+from .points import discs_into, scatter
+
+if TYPE_CHECKING:
+    from .cells import Cells
 
 __all__ = ["MARGIN_UM", "Tissue", "border_probability", "direction_along"]
 
@@ -72,10 +77,53 @@ class Tissue:
         stamps = draw_red_cells(canvas.mpp, rng)
         stamp(canvas, layers.red_cells, layers.margin_px, stamps, xy_um[keep], rng)
 
-    def set_dye(self, eosin: Float, haematoxylin: Float) -> None:
-        """Store the cytoplasm's and the fibres' dye: (H, W) float32 units on the cell grid."""
-        for layer, value in ((self.layers.eosin, eosin), (self.layers.haematoxylin, haematoxylin)):
-            np.copyto(layer, np.clip(value * np.float32(DYE), 0, 255).astype(np.uint8))
+    def paint_cells(
+        self,
+        cells: Cells,
+        eosin: Float,
+        haematoxylin: Float,
+        *,
+        stroma: Float,
+        fibrous: Float,
+        paleness: Float | None = None,
+    ) -> None:
+        """Fill the dye layers: every cell in its own colour, fibres where there is stroma.
+
+        Parameters
+        ----------
+        cells
+            The cells.
+        eosin, haematoxylin
+            (N,) units of dye per cell.
+        stroma, fibrous
+            (H, W) float32 on the pattern grid: the stroma's weight, and the eosin of its fibres.
+        paleness
+            (H, W) float32 on the pattern grid: the share of dye that is missing; None: nothing is.
+        """
+        canvas, layers = self.canvas, self.layers
+        weight = canvas.to_cell_grid(stroma)
+        full = None if paleness is None else 1 - canvas.to_cell_grid(paleness)
+        dye = cells.borders()
+        dye *= np.float32(0.13)
+        dye += 1
+        dye *= cells.paint(eosin)
+        if full is not None:
+            dye *= full
+        dye += (canvas.to_cell_grid(fibrous) - dye) * weight
+        _store(layers.eosin, cv2.GaussianBlur(dye, (0, 0), 0.6))
+        dye = cells.paint(haematoxylin)
+        if full is not None:
+            dye *= full
+        dye += (np.float32(0.03) - dye) * weight
+        _store(layers.haematoxylin, cv2.GaussianBlur(dye, (0, 0), 0.6))
+
+    def open_discs(
+        self, xy_um: Float, radius_um: Float, rng: np.random.Generator, roughness: float
+    ) -> None:
+        """Open round lumina or vacuoles: (N, 2) centres and (N,) mean radii."""
+        inside = np.full(self.canvas.cell_hw, -6, np.float32)
+        discs_into(self.canvas, inside, xy_um, radius_um, rng, roughness=roughness)
+        self.layers.open_field(inside)
 
     def open_glass(self) -> None:
         """Open everything outside the tissue's edge."""
@@ -108,13 +156,12 @@ def border_probability(
     return np.asarray(0.5 + 0.5 * np.tanh(tumour_um / width), np.float32)
 
 
+def _store(layer: UInt8, dye: Float) -> None:
+    dye *= np.float32(DYE)
+    np.copyto(layer, np.clip(dye, 0, 255, out=dye), casting="unsafe")
+
+
 def direction_along(field_: Float) -> Float:
     """Direction of a field's level lines, radians from x towards y, (H, W) float32."""
     gy, gx = np.gradient(field_)
     return np.asarray(np.arctan2(gx, -gy), np.float32)
-
-
-def direction_across(field_: Float) -> Float:
-    """Direction of a field's steepest rise, radians from x towards y, (H, W) float32."""
-    gy, gx = np.gradient(field_)
-    return np.asarray(np.arctan2(gy, gx), np.float32)
