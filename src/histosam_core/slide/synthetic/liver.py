@@ -153,9 +153,9 @@ def _paint_cytoplasm(
     glycogen = 1 - np.float32(0.38) * canvas.at(pale[::-1], normal_xy)
     zonal = canvas.at(framework.zone, normal_xy) - np.float32(0.5)
     pink = owners(len(normal_xy), 1.0, 0.06, rng) * (1 + rng.uniform(-0.25, 0.25) * zonal)
-    blue = owners(len(normal_xy), rng.uniform(0.15, 0.27), 0.03, rng)
+    blue = owners(len(normal_xy), rng.uniform(0.16, 0.28), 0.03, rng)
     blue *= 1 + rng.uniform(-0.4, 0.4) * zonal
-    eosin = (pink * glycogen, owners(len(tumour_xy), rng.uniform(0.74, 0.98), 0.11, rng) * clear)
+    eosin = (pink * glycogen, owners(len(tumour_xy), rng.uniform(0.74, 0.97), 0.11, rng) * clear)
     basophilia = (
         blue * glycogen,
         owners(len(tumour_xy), rng.uniform(0.05, 0.12), 0.02, rng) * clear,
