@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from histosam_core.cli.console import progress_bar
 from histosam_core.clicks import Click, next_click
@@ -61,7 +62,7 @@ def outline_slide(cohort: Cohort, store: PatchStore, checkpoint: Path, out: Path
     from histosam_core.model import load_model
     from histosam_core.slide import open_slide
 
-    patch = half_tumor_patch(store)
+    patch = enclosed_patch(store)
     place = [slide.stem for slide in cohort.slides].index(patch.slide)
     out.mkdir(parents=True)
     slide_path = Path(shutil.copy(cohort.slides[place], out))
@@ -78,11 +79,18 @@ def outline_slide(cohort: Cohort, store: PatchStore, checkpoint: Path, out: Path
     return Outline(slide_path, geojson, preview, truth_path, len(clicks), n_windows, overlap)
 
 
-def half_tumor_patch(store: PatchStore) -> Patch:
-    """Return the patch whose share of tumour is nearest to a half."""
+def enclosed_patch(store: PatchStore) -> Patch:
+    """Return the patch whose border has the least tumour: its object lies mostly inside it."""
     if not len(store):
         raise EmptyDatasetError(f"{store.name} holds no patch; try another --seed")
-    return store[int(np.abs(store.tumor_fractions - 0.5).argmin())]
+    return min(store, key=lambda patch: border_tumor(patch.gt_mask))
+
+
+def border_tumor(gt_mask: NDArray[np.int8]) -> float:
+    """Return the share of tumour among the outermost pixels of a truth, (H, W) of 1, 0, -1."""
+    border = np.ones(gt_mask.shape, dtype=bool)
+    border[1:-1, 1:-1] = False
+    return float((gt_mask[border] == 1).mean())
 
 
 def first_click(patch: Patch, session: Session) -> Click:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapely.geometry import Point
 
 from histosam_core.annotation import AnnotatedRegion, PolygonAnnotation
-from histosam_core.cli.demo_outline import click_until_good
+from histosam_core.cli.demo_outline import border_tumor, click_until_good
 from histosam_core.cli.demo_report import insert
 from histosam_core.cli.demo_steps import FULL, QUICK, DemoOutcome, demo_folder, peak_memory_mib
 from histosam_core.clicks import Click
@@ -79,6 +79,16 @@ def test_clicking_goes_back_to_the_best_state_when_it_never_gets_good(slide: Sli
     assert 0.3 < overlap < 0.9
     assert len(session.clicks) == 2
     assert session.can_redo
+
+
+def test_tumor_on_the_border_is_told_from_tumor_inside() -> None:
+    truth = np.zeros((5, 5), np.int8)
+    truth[1:4, 1:4] = 1
+    assert border_tumor(truth) == 0
+    truth[0] = 1
+    assert border_tumor(truth) == 5 / 16
+    truth[0] = -1
+    assert border_tumor(truth) == 0
 
 
 def test_a_demo_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
