@@ -30,7 +30,7 @@ def test_it_prints_a_row_per_system_and_domain_and_what_to_open(demo: tuple[Path
     for dataset in DATASETS:
         assert sum(line.startswith(dataset) for line in lines) == 1
     for system in SYSTEMS:
-        assert sum(line.startswith(system) for line in lines) == len(DATASETS)
+        assert sum(line.strip().startswith(f"{system} ") for line in lines) == len(DATASETS)
     assert any("NoC@80" in line and "NoF@90" in line and "SPC" in line for line in lines)
     assert "demo/report.html" in demo[1]
     assert re.search(r"Took \d+ s; peak memory \d\.\d GiB", demo[1])
