@@ -39,7 +39,6 @@ META = "https://dl.fbaipublicfiles.com/segment_anything"
 GWDG = "https://owncloud.gwdg.de/index.php/s"
 NOT_STATED = "not stated"
 PAPER = TrainingGeometry(mpp=2.0, patch_size_px=400)
-MAGNIFICATION_40 = TrainingGeometry(mpp=0.25, patch_size_px=512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,6 @@ _SPECS = (
         NOT_STATED,
         "pathosam_vit_b.pt",
         "nuclei in H&E",
-        MAGNIFICATION_40,
         url=f"{GWDG}/sBB4H8CTmIoBZsQ/download",
         digest=Digest("xxh128", "ffd1a2cd84570458b257bd95fdd8f974"),
     ),
@@ -150,7 +148,6 @@ _SPECS = (
         NOT_STATED,
         "pathosam_vit_l.pt",
         "nuclei in H&E",
-        MAGNIFICATION_40,
         url=f"{GWDG}/IZgnn1cpBq2PHod/download",
         digest=Digest("xxh128", "b591833c89754271023e901281dee3f2"),
     ),
@@ -161,7 +158,6 @@ _SPECS = (
         NOT_STATED,
         "pathosam_vit_h.pt",
         "nuclei in H&E",
-        MAGNIFICATION_40,
         url=f"{GWDG}/L7AcvVz7DoWJ2RZ/download",
         digest=Digest("xxh128", "bd1856dafc156a43fb3aa705f1a6e92e"),
     ),

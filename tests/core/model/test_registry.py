@@ -22,6 +22,7 @@ from histosam_core.model import (
 )
 from histosam_core.model.checkpoint import file_sha256
 from histosam_core.model.download import Digest
+from histosam_core.model.interface import TrainingGeometry
 from histosam_core.model.registry import cache_folder, fetch_weights, weights_path
 
 
@@ -80,6 +81,7 @@ def test_weights_put_by_hand_are_used_and_described(
     spec = replace(
         registry.MODELS["pathosam_vit_b"],
         architecture="histosam_tiny",
+        geometry=TrainingGeometry(mpp=0.25, patch_size_px=512),
         digest=Digest("sha256", file_sha256(checkpoint)),
         url="http://127.0.0.1:9/nothing-listens-here",
     )
