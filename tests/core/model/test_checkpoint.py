@@ -295,6 +295,7 @@ def test_metadata_of_another_program_or_version_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_official_vit_b_answers_as_segment_anything_does(tmp_path: Path) -> None:
     from segment_anything import SamPredictor
     from segment_anything.build_sam import build_sam_vit_b

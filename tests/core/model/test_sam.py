@@ -184,6 +184,7 @@ class _TensorSizes(torch.utils._python_dispatch.TorchDispatchMode):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_vit_b_equals_the_published_encoder_at_full_size() -> None:
     fused, published = encoder_pair(SAM_ENCODERS["sam_vit_b"])
     x = images(SAM_ENCODERS["sam_vit_b"], 1)
