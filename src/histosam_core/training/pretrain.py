@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -79,7 +80,8 @@ def make_pool(path: Path, count: int, size_px: int, seed: int, workers: int = 2)
     )
     regions = np.lib.format.open_memmap(path / "regions.npy", "w+", np.uint8, images.shape[:3])
     jobs = [(size_px, seed, index) for index in range(count)]
-    with ProcessPoolExecutor(workers) as pool:
+    # Started afresh: a fork of a process whose threads hold locks can wait for them for ever.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for index, drawn in enumerate(pool.map(_draw, jobs, chunksize=32)):
             images[index], regions[index] = drawn
 
