@@ -38,7 +38,7 @@ lint: setup  ## ruff, mypy --strict, import-linter
 
 # Two workers with one thread each: twice as many threads as cores is slower than either alone.
 unit: setup  ## Every test, the quick demo and the README's commands among them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_FLAGS)
 
 format: setup  ## Let ruff fix and format
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -45,11 +46,21 @@ def run() -> Run:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """`histosam demo --quick --keep-cohort`: its folder, and what it printed."""
-    home = tmp_path_factory.mktemp("demo")
-    done = run_command("histosam", "demo", "--quick", "--keep-cohort", cwd=home)
-    return home / "demo", done.stdout
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
+    """`histosam demo --quick --keep-cohort`: its folder, and what it printed.
+
+    Run once, by the worker that comes first; the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base if worker_id == "master" else base.parent) / "quick_demo"
+    home.mkdir(exist_ok=True)
+    printed = home / "printed.txt"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            done = run_command("histosam", "demo", "--quick", "--keep-cohort", cwd=home)
+            printed.write_text(done.stdout)
+    return home / "demo", printed.read_text()
 
 
 @pytest.fixture

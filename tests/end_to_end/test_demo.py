@@ -19,7 +19,7 @@ from histosam_core.model import load_model
 from histosam_core.slide import open_slide
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SYSTEMS = ["as shipped", "as shipped, sam decoder", "md", "refining"]
 DATASETS = ["liver/test", "lymph_node/test"]
