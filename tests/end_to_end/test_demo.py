@@ -21,7 +21,7 @@ from histosam_core.slide import open_slide
 Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SYSTEMS = ["as shipped", "as shipped, sam decoder", "md", "refining"]
+SYSTEMS = ["as shipped", "sam as shipped", "md", "refining"]
 DATASETS = ["liver/test", "lymph_node/test"]
 
 

@@ -214,7 +214,7 @@ def run_demo(out: Path, plan: DemoPlan, *, model: str, seed: int, keep_cohort: b
     with timed(outcome, "evaluate as shipped"):
         for decoder in load_model(model).info.decoders:
             # md goes on from SAM's decoder, refining from the other: each has its own "before".
-            name = SHIPPED if decoder == "refining" else f"{SHIPPED}, {decoder} decoder"
+            name = SHIPPED if decoder == "refining" else f"{decoder} {SHIPPED}"
             outcome.results += evaluate_on_all(model, name, stores, out, plan, decoder=decoder)
     for scenario in SCENARIOS:
         with timed(outcome, f"fine-tune {scenario}"):
@@ -315,7 +315,7 @@ def evaluate_on_all(
     results = []
     for domain, store in stores.items():
         with progress_bar(f"Evaluate {name}, {domain.replace('_', ' ')}-like") as progress:
-            folder = out / "evaluation" / f"{name.replace(',', '').replace(' ', '-')}-{domain}"
+            folder = out / "evaluation" / f"{name.replace(' ', '-')}-{domain}"
             results.append(
                 evaluate(
                     loaded, store, name=name, out=folder, limit=plan.test_limit, progress=progress
