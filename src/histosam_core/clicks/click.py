@@ -1,11 +1,11 @@
-"""A click, and an ordered sequence of clicks with undo and redo."""
+"""A click, a box, and an ordered sequence of clicks with undo and redo."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Click", "ClickSequence"]
+__all__ = ["Box", "Click", "ClickSequence", "Prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,27 @@ class Click:
     def __post_init__(self) -> None:
         object.__setattr__(self, "xy", (float(self.xy[0]), float(self.xy[1])))
         object.__setattr__(self, "is_positive", bool(self.is_positive))
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One box prompt: the object lies inside it.
+
+    Parameters
+    ----------
+    xyxy
+        Two opposite corners (x0, y0, x1, y1) in pixels of the frame the context names; kept with
+        x0 <= x1 and y0 <= y1.
+    """
+
+    xyxy: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = (float(value) for value in self.xyxy)
+        object.__setattr__(self, "xyxy", (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+
+
+Prompt = Click | Box
 
 
 @dataclass(slots=True)
