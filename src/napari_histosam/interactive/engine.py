@@ -1,0 +1,407 @@
+"""What the session's thread works on: slide, model, session, journal, label pyramid.
+
+An `Engine` is used from one thread (the controller's `SerialWorker`) and knows neither Qt nor
+napari. Every request returns a `View`: everything the interface shows, none of it ever changed
+afterwards, so that it can be painted while the next request is already running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosam_core.clicks import Click
+from histosam_core.errors import ConfigError, JournalError
+from histosam_core.progress import ProgressCallback, silent
+from napari_histosam.label_pyramid import LabelPyramid
+
+if TYPE_CHECKING:
+    from histosam_core.clicks.journal_folder import JournalSummary
+
+    from histosam_core.clicks import Prompt
+    from histosam_core.inference import (
+        AcceptedObject,
+        CanvasSnapshot,
+        ClickResult,
+        OverlapRule,
+        Predictor,
+        Session,
+        WindowGrid,
+    )
+    from histosam_core.model import SamModel
+    from histosam_core.slide import Slide
+
+__all__ = ["Engine", "Setup", "View"]
+
+MAX_LABEL = 2**16 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a session is opened with.
+
+    Parameters
+    ----------
+    model
+        A name of `histosam models`, or a checkpoint's path.
+    device
+        "auto", "cpu", "cuda", ...
+    slide_mpp
+        Micrometres per level-0 pixel as the user states it; None takes the slide's.
+    window_mpp
+        Micrometres per window pixel; None takes the checkpoint's.
+    """
+
+    model: str
+    device: str = "auto"
+    slide_mpp: float | None = None
+    window_mpp: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What there is to show after a request.
+
+    Parameters
+    ----------
+    setup, device, checkpoint
+        What the session was opened with, the device in use, the checkpoint's name.
+    grid
+        The windows and their pixel grid.
+    slide_wh, slide_mpp, slide_name
+        Of the slide; mpp as it is used.
+    predictor
+        For the look-ahead; safe to use from another thread.
+    prompts
+        Of the object at hand, in order, level-0 pixels.
+    canvas
+        Its mask.
+    area_mm2, quality
+        Of it; quality is the model's own estimate of the IoU.
+    objects
+        What has been accepted, in order.
+    labels
+        An object's id -> its label in `pyramid`.
+    pyramid
+        The accepted objects as label tiles.
+    reopened
+        The accepted object that is being corrected.
+    can_undo, can_redo
+        Whether there is something to.
+    answer
+        What the last click, undo ... said; None after other requests.
+    notes
+        What the user should know of this slide with this model.
+    offers
+        Earlier sessions on this slide that can be continued, newest first.
+    journal
+        Where this session is recorded; None where it could not be.
+    """
+
+    setup: Setup
+    device: str
+    checkpoint: str
+    grid: WindowGrid
+    slide_wh: tuple[int, int]
+    slide_mpp: float
+    slide_name: str
+    predictor: Predictor
+    prompts: tuple[Prompt, ...]
+    canvas: CanvasSnapshot
+    area_mm2: float
+    quality: float | None
+    objects: tuple[AcceptedObject, ...]
+    labels: Mapping[str, int]
+    pyramid: LabelPyramid
+    reopened: AcceptedObject | None
+    can_undo: bool
+    can_redo: bool
+    answer: ClickResult | None
+    notes: tuple[str, ...]
+    offers: tuple[JournalSummary, ...]
+    journal: Path | None
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """The clicks among the prompts."""
+        return tuple(p for p in self.prompts if isinstance(p, Click))
+
+
+class Engine:
+    """One session on one slide, request by request.
+
+    Parameters
+    ----------
+    slide
+        From `open_slide` or `open_array`.
+    """
+
+    def __init__(self, slide: Slide) -> None:
+        self.slide = slide
+        self._setup: Setup | None = None
+        self._model: SamModel | None = None
+        self._session: Session | None = None
+        self._journal: Any = None
+        self._journal_note = ""
+        self._offers: tuple[JournalSummary, ...] = ()
+        self._pyramid: LabelPyramid | None = None
+        self._drawn: dict[str, tuple[int, Any]] = {}
+        self._next_label = 1
+
+    @property
+    def session(self) -> Session:
+        """The session.
+
+        Raises
+        ------
+        ConfigError
+            None has been opened.
+        """
+        if self._session is None:
+            raise ConfigError("no session is open; choose an image and a model, and press Start")
+        return self._session
+
+    def open(self, setup: Setup, progress: ProgressCallback = silent) -> View:
+        """Load the model and begin a session, or go on with another model in the same one.
+
+        The accepted objects stay, and the object at hand with its clicks.
+
+        Raises
+        ------
+        HistoSamError
+            The model, the device or the scale cannot be had; what was open stays open.
+        """
+        from histosam_core.inference import Session
+
+        model = self._loaded(setup, progress)
+        geometry = model.info.geometry
+        if setup.window_mpp is not None:
+            geometry = replace(geometry, mpp=setup.window_mpp)
+        old = self._session
+        if self._journal is None:
+            self._begin_journal()
+        session = Session(
+            self.slide,
+            model,
+            mpp=setup.slide_mpp,
+            geometry=geometry,
+            store=self._store(model),
+            objects=() if old is None else old.objects,
+            journal=self._journal,
+        )
+        if old is not None and old.prompts:
+            session.take_over(old)
+        self._setup, self._model, self._session = setup, model, session
+        self._pyramid, self._drawn, self._next_label = None, {}, 1
+        return self.view()
+
+    def click(self, xy: tuple[float, float], is_positive: bool) -> View:
+        """Answer a click; level-0 pixels."""
+        return self.view(self.session.click(xy, is_positive))
+
+    def box(self, xyxy: tuple[float, float, float, float]) -> View:
+        """Answer a box; level-0 pixels."""
+        return self.view(self.session.box(xyxy))
+
+    def remove(self, click_indices: Sequence[int]) -> View:
+        """Take clicks out, by their numbers among the clicks."""
+        places = self._click_places()
+        return self.view(self.session.remove_prompts([places[i] for i in click_indices]))
+
+    def move(self, click_index: int, xy: tuple[float, float]) -> View:
+        """Move a click, by its number among the clicks."""
+        return self.view(self.session.move_click(self._click_places()[click_index], xy))
+
+    def undo(self) -> View:
+        """Undo the last click, box or edit; with none left, the last accept or drop."""
+        return self.view(self.session.undo())
+
+    def redo(self) -> View:
+        """Put back what was undone last."""
+        return self.view(self.session.redo())
+
+    def drop(self) -> View:
+        """Forget the object at hand; a reopened one goes back as it was."""
+        self.session.drop()
+        return self.view()
+
+    def accept(self, label: str, color: tuple[int, int, int] | None, overlap: OverlapRule) -> View:
+        """Keep the object at hand."""
+        self.session.accept(label, overlap=overlap, color=color)
+        return self.view()
+
+    def reopen(self, object_id: str) -> View:
+        """Take an accepted object back to correct it."""
+        self.session.reopen(self._object(object_id))
+        return self.view()
+
+    def relabel(
+        self, object_id: str, label: str, color: tuple[int, int, int] | None = None
+    ) -> View:
+        """Give an accepted object another class."""
+        self.session.relabel(self._object(object_id), label, color)
+        return self.view()
+
+    def delete(self, object_id: str) -> View:
+        """Remove an accepted object."""
+        self.session.delete(self._object(object_id))
+        return self.view()
+
+    def import_file(self, path: Path) -> View:
+        """Add the objects of an annotation file: GeoJSON, OME-Zarr labels, XML, mask TIFF."""
+        from histosam_core.annotation import read_annotations
+
+        annotation = read_annotations(path).fitted(self.slide.size_wh, self.slide.path.name)
+        self.session.add_objects(annotation.regions)
+        return self.view()
+
+    def export_file(self, path: Path, progress: ProgressCallback = silent) -> View:
+        """Write the accepted objects: GeoJSON, or OME-Zarr labels where the name ends so."""
+        if path.suffix.lower() == ".zarr":
+            self.session.save_label_zarr(path, progress=progress)
+        else:
+            self.session.save_geojson(path)
+        return self.view()
+
+    def resume(self, path: Path) -> View:
+        """Go on with an earlier session on this slide, from its journal.
+
+        Raises
+        ------
+        JournalError
+            Another window works on it, or this session holds clicks of its own.
+        """
+        from histosam_core.clicks.journal_folder import resume_journal
+
+        from histosam_core.inference import fold, read_journal
+
+        if self.session.objects or self.session.prompts:
+            raise JournalError(
+                "this session has clicks or objects of its own, which restoring would replace; "
+                "export them, or open the slide in another window, and restore there"
+            )
+        journal = resume_journal(path)
+        state = fold(read_journal(path))
+        self._discard_empty_journal()
+        self._journal = journal
+        self.session.restore(state, journal=journal)
+        self._offers = ()
+        return self.view()
+
+    def dismiss_offers(self) -> View:
+        """Stop offering earlier sessions; their journals stay where they are."""
+        self._offers = ()
+        return self.view()
+
+    def close(self) -> None:
+        """End the session's record; the slide stays open, since layers may show it."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.end()
+        self._discard_empty_journal()
+        self._journal = None
+
+    def view(self, answer: ClickResult | None = None) -> View:
+        """Return what there is to show."""
+        session, setup, model = self.session, self._setup, self._model
+        if setup is None or model is None:
+            raise ConfigError("no session is open; press Start")
+        self._draw_objects()
+        notes = session.notes + ((self._journal_note,) if self._journal_note else ())
+        return View(
+            setup=setup,
+            device=str(model.device),
+            checkpoint=model.info.name,
+            grid=session.grid,
+            slide_wh=self.slide.size_wh,
+            slide_mpp=session.slide_mpp,
+            slide_name=self.slide.path.name,
+            predictor=session.predictor,
+            prompts=session.prompts,
+            canvas=session.canvas_snapshot,
+            area_mm2=session.area_mm2,
+            quality=session.quality,
+            objects=session.objects,
+            labels={key: label for key, (label, _) in self._drawn.items()},
+            pyramid=self._labels(),
+            reopened=session.reopened,
+            can_undo=session.can_undo,
+            can_redo=session.can_redo,
+            answer=answer,
+            notes=notes,
+            offers=self._offers,
+            journal=None if self._journal is None else self._journal.path,
+        )
+
+    def _loaded(self, setup: Setup, progress: ProgressCallback) -> SamModel:
+        from histosam_core.model import load_model
+
+        is_same = self._setup is not None and (setup.model, setup.device) == (
+            self._setup.model,
+            self._setup.device,
+        )
+        if self._model is not None and is_same:
+            return self._model
+        return load_model(setup.model, setup.device, progress=progress)
+
+    def _store(self, model: SamModel) -> Any:
+        from histosam_core.inference import TieredStore
+
+        return TieredStore(model=model)
+
+    def _begin_journal(self) -> None:
+        from histosam_core.clicks.journal_folder import find_journals, new_journal
+
+        try:
+            found = find_journals(self.slide)
+            self._offers = tuple(one for one in found if not one.is_locked)
+            self._journal = new_journal(self.slide)
+        except (JournalError, OSError) as error:  # clicking goes on without
+            self._journal_note = f"clicks are not recorded: {error}"
+
+    def _discard_empty_journal(self) -> None:
+        journal = self._journal
+        if journal is None:
+            return
+        journal.close()
+        with suppress(OSError):
+            journal.discard_if_empty()
+
+    def _click_places(self) -> list[int]:
+        return [i for i, p in enumerate(self.session.prompts) if isinstance(p, Click)]
+
+    def _object(self, object_id: str) -> AcceptedObject:
+        for accepted in self.session.objects:
+            if accepted.id == object_id:
+                return accepted
+        raise ConfigError("that object is not there any more; choose one of the list")
+
+    def _labels(self) -> LabelPyramid:
+        if self._pyramid is None:
+            self._pyramid = LabelPyramid(self.session.grid.size_wh)
+        return self._pyramid
+
+    def _draw_objects(self) -> None:
+        """Bring the label pyramid up to date with the accepted objects."""
+        pyramid, frame = self._labels(), self.session.grid.frame
+        present = {accepted.id: accepted.geometry for accepted in self.session.objects}
+        for key, (label, geometry) in list(self._drawn.items()):
+            if present.get(key) is not geometry:
+                pyramid.erase(label)
+                del self._drawn[key]
+        for key, geometry in present.items():
+            if key not in self._drawn:
+                label = self._free_label()
+                pyramid.draw(label, geometry, frame)
+                self._drawn[key] = label, geometry
+
+    def _free_label(self) -> int:
+        label, self._next_label = self._next_label, self._next_label + 1
+        if label > MAX_LABEL:
+            raise ConfigError(
+                f"more than {MAX_LABEL} objects were drawn; export them and start a new session"
+            )
+        return label
