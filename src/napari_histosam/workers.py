@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,9 @@ __all__ = ["Ahead", "Answer", "LookAhead", "SerialWorker"]
 
 NICENESS = 10
 PAUSE_S = 0.02
+REST_S = 0.15
+BUDGET_S = 30.0
+"""A slow model on a slow machine does not encode on and on while nobody clicks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,6 +164,12 @@ class Ahead:
     error: BaseException | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Target:
+    predictor: Predictor
+    regions: Callable[[], Sequence[Region]]
+
+
 class LookAhead:
     """A thread that encodes windows where the next click may fall.
 
@@ -181,16 +191,24 @@ class LookAhead:
         self._is_busy = is_busy
         self._report = report
         self._condition = threading.Condition()
-        self._target: tuple[Predictor, tuple[Region, ...]] | None = None
+        self._target: _Target | None = None
         self._is_working = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def aim(self, predictor: Predictor, regions: Sequence[Region]) -> None:
-        """Encode these windows, in this order, and no others that were asked for before."""
+    def aim(self, predictor: Predictor, regions: Callable[[], Sequence[Region]]) -> None:
+        """Encode these windows, in this order, and no others that were asked for before.
+
+        Parameters
+        ----------
+        predictor
+            Encodes them, and knows which are ready.
+        regions
+            Gives them; called on this thread, once the view has rested for `REST_S`.
+        """
         with self._condition:
-            self._target = predictor, tuple(regions)
+            self._target = _Target(predictor, regions)
             self._condition.notify_all()
 
     def stop(self) -> None:
@@ -233,21 +251,25 @@ class LookAhead:
                         self._target = None
                     self._condition.notify_all()
 
-    def _encode(self, target: tuple[Predictor, tuple[Region, ...]]) -> None:
-        predictor, regions = target
-        for done, region in enumerate(regions):
-            while self._is_busy() and self._target is target:
-                with self._condition:
-                    self._condition.wait(PAUSE_S)
-            if self._target is not target:
+    def _encode(self, target: _Target) -> None:
+        with self._condition:
+            if self._condition.wait_for(lambda: self._target is not target, REST_S):
                 return
-            try:
-                n_encoded = predictor.embed([region])
-            except Exception as error:
-                self._report(Ahead(done, len(regions), error))
-                return
-            if n_encoded or done + 1 == len(regions):
-                self._report(Ahead(done + 1, len(regions)))
+        done = total = 0
+        try:
+            regions = target.regions()
+            total, until = len(regions), time.monotonic() + BUDGET_S
+            for done, region in enumerate(regions):
+                while self._is_busy() and self._target is target:
+                    with self._condition:
+                        self._condition.wait(PAUSE_S)
+                if self._target is not target or time.monotonic() > until:
+                    return
+                n_encoded = target.predictor.embed([region])
+                if n_encoded or done + 1 == total:
+                    self._report(Ahead(done + 1, total))
+        except Exception as error:
+            self._report(Ahead(done, total, error))
 
 
 def _yield_to_interface() -> None:

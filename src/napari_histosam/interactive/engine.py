@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.clicks import Click
-from histosam_core.errors import ConfigError, JournalError
+from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
 from histosam_core.progress import ProgressCallback, silent
 from napari_histosam.label_pyramid import LabelPyramid
 
@@ -197,6 +197,14 @@ class Engine:
         self._setup, self._model, self._session = setup, model, session
         self._pyramid, self._drawn, self._next_label = None, {}, 1
         return self.view()
+
+    def is_ready_at(self, xy: tuple[float, float]) -> bool:
+        """Whether a click there finds its window encoded; True off the slide, where none is."""
+        try:
+            region = self.session.window_for(xy)
+        except ClickOutsideSlideError:
+            return True
+        return self.session.predictor.is_ready(region)
 
     def click(self, xy: tuple[float, float], is_positive: bool) -> View:
         """Answer a click; level-0 pixels."""

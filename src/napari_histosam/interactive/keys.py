@@ -1,0 +1,160 @@
+"""The keys: bound on the viewer and on each of our layers, whose own keys would win otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_histosam.interactive.controller import Controller
+
+__all__ = ["KEYS", "Key", "KeyBindings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What some keys do.
+
+    Parameters
+    ----------
+    keys
+        As napari writes them.
+    action
+        Method of `KeyBindings`.
+    does
+        In a few words, for tables and tooltips.
+    """
+
+    keys: tuple[str, ...]
+    action: str
+    does: str
+
+
+KEYS = (
+    Key(("T",), "toggle_sign", "left clicks mean the opposite (belongs / does not belong)"),
+    Key(("Z", "Control-Z", "Meta-Z"), "undo", "undo the last click, box, edit, accept or drop"),
+    Key(("Y", "Control-Y", "Meta-Y", "Control-Shift-Z", "Meta-Shift-Z"), "redo", "redo"),
+    Key(("C", "Enter"), "accept", "accept the object"),
+    Key(("Escape",), "drop", "drop the object (undo brings it back)"),
+    Key(("Delete", "Backspace"), "delete", "take out the click under the mouse"),
+    Key(("B",), "draw_box", "draw a box round the object; once more: back to clicks"),
+    Key(("R",), "reopen", "correct the accepted object under the mouse"),
+    Key(("O",), "outline", "show the mask as an outline, or filled"),
+    Key(("H",), "heat_map", "show the probability, or not"),
+)
+REACH_PX = 12
+
+
+class KeyBindings:
+    """The keys of one controller on its viewer; `bind` again when layers were made.
+
+    Parameters
+    ----------
+    controller
+        What the keys work on.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._viewer = controller.viewer
+        self._bound: list[Any] = []
+        self._bind_to(self._viewer)
+
+    def bind(self) -> None:
+        """Bind the keys on those of our layers that do not have them yet."""
+        scene = self._controller.scene
+        layers = () if scene is None else (*scene.layers, scene.image)
+        for layer in layers:
+            if not any(layer is one for one in self._bound):
+                self._bind_to(layer)
+
+    def detach(self) -> None:
+        """Unbind everything."""
+        for target in self._bound:
+            for key in KEYS:
+                for name in key.keys:
+                    target.bind_key(name, None, overwrite=True)
+        self._bound.clear()
+
+    def toggle_sign(self) -> None:
+        """T."""
+        self._controller.toggle_sign()
+
+    def undo(self) -> None:
+        """Z."""
+        self._controller.undo()
+
+    def redo(self) -> None:
+        """Y."""
+        self._controller.redo()
+
+    def accept(self) -> None:
+        """C, Enter."""
+        self._controller.accept()
+
+    def drop(self) -> None:
+        """Esc; while a box is drawn, it ends that instead."""
+        if not self._end_box():
+            self._controller.drop()
+
+    def delete(self) -> None:
+        """Delete: the click under the mouse; in napari's select mode, the selected ones."""
+        scene = self._controller.scene
+        if scene is None:
+            return
+        active = self._viewer.layers.selection.active
+        if active in scene.layers and getattr(active, "selected_data", None):
+            active.remove_selected()
+            return
+        found = scene.click_at(self._viewer.cursor.position, REACH_PX / self._viewer.camera.zoom)
+        if found is not None:
+            self._controller.remove([found])
+
+    def draw_box(self) -> None:
+        """B."""
+        scene = self._controller.scene
+        if scene is None or not self._controller.is_open or self._end_box():
+            return
+        layer = scene.boxes_layer()
+        self.bind()
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_rectangle"
+
+    def reopen(self) -> None:
+        """R."""
+        scene = self._controller.scene
+        if scene is not None:
+            position = self._viewer.cursor.position
+            self._controller.reopen_at(scene.frame.to_level0(position))
+
+    def outline(self) -> None:
+        """O."""
+        display = self._controller.display
+        self._controller.set_display(display.changed(as_outline=not display.as_outline))
+
+    def heat_map(self) -> None:
+        """H."""
+        display = self._controller.display
+        self._controller.set_display(display.changed(heat_map=not display.heat_map))
+
+    def _end_box(self) -> bool:
+        scene = self._controller.scene
+        layer = None if scene is None else scene.layer("box")
+        if scene is None or layer is None or str(layer.mode) == "pan_zoom":
+            return False
+        layer.mode = "pan_zoom"
+        self._viewer.layers.selection.active = scene.layer("clicks") or scene.image
+        return True
+
+    def _bind_to(self, target: Any) -> None:
+        for key in KEYS:
+            for name in key.keys:
+                target.bind_key(name, self._callback(key.action), overwrite=True)
+        self._bound.append(target)
+
+    def _callback(self, action: str) -> Callable[[Any], None]:
+        def run(target: Any) -> None:
+            getattr(self, action)()
+
+        return run

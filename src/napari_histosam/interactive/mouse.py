@@ -1,0 +1,101 @@
+"""The mouse on the slide: a click without a drag is a prompt; drags still pan, points can be moved.
+
+The callbacks sit on the viewer, so clicks count whichever of our layers, or the slide's, is active;
+they keep out of the way while another layer is, or while a napari tool (add, select, a shape) is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_histosam.interactive.controller import Controller
+
+__all__ = ["Mouse"]
+
+LEFT, RIGHT = 1, 2
+STILL_PX = 4
+"""A hand moves the mouse this far, in screen pixels, while it clicks."""
+REACH_PX = 9
+"""So near to a click, in screen pixels, the mouse takes hold of it."""
+
+
+class Mouse:
+    """Mouse callbacks of one controller on its viewer.
+
+    While it is attached, napari's double click does not zoom: it is two quick clicks.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._viewer = controller.viewer
+        self._double_click = list(self._viewer.mouse_double_click_callbacks)
+        self._viewer.mouse_drag_callbacks.append(self._on_press)
+        self._viewer.mouse_double_click_callbacks[:] = [self._on_double_click]
+
+    def detach(self) -> None:
+        """Give the mouse back to napari."""
+        if self._on_press in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._on_press)
+        self._viewer.mouse_double_click_callbacks[:] = self._double_click
+
+    def takes_clicks(self) -> bool:
+        """Whether a click now is meant for us."""
+        scene = self._controller.scene
+        if scene is None or not self._controller.is_open or self._viewer.dims.ndisplay != 2:
+            return False
+        active = self._viewer.layers.selection.active
+        is_meant = active is None or active is scene.image or active in scene.layers
+        return is_meant and str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
+
+    def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
+        scene = self._controller.scene
+        if scene is None or event.button not in (LEFT, RIGHT) or not self.takes_clicks():
+            return
+        start = tuple(event.pos)
+        held = None
+        if event.button == LEFT and "Alt" not in event.modifiers:
+            held = scene.click_at(event.position, REACH_PX / viewer.camera.zoom)
+        could_pan = viewer.camera.mouse_pan
+        is_drag = False
+        if held is not None:
+            viewer.camera.mouse_pan = False
+        try:
+            yield
+            while event.type == "mouse_move":
+                is_drag = is_drag or _distance(start, event.pos) > STILL_PX
+                if is_drag and held is not None:
+                    scene.drag_click(held, scene.frame.to_level0(event.position))
+                yield
+        finally:
+            if held is not None:
+                viewer.camera.mouse_pan = could_pan
+        self._on_release(event, held, is_drag=is_drag)
+
+    def _on_release(self, event: Any, held: int | None, *, is_drag: bool) -> None:
+        scene = self._controller.scene
+        if scene is None:
+            return
+        xy = scene.frame.to_level0(event.position)
+        if is_drag:
+            if held is not None:
+                self._controller.move(held, xy)
+        elif held is None or event.button == RIGHT:
+            self._click(event, xy)
+
+    def _on_double_click(self, viewer: Any, event: Any) -> None:
+        scene = self._controller.scene
+        if scene is not None and self.takes_clicks():
+            self._click(event, scene.frame.to_level0(event.position))
+            return
+        for callback in self._double_click:
+            callback(viewer, event)
+
+    def _click(self, event: Any, xy: tuple[float, float]) -> None:
+        is_negative = event.button == RIGHT or "Alt" in event.modifiers
+        self._controller.click(xy, False if is_negative else None)
+
+
+def _distance(a: Any, b: Any) -> float:
+    return float(((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5)
