@@ -197,6 +197,18 @@ class Scene:
             self._shown.boxes = ()
         return layer
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a layer that shows something was removed from the viewer."""
+        view = self._view
+        if view is None:
+            return False
+        needed = {ours.CLICKS}
+        needed |= {ours.OBJECTS} if view.objects else set()
+        needed |= {ours.MASK} if any(tile.area_px for tile in view.canvas.values()) else set()
+        needed |= {ours.BOX} if any(isinstance(p, Box) for p in view.prompts) else set()
+        return not needed <= self._layers.keys()
+
     def restore_lost(self) -> None:
         """Make again what was removed from the viewer, and show everything as it is."""
         if self._view is not None:

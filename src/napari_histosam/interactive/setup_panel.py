@@ -1,0 +1,196 @@
+"""The widget's first part: which image, model, device and scale; and the button that starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QPushButton,
+    QToolButton,
+    QWidget,
+)
+
+from histosam_core.model.registry import BUNDLED, list_models
+from napari_histosam.interactive.engine import Setup
+
+__all__ = ["SetupPanel"]
+
+DEVICES = {
+    "auto": "Automatic (a CUDA GPU where there is one)",
+    "cpu": "CPU",
+    "cuda": "CUDA GPU",
+    "mps": "Apple GPU (untested)",
+}
+SCALES = {
+    "As the model was trained": None,
+    "2.5x (4 um per pixel)": 4.0,
+    "5x (2 um per pixel)": 2.0,
+    "10x (1 um per pixel)": 1.0,
+    "20x (0.5 um per pixel)": 0.5,
+    "40x (0.25 um per pixel)": 0.25,
+}
+FROM_FILE = "from the slide"
+HIGHLIGHT = "border: 2px solid #ff5630;"
+
+
+class SetupPanel(QGroupBox):
+    """Chooses what a session is opened with.
+
+    Parameters
+    ----------
+    viewer
+        napari's; its image layers are offered.
+    """
+
+    started = Signal(object, object)
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__("Slide and model")
+        self._viewer = viewer
+        self._image, self._model, self._device, self._scale = (QComboBox() for _ in range(4))
+        for box in (self._image, self._model, self._device, self._scale):
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setMinimumContentsLength(12)
+        for spec in list_models():
+            self._model.addItem(_title(spec), spec.name)
+        self._model.setCurrentIndex(self._model.findData(BUNDLED))
+        browse = QToolButton()
+        browse.setText("\N{HORIZONTAL ELLIPSIS}")
+        browse.setToolTip("Choose a checkpoint file, one fine-tuned here or SAM's")
+        browse.clicked.connect(self._browse)
+        for key, text in DEVICES.items():
+            self._device.addItem(text, key)
+        for text, mpp in SCALES.items():
+            self._scale.addItem(text, mpp)
+        self._scale.setToolTip(
+            "The scale of the windows that the model sees. It works best at the one it was "
+            "trained at; a coarser one takes in more of the slide."
+        )
+        self._mpp = QDoubleSpinBox()
+        self._mpp.setRange(0.0, 20.0)
+        self._mpp.setDecimals(4)
+        self._mpp.setSingleStep(0.05)
+        self._mpp.setSpecialValueText(FROM_FILE)
+        self._mpp.setSuffix(" um per pixel")
+        self._mpp.setToolTip(
+            "Micrometres per pixel of the slide at full resolution. Leave it at "
+            f"'{FROM_FILE}' where the file states it; 40x is about 0.25, 20x about 0.5."
+        )
+        self.start_button = QPushButton("Start")
+        self.start_button.clicked.connect(self.start)
+        model_row = QWidget()
+        row = QHBoxLayout(model_row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._model, 1)
+        row.addWidget(browse)
+        form = QFormLayout(self)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setVerticalSpacing(4)
+        form.addRow("Image", self._image)
+        form.addRow("Model", model_row)
+        form.addRow("Device", self._device)
+        form.addRow("Windows", self._scale)
+        form.addRow("Slide", self._mpp)
+        form.addRow(self.start_button)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self.refresh_images)
+        self.refresh_images()
+
+    @property
+    def image(self) -> Any | None:
+        """The image layer that is chosen."""
+        return self._image.currentData()
+
+    @property
+    def setup(self) -> Setup:
+        """What is chosen."""
+        return Setup(
+            model=self._model.currentData(),
+            device=self._device.currentData(),
+            slide_mpp=self._mpp.value() or None,
+            window_mpp=self._scale.currentData(),
+        )
+
+    def start(self) -> None:
+        """Ask for a session with what is chosen."""
+        self._mpp.setStyleSheet("")
+        if self.image is not None:
+            self.started.emit(self.image, self.setup)
+
+    def choose(
+        self,
+        *,
+        image: Any = None,
+        model: str | Path | None = None,
+        device: str | None = None,
+        slide_mpp: float | None = None,
+    ) -> None:
+        """Choose from a script; a model may be a name or a checkpoint's path."""
+        if image is not None:
+            self._image.setCurrentIndex(self._index_of(image))
+        if model is not None:
+            if self._model.findData(str(model)) < 0:
+                self._model.addItem(Path(model).name, str(model))
+            self._model.setCurrentIndex(self._model.findData(str(model)))
+        if device is not None:
+            self._device.setCurrentIndex(self._device.findData(device))
+        if slide_mpp is not None:
+            self._mpp.setValue(slide_mpp)
+
+    def ask_for_mpp(self, suggested: float | None = None) -> None:
+        """Point at the field for the slide's micrometres per pixel."""
+        self._mpp.setStyleSheet(HIGHLIGHT)
+        if suggested is not None and not self._mpp.value():
+            self._mpp.setValue(suggested)
+        self._mpp.setFocus()
+        self._mpp.selectAll()
+
+    def say_open(self, is_open: bool) -> None:
+        """Name the button after what it will do."""
+        self.start_button.setText("Apply" if is_open else "Start")
+
+    def refresh_images(self, event: object = None) -> None:
+        """Offer the image layers that the viewer has now."""
+        from napari.layers import Image
+
+        from napari_histosam.layers import tag_of
+
+        chosen = self.image
+        self._image.blockSignals(True)
+        self._image.clear()
+        for layer in self._viewer.layers:
+            if isinstance(layer, Image) and tag_of(layer) is None:
+                self._image.addItem(layer.name, layer)
+        if not self._image.count():
+            self._image.addItem("open a slide first (drag it here)", None)
+        self._image.setCurrentIndex(max(0, self._index_of(chosen)))
+        self._image.blockSignals(False)
+        self.start_button.setEnabled(self.image is not None)
+
+    def _index_of(self, layer: Any) -> int:
+        every = (i for i in range(self._image.count()) if self._image.itemData(i) is layer)
+        return next(every, -1)
+
+    def _browse(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Choose a checkpoint", "", "Checkpoints (*.safetensors *.pth *.pt)"
+        )
+        if path:
+            self.choose(model=path)
+
+
+def _title(spec: Any) -> str:
+    if spec.where == "not downloaded":
+        size = f", {spec.size_bytes / 1e6:,.0f} MB" if spec.size_bytes else ""
+        return f"{spec.name} (to download{size})"
+    return f"{spec.name} ({spec.where})"

@@ -1,0 +1,106 @@
+"""The widget's lower rim: what is going on, and the figures of the object at hand."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
+
+from napari_histosam.interactive.status import Phase, Status
+
+__all__ = ["StatusBar"]
+
+WORDS: dict[Phase, tuple[str, str]] = {
+    "idle": ("#8a8f98", "No session"),
+    "loading": ("#4c9aff", "Loading"),
+    "embedding": ("#ff9f1a", "Embedding"),
+    "predicting": ("#ff9f1a", "Predicting"),
+    "working": ("#ff9f1a", "Working"),
+    "ready": ("#36b37e", "Ready"),
+    "failed": ("#ff5630", "Not done"),
+}
+FIGURES = ("Clicks", "Area", "Quality", "Last click", "Window", "Ahead")
+TOOLTIPS = {
+    "Clicks": "Clicks of the object at hand; in brackets: not answered yet",
+    "Area": "Of the mask at hand",
+    "Quality": "The model's own estimate of the overlap (IoU) with the true object",
+    "Last click": "From the click to the painted mask",
+    "Window": "The square that the model looked at: its side, and its corner in level-0 pixels",
+    "Ahead": "Windows in view that are encoded already: a click there is answered at once",
+}
+
+
+class StatusBar(QFrame):
+    """Shows a `Status`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dot, self._phase, self._message = QLabel("\N{BLACK CIRCLE}"), QLabel(), QLabel()
+        self._message.setWordWrap(True)
+        self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._progress = QProgressBar()
+        self._progress.setMaximumHeight(8)
+        self._progress.setTextVisible(False)
+        top = QHBoxLayout()
+        for part in (self._dot, self._phase):
+            top.addWidget(part)
+        top.addStretch(1)
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(8)
+        self._figures: dict[str, QLabel] = {}
+        for number, name in enumerate(FIGURES):
+            value = QLabel("-")
+            value.setToolTip(TOOLTIPS[name])
+            caption = QLabel(name)
+            caption.setToolTip(TOOLTIPS[name])
+            caption.setStyleSheet("color: #8a8f98;")
+            grid.addWidget(caption, number // 2, 2 * (number % 2))
+            grid.addWidget(value, number // 2, 2 * (number % 2) + 1)
+            self._figures[name] = value
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        layout.setSpacing(3)
+        layout.addLayout(top)
+        layout.addWidget(self._message)
+        layout.addWidget(self._progress)
+        layout.addLayout(grid)
+        self.show_status(Status())
+
+    @property
+    def text(self) -> str:
+        """What is going on, in words."""
+        return f"{self._phase.text()} {self._message.text()}".strip()
+
+    def figure(self, name: str) -> str:
+        """Return one of the figures as it is shown."""
+        return str(self._figures[name].text())
+
+    def show_status(self, status: Status) -> None:
+        """Show a status."""
+        color, word = WORDS[status.phase]
+        self._dot.setStyleSheet(f"color: {color};")
+        self._phase.setText(word)
+        self._message.setText(status.message)
+        self._message.setVisible(bool(status.message))
+        is_long = status.phase in ("loading", "working") and status.total > 0
+        self._progress.setVisible(is_long or status.phase == "loading")
+        self._progress.setMaximum(1000 if is_long else 0)  # 0: moves without saying how far
+        self._progress.setValue(1000 * status.done // status.total if is_long else 0)
+        for name, text in _figures(status).items():
+            self._figures[name].setText(text)
+
+
+def _figures(status: Status) -> dict[str, str]:
+    waiting = f" (+{status.n_waiting})" if status.n_waiting else ""
+    speed = "-"
+    if status.click_ms is not None:
+        speed = f"{status.click_ms:,.0f} ms" + ("" if status.was_ready else ", first here")
+    return {
+        "Clicks": f"{status.n_clicks}{waiting}",
+        "Area": "-" if status.area_mm2 is None else f"{status.area_mm2:.4g} mm\N{SUPERSCRIPT TWO}",
+        "Quality": "-" if status.quality is None else f"{status.quality:.2f}",
+        "Last click": speed,
+        "Window": status.window or "-",
+        "Ahead": f"{status.ahead_done} of {status.ahead_total}" if status.ahead_total else "-",
+    }
