@@ -123,8 +123,10 @@ class ObjectPanel(QGroupBox):
         self.setTitle("Object at hand (being corrected)" if is_again else "Object at hand")
 
     def _show_sign(self, is_positive: bool) -> None:
-        text = "Left click: belongs" if is_positive else "Left click: does not belong"
-        self._sign.setText(f"{'+' if is_positive else '\N{MINUS SIGN}'}  {text}")
+        text = "+  Left click: belongs"
+        if not is_positive:
+            text = "\N{MINUS SIGN}  Left click: does not belong"
+        self._sign.setText(text)
         color = POSITIVE if is_positive else NEGATIVE
         self._sign.setStyleSheet(f"border: 2px solid {color}; padding: 3px;")
 
