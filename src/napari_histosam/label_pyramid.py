@@ -6,14 +6,19 @@ another thread reads a tile whole, before or after. Reading pastes tiles and dra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.annotation.label_drawing import Drawing, draw_label, drawings_of
+from histosam_core.annotation.label_drawing import (
+    Drawing,
+    draw_label,
+    drawings_of,
+    pixels_within,
+)
 from histosam_core.geometry import Frame
 
 __all__ = ["MAX_LABEL", "LabelLevel", "LabelPyramid"]
@@ -24,6 +29,7 @@ SMALLEST_PX = 512
 
 Tile = NDArray[np.uint16]
 TileIndex = tuple[int, int]
+Bounds = tuple[float, float, float, float]
 
 
 class LabelLevel:
@@ -49,7 +55,13 @@ class LabelLevel:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        """Read by whole numbers and slices, as from an array of two axes."""
+        """Read by whole numbers and slices, as from an array of two axes.
+
+        Raises
+        ------
+        IndexError
+            A whole number lies outside, a step is below 1, or there are more than two axes.
+        """
         rows, columns = _spans(key, self.shape)
         y0, y1 = _hull(rows)
         x0, x1 = _hull(columns)
@@ -72,11 +84,12 @@ class LabelLevel:
 class _Object:
     """What is drawn of one label.
 
-    `place`: its height in the stack. `tiles`: per level, the tiles in which it has pixels, seen or
-    covered.
+    `place`: its height in the stack. `bounds`: x0, y0, x1, y1, level-0 pixels. `tiles`: per level,
+    the tiles in which it has pixels, seen or covered.
     """
 
     place: int
+    bounds: Bounds
     drawings: tuple[Drawing, ...]
     tiles: tuple[frozenset[TileIndex], ...]
 
@@ -101,10 +114,8 @@ class LabelPyramid:
         self._levels = tuple(LabelLevel(size) for size in sizes)
         self._objects: dict[int, _Object] = {}
         self._in_tile: tuple[dict[TileIndex, set[int]], ...] = tuple({} for _ in sizes)
-        self._frame: Frame | None = None
+        self._frame = Frame((0.0, 0.0), (1.0, 1.0))
         self._next_place = 0
-        self.tiles_drawn = 0
-        """Tiles made so far, a count of the work done."""
 
     @property
     def levels(self) -> list[LabelLevel]:
@@ -114,7 +125,8 @@ class LabelPyramid:
     @property
     def labels(self) -> tuple[int, ...]:
         """What is drawn, undermost first."""
-        return tuple(sorted(self._objects, key=lambda label: self._objects[label].place))
+        objects = self._objects
+        return tuple(sorted(objects, key=lambda label: objects[label].place))
 
     def draw(self, label_id: int, geometry: Any, frame: Frame) -> None:
         """Draw an object on top of all others; one that has that label already is replaced.
@@ -128,7 +140,6 @@ class LabelPyramid:
         frame
             The grid over level 0; the same for all objects.
         """
-        self.erase(label_id)
         self._next_place += 1
         self._put(label_id, geometry, frame, self._next_place)
 
@@ -140,9 +151,7 @@ class LabelPyramid:
         KeyError
             Nothing has that label.
         """
-        place = self._objects[label_id].place
-        self.erase(label_id)
-        self._put(label_id, geometry, frame, place)
+        self._put(label_id, geometry, frame, self._objects[label_id].place)
 
     def erase(self, label_id: int) -> None:
         """Take an object away; what lay under it comes back. Nothing happens when it is not there.
@@ -152,13 +161,14 @@ class LabelPyramid:
         label_id
             As given to `draw`.
         """
-        erased = self._objects.pop(label_id, None)
+        erased = self._objects.get(label_id)
         if erased is None:
             return
+        self._objects = {k: v for k, v in self._objects.items() if k != label_id}
         for number, tiles in enumerate(erased.tiles):
             for index in tiles:
                 self._in_tile[number][index].discard(label_id)
-                self._draw_anew(number, index)
+                self._draw_anew(number, index, erased.bounds)
 
     def label_at(self, xy: tuple[float, float]) -> int:
         """Return the topmost object at a point, by its exact outline; 0 where there is none.
@@ -168,35 +178,40 @@ class LabelPyramid:
         xy
             Level-0 pixels (x, y).
         """
-        for label in reversed(self.labels):
-            if any(drawing.holds(xy) for drawing in self._objects[label].drawings):
+        objects = self._objects
+        for label in sorted(objects, key=lambda label: -objects[label].place):
+            if any(drawing.holds(xy) for drawing in objects[label].drawings):
                 return label
         return 0
 
     def _put(self, label: int, geometry: Any, frame: Frame, place: int) -> None:
         if not 1 <= label <= MAX_LABEL:
             raise ValueError(f"label {label} must lie between 1 and {MAX_LABEL}")
-        if self._objects and frame != self._frame:
+        if frame != self._frame and self._objects.keys() - {label}:
             raise ValueError("all objects of a pyramid lie on one grid; erase the others first")
+        old = self._objects.get(label)
         self._frame = frame
         drawings = drawings_of(geometry, label)
-        is_topmost = all(place > other.place for other in self._objects.values())
-        touched = []
-        for number in range(len(self._levels)):
-            mine = self._pixels_of(number, drawings)
-            for index, pixels in mine.items():
-                self._in_tile[number].setdefault(index, set()).add(label)
-                if is_topmost:
-                    under = self._levels[number].tiles.get(index)
-                    if under is not None:
-                        pixels = np.where(pixels == 0, under, pixels)
-                    self._store(number, index, pixels)
-            touched.append(frozenset(mine))
-        self._objects[label] = _Object(place, drawings, tuple(touched))
-        if not is_topmost:
-            for number, tiles in enumerate(touched):
-                for index in tiles:
-                    self._draw_anew(number, index)
+        pixels = [self._pixels_of(number, drawings) for number in range(len(self._levels))]
+        tiles = tuple(frozenset(of_level) for of_level in pixels)
+        self._objects = {
+            **self._objects,
+            label: _Object(place, geometry.bounds, drawings, tiles),
+        }
+        is_topmost = place == self._next_place
+        changed = geometry.bounds if old is None else _hull_of(geometry.bounds, old.bounds)
+        for number, (in_tile, mine) in enumerate(zip(self._in_tile, pixels, strict=True)):
+            before = frozenset() if old is None else old.tiles[number]
+            for index in before - mine.keys():
+                in_tile[index].discard(label)
+                self._draw_anew(number, index, changed)
+            for index, tile in mine.items():
+                in_tile.setdefault(index, set()).add(label)
+                if index in before or not is_topmost:
+                    self._draw_anew(number, index, changed)
+                    continue
+                under = self._levels[number].tiles.get(index)
+                self._store(number, index, tile if under is None else np.where(tile, tile, under))
 
     def _pixels_of(self, number: int, drawings: Iterable[Drawing]) -> dict[TileIndex, Tile]:
         """Draw one object on a level: the tiles in which it has pixels, 0 elsewhere."""
@@ -211,27 +226,32 @@ class LabelPyramid:
                     drawing = whole.between(*_rows_of(row, frame))
                 tile = found.get(index)
                 if tile is None:
-                    tile = np.zeros((TILE_PX, TILE_PX), np.uint16)
+                    tile = _empty_tile()
                 draw_label(tile, (index[0] * TILE_PX, row * TILE_PX), drawing, frame)
                 if tile.any():
                     found[index] = tile
         return found
 
-    def _draw_anew(self, number: int, index: TileIndex) -> None:
-        """Make one tile from all objects in it, undermost first."""
-        present = self._in_tile[number][index]
-        if not present:
-            del self._in_tile[number][index]
-            self._levels[number].tiles.pop(index, None)
+    def _draw_anew(self, number: int, index: TileIndex, bounds: Bounds) -> None:
+        """Make one tile from the objects in it, undermost first, where it lies within bounds."""
+        in_tile, level = self._in_tile[number], self._levels[number]
+        if not in_tile[index]:
+            del in_tile[index]
+            level.tiles.pop(index, None)
             return
         frame = self._level_frame(number)
+        left, top = index[0] * TILE_PX, index[1] * TILE_PX
+        x0, y0, x1, y1 = pixels_within(bounds, frame)
+        x0, y0 = max(x0, left), max(y0, top)
+        tile = level.tiles[index].copy() if index in level.tiles else _empty_tile()
+        part = tile[y0 - top : max(y1 - top, 0), x0 - left : max(x1 - left, 0)]
+        part[...] = 0
         rows = _rows_of(index[1], frame)
-        tile = np.zeros((TILE_PX, TILE_PX), np.uint16)
-        for label in sorted(present, key=lambda label: self._objects[label].place):
-            for drawing in self._objects[label].drawings:
-                if index in set(drawing.blocks(frame, self.size_wh, TILE_PX)):
-                    at = (index[0] * TILE_PX, index[1] * TILE_PX)
-                    draw_label(tile, at, drawing.between(*rows), frame)
+        present = [self._objects[label] for label in in_tile[index]]
+        for one in sorted(present, key=lambda one: one.place):
+            if _overlap_each_other(one.bounds, bounds):
+                for drawing in one.drawings:
+                    draw_label(part, (x0, y0), drawing.between(*rows), frame)
         self._store(number, index, tile)
 
     def _store(self, number: int, index: TileIndex, tile: Tile) -> None:
@@ -240,12 +260,22 @@ class LabelPyramid:
             tile = np.broadcast_to(first, tile.shape)
         tile.flags.writeable = False
         self._levels[number].tiles[index] = tile
-        self.tiles_drawn += 1
 
     def _level_frame(self, number: int) -> Frame:
-        assert self._frame is not None
         (dx, dy), factor = self._frame.downsample, 2**number
         return Frame(self._frame.origin_xy, (dx * factor, dy * factor))
+
+
+def _empty_tile() -> Tile:
+    return np.zeros((TILE_PX, TILE_PX), np.uint16)
+
+
+def _hull_of(a: Bounds, b: Bounds) -> Bounds:
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+
+
+def _overlap_each_other(a: Bounds, b: Bounds) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _rows_of(row: int, frame: Frame) -> tuple[float, float]:
