@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from histosam_core.inference import OverlapRule
     from napari_histosam.interactive.engine import Engine, Setup, View
 
-__all__ = ["Controller"]
+__all__ = ["Controller", "engine_of_layer"]
 
 WINDOWS_AHEAD = 24
 Color = tuple[int, int, int]
@@ -43,6 +43,9 @@ class Controller:
         napari's viewer (or its model, in tests).
     post
         Runs a callable soon on the interface thread; may be called from any thread.
+    engine_for
+        Makes the engine for an image layer, on the session's thread. Default: of the slide behind
+        the layer.
     """
 
     status_changed = Signal(Status)
@@ -54,7 +57,12 @@ class Controller:
     informed = Signal(str)
     layers_changed = Signal()
 
-    def __init__(self, viewer: Any, post: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        post: Callable[[Callable[[], None]], None],
+        engine_for: Callable[[Any], Engine] | None = None,
+    ) -> None:
         self.viewer = viewer
         self.scene: Scene | None = None
         self.view: View | None = None
@@ -69,6 +77,7 @@ class Controller:
         self._pending: dict[int, Click] = {}
         self._asked_at: dict[int, float] = {}
         self._post = post
+        self._engine_for = engine_for or engine_of_layer
         self._worker = SerialWorker("histosam-session", lambda a: post(lambda: self._take(a)))
         self._ahead = LookAhead(
             "histosam-ahead",
@@ -124,12 +133,12 @@ class Controller:
         def work() -> View:
             engine = self._engine
             if engine is None:
-                engine = _engine_for(image)
+                engine = self._engine_for(image)
             view = engine.open(setup, self._progress("loading"))
             self._engine = engine
             return view
 
-        self._worker.submit("open", work)
+        self._asked_at[self._worker.submit("open", work)] = time.perf_counter()
 
     def click(self, xy: XY, is_positive: bool | None = None) -> None:
         """Answer a click.
@@ -260,9 +269,10 @@ class Controller:
         else:
             self._ahead.stop()
 
-    def wait_idle(self, timeout_s: float = 60.0) -> bool:
-        """Wait, for tests and scripts, until every request is carried out."""
-        return self._worker.wait_idle(timeout_s)
+    @property
+    def is_settled(self) -> bool:
+        """Whether every request is answered, and every answer painted."""
+        return not self._asked_at and not self._worker.is_busy
 
     def close(self) -> None:
         """End the session and the threads; the layers stay in the viewer."""
@@ -424,7 +434,7 @@ class Controller:
         self.scene, self.view = None, None
 
 
-def _engine_for(image: Any) -> Engine:
+def engine_of_layer(image: Any) -> Engine:
     """Open the slide behind a layer, on the session's thread; a file gets a handle of its own."""
     from histosam_core.slide import open_slide
     from napari_histosam.interactive.engine import Engine

@@ -7,7 +7,7 @@ afterwards, so that it can be painted while the next request is already running.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,10 +137,13 @@ class Engine:
     ----------
     slide
         From `open_slide` or `open_array`.
+    load
+        Called with name or path, device and ``progress``; None: `load_model`.
     """
 
-    def __init__(self, slide: Slide) -> None:
+    def __init__(self, slide: Slide, load: Callable[..., SamModel] | None = None) -> None:
         self.slide = slide
+        self._load = load
         self._setup: Setup | None = None
         self._model: SamModel | None = None
         self._session: Session | None = None
@@ -353,7 +356,7 @@ class Engine:
         )
         if self._model is not None and is_same:
             return self._model
-        return load_model(setup.model, setup.device, progress=progress)
+        return (self._load or load_model)(setup.model, setup.device, progress=progress)
 
     def _store(self, model: SamModel) -> Any:
         from histosam_core.inference import TieredStore
