@@ -20,14 +20,14 @@ from histosam_core.annotation.label_drawing import (
     pixels_within,
 )
 from histosam_core.geometry import Frame
+from napari_histosam.label_tile import TILE_PX, LabelTile
 
 __all__ = ["MAX_LABEL", "LabelLevel", "LabelPyramid"]
 
 MAX_LABEL = 2**16 - 1
-TILE_PX = 256
 SMALLEST_PX = 512
 
-Tile = NDArray[np.uint16]
+Labels = NDArray[np.uint16]
 TileIndex = tuple[int, int]
 Bounds = tuple[float, float, float, float]
 
@@ -47,7 +47,7 @@ class LabelLevel:
     def __init__(self, size_wh: tuple[int, int]) -> None:
         self.shape = size_wh[1], size_wh[0]
         self.size = size_wh[0] * size_wh[1]
-        self.tiles: dict[TileIndex, Tile] = {}
+        self.tiles: dict[TileIndex, LabelTile] = {}
         """By (column, row); missing ones hold no object."""
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class LabelLevel:
                 tile = self.tiles.get((tx, ty))
                 if tile is not None:
                     of_block, of_tile = _overlap(ty, y0, y1), _overlap(tx, x0, x1)
-                    block[of_block[0], of_tile[0]] = tile[of_block[1], of_tile[1]]
+                    block[of_block[0], of_tile[0]] = tile.unpack()[of_block[1], of_tile[1]]
         return block[_within(rows, y0), _within(columns, x0)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -211,13 +211,15 @@ class LabelPyramid:
                     self._draw_anew(number, index, changed)
                     continue
                 under = self._levels[number].tiles.get(index)
-                self._store(number, index, tile if under is None else np.where(tile, tile, under))
+                if under is not None:
+                    tile = np.where(tile, tile, under.unpack())
+                self._levels[number].tiles[index] = LabelTile.pack(tile)
 
-    def _pixels_of(self, number: int, drawings: Iterable[Drawing]) -> dict[TileIndex, Tile]:
+    def _pixels_of(self, number: int, drawings: Iterable[Drawing]) -> dict[TileIndex, Labels]:
         """Draw one object on a level: the tiles in which it has pixels, 0 elsewhere."""
         frame, level = self._level_frame(number), self._levels[number]
         size_wh = level.shape[1], level.shape[0]
-        found: dict[TileIndex, Tile] = {}
+        found: dict[TileIndex, Labels] = {}
         for whole in drawings:
             row, drawing = -1, whole
             for index in whole.blocks(frame, size_wh, TILE_PX):
@@ -243,7 +245,7 @@ class LabelPyramid:
         left, top = index[0] * TILE_PX, index[1] * TILE_PX
         x0, y0, x1, y1 = pixels_within(bounds, frame)
         x0, y0 = max(x0, left), max(y0, top)
-        tile = level.tiles[index].copy() if index in level.tiles else _empty_tile()
+        tile = level.tiles[index].unpack() if index in level.tiles else _empty_tile()
         part = tile[y0 - top : max(y1 - top, 0), x0 - left : max(x1 - left, 0)]
         part[...] = 0
         rows = _rows_of(index[1], frame)
@@ -252,21 +254,14 @@ class LabelPyramid:
             if _overlap_each_other(one.bounds, bounds):
                 for drawing in one.drawings:
                     draw_label(part, (x0, y0), drawing.between(*rows), frame)
-        self._store(number, index, tile)
-
-    def _store(self, number: int, index: TileIndex, tile: Tile) -> None:
-        first = tile[0, 0]
-        if (tile == first).all():  # inside large objects: two bytes instead of 128 KiB
-            tile = np.broadcast_to(first, tile.shape)
-        tile.flags.writeable = False
-        self._levels[number].tiles[index] = tile
+        level.tiles[index] = LabelTile.pack(tile)
 
     def _level_frame(self, number: int) -> Frame:
         (dx, dy), factor = self._frame.downsample, 2**number
         return Frame(self._frame.origin_xy, (dx * factor, dy * factor))
 
 
-def _empty_tile() -> Tile:
+def _empty_tile() -> Labels:
     return np.zeros((TILE_PX, TILE_PX), np.uint16)
 
 
