@@ -17,6 +17,7 @@ __all__ = [
     "HistoSamError",
     "ImageError",
     "MissingMppError",
+    "OutOfMemoryError",
     "OutputExistsError",
     "OutputWriteError",
     "PatchStoreError",
@@ -108,6 +109,10 @@ class ImageError(HistoSamError, ValueError):
 
 class PatchStoreError(HistoSamError, ValueError):
     """A path holds no patch store, one of another version, or not the split asked for."""
+
+
+class OutOfMemoryError(HistoSamError, MemoryError):
+    """The device has too little memory left for the model."""
 
 
 class PredictionError(HistoSamError, ValueError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "BatchedInteractiveModel": "interface",
     "CheckpointInfo": "checkpoint",
-    "ImageEmbedding": "interactive",
+    "ImageEmbedding": "embedding",
     "InteractiveModel": "interface",
     "ModelSpec": "registry",
     "SamModel": "interactive",
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
         load_checkpoint,
         save_checkpoint,
     )
-    from histosam_core.model.interactive import ImageEmbedding, SamModel, pick_device
+    from histosam_core.model.embedding import ImageEmbedding
+    from histosam_core.model.interactive import SamModel, pick_device
     from histosam_core.model.interface import (
         BatchedInteractiveModel,
         InteractiveModel,

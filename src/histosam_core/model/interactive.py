@@ -8,9 +8,8 @@ W)``; a point maps by ``(x + 0.5) * s - 0.5``. See docs/coordinates.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from histosam_core.errors import ConfigError, ImageError
+from histosam_core.model.device_memory import naming_a_full_memory
+from histosam_core.model.embedding import ImageEmbedding
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -30,22 +31,6 @@ __all__ = ["ImageEmbedding", "SamModel", "pick_device", "to_image_size", "to_mas
 
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageEmbedding:
-    """What the image encoder made of one image.
-
-    Parameters
-    ----------
-    features
-        (C, h, w) tensor on the model's device.
-    image_hw
-        Height and width of the image in pixels.
-    """
-
-    features: Tensor
-    image_hw: tuple[int, int]
 
 
 class SamModel:
@@ -80,6 +65,11 @@ class SamModel:
         self.info = info
         self.quality: tuple[float, ...] = ()
 
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether a box prompt was part of the training: SAM's, but not `histosam-tiny`'s."""
+        return self.network.architecture != "histosam_tiny"
+
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """(H, W, 3) uint8 RGB -> its embedding: the costly part, once per image.
 
@@ -87,15 +77,20 @@ class SamModel:
         ------
         ImageError
             The array is not (H, W, 3) uint8, or has no pixels.
+        OutOfMemoryError
+            The device has too little memory left.
         """
         return self.encode_batch([image])[0]
 
     def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
-        """B images of (H, W, 3) uint8, of any sizes -> B embeddings; see `encode`."""
+        """B images of (H, W, 3) uint8, of any sizes -> B embeddings; see `encode`.
+
+        Images of one size share a pass through the network, which may change the last bits.
+        """
         for image in images:
             _check_image(image)
         embeddings: dict[int, ImageEmbedding] = {}
-        with torch.inference_mode():
+        with torch.inference_mode(), naming_a_full_memory(self.device):
             for (height, width, _), members in _group(image.shape for image in images):
                 stack = torch.from_numpy(np.stack([images[i] for i in members]))
                 features = self.network.encode(self.network.preprocess(stack))
@@ -132,6 +127,8 @@ class SamModel:
         ------
         ImageError
             `previous_logits` has another size than the image.
+        OutOfMemoryError
+            The device has too little memory left.
         """
         return self.decode_batch([embedding], [clicks], [previous_logits], boxes_xyxy=[box_xyxy])[0]
 
@@ -162,7 +159,7 @@ class SamModel:
             (e.image_hw, len(c), p is not None, b is not None)
             for e, c, p, b in zip(embeddings, clicks, previous, boxes, strict=True)
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), naming_a_full_memory(self.device):
             for (image_hw, *_), members in _group(shapes):
                 masks, quality = self._decode_alike(
                     image_hw,
@@ -175,6 +172,22 @@ class SamModel:
                     answers[index] = mask, float(score)
         self.quality = tuple(answers[i][1] for i in range(count))
         return [answers[i][0] for i in range(count)]
+
+    def embedding_to_arrays(self, embedding: ImageEmbedding) -> dict[str, NDArray[Any]]:
+        """Return an embedding as NumPy arrays, for a store on disk; see `ImageEmbedding`."""
+        return embedding.to_arrays()
+
+    def embedding_from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> ImageEmbedding:
+        """Return what `embedding_to_arrays` was given, bit for bit, on this model's device.
+
+        Raises
+        ------
+        ImageError
+            The arrays are no embedding of this model.
+        """
+        prompts = self.network.prompt_encoder
+        shape = (prompts.embed_dim, *prompts.image_embedding_size)
+        return ImageEmbedding.from_arrays(arrays, shape, self.device)
 
     def _decode_alike(
         self,
