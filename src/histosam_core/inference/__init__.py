@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from histosam_core.inference.canvas import Canvas
+from histosam_core.inference.canvas import Canvas, CanvasSnapshot, Tile
 from histosam_core.inference.click_list import parse_click, read_click_list
 from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
 from histosam_core.inference.objects import CLASS_COLORS, AcceptedObject
+from histosam_core.inference.overlap import OverlapRule
 from histosam_core.inference.predictor import Prediction, Predictor, Timings
 from histosam_core.inference.preview import draw_preview, save_preview
 from histosam_core.inference.scale import SlideScale, slide_scale
@@ -16,14 +17,17 @@ __all__ = [
     "CLASS_COLORS",
     "AcceptedObject",
     "Canvas",
+    "CanvasSnapshot",
     "ClickResult",
     "EmbeddingKey",
     "EmbeddingStore",
     "MemoryStore",
+    "OverlapRule",
     "Prediction",
     "Predictor",
     "Session",
     "SlideScale",
+    "Tile",
     "Timings",
     "Window",
     "WindowGrid",

@@ -1,29 +1,32 @@
-"""The steps of one object: each click, what answered it, and the canvas after it."""
+"""What was done to one object: states one after another, and a place among them.
+
+A state never changes. A click, a box, and taking prompts out or moving them each make a new one,
+so that all are undone alike: by going back to the state before.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from histosam_core.clicks import Click
+    from histosam_core.clicks import Prompt
     from histosam_core.inference.canvas import CanvasSnapshot
     from histosam_core.inference.predictor import Timings
     from histosam_core.inference.windows import Window
 
-__all__ = ["History", "Step"]
+__all__ = ["Answer", "History", "Start", "State", "Step"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """One click and its answer.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one window answered.
 
     Parameters
     ----------
-    click
-        In level-0 pixels.
     window
-        Which window answered.
+        Which window.
     quality
         The model's own estimate of the window's IoU; None where it gives none.
     timings
@@ -32,79 +35,160 @@ class Step:
         Whether the object had not used the window before.
     was_ready
         Whether the window's embedding was at hand.
-    canvas
-        The canvas after the answer. Steps share the tiles that did not change; a step of a 400 px
-        window holds about 1.5 MB of its own.
     """
 
-    click: Click
     window: Window
     quality: float | None
     timings: Timings
     is_new_window: bool
     was_ready: bool
-    canvas: CanvasSnapshot
 
 
-@dataclass(slots=True, eq=False)
-class History:
-    """The steps of one object, with undo and redo; a new step forgets what was undone.
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One prompt and what answered it.
 
     Parameters
     ----------
-    start_canvas
-        The canvas before the first step.
-    start_clicks
-        Clicks that came before the first step and cannot be undone.
+    prompt
+        In level-0 pixels.
+    answers
+        One for a click; for a box as many as it takes windows.
+    canvas
+        The canvas after the last answer. Steps share the tiles that did not change; a step of a
+        400 px window holds about 1.5 MB of its own.
     """
 
-    start_canvas: CanvasSnapshot = field(default_factory=dict)
-    start_clicks: tuple[Click, ...] = ()
-    steps: list[Step] = field(default_factory=list)
-    undone: list[Step] = field(default_factory=list)
+    prompt: Prompt
+    answers: tuple[Answer, ...]
+    canvas: CanvasSnapshot
 
-    def add(self, step: Step) -> None:
-        """Append a step."""
-        self.steps.append(step)
-        self.undone.clear()
 
-    def undo(self) -> Step | None:
-        """Take the last step back and return it; None when there is none."""
-        if not self.steps:
-            return None
-        self.undone.append(self.steps.pop())
-        return self.undone[-1]
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What an object begins from.
 
-    def redo(self) -> Step | None:
-        """Put the last undone step back and return it; None when there is none."""
-        if not self.undone:
-            return None
-        self.steps.append(self.undone.pop())
-        return self.steps[-1]
+    Parameters
+    ----------
+    canvas
+        The canvas before the first step.
+    prompts
+        What has led to that canvas; not undone, but it can be taken out or moved.
+    geometry
+        The outline that the canvas was drawn from, level-0 pixels; None: from nothing.
+    origin
+        The outline to go back to when one of `prompts` is taken out or moved; None: nothing.
+    """
+
+    canvas: CanvasSnapshot = field(default_factory=dict)
+    prompts: tuple[Prompt, ...] = ()
+    geometry: Any = None
+    origin: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """One object as it is at one moment.
+
+    Parameters
+    ----------
+    start
+        What it began from.
+    steps
+        What has been done since.
+    latest
+        The windows used, in order of first use, with the latest quality of each.
+    made
+        The step to look at when this state is reached or left; None for a first state.
+    """
+
+    start: Start = field(default_factory=Start)
+    steps: tuple[Step, ...] = ()
+    latest: Mapping[Window, float | None] = field(default_factory=dict)
+    made: Step | None = None
+
+    @classmethod
+    def of(cls, start: Start, steps: Sequence[Step] = ()) -> State:
+        """Put a state together from its steps."""
+        latest = {a.window: a.quality for step in steps for a in step.answers}
+        return cls(start, tuple(steps), latest, steps[-1] if steps else None)
+
+    def after(self, step: Step) -> State:
+        """Return the state that one more step leads to."""
+        new = {answer.window: answer.quality for answer in step.answers}
+        return State(self.start, (*self.steps, step), {**self.latest, **new}, step)
 
     @property
     def canvas(self) -> CanvasSnapshot:
         """The canvas after the last step."""
-        return self.steps[-1].canvas if self.steps else self.start_canvas
+        return self.steps[-1].canvas if self.steps else self.start.canvas
 
     @property
-    def clicks(self) -> tuple[Click, ...]:
-        """All clicks in order."""
-        return (*self.start_clicks, *(step.click for step in self.steps))
+    def prompts(self) -> tuple[Prompt, ...]:
+        """All prompts in order."""
+        return (*self.start.prompts, *(step.prompt for step in self.steps))
 
     @property
     def current_window(self) -> Window | None:
-        """The window of the last step."""
-        return self.steps[-1].window if self.steps else None
+        """The window that answered last."""
+        return self.steps[-1].answers[-1].window if self.steps else None
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The windows used, in order of first use."""
-        return tuple(dict.fromkeys(step.window for step in self.steps))
+        return tuple(self.latest)
 
     @property
     def quality(self) -> float | None:
         """Mean of the model's own estimates, the latest of each window; None without any."""
-        latest = {step.window: step.quality for step in self.steps}
-        known = [quality for quality in latest.values() if quality is not None]
+        known = [quality for quality in self.latest.values() if quality is not None]
         return sum(known) / len(known) if known else None
+
+
+class History:
+    """The states of one object, with undo and redo; a new state forgets what was undone.
+
+    Parameters
+    ----------
+    first
+        The state that cannot be undone.
+    """
+
+    def __init__(self, first: State | None = None) -> None:
+        self._states = [first or State()]
+        self._at = 0
+
+    @property
+    def state(self) -> State:
+        """The state at hand."""
+        return self._states[self._at]
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a state before."""
+        return self._at > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is a state after."""
+        return self._at + 1 < len(self._states)
+
+    def add(self, state: State) -> None:
+        """Go on to a new state."""
+        del self._states[self._at + 1 :]
+        self._states.append(state)
+        self._at += 1
+
+    def undo(self) -> State | None:
+        """Go back one state and return the one that was left; None when there is none before."""
+        if not self.can_undo:
+            return None
+        self._at -= 1
+        return self._states[self._at + 1]
+
+    def redo(self) -> State | None:
+        """Go on to the state that was undone last and return it; None when there is none."""
+        if not self.can_redo:
+            return None
+        self._at += 1
+        return self.state

@@ -1,22 +1,25 @@
-"""An object that was outlined and accepted: its geometry, its clicks, and how it was made."""
+"""An object that was outlined and accepted: its geometry, its prompts, and how it was made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from histosam_core import __version__
 from histosam_core.annotation import AnnotatedRegion
-from histosam_core.annotation.regions import CORNER_TO_CENTRE
+from histosam_core.clicks import Click
+from histosam_core.inference.prompt_text import prompts_in, texts_of
 
 if TYPE_CHECKING:
-    from histosam_core.clicks import Click
+    from histosam_core.clicks import Prompt
     from histosam_core.geometry import Region
     from histosam_core.inference.scale import SlideScale
 
 __all__ = ["CLASS_COLORS", "AcceptedObject", "Provenance"]
 
+TOOL = "HistoSAM"
+BEGUN_FROM = "Begun from"
 CLASS_COLORS = {
     "Tumor": (200, 0, 0),
     "Stroma": (150, 200, 150),
@@ -53,14 +56,10 @@ class Provenance:
     mask_threshold: float
     slide: str
 
-    def metadata(self, clicks: Sequence[Click]) -> dict[str, str]:
-        """Return it, and the clicks, as text for an annotation file.
-
-        Clicks are written as ``x,y,+`` and ``x,y,-``, separated by spaces, in the file's own
-        coordinates (level-0 pixels, pixel corners at whole numbers).
-        """
+    def metadata(self, prompts: Sequence[Prompt]) -> dict[str, str]:
+        """Return it, and the prompts, as text for an annotation file; see `texts_of`."""
         entries = {
-            "Tool": f"HistoSAM {__version__}",
+            "Tool": f"{TOOL} {__version__}",
             "Slide": self.slide,
             "Checkpoint": self.model,
             "Checkpoint sha256": self.sha256,
@@ -70,7 +69,7 @@ class Provenance:
             "Slide mpp": f"{self.scale.mpp:.6g}",
             "Slide mpp source": self.scale.source,
             "Mask threshold": f"{self.mask_threshold:g}",
-            "Click list": " ".join(map(_click_text, clicks)),
+            **texts_of(prompts),
         }
         return {name: text for name, text in entries.items() if text}
 
@@ -83,8 +82,8 @@ class AcceptedObject:
     ----------
     region
         Geometry, class, colour, measurements and metadata, as files take them.
-    clicks
-        Its clicks in order, level-0 pixels.
+    prompts
+        Its clicks and boxes in order, level-0 pixels.
     windows
         The windows that answered them.
     area_mm2
@@ -93,14 +92,17 @@ class AcceptedObject:
         The model's own estimate of the IoU, the mean over windows; None where it gives none.
     slide_mpp
         Micrometres per level-0 pixel that areas were measured with.
+    origin
+        The outline that its prompts went on from, level-0 pixels; None: from nothing.
     """
 
     region: AnnotatedRegion
-    clicks: tuple[Click, ...]
+    prompts: tuple[Prompt, ...]
     windows: tuple[Region, ...]
     area_mm2: float
     quality: float | None
     slide_mpp: float
+    origin: Any = None
 
     @classmethod
     def make(
@@ -108,27 +110,77 @@ class AcceptedObject:
         geometry: Any,
         *,
         label: str,
-        clicks: Sequence[Click],
+        prompts: Sequence[Prompt],
         windows: Sequence[Region],
         quality: float | None,
         provenance: Provenance,
+        color: tuple[int, int, int] | None = None,
+        origin: Any = None,
+        replaces: AcceptedObject | None = None,
     ) -> AcceptedObject:
-        """Measure a geometry and put everything together."""
-        if len(geometry.geoms) == 1:
-            geometry = geometry.geoms[0]
+        """Measure a geometry and put everything together; the id is that of what it replaces."""
+        clicks = [prompt for prompt in prompts if isinstance(prompt, Click)]
         measurements = {"Clicks": float(len(clicks))}
         if quality is not None:
             measurements["Quality"] = quality
+        metadata = provenance.metadata(prompts)
+        if origin is not None:
+            metadata[BEGUN_FROM] = "an outline"
         region = AnnotatedRegion(
-            geometry,
+            _simple(geometry),
             label=label,
-            color=CLASS_COLORS.get(label),
+            color=color or CLASS_COLORS.get(label),
             measurements=measurements,
-            metadata=provenance.metadata(clicks),
+            metadata=metadata,
         ).measured(provenance.scale.mpp)
+        if replaces is not None:
+            region = replace(region, id=replaces.id, name=replaces.region.name)
         slide_mpp = provenance.scale.mpp
         area_mm2 = region.area_mm2(slide_mpp)
-        return cls(region, tuple(clicks), tuple(windows), area_mm2, quality, slide_mpp)
+        return cls(region, tuple(prompts), tuple(windows), area_mm2, quality, slide_mpp, origin)
+
+    @classmethod
+    def imported(cls, region: AnnotatedRegion, slide_mpp: float) -> AcceptedObject:
+        """Take an outline from a file, with its prompts where this tool wrote them.
+
+        Without prompts, or where it was itself begun from an outline, it is its own origin.
+
+        Parameters
+        ----------
+        region
+            As read; measured anew.
+        slide_mpp
+            Micrometres per level-0 pixel.
+        """
+        is_ours = region.metadata.get("Tool", "").startswith(TOOL)
+        prompts = prompts_in(region.metadata) if is_ours else ()
+        begun = not prompts or BEGUN_FROM in region.metadata
+        region = region.measured(slide_mpp)
+        return cls(
+            region,
+            prompts,
+            (),
+            region.area_mm2(slide_mpp),
+            region.measurements.get("Quality") if is_ours else None,
+            slide_mpp,
+            region.geometry if begun else None,
+        )
+
+    def with_geometry(self, geometry: Any) -> AcceptedObject:
+        """Return a copy of another outline, measured anew; everything else stays."""
+        region = replace(self.region, geometry=_simple(geometry)).measured(self.slide_mpp)
+        return replace(self, region=region, area_mm2=region.area_mm2(self.slide_mpp))
+
+    def with_class(self, label: str, color: tuple[int, int, int] | None = None) -> AcceptedObject:
+        """Return a copy of another class; without a colour it takes the class's usual one."""
+        return replace(
+            self, region=replace(self.region, label=label, color=color or CLASS_COLORS.get(label))
+        )
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """The clicks among its prompts."""
+        return tuple(prompt for prompt in self.prompts if isinstance(prompt, Click))
 
     @property
     def geometry(self) -> Any:
@@ -146,6 +198,7 @@ class AcceptedObject:
         return self.region.id
 
 
-def _click_text(click: Click) -> str:
-    x, y = (value + CORNER_TO_CENTRE for value in click.xy)
-    return f"{x:.12g},{y:.12g},{'+' if click.is_positive else '-'}"
+def _simple(geometry: Any) -> Any:
+    """A MultiPolygon of one part -> that part."""
+    parts = getattr(geometry, "geoms", (geometry,))
+    return parts[0] if len(parts) == 1 else geometry

@@ -1,37 +1,38 @@
-"""Session: outline objects on a slide by clicks; no GUI, no threads, no chance.
+"""Session: outline objects on a slide by clicks and boxes; no GUI, no threads, no chance.
 
-A click goes to a window (windows.py), the model answers for that window, and the answer replaces
-what stood there on the object's canvas (canvas.py). The model sees all clicks of the object that
-lie in the window and, as mask prompt, what the canvas shows there. A window's first answer, where
-the object has not reached it, has no mask prompt: so the clicks of one window give exactly what
-`run_clicks` of the evaluation gives on its patch. See docs/session.md.
+The object at hand is an `Outline` (outline.py); what was accepted are `AcceptedObject`s. See
+docs/session.md.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from histosam_core.annotation import write_geojson
-from histosam_core.clicks import Click
+from histosam_core.clicks import Box, Click, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError
-from histosam_core.inference.canvas import Canvas
-from histosam_core.inference.history import History, Step
+from histosam_core.inference.history import History, State
 from histosam_core.inference.objects import AcceptedObject, Provenance
-from histosam_core.inference.predictor import Predictor, Timings
+from histosam_core.inference.outline import ClickResult, Outline
+from histosam_core.inference.overlap import OverlapRule, check_rule, cut_objects, without
+from histosam_core.inference.predictor import Predictor
 from histosam_core.inference.scale import SlideScale, slide_scale
-from histosam_core.inference.windows import Window, WindowGrid
+from histosam_core.inference.windows import WindowGrid
 from histosam_core.model import TrainingGeometry
 
 if TYPE_CHECKING:
+    from histosam_core.annotation import AnnotatedRegion
     from histosam_core.geometry import Region
+    from histosam_core.inference.canvas import CanvasSnapshot
     from histosam_core.inference.embedding_store import EmbeddingStore
     from histosam_core.model import InteractiveModel
     from histosam_core.slide import Slide
@@ -41,41 +42,29 @@ __all__ = ["ClickResult", "Session"]
 MASK_THRESHOLD = 0.49
 """The evaluation's, so that a session shows the masks that were evaluated."""
 
+DEFAULT_LABEL = "Tumor"
+Color = tuple[int, int, int]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClickResult:
-    """The mask after a click, an undo or a redo, where it changed; unpacks as mask, region.
+class _Ended:
+    """What `undo` brings back when the object at hand has nothing to undo.
 
     Parameters
     ----------
-    mask
-        (h, w) bool, the object's mask in the window.
-    region
-        The window: level-0 corner, size, mpp. Its frame: ``region.frame(session.slide_mpp)``.
-    click
-        The click that was made, undone or redone; level-0 pixels.
-    quality
-        The model's own estimate of the window's IoU; None where it gives none.
-    timings
-        Seconds the answer took when it was made.
-    is_new_window
-        Whether the object had not used the window before.
-    was_ready
-        Whether the window's embedding was at hand.
+    how
+        "accept" or "drop".
+    objects
+        What was accepted before.
+    history, reopened, place
+        The object that was at hand; see `Session`.
     """
 
-    mask: NDArray[np.bool_]
-    region: Region
-    click: Click
-    quality: float | None
-    timings: Timings
-    is_new_window: bool
-    was_ready: bool
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the mask and its region."""
-        yield self.mask
-        yield self.region
+    how: Literal["accept", "drop"]
+    objects: tuple[AcceptedObject, ...]
+    history: History
+    reopened: AcceptedObject | None
+    place: int
 
 
 class Session:
@@ -98,6 +87,8 @@ class Session:
         Where embeddings are kept; one store may serve many sessions.
     clock
         Returns seconds.
+    objects
+        What another session on this slide has accepted.
 
     Raises
     ------
@@ -117,6 +108,7 @@ class Session:
         geometry: TrainingGeometry | None = None,
         store: EmbeddingStore | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        objects: Iterable[AcceptedObject] = (),
     ) -> None:
         if not 0 < mask_threshold < 1:
             raise ConfigError(f"mask_threshold {mask_threshold} must lie between 0 and 1")
@@ -128,9 +120,11 @@ class Session:
         self.scale: SlideScale = slide_scale(slide, mpp)
         self.grid = WindowGrid(slide.size_wh, self.scale.mpp, geometry.mpp, geometry.patch_size_px)
         self.predictor = Predictor(slide, model, self.scale.mpp, store=store, clock=clock)
-        self._canvas = Canvas(self.grid, mask_threshold)
-        self._history = History()
-        self._objects: list[AcceptedObject] = []
+        self._outline = Outline(self.predictor, self.grid, mask_threshold)
+        self._objects = tuple(objects)
+        self._reopened: AcceptedObject | None = None
+        self._place = 0
+        self._ended: _Ended | None = None
 
     @property
     def slide_mpp(self) -> float:
@@ -149,39 +143,58 @@ class Session:
         return tuple(notes)
 
     @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The clicks and boxes of the object at hand, in order, level-0 pixels."""
+        return self._outline.state.prompts
+
+    @property
     def clicks(self) -> tuple[Click, ...]:
-        """The clicks of the object at hand, in order, level-0 pixels."""
-        return self._history.clicks
+        """The clicks among `prompts`."""
+        return tuple(prompt for prompt in self.prompts if isinstance(prompt, Click))
 
     @property
     def windows(self) -> tuple[Region, ...]:
         """The windows that the object at hand has used, in order of first use."""
-        return tuple(self.grid.region(window) for window in self._history.windows)
+        return tuple(self.grid.region(window) for window in self._outline.state.windows)
 
     @property
     def quality(self) -> float | None:
         """Mean of the model's own estimates, the latest of each window; None without any."""
-        return self._history.quality
+        return self._outline.state.quality
 
     @property
     def area_mm2(self) -> float:
         """Area of the mask at hand in square millimetres."""
-        return self._canvas.area_um2 / 1e6
+        return self._outline.canvas.area_um2 / 1e6
+
+    @property
+    def canvas_snapshot(self) -> CanvasSnapshot:
+        """The canvas of the object at hand: tile (x, y) -> `Tile`.
+
+        Tiles never change: what differs between two snapshots are the tiles that are not the same
+        objects.
+        """
+        return self._outline.state.canvas
 
     @property
     def objects(self) -> tuple[AcceptedObject, ...]:
-        """What has been accepted, in order."""
-        return tuple(self._objects)
+        """What has been accepted, in order, without the one that is `reopened`."""
+        return self._objects
+
+    @property
+    def reopened(self) -> AcceptedObject | None:
+        """The accepted object that is being corrected, as it was."""
+        return self._reopened
 
     @property
     def can_undo(self) -> bool:
         """Whether `undo` does anything."""
-        return bool(self._history.steps)
+        return self._outline.history.can_undo or self._ended is not None
 
     @property
     def can_redo(self) -> bool:
         """Whether `redo` does anything."""
-        return bool(self._history.undone)
+        return self._outline.history.can_redo
 
     def window_for(self, xy: tuple[float, float]) -> Region:
         """Return the window that a click at the level-0 point (x, y) would go to.
@@ -191,7 +204,7 @@ class Session:
         ClickOutsideSlideError
             The point lies off the slide.
         """
-        return self.grid.region(self._window_for(xy))
+        return self.grid.region(self._outline.window_for(xy))
 
     def click(self, xy: tuple[float, float], is_positive: bool = True) -> ClickResult:
         """Answer a click; the session is unchanged when this raises.
@@ -212,43 +225,111 @@ class Session:
         SlideError
             The slide cannot be read.
         """
-        click = Click(xy, is_positive)
-        window = self._window_for(click.xy)
-        before = self._canvas.read_window(window)
-        known = self._history.windows
-        has_prompt = window in known or bool(before.mask.any())
-        prediction = self.predictor.predict(
-            self.grid.region(window),
-            [c for c in (*self.clicks, click) if self._lies_in(window, c)],
-            before.logits if has_prompt else None,
-        )
-        self._canvas.write_window(window, prediction.logits)
-        step = Step(
-            click,
-            window,
-            prediction.quality,
-            prediction.timings,
-            window not in known,
-            prediction.was_ready,
-            self._canvas.snapshot(),
-        )
-        self._history.add(step)
-        return self._result(step)
+        return self._outline.add(self._outline.check(Click(xy, is_positive)))
+
+    def box(self, xyxy: tuple[float, float, float, float]) -> ClickResult:
+        """Answer a box: the object lies inside it. The session is unchanged when this raises.
+
+        A box larger than a window is answered window by window. It holds for later clicks in its
+        windows until a positive click beside it.
+
+        Parameters
+        ----------
+        xyxy
+            Two opposite corners (x0, y0, x1, y1), level-0 pixels; cut at the slide's edge.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The box lies off the slide.
+        ConfigError
+            The box has no area, or takes too many windows.
+        PredictionError, SlideError
+            As for a click.
+        """
+        return self._outline.add(self._outline.check(Box(xyxy)))
+
+    def remove_prompts(self, indices: Iterable[int]) -> ClickResult | None:
+        """Make the object what it would be without some of its prompts.
+
+        What came before them stays; what came after is answered again, in order. Of a reopened
+        object every prompt can be taken out: it is then made anew from its origin.
+
+        Parameters
+        ----------
+        indices
+            Places in `prompts`.
+
+        Returns
+        -------
+        ClickResult or None
+            Of the last prompt; None when no prompt is left, or nothing was to be taken out.
+
+        Raises
+        ------
+        ConfigError
+            There is no such prompt.
+        PredictionError, SlideError
+            As for a click; the session is unchanged.
+        """
+        return self._outline.remove(self._outline.places(indices))
+
+    def move_click(self, index: int, xy: tuple[float, float]) -> ClickResult:
+        """Make the object what it would be had a click been made elsewhere.
+
+        See `remove_prompts`.
+
+        Parameters
+        ----------
+        index
+            Place of the click in `prompts`.
+        xy
+            Where it should be, level-0 pixels.
+
+        Raises
+        ------
+        ConfigError
+            There is no such prompt, or it is a box.
+        ClickOutsideSlideError, PredictionError, SlideError
+            As for a click; the session is unchanged.
+        """
+        return self._outline.move(*self._outline.check_move(index, xy))
 
     def undo(self) -> ClickResult | None:
-        """Take the last click back, and the canvas to what it was before, bit for bit.
+        """Take the last click, box or edit back, and the canvas to what it was, bit for bit.
 
-        Returns the mask as it now is in the window of that click; None when there is no click.
+        With nothing left to undo in the object at hand, the last `accept` or `drop` is taken back:
+        its object is at hand again and the accepted ones are what they were. A second accept
+        before it, or one followed by `reopen`, `refine` or a change of the accepted objects, is
+        not.
+
+        Returns
+        -------
+        ClickResult or None
+            The mask as it now is where the undone prompt was answered; None where there is no such
+            place, or nothing to undo.
         """
-        return self._moved(self._history.undo())
+        if not self._outline.history.can_undo and self._ended is not None:
+            ended = self._ended
+            self._set(ended.objects, ended.history, ended.reopened, ended.place)
+            return None
+        return self._outline.undo()
 
     def redo(self) -> ClickResult | None:
-        """Put the last undone click back, without asking the model; None when there is none."""
-        return self._moved(self._history.redo())
+        """Put back what was undone last, without asking the model; None when there is nothing."""
+        return self._outline.redo()
 
     def drop(self) -> None:
-        """Forget the object at hand: its clicks, its mask, and what could be undone."""
-        self._begin(History())
+        """Forget the object at hand: its prompts, its mask, and what could be undone.
+
+        A reopened object goes back among the accepted ones unchanged. `undo` takes this back.
+        """
+        if self._outline.is_blank and self._reopened is None and not self.can_redo:
+            return
+        ended = self._ending("drop")
+        objects = self._objects if self._reopened is None else self._placed(self._reopened)
+        self._set(objects, History())
+        self._ended = ended
 
     def mask_region(self, region: Region | None = None) -> tuple[NDArray[np.bool_], Region]:
         """Return the mask at hand, whole or in one window.
@@ -273,79 +354,231 @@ class Session:
         ConfigError
             The region does not lie on the session's pixel grid.
         """
+        canvas = self._outline.canvas
         if region is None:
-            box = self._canvas.bounding_box
+            box = canvas.bounding_box
             if box is None:
                 raise EmptyMaskError("the mask is empty; click on the object first")
-            region = self._canvas.region(box)
-        x, y = self.grid.location_of(region)
-        return self._canvas.read((x, y), region.size_wh).mask, region
+            region = canvas.region(box)
+        return canvas.read(self.grid.location_of(region), region.size_wh).mask, region
+
+    def probability_region(self, region: Region) -> NDArray[np.float32]:
+        """Return how likely each pixel of a region belongs to the object at hand.
+
+        Parameters
+        ----------
+        region
+            A region of this session, as for `mask_region`.
+
+        Returns
+        -------
+        (h, w) float32, 0 to 1; nearly 0 where no window has answered.
+
+        Raises
+        ------
+        ConfigError
+            The region does not lie on the session's pixel grid.
+        """
+        part = self._outline.canvas.read(self.grid.location_of(region), region.size_wh)
+        probability: NDArray[np.float32] = expit(part.logits)
+        return probability
 
     def geometry(self, *, min_island_px: int = 0) -> Any:
         """Return the mask at hand as a shapely MultiPolygon; see `Canvas.to_geometry`."""
-        return self._canvas.to_geometry(min_island_px=min_island_px)
+        return self._outline.canvas.to_geometry(min_island_px=min_island_px)
 
-    def accept(self, label: str = "Tumor", *, min_island_px: int = 0) -> AcceptedObject:
+    def accept(
+        self,
+        label: str | None = None,
+        *,
+        min_island_px: int = 0,
+        overlap: OverlapRule = "allow",
+        color: Color | None = None,
+    ) -> AcceptedObject:
         """Keep the object at hand and start a new one.
+
+        A reopened object keeps its id and its place among the accepted ones.
 
         Parameters
         ----------
         label
-            Its class.
+            Its class; None: "Tumor", or what a reopened object had.
         min_island_px
             Islands of fewer window pixels are left out.
+        overlap
+            What becomes of places that accepted objects cover: "allow", both keep them;
+            "keep_earlier", the new object is cut; "keep_later", the accepted ones are, and one
+            of which nothing is left is removed.
+        color
+            (red, green, blue), 0 to 255; None: the class's usual colour.
 
         Raises
         ------
         EmptyMaskError
             Nothing is left to accept; the object at hand stays.
+        ConfigError
+            There is no such rule.
         """
-        geometry = self.geometry(min_island_px=min_island_px)
-        if geometry.is_empty:
-            raise EmptyMaskError(
-                "the mask is empty, so there is nothing to accept; click on the object, or undo"
-            )
+        check_rule(overlap)
+        geometry = self._accepted_geometry(min_island_px, overlap)
+        old = self._reopened
+        if label is None:
+            label = DEFAULT_LABEL if old is None else old.label
+        if color is None and old is not None and label == old.label:
+            color = old.region.color
+        before = () if old is None else old.windows
+        quality = self.quality
+        state = self._outline.state
         accepted = AcceptedObject.make(
             geometry,
             label=label,
-            clicks=self.clicks,
-            windows=self.windows,
-            quality=self.quality,
+            color=color,
+            prompts=self.prompts,
+            windows=tuple(dict.fromkeys((*before, *self.windows))),
+            quality=old.quality if quality is None and old is not None else quality,
             provenance=self._provenance(),
+            origin=state.start.origin,
+            replaces=old,
         )
-        self._objects.append(accepted)
-        self.drop()
+        objects = self._placed(accepted)
+        if overlap == "keep_later":
+            changed, removed = cut_objects(self._objects, accepted.geometry)
+            now = {one.id: one for one in changed}
+            gone = {one.id for one in removed}
+            objects = tuple(now.get(one.id, one) for one in objects if one.id not in gone)
+        ended = self._ending("accept")
+        self._set(objects, History())
+        self._ended = ended
         return accepted
 
-    def reopen(self, accepted: AcceptedObject) -> None:
-        """Take an accepted object back to correct it with further clicks.
+    def relabel(
+        self, accepted: AcceptedObject, label: str, color: Color | None = None
+    ) -> AcceptedObject:
+        """Give an accepted object another class; return it as it now is, of the same id.
 
-        Its mask and clicks are the new starting point; `undo` goes back as far as that. The object
-        at hand, if any, is dropped.
+        Parameters
+        ----------
+        accepted
+            One of `objects`; its id counts.
+        label
+            The new class.
+        color
+            (red, green, blue), 0 to 255; None: the class's usual colour.
 
         Raises
         ------
         ConfigError
             The object is not one of `objects`.
         """
-        if accepted not in self._objects:
-            raise ConfigError("the object is not one of this session's; pass one of its objects")
-        self._objects.remove(accepted)
-        self.refine(accepted.geometry, accepted.clicks)
+        place = self._place_of(accepted)
+        changed = self._objects[place].with_class(label, color)
+        self._objects = (*self._objects[:place], changed, *self._objects[place + 1 :])
+        self._ended = None
+        return changed
 
-    def refine(self, geometry: Any, clicks: Sequence[Click] = ()) -> None:
+    def delete(self, accepted: AcceptedObject) -> None:
+        """Remove an accepted object, known by its id.
+
+        Raises
+        ------
+        ConfigError
+            The object is not one of `objects`.
+        """
+        place = self._place_of(accepted)
+        self._objects = self._objects[:place] + self._objects[place + 1 :]
+        self._place -= place < self._place
+        self._ended = None
+
+    def add_objects(self, regions: Iterable[AnnotatedRegion]) -> tuple[AcceptedObject, ...]:
+        """Add outlines from a file to the accepted objects.
+
+        Where this tool wrote them, their clicks come with them. An outline whose id is there
+        already replaces that object.
+
+        Parameters
+        ----------
+        regions
+            As `read_geojson` and the other readers give them.
+
+        Returns
+        -------
+        tuple of AcceptedObject
+            The new ones, in order.
+
+        Raises
+        ------
+        ConfigError
+            One is the object that is being corrected.
+        """
+        new = {r.id: AcceptedObject.imported(r, self.slide_mpp) for r in regions}
+        if self._reopened is not None and self._reopened.id in new:
+            raise ConfigError(
+                "the object that is being corrected is among those to add; accept or drop it first"
+            )
+        held = {one.id for one in self._objects}
+        kept = tuple(new.get(one.id, one) for one in self._objects)
+        self._objects = kept + tuple(one for key, one in new.items() if key not in held)
+        self._ended = None
+        return tuple(new.values())
+
+    def reopen(self, accepted: AcceptedObject) -> None:
+        """Take an accepted object, known by its id, back to correct it.
+
+        Its mask and prompts are the new starting point; `undo` goes back as far as that. Further
+        prompts go on from there; taking out or moving one of its own makes it anew from its origin.
+        `accept` puts it back where it was, `drop` puts it back unchanged. What was at hand is
+        dropped.
+
+        Raises
+        ------
+        ConfigError
+            The object is not one of `objects`.
+        """
+        self._place_of(accepted)
+        self.drop()
+        place = self._place_of(accepted)
+        accepted = self._objects[place]
+        start = self._outline.start(accepted.geometry, accepted.prompts, accepted.origin)
+        objects = self._objects[:place] + self._objects[place + 1 :]
+        self._set(objects, History(State.of(start)), accepted, place)
+
+    def refine(self, geometry: Any, clicks: Sequence[Prompt] = ()) -> None:
         """Start the object at hand from an outline instead of from nothing.
+
+        What was at hand is dropped.
 
         Parameters
         ----------
         geometry
             shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers.
         clicks
-            Clicks that belong to it; passed to the model where they lie in a window.
+            Prompts that have led to it; passed to the model where they lie in a window.
         """
-        fresh = Canvas(self.grid, self.mask_threshold)
-        fresh.write_geometry(geometry)
-        self._begin(History(fresh.snapshot(), tuple(clicks)))
+        start = self._outline.start(geometry, clicks, geometry)
+        self.drop()
+        self._set(self._objects, History(State.of(start)))
+
+    def take_over(self, other: Session) -> None:
+        """Go on with the object that another session on this slide has at hand.
+
+        Its prompts are answered again, by this session's model; what was at hand here is dropped.
+
+        Parameters
+        ----------
+        other
+            Left as it is.
+
+        Raises
+        ------
+        PredictionError, SlideError
+            As for a click; this session is unchanged.
+        """
+        state = other._outline.state
+        given = state.start
+        start = self._outline.start(given.geometry, given.prompts, given.origin)
+        history = self._outline.replayed(start, [step.prompt for step in state.steps])
+        self.drop()
+        self._set(self._objects, history, other._reopened, other._place)
 
     def save_geojson(self, path: str | os.PathLike[str]) -> Path:
         """Write the accepted objects as a FeatureCollection that QuPath opens; return the path.
@@ -361,32 +594,48 @@ class Session:
             raise EmptyMaskError("no object has been accepted; call accept() before saving")
         return write_geojson(path, [accepted.region for accepted in self._objects])
 
-    def _begin(self, history: History) -> None:
-        self._history = history
-        self._canvas.restore(history.canvas)
+    def _accepted_geometry(self, min_island_px: int, overlap: OverlapRule) -> Any:
+        geometry = self.geometry(min_island_px=min_island_px)
+        if geometry.is_empty:
+            raise EmptyMaskError(
+                "the mask is empty, so there is nothing to accept; click on the object, or undo"
+            )
+        if overlap == "keep_earlier":
+            island = min_island_px * self.grid.downsample**2
+            others = [one.geometry for one in self._objects]
+            geometry = without(geometry, others, min_area_px=island)
+            if geometry.is_empty:
+                raise EmptyMaskError(
+                    "accepted objects cover the whole mask and keep what they have, so nothing is "
+                    "left to accept; allow overlaps, or delete one of them"
+                )
+        return geometry
 
-    def _moved(self, step: Step | None) -> ClickResult | None:
-        if step is None:
-            return None
-        self._canvas.restore(self._history.canvas)
-        return self._result(step)
+    def _ending(self, how: Literal["accept", "drop"]) -> _Ended:
+        return _Ended(how, self._objects, self._outline.history, self._reopened, self._place)
 
-    def _window_for(self, xy: tuple[float, float]) -> Window:
-        return self.grid.serving(xy, self._history.current_window, self._history.windows)
+    def _set(
+        self,
+        objects: tuple[AcceptedObject, ...],
+        history: History,
+        reopened: AcceptedObject | None = None,
+        place: int = 0,
+    ) -> None:
+        """Make this the state; an accept or drop before it cannot be undone."""
+        self._objects, self._reopened, self._place = objects, reopened, place
+        self._outline.begin(history)
+        self._ended = None
 
-    def _lies_in(self, window: Window, click: Click) -> bool:
-        return self.grid.contains(window, self.grid.to_grid(click.xy))
+    def _placed(self, accepted: AcceptedObject) -> tuple[AcceptedObject, ...]:
+        """Return the objects with one more: last, or where the reopened one was."""
+        place = len(self._objects) if self._reopened is None else self._place
+        return (*self._objects[:place], accepted, *self._objects[place:])
 
-    def _result(self, step: Step) -> ClickResult:
-        return ClickResult(
-            self._canvas.read_window(step.window).mask,
-            self.grid.region(step.window),
-            step.click,
-            step.quality,
-            step.timings,
-            step.is_new_window,
-            step.was_ready,
-        )
+    def _place_of(self, accepted: AcceptedObject) -> int:
+        for place, one in enumerate(self._objects):
+            if one.id == accepted.id:
+                return place
+        raise ConfigError("the object is not one of this session's; pass one of its objects")
 
     def _provenance(self) -> Provenance:
         info = getattr(self.model, "info", None)

@@ -1,0 +1,339 @@
+"""The object at hand: prompts in, a mask out, everything undoable.
+
+A click goes to a window (windows.py), the model answers for that window, and the answer replaces
+what stood there on the object's canvas (canvas.py). A box is answered by every window that it
+takes to cover it. The model sees all clicks of the object that lie in the window and, as mask
+prompt, what the canvas shows there. A window's first answer, where the object has not reached it,
+has no mask prompt: so the clicks of one window give exactly what `run_clicks` of the evaluation
+gives on its patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.clicks import Box, Click, Prompt
+from histosam_core.errors import ClickOutsideSlideError, ConfigError
+from histosam_core.inference.canvas import Canvas
+from histosam_core.inference.history import Answer, History, Start, State, Step
+from histosam_core.inference.predictor import Predictor, Timings
+
+if TYPE_CHECKING:
+    from histosam_core.geometry import Region
+    from histosam_core.inference.windows import Window, WindowGrid
+
+__all__ = ["ClickResult", "Outline"]
+
+MAX_BOX_WINDOWS = 256
+"""More would keep the user waiting for minutes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClickResult:
+    """The mask after a click, an undo or a redo, where it changed; unpacks as mask, region.
+
+    Parameters
+    ----------
+    mask
+        (h, w) bool, the object's mask in the window.
+    region
+        The window: level-0 corner, size, mpp. Its frame: ``region.frame(session.slide_mpp)``. For
+        a box of several windows the rectangle round them.
+    prompt
+        The click or box that was made, undone or redone; level-0 pixels. Of an edit the last one
+        that was answered again.
+    quality
+        The model's own estimate of the window's IoU; None where it gives none.
+    timings
+        Seconds the answer took when it was made.
+    is_new_window
+        Whether the object had not used the window before.
+    was_ready
+        Whether the window's embedding was at hand.
+    """
+
+    mask: NDArray[np.bool_]
+    region: Region
+    prompt: Prompt
+    quality: float | None
+    timings: Timings
+    is_new_window: bool
+    was_ready: bool
+
+    @property
+    def click(self) -> Click:
+        """The prompt, where it is a click.
+
+        Raises
+        ------
+        ConfigError
+            It is a box.
+        """
+        if isinstance(self.prompt, Box):
+            raise ConfigError("the answer is to a box, not to a click; take its prompt")
+        return self.prompt
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the mask and its region."""
+        yield self.mask
+        yield self.region
+
+
+class Outline:
+    """One object and its history. Whatever raises leaves it as it was.
+
+    Parameters
+    ----------
+    predictor
+        Answers prompts.
+    grid
+        The windows.
+    mask_threshold
+        A pixel belongs to the object where its probability exceeds it.
+    """
+
+    def __init__(self, predictor: Predictor, grid: WindowGrid, mask_threshold: float) -> None:
+        self.predictor = predictor
+        self.grid = grid
+        self.canvas = Canvas(grid, mask_threshold)
+        self.history = History()
+
+    @property
+    def state(self) -> State:
+        """The state at hand."""
+        return self.history.state
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is neither a prompt nor a mask."""
+        return not (self.state.steps or self.state.start.prompts or self.state.start.canvas)
+
+    def begin(self, history: History) -> None:
+        """Go on with another object, where its history stands."""
+        self.history = history
+        self.canvas.restore(history.state.canvas)
+
+    def start(self, geometry: Any, prompts: Sequence[Prompt] = (), origin: Any = None) -> Start:
+        """Draw an outline to begin from; see `Start`. The object at hand is not touched."""
+        return Start(self._drawn(geometry), tuple(prompts), geometry, origin)
+
+    def window_for(self, xy: tuple[float, float], state: State | None = None) -> Window:
+        """Return the window that would answer a click at a level-0 point."""
+        state = state or self.state
+        return self.grid.serving(xy, state.current_window, state.windows)
+
+    def check(self, prompt: Prompt) -> Prompt:
+        """Refuse a prompt that no window can answer; return it, a box cut at the slide's edge.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            It lies off the slide.
+        ConfigError
+            A box has no area, or is too large to be answered while someone waits.
+        """
+        if isinstance(prompt, Click):
+            self.grid.to_grid(prompt.xy)
+            return prompt
+        x0, y0, x1, y1 = prompt.xyxy
+        if not (x0 < x1 and y0 < y1):
+            raise ConfigError("the box has no area; draw it from one corner to the opposite one")
+        w, h = self.grid.slide_wh
+        box = Box((max(x0, -0.5), max(y0, -0.5), min(x1, w - 0.5), min(y1, h - 0.5)))
+        if x0 >= w - 0.5 or y0 >= h - 0.5 or x1 <= -0.5 or y1 <= -0.5:
+            raise ClickOutsideSlideError(
+                f"the box ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies off the slide, which is "
+                f"{w} x {h} level-0 pixels; draw it on the slide"
+            )
+        if (needed := len(self.grid.covering(box.xyxy))) > MAX_BOX_WINDOWS:
+            raise ConfigError(
+                f"the box takes {needed} windows, more than {MAX_BOX_WINDOWS}; draw a smaller one, "
+                "or use a model of a coarser scale"
+            )
+        return box
+
+    def add(self, prompt: Prompt) -> ClickResult:
+        """Answer one more prompt, checked before."""
+        state = self._answered(self.state, (prompt,))
+        self.history.add(state)
+        return self._result(state.steps[-1])
+
+    def places(self, indices: Iterable[int]) -> list[int]:
+        """Return places in the prompts, in order, each once; ConfigError for one that is none."""
+        return sorted({self._index(index) for index in indices})
+
+    def remove(self, places: Sequence[int]) -> ClickResult | None:
+        """Take prompts out, `places` as checked; see `Session.remove_prompts`."""
+        gone = set(places)
+        if not gone:
+            return None
+        later = [p for i, p in enumerate(self.state.prompts) if i not in gone and i > min(gone)]
+        return self._edited(min(gone), later)
+
+    def check_move(self, index: int, xy: tuple[float, float]) -> tuple[int, Click]:
+        """Return a click's place and the click as it would be elsewhere; see `move_click`."""
+        old = self.state.prompts[self._index(index)]
+        if isinstance(old, Box):
+            raise ConfigError(f"prompt {index} is a box, not a click; take it out and draw another")
+        moved = Click(xy, old.is_positive)
+        self.check(moved)
+        return index, moved
+
+    def move(self, place: int, moved: Click) -> ClickResult:
+        """Put a click in another's place, as checked; see `Session.move_click`."""
+        answer = self._edited(place, [moved, *self.state.prompts[place + 1 :]])
+        if answer is None:
+            raise AssertionError("a click that was moved is answered")
+        return answer
+
+    def undo(self) -> ClickResult | None:
+        """Go back to the state before; None when there is none."""
+        return self._moved_to(self.history.undo())
+
+    def redo(self) -> ClickResult | None:
+        """Go on to the state that was undone last; None when there is none."""
+        return self._moved_to(self.history.redo())
+
+    def replayed(self, start: Start, prompts: Sequence[Prompt]) -> History:
+        """Answer prompts from `start` on, each a step that can be undone; nothing here changes."""
+        state = State.of(start)
+        history = History(state)
+        try:
+            for prompt in prompts:
+                state = self._answered(state, (self.check(prompt),))
+                history.add(state)
+        finally:
+            self.canvas.restore(self.state.canvas)
+        return history
+
+    def _edited(self, first: int, later: Sequence[Prompt]) -> ClickResult | None:
+        """Answer again what comes from prompt `first` on; what comes before stays as it is."""
+        start, steps = self.state.start, self.state.steps
+        n_given = len(start.prompts)
+        if first < n_given:
+            later = [*start.prompts[:first], *later]
+            start, steps = self.start(start.origin, (), start.origin), ()
+        else:
+            steps = steps[: first - n_given]
+        state = self._answered(State.of(start, steps), later)
+        left = self.state.steps[-1] if self.state.steps else None
+        made = state.made or left
+        self.history.add(State(state.start, state.steps, state.latest, made))
+        self.canvas.restore(state.canvas)
+        return self._result(state.steps[-1]) if state.steps else None
+
+    def _answered(self, state: State, prompts: Iterable[Prompt]) -> State:
+        """Answer prompts one after another, from a state on; the canvas is then the last one's."""
+        self.canvas.restore(state.canvas)
+        try:
+            for prompt in prompts:
+                answers: list[Answer] = []
+                for window in self._windows_for(prompt, state):
+                    answers.append(self._answer(state, prompt, window, answers))
+                state = state.after(Step(prompt, tuple(answers), self.canvas.snapshot()))
+        except BaseException:
+            self.canvas.restore(self.state.canvas)
+            raise
+        return state
+
+    def _answer(
+        self, state: State, prompt: Prompt, window: Window, before: Sequence[Answer]
+    ) -> Answer:
+        """Let one window answer a prompt; ``before``: those that answered it already."""
+        stands = self.canvas.read_window(window)
+        is_known = window in state.latest
+        has_mask = is_known or bool(stands.mask.any())
+        clicks, box = self._in_window(window, state.prompts, prompt)
+        boxes: Any = {} if box is None else {"box": box}
+        prediction = self.predictor.predict(
+            self.grid.region(window), clicks, stands.logits if has_mask else None, **boxes
+        )
+        self.canvas.write_window(window, prediction.logits)
+        return Answer(
+            window, prediction.quality, prediction.timings, not is_known, prediction.was_ready
+        )
+
+    def _windows_for(self, prompt: Prompt, state: State) -> tuple[Window, ...]:
+        if isinstance(prompt, Click):
+            return (self.window_for(prompt.xy, state),)
+        return self.grid.covering(prompt.xyxy)
+
+    def _in_window(
+        self, window: Window, earlier: Sequence[Prompt], prompt: Prompt
+    ) -> tuple[list[Click], Box | None]:
+        """Return the clicks that lie in a window, and the box that holds there.
+
+        The last box that reaches into the window holds, until a later positive click beside it
+        says that the object is larger.
+        """
+        d, side = self.grid.downsample, window.side_px
+        x0, y0 = (at * d - 0.5 for at in window.location_xy)
+        x1, y1 = x0 + side * d, y0 + side * d
+        clicks: list[Click] = []
+        box: Box | None = None
+        for one in earlier:
+            if isinstance(one, Box):
+                left, top, right, bottom = one.xyxy
+                if left < x1 and right > x0 and top < y1 and bottom > y0:
+                    box = one
+                continue
+            x, y = one.xy
+            if x0 <= x < x1 and y0 <= y < y1:
+                clicks.append(one)
+                if box is not None and one.is_positive and not _holds(box, one):
+                    box = None
+        if isinstance(prompt, Box):
+            return clicks, prompt
+        if box is not None and prompt.is_positive and not _holds(box, prompt):
+            box = None
+        return [*clicks, prompt], box
+
+    def _drawn(self, geometry: Any) -> Any:
+        fresh = Canvas(self.grid, self.canvas.mask_threshold)
+        if geometry is not None:
+            fresh.write_geometry(geometry)
+        return fresh.snapshot()
+
+    def _index(self, index: int) -> int:
+        n = len(self.state.prompts)
+        if not 0 <= index < n:
+            held = f"0 to {n - 1}" if n else "none"
+            raise ConfigError(f"there is no prompt {index}; the object at hand has {held}")
+        return index
+
+    def _moved_to(self, state: State | None) -> ClickResult | None:
+        if state is None:
+            return None
+        self.canvas.restore(self.state.canvas)
+        return None if state.made is None else self._result(state.made)
+
+    def _result(self, step: Step) -> ClickResult:
+        """Return what stands now where a step was answered."""
+        windows = [answer.window for answer in step.answers]
+        x0, y0 = (min(w.location_xy[i] for w in windows) for i in (0, 1))
+        x1, y1 = (max(w.location_xy[i] + w.side_px for w in windows) for i in (0, 1))
+        qualities = [a.quality for a in step.answers if a.quality is not None]
+        timings = [answer.timings for answer in step.answers]
+        return ClickResult(
+            self.canvas.read((x0, y0), (x1 - x0, y1 - y0)).mask,
+            self.canvas.region((x0, y0, x1, y1)),
+            step.prompt,
+            sum(qualities) / len(qualities) if qualities else None,
+            Timings(
+                sum(t.read_s for t in timings),
+                sum(t.encode_s for t in timings),
+                sum(t.decode_s for t in timings),
+            ),
+            any(answer.is_new_window for answer in step.answers),
+            all(answer.was_ready for answer in step.answers),
+        )
+
+
+def _holds(box: Box, click: Click) -> bool:
+    x0, y0, x1, y1 = box.xyxy
+    return x0 <= click.xy[0] <= x1 and y0 <= click.xy[1] <= y1
