@@ -16,6 +16,7 @@ __all__ = [
     "EvaluationRecordsError",
     "HistoSamError",
     "ImageError",
+    "JournalError",
     "MissingMppError",
     "OutOfMemoryError",
     "OutputExistsError",
@@ -121,3 +122,7 @@ class PredictionError(HistoSamError, ValueError):
 
 class EmptyMaskError(HistoSamError, ValueError):
     """There is no mask to accept, draw or save."""
+
+
+class JournalError(HistoSamError, ValueError):
+    """A session's journal cannot be read, written or continued."""
