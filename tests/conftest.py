@@ -13,6 +13,7 @@ DATA = Path(
     os.environ.get("HISTOSAM_TEST_DATA", Path(__file__).resolve().parents[1] / "../shared/data")
 ).resolve()
 REQUIRED = os.environ.get("HISTOSAM_REQUIRE_DATA", "") not in ("", "0")
+MUST_RUN = ("real_slide", "gui")
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +35,9 @@ def rng() -> np.random.Generator:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make a skipped `real_slide` test an error where the real data must be there."""
+    """Make a skipped `real_slide` or `gui` test an error where nothing may be missing."""
     report = yield
-    must_run = item.get_closest_marker("real_slide") is not None
+    must_run = any(item.get_closest_marker(name) for name in MUST_RUN)
     if REQUIRED and must_run and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"

@@ -22,6 +22,10 @@ def test_needs_a_slide():
 def test_needs_the_folder(data_dir):
     assert data_dir.is_dir()
 
+@pytest.mark.gui
+def test_needs_a_display():
+    pytest.skip("no display here")
+
 def test_may_skip():
     pytest.skip("not today")
 """
@@ -30,7 +34,8 @@ def test_may_skip():
 def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(CONFTEST, folder / "conftest.py")
     (folder / "test_it.py").write_text(SKIPPING)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = real_slide: needs slides\n")
+    markers = "real_slide: needs slides\n    gui: needs a display"
+    (folder / "pytest.ini").write_text(f"[pytest]\nmarkers =\n    {markers}\n")
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("HISTOSAM_", "PYTEST_"))}
     return subprocess.run(
         [
@@ -56,11 +61,12 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_without_the_data_such_tests_skip(tmp_path: Path, asked: str) -> None:
     done = run(tmp_path, HISTOSAM_REQUIRE_DATA=asked)
     assert done.returncode == 0
-    assert "3 skipped" in done.stdout
+    assert "4 skipped" in done.stdout
 
 
 def test_where_the_data_is_required_they_fail(tmp_path: Path) -> None:
     done = run(tmp_path, HISTOSAM_REQUIRE_DATA="1")
     assert done.returncode == 1
-    assert "1 failed, 1 skipped, 1 error" in done.stdout
-    assert "was skipped (Skipped: no slide here)" in done.stdout
+    assert "2 failed, 1 skipped, 1 error" in done.stdout
+    for reason in ("no slide here", "no display here"):
+        assert f"was skipped (Skipped: {reason})" in done.stdout

@@ -1,0 +1,152 @@
+"""A window for the plugin's tests: a display of their own, settings apart, nothing left behind.
+
+What napari and Qt read when they are imported is set here, before any test module is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+OURS = "histosam"
+SCREEN = "1600x1000x24"
+
+_SETTINGS = Path(tempfile.mkdtemp(prefix="histosam-test-"))
+atexit.register(shutil.rmtree, _SETTINGS, ignore_errors=True)
+os.environ["NAPARI_CONFIG"] = str(_SETTINGS / "settings.yaml")
+os.environ["QT_QPA_PLATFORM"] = "xcb"
+os.environ["LIBGL_ALWAYS_SOFTWARE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """A virtual screen that nobody looks at; skips where there is no Xvfb."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        pytest.skip("Xvfb is not installed; scripts/system_libraries.sh installs it")
+    told, tell = os.pipe()
+    server = subprocess.Popen(
+        [program, "-displayfd", str(tell), "-screen", "0", SCREEN, "-nolisten", "tcp"],
+        pass_fds=(tell,),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(tell)
+    with os.fdopen(told) as answer:
+        number = answer.readline().strip()  # empty when the server ended instead
+    if not number:
+        server.wait(10)
+        pytest.fail(f"Xvfb did not start (exit {server.returncode})")
+    before = os.environ.get("DISPLAY")
+    os.environ["DISPLAY"] = f":{number}"
+    yield f":{number}"
+    os.environ.pop("DISPLAY")
+    if before is not None:
+        os.environ["DISPLAY"] = before
+    # The server ends last: Qt aborts the process when its screen goes away.
+    atexit.register(_end, server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def application(display: str) -> Any:
+    """The one QApplication of this process."""
+    from napari.qt import get_qapp
+
+    return get_qapp()
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals of each test in a folder of its own; sample data and weights made once a run."""
+    monkeypatch.setenv("HISTOSAM_DATA", str(tmp_path_factory.mktemp("data")))
+    shared = _SETTINGS / "cache"
+    shared.mkdir(exist_ok=True)
+    monkeypatch.setenv("HISTOSAM_CACHE", str(shared))
+
+
+@pytest.fixture
+def wait_for(application: Any) -> Callable[..., None]:
+    """Let the window live until a condition holds; fails after `timeout_s`."""
+
+    def wait(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, f"waited {timeout_s:g} s in vain"
+            application.processEvents()
+            time.sleep(0.002)
+
+    return wait
+
+
+@pytest.fixture
+def viewer(application: Any) -> Iterator[Any]:
+    """A napari viewer in a real window of 1200 x 800; fails when our threads or timers outlive it.
+
+    Threads are ours when their name begins with "histosam", timers when they or an object above
+    them are of our classes or bear such a name.
+    """
+    import napari
+
+    before = {id(timer) for timer in _active_timers()}
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1200, 800)
+    application.processEvents()
+    yield viewer
+    if viewer in _open_viewers():  # a test may close it itself
+        viewer.close()
+    application.processEvents()
+    end = time.monotonic() + 5
+    while _our_threads() and time.monotonic() < end:
+        application.processEvents()
+        time.sleep(0.01)
+    assert _our_threads() == []
+    left = [t for t in _active_timers() if id(t) not in before and _is_ours(t)]
+    assert left == []
+
+
+def _open_viewers() -> list[Any]:
+    from napari._qt.qt_main_window import _QtMainWindow
+
+    return [window._qt_viewer.viewer for window in _QtMainWindow._instances]
+
+
+def _our_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith(OURS) and t.is_alive()]
+
+
+def _active_timers() -> list[Any]:
+    from qtpy.QtCore import QTimer
+
+    found = []
+    for thing in gc.get_objects():
+        try:
+            if isinstance(thing, QTimer) and thing.isActive():
+                found.append(thing)
+        except (ReferenceError, RuntimeError):  # gone, or deleted by Qt
+            continue
+    return found
+
+
+def _is_ours(timer: Any) -> bool:
+    while timer is not None:
+        if timer.objectName().startswith(OURS) or "napari_histosam" in type(timer).__module__:
+            return True
+        timer = timer.parent()
+    return False
