@@ -7,6 +7,8 @@ from histosam_core.annotation.asap_xml import read_asap_xml, write_asap_xml
 from histosam_core.annotation.files import find_annotation, read_annotations
 from histosam_core.annotation.geojson import feature_of, read_geojson, write_geojson
 from histosam_core.annotation.imagescope_xml import read_imagescope_xml, write_imagescope_xml
+from histosam_core.annotation.label_zarr import write_label_zarr
+from histosam_core.annotation.label_zarr_reader import read_label_zarr
 from histosam_core.annotation.mask_tiff import MaskAnnotation, read_mask_tiff, write_mask_tiff
 from histosam_core.annotation.outlines import mask_to_geometry
 from histosam_core.annotation.rasterise import rasterise
@@ -25,9 +27,11 @@ __all__ = [
     "read_asap_xml",
     "read_geojson",
     "read_imagescope_xml",
+    "read_label_zarr",
     "read_mask_tiff",
     "write_asap_xml",
     "write_geojson",
     "write_imagescope_xml",
+    "write_label_zarr",
     "write_mask_tiff",
 ]

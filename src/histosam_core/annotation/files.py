@@ -11,6 +11,7 @@ from histosam_core.annotation.annotation import Annotation, PolygonAnnotation
 from histosam_core.annotation.asap_xml import read_asap_xml
 from histosam_core.annotation.geojson import read_geojson
 from histosam_core.annotation.imagescope_xml import read_imagescope_xml
+from histosam_core.annotation.label_zarr_reader import is_zarr_folder, read_label_zarr
 from histosam_core.annotation.mask_tiff import read_mask_tiff
 from histosam_core.annotation.xml_file import parse_xml
 from histosam_core.errors import AnnotationError
@@ -42,13 +43,14 @@ def read_annotations(
 ) -> Annotation:
     """Read an annotation file of any kind this project knows.
 
-    GeoJSON (``.geojson``, ``.json``), ASAP or ImageScope XML (told apart by their root), or a
-    label mask (``.tif``, ``.tiff``; its pixels are read when asked for).
+    GeoJSON (``.geojson``, ``.json``), ASAP or ImageScope XML (told apart by their root), a label
+    mask (``.tif``, ``.tiff``; its pixels are read when asked for), or the folder of OME-Zarr
+    labels (``.zarr``).
 
     Parameters
     ----------
     path
-        The file.
+        The file, or the folder of OME-Zarr labels.
     labels
         Classes that count as tumour; None: those whose name says so. Masks have no classes.
 
@@ -58,14 +60,18 @@ def read_annotations(
         The file is missing, damaged, or of no known kind.
     """
     path = Path(path)
-    if not path.is_file():
-        raise AnnotationError(f"no annotation file {path}; check the name")
-    if path.stat().st_size == 0:
-        raise AnnotationError(f"{path} is empty; export the annotation again")
     suffix = path.suffix.casefold()
-    if suffix in (".tif", ".tiff"):
-        return read_mask_tiff(path)
-    if suffix in (".geojson", ".json"):
+    is_zarr = is_zarr_folder(path)
+    if not is_zarr:
+        if not path.is_file():
+            raise AnnotationError(f"no annotation file {path}; check the name")
+        if path.stat().st_size == 0:
+            raise AnnotationError(f"{path} is empty; export the annotation again")
+        if suffix in (".tif", ".tiff"):
+            return read_mask_tiff(path)
+    if is_zarr:
+        polygons = read_label_zarr(path)
+    elif suffix in (".geojson", ".json"):
         polygons = read_geojson(path)
     elif suffix == ".xml":
         root = parse_xml(path).tag

@@ -18,10 +18,19 @@ from histosam_core.annotation.rasterise import TIE_PX, Edges, edges_of, rasteris
 from histosam_core.geometry import Frame, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["Drawing", "draw_label", "drawings_of", "pixels_within"]
+__all__ = [
+    "BLOCK_PX",
+    "Block",
+    "Drawing",
+    "LabelGrid",
+    "draw_label",
+    "drawings_of",
+    "pixels_within",
+]
 
+BLOCK_PX = 1024
 Block = tuple[int, int]
 
 
@@ -145,3 +154,64 @@ def pixels_within(bounds: tuple[float, ...], frame: Frame) -> tuple[int, int, in
     x0, y0 = frame.from_level0((bounds[0], bounds[1]))
     x1, y1 = frame.from_level0((bounds[2], bounds[3]))
     return math.floor(x0), math.floor(y0), math.ceil(x1) + 1, math.ceil(y1) + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelGrid:
+    """A grid with objects on it, drawn in blocks of `BLOCK_PX` x `BLOCK_PX` when asked for.
+
+    Parameters
+    ----------
+    frame
+        The grid over level 0.
+    size_wh
+        Its width and height in its own pixels.
+    drawings
+        By block (column, row): what touches it, undermost first.
+    """
+
+    frame: Frame
+    size_wh: tuple[int, int]
+    drawings: dict[Block, list[Drawing]]
+
+    @classmethod
+    def of(cls, drawings: Iterable[Drawing], frame: Frame, size_wh: tuple[int, int]) -> LabelGrid:
+        """Sort drawings, undermost first, into a grid's blocks."""
+        found: dict[Block, list[Drawing]] = {}
+        for drawing in drawings:
+            for block in drawing.blocks(frame, size_wh, BLOCK_PX):
+                found.setdefault(block, []).append(drawing)
+        return cls(frame, size_wh, found)
+
+    def draw(
+        self, block: Block, n_blocks: int, dtype: npt.DTypeLike
+    ) -> tuple[tuple[slice, slice], npt.NDArray[Any]]:
+        """Draw a square of blocks.
+
+        Parameters
+        ----------
+        block
+            Its upper-left block (column, row).
+        n_blocks
+            Its side in blocks; it is cut at the grid's edge.
+        dtype
+            Type of the labels.
+
+        Returns
+        -------
+        place
+            Its rows and columns on the grid.
+        labels
+            (h, w); 0 where there is no object.
+        """
+        x0, y0 = block[0] * BLOCK_PX, block[1] * BLOCK_PX
+        x1 = min(x0 + n_blocks * BLOCK_PX, self.size_wh[0])
+        y1 = min(y0 + n_blocks * BLOCK_PX, self.size_wh[1])
+        labels = np.zeros((y1 - y0, x1 - x0), dtype)
+        for row in range(n_blocks):
+            for column in range(n_blocks):
+                left, top = column * BLOCK_PX, row * BLOCK_PX
+                part = labels[top : top + BLOCK_PX, left : left + BLOCK_PX]
+                for drawing in self.drawings.get((block[0] + column, block[1] + row), ()):
+                    draw_label(part, (x0 + left, y0 + top), drawing, self.frame)
+        return (slice(y0, y1), slice(x0, x1)), labels

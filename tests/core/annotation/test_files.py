@@ -13,6 +13,7 @@ from histosam_core.annotation import (
     write_asap_xml,
     write_geojson,
     write_imagescope_xml,
+    write_label_zarr,
     write_mask_tiff,
 )
 from histosam_core.errors import AnnotationError
@@ -31,6 +32,7 @@ def test_every_kind_of_file_gives_the_same_mask(tmp_path):
         write_geojson(tmp_path / "a.geojson", [BOX]),
         write_geojson(tmp_path / "a.json", [BOX]),
         write_mask_tiff(tmp_path / "a.tif", expected),
+        write_label_zarr(tmp_path / "a.ome.zarr", [BOX], slide_wh=(40, 40)),
     ]
     for path in written:
         annotation = read_annotations(path)
@@ -39,9 +41,25 @@ def test_every_kind_of_file_gives_the_same_mask(tmp_path):
 
 
 def test_labels_are_passed_on(tmp_path):
-    path = write_geojson(tmp_path / "a.geojson", [AnnotatedRegion(BOX.geometry, "Stroma")])
-    annotation = read_annotations(path, labels=["Stroma"])
-    assert annotation.mask(Region((0.0, 0.0), (40, 40))).sum() == 200
+    stroma = [AnnotatedRegion(BOX.geometry, "Stroma")]
+    for path in (
+        write_geojson(tmp_path / "a.geojson", stroma),
+        write_label_zarr(tmp_path / "a.zarr", stroma, slide_wh=(40, 40)),
+    ):
+        annotation = read_annotations(path, labels=["Stroma"])
+        assert annotation.mask(Region((0.0, 0.0), (40, 40))).sum() == 200
+
+
+def test_zarr_folders_are_found_for_no_slide(tmp_path):
+    write_label_zarr(tmp_path / "case1.zarr", [BOX], slide_wh=(40, 40))
+    (tmp_path / "case1.svs").touch()
+    with pytest.raises(AnnotationError, match="no annotation for"):
+        find_annotation(tmp_path / "case1.svs")
+
+
+def test_a_folder_that_is_no_zarr_is_no_annotation(tmp_path):
+    with pytest.raises(AnnotationError, match="no annotation file"):
+        read_annotations(tmp_path)
 
 
 @pytest.mark.parametrize(
