@@ -73,7 +73,7 @@ class Hand:
         if scene is None:
             raise ValueError("no session is open")
         world = scene.frame.to_world(xy)
-        camera, (height, width) = self.viewer.camera, self.canvas.size
+        camera, (height, width) = self.viewer.scene.camera, self.canvas.size
         y, x = (
             round((w - c) * camera.zoom + side / 2)
             for w, c, side in zip(world, camera.center[-2:], (height, width), strict=True)
@@ -88,10 +88,10 @@ class Hand:
         if scene is None:
             raise ValueError("no session is open")
         row, column = scene.frame.to_world(xy)
-        self.viewer.camera.center = (0.0, row, column)
+        self.viewer.scene.camera.center = (0.0, row, column)
         if zoom is not None:
             a, b = scene.frame.to_world((0.0, 0.0)), scene.frame.to_world((1.0, 0.0))
-            self.viewer.camera.zoom = zoom / ((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5
+            self.viewer.scene.camera.zoom = zoom / ((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5
         QApplication.processEvents()
 
     def settle(self, timeout_s: float = 60.0) -> None:

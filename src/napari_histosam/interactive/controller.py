@@ -357,7 +357,8 @@ class Controller:
         side_um = view.grid.window_px * view.grid.mpp
         return replace(
             status,
-            window=f"{side_um:,.0f} um at ({x}, {y})",
+            window=f"{view.grid.window_px} px of {view.grid.mpp:g} um ({side_um / 1000:.2g} mm) "
+            f"at ({x}, {y})",
             click_ms=painted_ms,
             was_ready=answer.was_ready,
         )
@@ -447,7 +448,7 @@ def engine_of_layer(image: Any) -> Engine:
 
 
 def _camera_events(viewer: Any) -> tuple[Any, ...]:
-    return viewer.camera.events.zoom, viewer.camera.events.center
+    return viewer.scene.camera.events.zoom, viewer.scene.camera.events.center
 
 
 def _new_color(number: int) -> Color:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from histosam_core.clicks import Click
 from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
 from histosam_core.progress import ProgressCallback, silent
-from napari_histosam.label_pyramid import LabelPyramid
+from napari_histosam.label_pyramid import MAX_LABEL, LabelPyramid
+from napari_histosam.torch_beside_opengl import import_torch
 
 if TYPE_CHECKING:
-    from histosam_core.clicks.journal_folder import JournalSummary
-
     from histosam_core.clicks import Prompt
+    from histosam_core.clicks.journal_folder import JournalSummary
     from histosam_core.inference import (
         AcceptedObject,
         CanvasSnapshot,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
 __all__ = ["Engine", "Setup", "View"]
-
-MAX_LABEL = 2**16 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +193,7 @@ class Engine:
             objects=() if old is None else old.objects,
             journal=self._journal,
         )
-        if old is not None and old.prompts:
+        if old is not None:
             session.take_over(old)
         self._setup, self._model, self._session = setup, model, session
         self._pyramid, self._drawn, self._next_label = None, {}, 1
@@ -286,7 +284,6 @@ class Engine:
             Another window works on it, or this session holds clicks of its own.
         """
         from histosam_core.clicks.journal_folder import resume_journal
-
         from histosam_core.inference import fold, read_journal
 
         if self.session.objects or self.session.prompts:
@@ -348,6 +345,7 @@ class Engine:
         )
 
     def _loaded(self, setup: Setup, progress: ProgressCallback) -> SamModel:
+        import_torch()
         from histosam_core.model import load_model
 
         is_same = self._setup is not None and (setup.model, setup.device) == (

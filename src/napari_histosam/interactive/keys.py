@@ -107,7 +107,9 @@ class KeyBindings:
         if active in scene.layers and getattr(active, "selected_data", None):
             active.remove_selected()
             return
-        found = scene.click_at(self._viewer.cursor.position, REACH_PX / self._viewer.camera.zoom)
+        found = scene.click_at(
+            self._viewer.cursor.position, REACH_PX / self._viewer.scene.camera.zoom
+        )
         if found is not None:
             self._controller.remove([found])
 

@@ -56,11 +56,11 @@ class Mouse:
         start = tuple(event.pos)
         held = None
         if event.button == LEFT and "Alt" not in event.modifiers:
-            held = scene.click_at(event.position, REACH_PX / viewer.camera.zoom)
-        could_pan = viewer.camera.mouse_pan
+            held = scene.click_at(event.position, REACH_PX / viewer.scene.camera.zoom)
+        could_pan = viewer.scene.camera.mouse_pan
         is_drag = False
         if held is not None:
-            viewer.camera.mouse_pan = False
+            viewer.scene.camera.mouse_pan = False
         try:
             yield
             while event.type == "mouse_move":
@@ -70,7 +70,7 @@ class Mouse:
                 yield
         finally:
             if held is not None:
-                viewer.camera.mouse_pan = could_pan
+                viewer.scene.camera.mouse_pan = could_pan
         self._on_release(event, held, is_drag=is_drag)
 
     def _on_release(self, event: Any, held: int | None, *, is_drag: bool) -> None:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QWidget,
 )
@@ -61,6 +62,7 @@ class SetupPanel(QGroupBox):
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             box.setMinimumContentsLength(12)
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         for spec in list_models():
             self._model.addItem(_title(spec), spec.name)
         self._model.setCurrentIndex(self._model.findData(BUNDLED))
@@ -77,6 +79,7 @@ class SetupPanel(QGroupBox):
             "trained at; a coarser one takes in more of the slide."
         )
         self._mpp = QDoubleSpinBox()
+        self._mpp.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._mpp.setRange(0.0, 20.0)
         self._mpp.setDecimals(4)
         self._mpp.setSingleStep(0.05)

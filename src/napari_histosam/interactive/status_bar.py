@@ -18,7 +18,7 @@ WORDS: dict[Phase, tuple[str, str]] = {
     "ready": ("#36b37e", "Ready"),
     "failed": ("#ff5630", "Not done"),
 }
-FIGURES = ("Clicks", "Area", "Quality", "Last click", "Window", "Ahead")
+FIGURES = ("Clicks", "Area", "Quality", "Last click", "Ahead", "Window")
 TOOLTIPS = {
     "Clicks": "Clicks of the object at hand; in brackets: not answered yet",
     "Area": "Of the mask at hand",
@@ -53,8 +53,11 @@ class StatusBar(QFrame):
             caption = QLabel(name)
             caption.setToolTip(TOOLTIPS[name])
             caption.setStyleSheet("color: #8a8f98;")
-            grid.addWidget(caption, number // 2, 2 * (number % 2))
-            grid.addWidget(value, number // 2, 2 * (number % 2) + 1)
+            row, column = divmod(number, 2)
+            if name == "Window":  # long: a row of its own
+                row, column = row + 1, 0
+            grid.addWidget(caption, row, 2 * column)
+            grid.addWidget(value, row, 2 * column + 1, 1, 3 if name == "Window" else 1)
             self._figures[name] = value
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)

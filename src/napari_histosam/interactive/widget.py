@@ -30,7 +30,6 @@ from napari_histosam.interface_thread import InterfaceThread
 
 if TYPE_CHECKING:
     from histosam_core.clicks.journal_folder import JournalSummary
-
     from napari_histosam.interactive.engine import View
     from napari_histosam.interactive.status import Failure
 
@@ -100,7 +99,7 @@ class InteractiveWidget(QWidget):
                 x0, y0, x1, y1 = shapely.bounds(accepted.geometry)
                 corners = [scene.frame.to_world(xy) for xy in ((x0, y0), (x1, y1))]
                 (top, left), (bottom, right) = corners
-                camera = self._viewer.camera
+                camera = self._viewer.scene.camera
                 camera.center = (0.0, (top + bottom) / 2, (left + right) / 2)
                 extent = max(abs(bottom - top), abs(right - left), 1e-9)
                 canvas = self._viewer.window._qt_viewer.canvas.size
