@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from histosam_core.clicks import read_journal
 from histosam_core.inference.canvas import Canvas, CanvasSnapshot, Tile
 from histosam_core.inference.click_list import parse_click, read_click_list
 from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
@@ -9,6 +10,7 @@ from histosam_core.inference.objects import CLASS_COLORS, AcceptedObject
 from histosam_core.inference.overlap import OverlapRule
 from histosam_core.inference.predictor import Prediction, Predictor, Timings
 from histosam_core.inference.preview import draw_preview, save_preview
+from histosam_core.inference.restore import RestoredState, fold
 from histosam_core.inference.scale import SlideScale, slide_scale
 from histosam_core.inference.session import ClickResult, Session
 from histosam_core.inference.windows import Window, WindowGrid, check_on_slide
@@ -25,6 +27,7 @@ __all__ = [
     "OverlapRule",
     "Prediction",
     "Predictor",
+    "RestoredState",
     "Session",
     "SlideScale",
     "Tile",
@@ -33,8 +36,10 @@ __all__ = [
     "WindowGrid",
     "check_on_slide",
     "draw_preview",
+    "fold",
     "parse_click",
     "read_click_list",
+    "read_journal",
     "save_preview",
     "slide_scale",
 ]

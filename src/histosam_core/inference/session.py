@@ -9,30 +9,33 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit
 
 from histosam_core.annotation import write_geojson
 from histosam_core.clicks import Box, Click, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError
+from histosam_core.inference.accepted import Accepted, Ended
 from histosam_core.inference.history import History, State
 from histosam_core.inference.objects import AcceptedObject, Provenance
 from histosam_core.inference.outline import ClickResult, Outline
-from histosam_core.inference.overlap import OverlapRule, check_rule, cut_objects, without
+from histosam_core.inference.overlap import OverlapRule, check_rule, without
 from histosam_core.inference.predictor import Predictor
-from histosam_core.inference.scale import SlideScale, slide_scale
+from histosam_core.inference.reading import SessionReading
+from histosam_core.inference.record import (
+    Record,
+    object_record,
+    prompt_record,
+    start_record,
+)
+from histosam_core.inference.restore import RestoredState, restored_history
+from histosam_core.inference.scale import slide_scale
 from histosam_core.inference.windows import WindowGrid
 from histosam_core.model import TrainingGeometry
 
 if TYPE_CHECKING:
     from histosam_core.annotation import AnnotatedRegion
-    from histosam_core.geometry import Region
-    from histosam_core.inference.canvas import CanvasSnapshot
+    from histosam_core.clicks import JournalWriter
     from histosam_core.inference.embedding_store import EmbeddingStore
     from histosam_core.model import InteractiveModel
     from histosam_core.slide import Slide
@@ -46,28 +49,7 @@ DEFAULT_LABEL = "Tumor"
 Color = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Ended:
-    """What `undo` brings back when the object at hand has nothing to undo.
-
-    Parameters
-    ----------
-    how
-        "accept" or "drop".
-    objects
-        What was accepted before.
-    history, reopened, place
-        The object that was at hand; see `Session`.
-    """
-
-    how: Literal["accept", "drop"]
-    objects: tuple[AcceptedObject, ...]
-    history: History
-    reopened: AcceptedObject | None
-    place: int
-
-
-class Session:
+class Session(SessionReading):
     """Clicks on one slide with one model, object after object.
 
     Parameters
@@ -89,6 +71,8 @@ class Session:
         Returns seconds.
     objects
         What another session on this slide has accepted.
+    journal
+        Where every operation is written before it is carried out; from `new_journal`.
 
     Raises
     ------
@@ -96,6 +80,8 @@ class Session:
         Nothing tells the slide's mpp.
     ConfigError
         A setting is out of range.
+    JournalError
+        The journal cannot be written.
     """
 
     def __init__(
@@ -109,6 +95,7 @@ class Session:
         store: EmbeddingStore | None = None,
         clock: Callable[[], float] = time.perf_counter,
         objects: Iterable[AcceptedObject] = (),
+        journal: JournalWriter | None = None,
     ) -> None:
         if not 0 < mask_threshold < 1:
             raise ConfigError(f"mask_threshold {mask_threshold} must lie between 0 and 1")
@@ -117,94 +104,15 @@ class Session:
         self.slide = slide
         self.model = model
         self.mask_threshold = mask_threshold
-        self.scale: SlideScale = slide_scale(slide, mpp)
+        self.scale = slide_scale(slide, mpp)
         self.grid = WindowGrid(slide.size_wh, self.scale.mpp, geometry.mpp, geometry.patch_size_px)
         self.predictor = Predictor(slide, model, self.scale.mpp, store=store, clock=clock)
         self._outline = Outline(self.predictor, self.grid, mask_threshold)
-        self._objects = tuple(objects)
-        self._reopened: AcceptedObject | None = None
-        self._place = 0
-        self._ended: _Ended | None = None
-
-    @property
-    def slide_mpp(self) -> float:
-        """Micrometres per level-0 pixel in use; where they come from: `scale`."""
-        return self.scale.mpp
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know of this slide with this model; nothing in the usual case."""
-        notes = [self.scale.note] if self.scale.note else []
-        if self.grid.downsample < 1 - 1e-3:
-            notes.append(
-                f"the slide has {self.slide_mpp:g} um per pixel, the model wants "
-                f"{self.grid.mpp:g}; windows are enlarged, with less detail than it was trained on"
-            )
-        return tuple(notes)
-
-    @property
-    def prompts(self) -> tuple[Prompt, ...]:
-        """The clicks and boxes of the object at hand, in order, level-0 pixels."""
-        return self._outline.state.prompts
-
-    @property
-    def clicks(self) -> tuple[Click, ...]:
-        """The clicks among `prompts`."""
-        return tuple(prompt for prompt in self.prompts if isinstance(prompt, Click))
-
-    @property
-    def windows(self) -> tuple[Region, ...]:
-        """The windows that the object at hand has used, in order of first use."""
-        return tuple(self.grid.region(window) for window in self._outline.state.windows)
-
-    @property
-    def quality(self) -> float | None:
-        """Mean of the model's own estimates, the latest of each window; None without any."""
-        return self._outline.state.quality
-
-    @property
-    def area_mm2(self) -> float:
-        """Area of the mask at hand in square millimetres."""
-        return self._outline.canvas.area_um2 / 1e6
-
-    @property
-    def canvas_snapshot(self) -> CanvasSnapshot:
-        """The canvas of the object at hand: tile (x, y) -> `Tile`.
-
-        Tiles never change: what differs between two snapshots are the tiles that are not the same
-        objects.
-        """
-        return self._outline.state.canvas
-
-    @property
-    def objects(self) -> tuple[AcceptedObject, ...]:
-        """What has been accepted, in order, without the one that is `reopened`."""
-        return self._objects
-
-    @property
-    def reopened(self) -> AcceptedObject | None:
-        """The accepted object that is being corrected, as it was."""
-        return self._reopened
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether `undo` does anything."""
-        return self._outline.history.can_undo or self._ended is not None
-
-    @property
-    def can_redo(self) -> bool:
-        """Whether `redo` does anything."""
-        return self._outline.history.can_redo
-
-    def window_for(self, xy: tuple[float, float]) -> Region:
-        """Return the window that a click at the level-0 point (x, y) would go to.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The point lies off the slide.
-        """
-        return self.grid.region(self._outline.window_for(xy))
+        self._accepted = Accepted(tuple(objects))
+        self._ended: Ended | None = None
+        self._told: tuple[str, ...] = ()
+        self._record = Record(journal)
+        self._record.begin(self)
 
     def click(self, xy: tuple[float, float], is_positive: bool = True) -> ClickResult:
         """Answer a click; the session is unchanged when this raises.
@@ -225,7 +133,7 @@ class Session:
         SlideError
             The slide cannot be read.
         """
-        return self._outline.add(self._outline.check(Click(xy, is_positive)))
+        return self._add("click", Click(xy, is_positive))
 
     def box(self, xyxy: tuple[float, float, float, float]) -> ClickResult:
         """Answer a box: the object lies inside it. The session is unchanged when this raises.
@@ -247,7 +155,7 @@ class Session:
         PredictionError, SlideError
             As for a click.
         """
-        return self._outline.add(self._outline.check(Box(xyxy)))
+        return self._add("box", Box(xyxy))
 
     def remove_prompts(self, indices: Iterable[int]) -> ClickResult | None:
         """Make the object what it would be without some of its prompts.
@@ -272,7 +180,11 @@ class Session:
         PredictionError, SlideError
             As for a click; the session is unchanged.
         """
-        return self._outline.remove(self._outline.places(indices))
+        places = self._outline.places(indices)
+        if not places:
+            return None
+        with self._record.ahead("remove", indices=places):
+            return self._outline.remove(places)
 
     def move_click(self, index: int, xy: tuple[float, float]) -> ClickResult:
         """Make the object what it would be had a click been made elsewhere.
@@ -293,7 +205,9 @@ class Session:
         ClickOutsideSlideError, PredictionError, SlideError
             As for a click; the session is unchanged.
         """
-        return self._outline.move(*self._outline.check_move(index, xy))
+        place, moved = self._outline.check_move(index, xy)
+        with self._record.ahead("move", index=place, xy=list(moved.xy)):
+            return self._outline.move(place, moved)
 
     def undo(self) -> ClickResult | None:
         """Take the last click, box or edit back, and the canvas to what it was, bit for bit.
@@ -309,14 +223,18 @@ class Session:
             The mask as it now is where the undone prompt was answered; None where there is no such
             place, or nothing to undo.
         """
-        if not self._outline.history.can_undo and self._ended is not None:
-            ended = self._ended
-            self._set(ended.objects, ended.history, ended.reopened, ended.place)
-            return None
-        return self._outline.undo()
+        if self._outline.history.can_undo:
+            self._record.write("undo", undoes="click")
+            return self._outline.undo()
+        if self._ended is not None:
+            self._record.write("undo", undoes=self._ended.how)
+            self._set(self._ended.accepted, self._ended.history)
+        return None
 
     def redo(self) -> ClickResult | None:
         """Put back what was undone last, without asking the model; None when there is nothing."""
+        if self.can_redo:
+            self._record.write("redo")
         return self._outline.redo()
 
     def drop(self) -> None:
@@ -324,68 +242,9 @@ class Session:
 
         A reopened object goes back among the accepted ones unchanged. `undo` takes this back.
         """
-        if self._outline.is_blank and self._reopened is None and not self.can_redo:
-            return
-        ended = self._ending("drop")
-        objects = self._objects if self._reopened is None else self._placed(self._reopened)
-        self._set(objects, History())
-        self._ended = ended
-
-    def mask_region(self, region: Region | None = None) -> tuple[NDArray[np.bool_], Region]:
-        """Return the mask at hand, whole or in one window.
-
-        Parameters
-        ----------
-        region
-            A region of this session (`ClickResult.region`, `windows`); None: the mask's bounding
-            box.
-
-        Returns
-        -------
-        mask
-            (h, w) bool.
-        region
-            Where it lies.
-
-        Raises
-        ------
-        EmptyMaskError
-            The bounding box of an empty mask was asked for.
-        ConfigError
-            The region does not lie on the session's pixel grid.
-        """
-        canvas = self._outline.canvas
-        if region is None:
-            box = canvas.bounding_box
-            if box is None:
-                raise EmptyMaskError("the mask is empty; click on the object first")
-            region = canvas.region(box)
-        return canvas.read(self.grid.location_of(region), region.size_wh).mask, region
-
-    def probability_region(self, region: Region) -> NDArray[np.float32]:
-        """Return how likely each pixel of a region belongs to the object at hand.
-
-        Parameters
-        ----------
-        region
-            A region of this session, as for `mask_region`.
-
-        Returns
-        -------
-        (h, w) float32, 0 to 1; nearly 0 where no window has answered.
-
-        Raises
-        ------
-        ConfigError
-            The region does not lie on the session's pixel grid.
-        """
-        part = self._outline.canvas.read(self.grid.location_of(region), region.size_wh)
-        probability: NDArray[np.float32] = expit(part.logits)
-        return probability
-
-    def geometry(self, *, min_island_px: int = 0) -> Any:
-        """Return the mask at hand as a shapely MultiPolygon; see `Canvas.to_geometry`."""
-        return self._outline.canvas.to_geometry(min_island_px=min_island_px)
+        if not (self._outline.is_blank and self.reopened is None and not self.can_redo):
+            self._record.write("drop")
+            self._end("drop", self._accepted.closed())
 
     def accept(
         self,
@@ -421,15 +280,13 @@ class Session:
         """
         check_rule(overlap)
         geometry = self._accepted_geometry(min_island_px, overlap)
-        old = self._reopened
+        old, quality = self.reopened, self.quality
         if label is None:
             label = DEFAULT_LABEL if old is None else old.label
         if color is None and old is not None and label == old.label:
             color = old.region.color
         before = () if old is None else old.windows
-        quality = self.quality
-        state = self._outline.state
-        accepted = AcceptedObject.make(
+        one = AcceptedObject.make(
             geometry,
             label=label,
             color=color,
@@ -437,19 +294,24 @@ class Session:
             windows=tuple(dict.fromkeys((*before, *self.windows))),
             quality=old.quality if quality is None and old is not None else quality,
             provenance=self._provenance(),
-            origin=state.start.origin,
+            origin=self._outline.state.start.origin,
             replaces=old,
         )
-        objects = self._placed(accepted)
+        accepted = self._accepted.closed(one)
+        changed: list[AcceptedObject] = []
+        removed: list[AcceptedObject] = []
         if overlap == "keep_later":
-            changed, removed = cut_objects(self._objects, accepted.geometry)
-            now = {one.id: one for one in changed}
-            gone = {one.id for one in removed}
-            objects = tuple(now.get(one.id, one) for one in objects if one.id not in gone)
-        ended = self._ending("accept")
-        self._set(objects, History())
-        self._ended = ended
-        return accepted
+            accepted, changed, removed = accepted.cut(one)
+        self._record.write(
+            "accept",
+            object=object_record(one),
+            overlap=overlap,
+            min_island_px=min_island_px,
+            changed=[object_record(other) for other in changed],
+            removed=[other.id for other in removed],
+        )
+        self._end("accept", accepted)
+        return one
 
     def relabel(
         self, accepted: AcceptedObject, label: str, color: Color | None = None
@@ -470,10 +332,11 @@ class Session:
         ConfigError
             The object is not one of `objects`.
         """
-        place = self._place_of(accepted)
-        changed = self._objects[place].with_class(label, color)
-        self._objects = (*self._objects[:place], changed, *self._objects[place + 1 :])
-        self._ended = None
+        place = self._accepted.place_of(accepted.id)
+        changed = self.objects[place].with_class(label, color)
+        properties = object_record(changed)["feature"]["properties"]
+        self._record.write("relabel", id=changed.id, properties=properties)
+        self._change(self._accepted.changed(changed))
         return changed
 
     def delete(self, accepted: AcceptedObject) -> None:
@@ -484,10 +347,9 @@ class Session:
         ConfigError
             The object is not one of `objects`.
         """
-        place = self._place_of(accepted)
-        self._objects = self._objects[:place] + self._objects[place + 1 :]
-        self._place -= place < self._place
-        self._ended = None
+        left = self._accepted.deleted(accepted.id)
+        self._record.write("delete", id=accepted.id)
+        self._change(left)
 
     def add_objects(self, regions: Iterable[AnnotatedRegion]) -> tuple[AcceptedObject, ...]:
         """Add outlines from a file to the accepted objects.
@@ -510,16 +372,11 @@ class Session:
         ConfigError
             One is the object that is being corrected.
         """
-        new = {r.id: AcceptedObject.imported(r, self.slide_mpp) for r in regions}
-        if self._reopened is not None and self._reopened.id in new:
-            raise ConfigError(
-                "the object that is being corrected is among those to add; accept or drop it first"
-            )
-        held = {one.id for one in self._objects}
-        kept = tuple(new.get(one.id, one) for one in self._objects)
-        self._objects = kept + tuple(one for key, one in new.items() if key not in held)
-        self._ended = None
-        return tuple(new.values())
+        new = tuple(AcceptedObject.imported(region, self.slide_mpp) for region in regions)
+        merged = self._accepted.merged(new)
+        self._record.write("import", objects=[object_record(one) for one in new])
+        self._change(merged)
+        return new
 
     def reopen(self, accepted: AcceptedObject) -> None:
         """Take an accepted object, known by its id, back to correct it.
@@ -534,13 +391,14 @@ class Session:
         ConfigError
             The object is not one of `objects`.
         """
-        self._place_of(accepted)
-        self.drop()
-        place = self._place_of(accepted)
-        accepted = self._objects[place]
-        start = self._outline.start(accepted.geometry, accepted.prompts, accepted.origin)
-        objects = self._objects[:place] + self._objects[place + 1 :]
-        self._set(objects, History(State.of(start)), accepted, place)
+        self._accepted.place_of(accepted.id)
+        opened = self._accepted.closed().opened(accepted.id)
+        one = opened.reopened
+        if one is None:
+            raise AssertionError("opened has one")
+        start = self._outline.start(one.geometry, one.prompts, one.origin)
+        self._record.write("reopen", id=one.id)
+        self._set(opened, History(State.of(start)))
 
     def refine(self, geometry: Any, clicks: Sequence[Prompt] = ()) -> None:
         """Start the object at hand from an outline instead of from nothing.
@@ -555,8 +413,8 @@ class Session:
             Prompts that have led to it; passed to the model where they lie in a window.
         """
         start = self._outline.start(geometry, clicks, geometry)
-        self.drop()
-        self._set(self._objects, History(State.of(start)))
+        self._record.write("refine", start=start_record(geometry, clicks, geometry))
+        self._set(self._accepted.closed(), History(State.of(start)))
 
     def take_over(self, other: Session) -> None:
         """Go on with the object that another session on this slide has at hand.
@@ -573,12 +431,64 @@ class Session:
         PredictionError, SlideError
             As for a click; this session is unchanged.
         """
-        state = other._outline.state
-        given = state.start
+        state, theirs = other._outline.state, other._accepted
+        given, prompts = state.start, [step.prompt for step in state.steps]
         start = self._outline.start(given.geometry, given.prompts, given.origin)
-        history = self._outline.replayed(start, [step.prompt for step in state.steps])
-        self.drop()
-        self._set(self._objects, history, other._reopened, other._place)
+        with self._record.ahead(
+            "take_over",
+            start=start_record(given.geometry, given.prompts, given.origin),
+            prompts=[prompt_record(prompt) for prompt in prompts],
+            reopened=None if theirs.reopened is None else object_record(theirs.reopened),
+            place=theirs.place,
+        ):
+            history = self._outline.replayed(start, prompts)
+        mine = self._accepted.closed()
+        self._set(Accepted(mine.objects, theirs.reopened, theirs.place), history)
+
+    def restore(self, state: RestoredState, journal: JournalWriter | None = None) -> None:
+        """Go on where a journal ends; this session must be fresh.
+
+        The accepted objects come from the journal. The operations on the open object are carried
+        out again, so that they can be undone as before; with another model than the journal's, or
+        other windows, its prompts alone are answered again, and `notes` says so. An operation that
+        the crash cut short is completed; where it cannot be, it is left out and `notes` says so.
+
+        Parameters
+        ----------
+        state
+            From `fold`.
+        journal
+            Write into this one from now on: the one that was read, from `resume_journal`. None:
+            the session's own.
+
+        Raises
+        ------
+        ConfigError
+            This session has prompts or objects of its own.
+        PredictionError, SlideError
+            The open object cannot be made again; nothing is changed.
+        JournalError
+            The journal cannot be written.
+        """
+        if self.objects or self.reopened is not None or not self._outline.is_blank:
+            raise ConfigError(
+                "this session has clicks or objects of its own; restore into a new Session"
+            )
+        is_same = state.fits(self)
+        history, failed, notes = restored_history(state, self._outline, is_same_model=is_same)
+        if journal is not None:
+            self._record = Record(journal)
+            self._record.begin(self)
+        self._record.restored(state, is_same_model=is_same)
+        for n, error in failed:
+            self._record.write("failed", of=n, error=error)
+        self._set(Accepted(state.objects, state.reopened, state.place), history)
+        self._told += notes
+
+    def end(self) -> None:
+        """Say in the journal that the session is over; the journal stays open."""
+        self._record.write("end")
+        self._record = Record()
 
     def save_geojson(self, path: str | os.PathLike[str]) -> Path:
         """Write the accepted objects as a FeatureCollection that QuPath opens; return the path.
@@ -590,9 +500,16 @@ class Session:
         OutputWriteError
             The file cannot be written.
         """
-        if not self._objects:
+        if not self.objects:
             raise EmptyMaskError("no object has been accepted; call accept() before saving")
-        return write_geojson(path, [accepted.region for accepted in self._objects])
+        written = write_geojson(path, [accepted.region for accepted in self.objects])
+        self._record.write("export", path=str(written), objects=len(self.objects))
+        return written
+
+    def _add(self, op: str, prompt: Prompt) -> ClickResult:
+        prompt = self._outline.check(prompt)
+        with self._record.ahead(op, **prompt_record(prompt)):
+            return self._outline.add(prompt)
 
     def _accepted_geometry(self, min_island_px: int, overlap: OverlapRule) -> Any:
         geometry = self.geometry(min_island_px=min_island_px)
@@ -602,7 +519,7 @@ class Session:
             )
         if overlap == "keep_earlier":
             island = min_island_px * self.grid.downsample**2
-            others = [one.geometry for one in self._objects]
+            others = [one.geometry for one in self.objects]
             geometry = without(geometry, others, min_area_px=island)
             if geometry.is_empty:
                 raise EmptyMaskError(
@@ -611,31 +528,20 @@ class Session:
                 )
         return geometry
 
-    def _ending(self, how: Literal["accept", "drop"]) -> _Ended:
-        return _Ended(how, self._objects, self._outline.history, self._reopened, self._place)
+    def _end(self, how: Literal["accept", "drop"], accepted: Accepted) -> None:
+        """Begin the next object; `undo` can take this back."""
+        ended = Ended(how, self._accepted, self._outline.history)
+        self._set(accepted, History())
+        self._ended = ended
 
-    def _set(
-        self,
-        objects: tuple[AcceptedObject, ...],
-        history: History,
-        reopened: AcceptedObject | None = None,
-        place: int = 0,
-    ) -> None:
-        """Make this the state; an accept or drop before it cannot be undone."""
-        self._objects, self._reopened, self._place = objects, reopened, place
+    def _change(self, accepted: Accepted) -> None:
+        """Change the accepted objects; an accept or drop before it cannot be undone any more."""
+        self._accepted, self._ended = accepted, None
+
+    def _set(self, accepted: Accepted, history: History) -> None:
+        """Make this the state."""
+        self._change(accepted)
         self._outline.begin(history)
-        self._ended = None
-
-    def _placed(self, accepted: AcceptedObject) -> tuple[AcceptedObject, ...]:
-        """Return the objects with one more: last, or where the reopened one was."""
-        place = len(self._objects) if self._reopened is None else self._place
-        return (*self._objects[:place], accepted, *self._objects[place:])
-
-    def _place_of(self, accepted: AcceptedObject) -> int:
-        for place, one in enumerate(self._objects):
-            if one.id == accepted.id:
-                return place
-        raise ConfigError("the object is not one of this session's; pass one of its objects")
 
     def _provenance(self) -> Provenance:
         info = getattr(self.model, "info", None)

@@ -1,0 +1,247 @@
+"""A session's journal: what a user did, one line of JSON each, written before it is carried out.
+
+A line holds ``n`` (1, 2, ... along the file), ``t`` (UTC), ``op``, and the facts of the operation;
+docs/session.md lists the operations. The file only ever grows. A line that was cut off by a crash
+is left out on reading, and the next one begins on a line of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from histosam_core.errors import JournalError
+
+__all__ = ["JOURNAL_FORMAT", "Event", "Journal", "JournalWriter", "read_journal"]
+
+JOURNAL_FORMAT = 1
+_ENVELOPE = ("n", "t", "op")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line.
+
+    Parameters
+    ----------
+    n
+        Its number; rises along the file.
+    t
+        When, UTC, ISO 8601.
+    op
+        What was done.
+    facts
+        The rest of the line.
+    """
+
+    n: int
+    t: str
+    op: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A journal, read.
+
+    Parameters
+    ----------
+    events
+        The lines that could be read, in order.
+    notes
+        A line on each one that could not.
+    path
+        The file.
+    """
+
+    events: tuple[Event, ...]
+    notes: tuple[str, ...]
+    path: Path
+
+
+class Lock(Protocol):
+    """What keeps others from writing the same file."""
+
+    def release(self) -> None:
+        """Let others write it."""
+
+
+class JournalWriter:
+    """Appends to a journal; makes the file where there is none.
+
+    Every line is on the disk when `write` returns.
+
+    Parameters
+    ----------
+    path
+        The file; its folder must be there.
+    lock
+        Released by `close`.
+    now
+        Returns the time; must know its zone.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be read or made.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lock: Lock | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.path = Path(path)
+        self._lock = lock
+        self._now = now
+        self._is_closed = False
+        try:
+            self.path.touch()
+        except OSError as error:
+            raise JournalError(
+                f"cannot make the journal {self.path}: {error.strerror}; choose another folder "
+                "(HISTOSAM_DATA), or free space"
+            ) from error
+        events = read_journal(self.path).events
+        self._n = max((event.n for event in events), default=0)
+        self._has_work = any(_is_work(event.op, event.facts) for event in events)
+        self._is_mid_line = not _ends_whole(self.path)
+
+    @property
+    def n_events(self) -> int:
+        """The number of the last line; 0 for an empty journal."""
+        return self._n
+
+    def write(self, op: str, **facts: Any) -> int:
+        """Append a line and wait until it is on the disk; return its number.
+
+        Parameters
+        ----------
+        op
+            What is about to be done.
+        facts
+            JSON values; floats are kept to the last bit.
+
+        Raises
+        ------
+        JournalError
+            The line cannot be written (disk full, folder gone), or the journal is closed.
+        """
+        if self._is_closed:
+            raise JournalError(f"the journal {self.path.name} is closed; begin a new session")
+        event = {"n": self._n + 1, "t": self._now().isoformat(timespec="milliseconds"), "op": op}
+        line = json.dumps({**event, **facts}, separators=(",", ":"), allow_nan=False)
+        text = ("\n" if self._is_mid_line else "") + line + "\n"
+        try:
+            # Not "a": a file that was taken away is not to be begun again without its beginning.
+            with self.path.open("r+b") as file:
+                file.seek(0, os.SEEK_END)
+                self._is_mid_line = True
+                file.write(text.encode("ascii"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise JournalError(
+                f"cannot write the journal {self.path}: {error.strerror}; free space, or bring its "
+                "folder back"
+            ) from error
+        self._is_mid_line = False
+        self._n += 1
+        self._has_work = self._has_work or _is_work(op, facts)
+        return self._n
+
+    def close(self) -> None:
+        """Write no more and let others continue the journal."""
+        self._is_closed = True
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def discard_if_empty(self) -> None:
+        """Take the file away where nothing was done in it; OSError where that fails."""
+        if not self._has_work:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> JournalWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_journal(path: str | os.PathLike[str]) -> Journal:
+    """Read a journal; a damaged line is left out and noted.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be read, or a newer program wrote it.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise JournalError(
+            f"cannot read the journal {path}: {error.strerror}; check the name and the folder"
+        ) from error
+    events: list[Event] = []
+    notes = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        event = _event(line)
+        if event is not None:
+            events.append(event)
+        elif number == len(lines):
+            notes.append(f"line {number} of {path.name} was cut off and is left out")
+        else:
+            notes.append(f"line {number} of {path.name} is damaged and is left out")
+    for event in events:
+        if event.op == "begin" and event.facts.get("format", 0) > JOURNAL_FORMAT:
+            raise JournalError(
+                f"{path} was written by a newer program (journal format {event.facts['format']}, "
+                f"this one reads {JOURNAL_FORMAT}); update napari-histosam"
+            )
+    return Journal(tuple(events), tuple(notes), path)
+
+
+def _is_work(op: str, facts: Mapping[str, Any]) -> bool:
+    return bool(facts.get("objects")) if op == "begin" else op != "end"
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        entry = json.loads(line, parse_constant=_refuse)
+        if not isinstance(entry, dict) or not math.isfinite(entry["n"]):
+            return None
+        n, t, op = int(entry["n"]), str(entry["t"]), str(entry["op"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return Event(n, t, op, {k: v for k, v in entry.items() if k not in _ENVELOPE})
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return True
+        file.seek(size - 1)
+        return file.read(1) == b"\n"
