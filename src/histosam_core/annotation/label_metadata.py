@@ -19,6 +19,9 @@ from histosam_core.geometry import Frame
 __all__ = ["LabelText", "label_frame", "label_texts", "ome_metadata", "ome_of"]
 
 OME_VERSION = "0.5"
+NO_COLOR = (255, 214, 10)
+"""Stands for none: some programs want a colour for every label that has properties."""
+
 _CLASS_KEYS = ("class", "label", "label-name", "name", "type")
 XY = tuple[float, float]
 
@@ -73,9 +76,8 @@ def ome_metadata(
         "datasets": datasets,
     }
     colors = [
-        {"label-value": value, "rgba": [*region.color, 255]}
+        {"label-value": value, "rgba": [*(region.color or NO_COLOR), 255]}
         for value, region in enumerate(regions, start=1)
-        if region.color is not None
     ]
     properties = [
         {"label-value": value, **_properties(region)}
