@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.clicks import Click
-from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
+from histosam_core.errors import ClickOutsideSlideError, ConfigError, EmptyMaskError, JournalError
 from histosam_core.progress import ProgressCallback, silent
 from napari_histosam.label_pyramid import MAX_LABEL, LabelPyramid
 from napari_histosam.torch_beside_opengl import import_torch
@@ -268,11 +268,31 @@ class Engine:
         return self.view()
 
     def export_file(self, path: Path, progress: ProgressCallback = silent) -> View:
-        """Write the accepted objects: GeoJSON, or OME-Zarr labels where the name ends so."""
-        if path.suffix.lower() == ".zarr":
-            self.session.save_label_zarr(path, progress=progress)
-        else:
-            self.session.save_geojson(path)
+        """Write the accepted objects: GeoJSON, or OME-Zarr labels where the name ends so.
+
+        Raises
+        ------
+        EmptyMaskError
+            Nothing has been accepted.
+        OutputExistsError, OutputWriteError
+            The folder exists, or the file cannot be written.
+        """
+        session = self.session
+        if path.suffix.lower() != ".zarr":
+            session.save_geojson(path)
+            return self.view()
+        from histosam_core.annotation import write_label_zarr
+
+        if not session.objects:
+            raise EmptyMaskError("no object has been accepted; accept one (C) before exporting")
+        write_label_zarr(
+            path,
+            [accepted.region for accepted in session.objects],
+            slide_wh=self.slide.size_wh,
+            slide_mpp=session.slide_mpp,
+            slide_name=self.slide.path.name,
+            progress=progress,
+        )
         return self.view()
 
     def resume(self, path: Path) -> View:

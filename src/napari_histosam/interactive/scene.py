@@ -128,6 +128,8 @@ class Scene:
 
     def show(self, view: View, pending: Sequence[Click] = ()) -> None:
         """Bring all layers in step with a view, and with clicks that wait for their answer."""
+        if self._view is not None and self._view.grid != view.grid:
+            self._shown.stage, self._shown.objects = None, ()
         self._view = view
         self._show_objects(view)
         self._show_mask(view)
@@ -261,12 +263,10 @@ class Scene:
         canvas = view.canvas
         painted = {index for index, tile in canvas.items() if tile.area_px}
         stage = self._shown.stage
-        if ours.MASK not in self._layers:
-            if painted:
-                self._set_stage(stage_for(painted), view)
+        if ours.MASK not in self._layers and not painted:
             return
-        if stage is None or not stage.holds(painted):
-            self._set_stage(stage_for(painted), view)
+        if ours.MASK not in self._layers or stage is None or not stage.holds(painted):
+            self._set_stage(stage_for(painted or ((0, 0),)), view)
             return
         changed = [i for i in changed_tiles(self._shown.canvas, canvas) if stage.holds((i,))]
         if changed:
@@ -328,15 +328,14 @@ class Scene:
             for one in view.objects
             if one.id in view.labels
         }
+        affine, source = self.frame.affine(view.grid.frame), ObjectsOf(view)
         if layer is None:
-            affine = self.frame.affine(view.grid.frame)
-            source = ObjectsOf(view)
-            layer = ours.make_objects(
-                self._owner, view.pyramid.levels, affine, self.image.units, source
-            )
+            levels, units = view.pyramid.levels, self.image.units
+            layer = ours.make_objects(self._owner, levels, affine, units, source)
             self._add(ours.OBJECTS, layer)
         else:
-            layer.metadata[ours.TAG] = ours.LayerTag(ours.OBJECTS, self._owner, ObjectsOf(view))
+            layer.metadata[ours.TAG] = ours.LayerTag(ours.OBJECTS, self._owner, source)
+            layer.affine = affine
         layer.colormap = ours.label_colormap(colors)
         layer.features = features_of(view)
         layer.data = list(view.pyramid.levels)  # napari keeps the coarsest level otherwise
