@@ -7,6 +7,7 @@ steps of a quarter of their side: clicks near each other share a window, hence i
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.geometry import Frame, Region
+from histosam_core.inference.window_axis import WindowAxis
 
 __all__ = ["Window", "WindowGrid", "check_on_slide"]
 
 MAX_MARGIN_PX = 254
 """So that a depth fits into 8 bits."""
+MAX_COVERING = 16
+"""Windows for one box, each of which is encoded before the box is answered."""
 
 XY = tuple[float, float]
+XYXY = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,11 @@ class WindowGrid:
         ClickOutsideSlideError
             The point lies off the slide.
         """
-        x, y = self.to_grid(xy)
-        location = tuple(
-            self._place(at, length) for at, length in zip((x, y), self.size_wh, strict=True)
+        x, y = (
+            axis.begin(axis.number(at))
+            for axis, at in zip(self._axes, self.to_grid(xy), strict=True)
         )
-        return Window((location[0], location[1]), self.window_px)
+        return Window((x, y), self.window_px)
 
     def serving(self, xy: XY, current: Window | None, earlier: Iterable[Window] = ()) -> Window:
         """Return the window that answers a click at the level-0 point (x, y).
@@ -135,6 +140,77 @@ class WindowGrid:
         if holding:
             return min(holding, key=lambda window: _off_centre(window, point))
         return self.window_at(xy)
+
+    def around(self, centre_xy: XY, rect_xyxy: XYXY, limit: int) -> tuple[Window, ...]:
+        """Return the windows that clicks in a rectangle would go to, nearest to a point first.
+
+        Parameters
+        ----------
+        centre_xy
+            Level-0 point (x, y); where the next click is most likely. May lie off the slide.
+        rect_xyxy
+            (x0, y0, x1, y1) in level-0 pixels, such as the visible part; is clipped to the slide.
+        limit
+            How many windows at most.
+
+        Returns
+        -------
+        tuple of Window
+            As `window_at` gives them, each once; none where the rectangle misses the slide.
+        """
+        clipped = self._clip(rect_xyxy)
+        if clipped is None or limit < 1:
+            return ()
+        centre_xy = self.frame.from_level0(centre_xy)
+        along_x, along_y = (
+            axis.nearest(centre_xy[i], clipped[i], clipped[i + 2], limit)
+            for i, axis in enumerate(self._axes)
+        )
+        # Of the window that is i-th along x and j-th along y, i * j are at least as near.
+        found = (
+            (off_x**2 + off_y**2, i, j, (x, y))
+            for i, (off_x, x) in enumerate(along_x)
+            for j, (off_y, y) in enumerate(along_y[: limit // (i + 1)])
+        )
+        nearest = heapq.nsmallest(limit, found)
+        return tuple(Window(location_xy, self.window_px) for *_, location_xy in nearest)
+
+    def covering(self, box_xyxy: XYXY) -> tuple[Window, ...]:
+        """Return as few windows as hold a rectangle in their inner parts, row by row.
+
+        Parameters
+        ----------
+        box_xyxy
+            (x0, y0, x1, y1) in level-0 pixels; is clipped to the slide.
+
+        Returns
+        -------
+        tuple of Window
+            The one of `window_at` for its middle where that holds it.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The rectangle lies off the slide.
+        ConfigError
+            More than `MAX_COVERING` windows are needed.
+        """
+        clipped = self._clip(box_xyxy)
+        if clipped is None:
+            raise ClickOutsideSlideError(
+                f"the box ({', '.join(f'{v:g}' for v in box_xyxy)}) lies off the slide, which is "
+                f"{self.slide_wh[0]} x {self.slide_wh[1]} level-0 pixels; draw it on the slide"
+            )
+        columns, rows = (
+            axis.covering(clipped[i], clipped[i + 2]) for i, axis in enumerate(self._axes)
+        )
+        needed = len(columns) * len(rows)
+        if needed > MAX_COVERING:
+            raise ConfigError(
+                f"the box needs {needed} windows and at most {MAX_COVERING} are used; draw a "
+                "smaller box, or choose a coarser magnification"
+            )
+        return tuple(Window((x, y), self.window_px) for y in rows for x in columns)
 
     def to_grid(self, xy: XY) -> XY:
         """Level-0 pixels (x, y) to grid pixels.
@@ -220,13 +296,21 @@ class WindowGrid:
             for begin, length in zip(window.location_xy, self.size_wh, strict=True)
         )
 
-    def _place(self, at: float, length: int) -> int:
-        room = length - self.window_px
-        if room <= 0:
-            return -(-room // 2)
-        step = self.step_px
-        nearest = math.floor((at + 0.5 - self.window_px / 2) / step + 0.5) * step
-        return min(max(nearest, 0), room)
+    def _clip(self, rect_xyxy: XYXY) -> XYXY | None:
+        """Clip a level-0 rectangle to the slide, and bring it to grid pixels."""
+        x0, y0, x1, y1 = rect_xyxy
+        w, h = self.slide_wh
+        x1, y1 = (min(v, math.nextafter(s - 0.5, 0.0)) for v, s in ((x1, w), (y1, h)))
+        x0, y0 = max(x0, -0.5), max(y0, -0.5)
+        if not (x0 <= x1 and y0 <= y1):
+            return None
+        return (*self.frame.from_level0((x0, y0)), *self.frame.from_level0((x1, y1)))
+
+    @property
+    def _axes(self) -> tuple[WindowAxis, WindowAxis]:
+        w, h = self.size_wh
+        side, step, margin = self.window_px, self.step_px, self.margin_px
+        return WindowAxis(w, side, step, margin), WindowAxis(h, side, step, margin)
 
 
 def check_on_slide(xy: XY, slide_wh: tuple[int, int]) -> None:
