@@ -187,7 +187,8 @@ class SamModel:
         """
         prompts = self.network.prompt_encoder
         shape = (prompts.embed_dim, *prompts.image_embedding_size)
-        return ImageEmbedding.from_arrays(arrays, shape, self.device)
+        with naming_a_full_memory(self.device):
+            return ImageEmbedding.from_arrays(arrays, shape, self.device)
 
     def _decode_alike(
         self,
