@@ -219,6 +219,6 @@ def _checksum(arrays: Arrays) -> str:
     """Digest of names, shapes and bytes; safetensors itself notices a missing end only."""
     digest = xxhash.xxh3_128()
     for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}")
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.tobytes())
     return str(digest.hexdigest())
