@@ -109,7 +109,8 @@ class LabelPyramid:
     def __init__(self, size_wh: tuple[int, int]) -> None:
         self.size_wh = size_wh
         sizes = [size_wh]
-        while max(sizes[-1]) > SMALLEST_PX:
+        # At least two levels: napari takes a list of one array for a single image.
+        while max(sizes[-1]) > SMALLEST_PX or len(sizes) < 2:
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
         self._levels = tuple(LabelLevel(size) for size in sizes)
         self._objects: dict[int, _Object] = {}

@@ -129,7 +129,7 @@ class Scene:
     def show(self, view: View, pending: Sequence[Click] = ()) -> None:
         """Bring all layers in step with a view, and with clicks that wait for their answer."""
         if self._view is not None and self._view.grid != view.grid:
-            self._shown.stage, self._shown.objects = None, ()
+            self._forget_grid()
         self._view = view
         self._show_objects(view)
         self._show_mask(view)
@@ -234,6 +234,14 @@ class Scene:
                 if layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
         self._layers.clear()
+
+    def _forget_grid(self) -> None:
+        """Another pixel grid: the mask gets a new stage, the accepted objects a new layer."""
+        self._shown.stage = None
+        layer = self._layers.get(ours.OBJECTS)
+        if layer is not None:
+            with self._by_us():
+                self.viewer.layers.remove(layer)
 
     def _clicks_layer(self) -> Any:
         layer = self._layers.get(ours.CLICKS)
