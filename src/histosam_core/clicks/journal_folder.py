@@ -80,7 +80,7 @@ def journal_folder(slide_path: str | os.PathLike[str], *, fingerprint: str = "")
     """
     path = Path(slide_path)
     beside = _beside(path)
-    if path.exists() and _is_writable(beside):
+    if path.is_file() and _is_writable(beside):
         return beside
     key = fingerprint or hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
     return _in_data_folder(path.name, key)
@@ -165,7 +165,7 @@ def find_journals(slide: Slide) -> list[JournalSummary]:
 
 
 def _candidates(slide: Slide) -> Iterator[Path]:
-    folders = [_beside(slide.path)] if slide.path.exists() else []
+    folders = [_beside(slide.path)] if slide.path.is_file() else []
     stem = _in_data_folder(slide.path.name, "").name
     data = _data_folder()
     if data.is_dir():
@@ -182,8 +182,10 @@ def _summary(path: Path, slide: Slide) -> JournalSummary | None:
     state = follow(journal)
     of_slide = state.begin["slide"]
     is_same = of_slide["fingerprint"] == slide.fingerprint
-    is_beside = path.parent == _beside(slide.path)
-    if not (is_same or is_beside or of_slide["path"] == str(slide.path.absolute())):
+    is_of_file = slide.path.is_file() and (
+        path.parent == _beside(slide.path) or of_slide["path"] == str(slide.path.absolute())
+    )
+    if not (is_same or is_of_file):
         return None  # another slide of that name
     n_objects = len(state.objects) + (state.open.reopened is not None)
     n_open = len(state.open.prompts)

@@ -1,0 +1,178 @@
+"""`histosam replay`: repeat a journalled session, with the same model or another one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from histosam_core.inference import ReplayReport
+    from histosam_core.model import SamModel
+
+__all__ = ["replay"]
+
+
+def replay(
+    journal: Annotated[
+        Path,
+        typer.Argument(
+            help="A journal (.jsonl) from the folder SLIDE.histosam beside a slide.",
+            show_default=False,
+        ),
+    ],
+    slide: Annotated[
+        Path | None,
+        typer.Option(help="The slide, where it is neither where it was nor beside the journal."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Another model, or the path of the same one.  [default: the journal's]",
+            metavar="MODEL",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the outlines of the replay (.geojson).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Repeat a session without anyone clicking, and compare every object with the journal's.
+
+    The same model gives the same masks; another one a comparison on the same clicks.
+
+    Examples:
+
+        histosam replay slide.svs.histosam/2026-05-04T09-12-33-a1b2c3.jsonl
+
+        histosam replay session.jsonl --slide slide.svs --model sam_vit_b --out sam_vit_b.geojson
+    """
+    from histosam_core.annotation import write_geojson
+    from histosam_core.cli.console import err, print_json, progress_bar
+    from histosam_core.cli.console import out as console
+    from histosam_core.clicks import read_journal
+    from histosam_core.errors import ConfigError, OutputExistsError
+    from histosam_core.inference import find_slide
+    from histosam_core.inference import replay as replay_journal
+    from histosam_core.slide import open_slide
+
+    if out is not None and out.suffix.lower() not in (".geojson", ".json"):
+        raise ConfigError(f"--out {out} must end in .geojson")
+    if out is not None and out.exists() and not overwrite:
+        raise OutputExistsError(f"{out} exists; choose another name or pass --overwrite")
+    start = time.perf_counter()
+    read = read_journal(journal)
+    with open_slide(slide or find_slide(read)) as opened, progress_bar("Replaying") as progress:
+        report = replay_journal(read, opened, _models(model, device), progress=progress)
+    if out is not None:
+        write_geojson(out, report.regions)
+    for note in report.notes:
+        err.print(f"note: {note}", style="yellow", markup=False)
+    facts = describe(report)
+    facts |= {"seconds": time.perf_counter() - start, "out": None if out is None else str(out)}
+    if as_json:
+        print_json(facts)
+    else:
+        console.print(_table(facts))
+
+
+def describe(report: ReplayReport) -> dict[str, Any]:
+    """Return what a replay gave as JSON values."""
+    return {
+        "journalled_models": list(report.journalled_models),
+        "models": list(report.models),
+        "is_same_model": report.is_same_model,
+        "is_identical": report.is_identical,
+        "mean_iou": report.mean_iou,
+        "operations": report.n_operations,
+        "open_prompts": report.n_open_prompts,
+        "notes": list(report.notes),
+        "objects": [asdict(one) for one in report.objects],
+    }
+
+
+def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], SamModel]:
+    """Return what loads the model for a session of the journal, each once."""
+    loaded: dict[tuple[str, str | None], SamModel] = {}
+
+    def model_for(facts: Mapping[str, Any]) -> SamModel:
+        from histosam_core.errors import JournalError
+        from histosam_core.model import load_model
+
+        name = model or _source(facts)
+        # A checkpoint may hold several decoders; another model has its own default.
+        decoder = facts["decoder"] or None if model is None else None
+        if (name, decoder) not in loaded:
+            loaded[name, decoder] = load_model(name, device, decoder=decoder)
+        found = loaded[name, decoder]
+        if model is None and found.info.sha256 != facts["sha256"]:
+            raise JournalError(
+                f"{name} is not the file any more that the journal was made with (sha256 "
+                f"{facts['sha256'][:12]}...); give that one, or another to compare: --model PATH"
+            )
+        return found
+
+    return model_for
+
+
+def _source(facts: Mapping[str, Any]) -> str:
+    """Where the journal's own model is: its file, else its name."""
+    from histosam_core.errors import JournalError
+    from histosam_core.model.registry import MODELS
+
+    path, name = str(facts["path"]), str(facts["name"])
+    if path and Path(path).is_file():
+        return path
+    if name in MODELS:
+        return name
+    raise JournalError(
+        f"the journal was made with {name}, which is no model of this installation; give its "
+        "file, or another model to compare: --model PATH"
+    )
+
+
+def _table(facts: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Table(show_header=False, box=None)
+    head.add_column(style="bold")
+    head.add_column(overflow="fold")
+    rows = {
+        "Journal's model": ", ".join(facts["journalled_models"]),
+        "Replayed with": ", ".join(facts["models"]),
+        "Operations": str(facts["operations"]),
+        "Objects": _verdict(facts),
+        "Not accepted": f"{facts['open_prompts']} prompt(s), not compared",
+    }
+    if facts["out"]:
+        rows["Written"] = facts["out"]
+    for name, value in rows.items():
+        head.add_row(name, Text(value))
+    table = Table("Object", "Class", "Prompts", "Journal mm2", "Now mm2", "IoU", box=None)
+    for number, one in enumerate(facts["objects"], start=1):
+        table.add_row(
+            str(number),
+            Text(one["label"]),
+            str(one["n_prompts"]),
+            f"{one['journalled_mm2']:.4g}",
+            f"{one['area_mm2']:.4g}",
+            "identical" if one["is_identical"] else f"{one['iou']:.4f}",
+        )
+    return Group(head, Text(), table)
+
+
+def _verdict(facts: dict[str, Any]) -> str:
+    n = len(facts["objects"])
+    if not n:
+        return "none was accepted"
+    if facts["is_identical"]:
+        return f"{n}, all identical"
+    return f"{n}, mean IoU {facts['mean_iou']:.4f}"
