@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         OverlapRule,
         Predictor,
         Session,
+        TieredStore,
         WindowGrid,
     )
     from histosam_core.model import SamModel
@@ -145,6 +146,7 @@ class Engine:
         self._setup: Setup | None = None
         self._model: SamModel | None = None
         self._session: Session | None = None
+        self._store: TieredStore | None = None
         self._journal: Any = None
         self._journal_note = ""
         self._offers: tuple[JournalSummary, ...] = ()
@@ -189,7 +191,7 @@ class Engine:
             model,
             mpp=setup.slide_mpp,
             geometry=geometry,
-            store=self._store(model),
+            store=self._store_for(model),
             objects=() if old is None else old.objects,
             journal=self._journal,
         )
@@ -331,6 +333,8 @@ class Engine:
             session.end()
         self._discard_empty_journal()
         self._journal = None
+        if self._store is not None:
+            self._store.close()
 
     def view(self, answer: ClickResult | None = None) -> View:
         """Return what there is to show."""
@@ -376,10 +380,15 @@ class Engine:
             return self._model
         return (self._load or load_model)(setup.model, setup.device, progress=progress)
 
-    def _store(self, model: SamModel) -> Any:
+    def _store_for(self, model: SamModel) -> TieredStore:
+        """Return the store of the model in use; the one of another model is written out."""
         from histosam_core.inference import TieredStore
 
-        return TieredStore(model=model)
+        if self._store is None or self._model is not model:
+            if self._store is not None:
+                self._store.close()
+            self._store = TieredStore(model=model)
+        return self._store
 
     def _begin_journal(self) -> None:
         from histosam_core.clicks.journal_folder import find_journals, new_journal

@@ -52,6 +52,12 @@ def slide_file(drawn: Drawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_svs(path, drawn.image, mpp=MPP, magnification=20)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(folders: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No embedding of another test is found."""
+    monkeypatch.setenv("HISTOSAM_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def slide_path(slide_file: Path, tmp_path: Path) -> Path:
     """The slide in a folder of its own, so that journals of other tests are not found."""
