@@ -70,7 +70,7 @@ def read_label_zarr(path: str | os.PathLike[str]) -> PolygonAnnotation:
             regions, notes = _checked(image, own)
     except AnnotationError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AnnotationError(
             f"{path} is damaged or is no OME-Zarr ({detail}); export the labels again"

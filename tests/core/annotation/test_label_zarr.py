@@ -473,6 +473,20 @@ def test_labels_under_an_image_lie_where_its_transforms_say(tmp_path, zarr_forma
         assert annotation.notes == ()
 
 
+def test_an_image_named_as_source_is_looked_up_where_it_lies(tmp_path):
+    scales = {"image.zarr": 0.25, "labels.zarr": 0.5}
+    labels = np.zeros((20, 30), np.uint8)
+    labels[2:4, 3:7] = 1
+    for name, step in scales.items():
+        ome = {"multiscales": multiscales(scale(step, step))}
+        if name == "labels.zarr":
+            ome["image-label"] = {"source": {"image": "../image.zarr"}}
+        foreign(tmp_path / name, labels, zarr_format=3, ome=ome)
+    annotation = read_label_zarr(tmp_path / "labels.zarr")
+    assert annotation.regions[0].geometry.bounds == (5.5, 3.5, 13.5, 7.5)
+    assert annotation.notes == ()
+
+
 def test_leading_axes_of_one_plane_are_left_out(tmp_path):
     labels = np.zeros((1, 40, 30), np.uint16)
     labels[0, 5:9, 3:8] = 2
@@ -518,7 +532,9 @@ def test_a_background_that_is_stored_nowhere_may_be_a_label(tmp_path):
     assert region.geometry.equals(shapely.box(-0.5, -0.5, 29.5, 1999.5))
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "not JSON", "no array", "image"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "not JSON", "feature", "no array", "chunk", "image"]
+)
 def test_what_is_no_label_image_is_one_error_that_says_the_fix(tmp_path, folder, damage):
     path = folder
     if damage == "missing":
@@ -528,6 +544,12 @@ def test_what_is_no_label_image_is_one_error_that_says_the_fix(tmp_path, folder,
         path.mkdir()
     elif damage == "not JSON":
         (path / "zarr.json").write_text("{")
+    elif damage == "feature":
+        text = (path / "zarr.json").read_text()
+        (path / "zarr.json").write_text(text.replace('"Feature"', '"Creature"'))
+    elif damage == "chunk":
+        chunk = path / "0/c/0/0"
+        chunk.write_bytes(chunk.read_bytes()[:30])
     elif damage == "no array":
         shutil.rmtree(path / "0")
     else:
