@@ -13,20 +13,28 @@ from numpy.typing import NDArray
 
 from histosam_core.clicks import Click
 from histosam_core.errors import PredictionError
+from histosam_core.inference.box_prompt import clicks_for_box, confine_to_box
 from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
+from histosam_core.inference.in_flight import InFlight
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.geometry import Region
+    from histosam_core.clicks import Box
+    from histosam_core.geometry import Frame, Region
     from histosam_core.model import InteractiveModel
     from histosam_core.slide import Slide
 
 __all__ = ["Prediction", "Predictor", "Timings"]
 
+XYXY = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds of one answer: reading the slide, encoding, decoding. 0 for what was not needed."""
+    """Seconds of one answer: reading the slide, encoding, decoding. 0 for what was not needed.
+
+    Waiting for another thread that encodes the same region counts as encoding.
+    """
 
     read_s: float = 0.0
     encode_s: float = 0.0
@@ -61,15 +69,16 @@ class Prediction:
 
 
 class Predictor:
-    """One model on one slide.
+    """One model on one slide. Safe to use from one thread that answers and others that look ahead.
 
     Parameters
     ----------
     slide
         Where pixels come from.
     model
-        Any `InteractiveModel`. What it says of itself in ``info`` (a `CheckpointInfo`) goes into
-        the keys of its embeddings; a model without gets a key of its own.
+        Any `InteractiveModel`. What it says of itself in ``info`` (a `CheckpointInfo`), and the
+        kind of its ``device``, go into the keys of its embeddings; a model without gets a key of
+        its own. One with ``takes_boxes`` gets boxes as they are, the others by clicks.
     slide_mpp
         Micrometres per level-0 pixel; the slide's own, or what stands in for it.
     store
@@ -96,6 +105,10 @@ class Predictor:
         info = getattr(model, "info", None)
         self._weights = getattr(info, "sha256", "") or f"in-memory-{uuid.uuid4()}"
         self._preprocessing = repr(getattr(info, "preprocessing", ""))
+        device = str(getattr(model, "device", "cpu")).partition(":")[0]
+        if device != "cpu":  # whose bits are not the CPU's
+            self._preprocessing += f" on {device}"
+        self._in_flight = InFlight()
 
     def key(self, region: Region) -> EmbeddingKey:
         """Return what the region's embedding is stored under."""
@@ -120,47 +133,67 @@ class Predictor:
         self,
         regions: Sequence[Region],
         *,
-        batch_size: int = 4,
+        batch_size: int = 1,
         progress: ProgressCallback = silent,
     ) -> int:
-        """Encode regions ahead of clicks, those that are not ready; return how many that were.
+        """Encode regions ahead of clicks, those that are not ready.
 
-        A model with ``encode_batch`` gets up to `batch_size` at once. Raising from `progress`
-        cancels; what is encoded stays.
+        Raising from `progress` cancels; what is encoded stays.
+
+        Parameters
+        ----------
+        regions
+            Where clicks may come.
+        batch_size
+            How many at once, of a model with ``encode_batch``. One at a time gives bit for bit what
+            `predict` would make, and a region that another thread is encoding is waited for, not
+            encoded twice. More at once is quicker on a GPU, with other last bits.
+        progress
+            Called before each batch, and at the end.
+
+        Returns
+        -------
+        int
+            How many regions this call encoded.
         """
         wanted = [region for region in dict.fromkeys(regions) if not self.is_ready(region)]
-        batched = hasattr(self.model, "encode_batch")
-        step = max(1, batch_size) if batched else 1
+        step = max(1, batch_size) if hasattr(self.model, "encode_batch") else 1
+        n_encoded = 0
         for first in range(0, len(wanted), step):
             progress(first, len(wanted), "embedding")
             batch = wanted[first : first + step]
+            if step == 1:
+                n_encoded += self._embedding(batch[0]).is_own
+                continue
             images = [self.read(region) for region in batch]
-            embeddings = (
-                self.model.encode_batch(images)  # type: ignore[attr-defined]
-                if batched
-                else [self.model.encode(image) for image in images]
-            )
+            embeddings = self.model.encode_batch(images)  # type: ignore[attr-defined]
             for region, embedding in zip(batch, embeddings, strict=True):
                 self.store.put(self.key(region), embedding)
+            n_encoded += len(batch)
         progress(len(wanted), len(wanted), "embedding")
-        return len(wanted)
+        return n_encoded
 
     def predict(
         self,
         region: Region,
         clicks: Sequence[Click],
         previous_logits: NDArray[np.float32] | None = None,
+        *,
+        box: Box | None = None,
     ) -> Prediction:
-        """Answer clicks in a region.
+        """Answer clicks, a box, or both in a region.
 
         Parameters
         ----------
         region
             Where the model looks.
         clicks
-            In level-0 pixels (x, y), pixel centres at whole numbers; all inside the region.
+            In level-0 pixels (x, y), pixel centres at whole numbers; all inside the region. May be
+            empty where there is a box.
         previous_logits
             (h, w) float32, the mask prompt; None for no mask prompt.
+        box
+            In level-0 pixels. What of it lies in the region counts.
 
         Raises
         ------
@@ -168,27 +201,44 @@ class Predictor:
             The model's answer has another size than the region, or holds what is not a number.
         SlideError
             The slide cannot be read.
+        OutOfMemoryError
+            The model's device has too little memory left.
         """
+        found = self._embedding(region)
         start = self._clock()
-        key = self.key(region)
-        embedding = self.store.get(key)
-        was_ready = embedding is not None
-        read_s = encode_s = 0.0
-        if not was_ready:
-            image = self.read(region)
-            read_s, start = self._lap(start)
-            embedding = self.model.encode(image)
-            encode_s, start = self._lap(start)
-            self.store.put(key, embedding)
-        logits = self._decode(region, embedding, clicks, previous_logits)
+        logits = self._decode(region, found.embedding, clicks, previous_logits, box)
         decode_s, _ = self._lap(start)
         quality = getattr(self.model, "quality", None)
         return Prediction(
             logits,
             float(quality[-1]) if quality else None,
-            Timings(read_s, encode_s, decode_s),
-            was_ready,
+            Timings(found.read_s, found.encode_s, decode_s),
+            found.was_ready,
         )
+
+    def _embedding(self, region: Region) -> _Found:
+        """Take the region's embedding from the store, from another thread, or from the model."""
+        key = self.key(region)
+        embedding = self.store.get(key)
+        if embedding is not None:
+            return _Found(embedding, was_ready=True)
+
+        def make() -> _Found:
+            embedding = self.store.get(key)
+            if embedding is not None:  # another thread was quicker
+                return _Found(embedding, was_ready=True)
+            start = self._clock()
+            image = self.read(region)
+            read_s, start = self._lap(start)
+            embedding = self.model.encode(image)
+            encode_s, _ = self._lap(start)
+            self.store.put(key, embedding)
+            return _Found(embedding, read_s, encode_s, is_own=True)
+
+        start = self._clock()
+        found, is_own = self._in_flight.get_or_make(key, make)
+        waited_s, _ = self._lap(start)
+        return found if is_own else _Found(found.embedding, encode_s=waited_s)
 
     def _decode(
         self,
@@ -196,10 +246,19 @@ class Predictor:
         embedding: Any,
         clicks: Sequence[Click],
         previous_logits: NDArray[np.float32] | None,
+        box: Box | None,
     ) -> NDArray[np.float32]:
         frame = region.frame(self.slide_mpp)
         local = [Click(frame.from_level0(click.xy), click.is_positive) for click in clicks]
-        logits = np.asarray(self.model.decode(embedding, local, previous_logits), np.float32)
+        box_xyxy = None if box is None else _box_in(region.size_wh, frame, box)
+        if box_xyxy is None:
+            answer = self.model.decode(embedding, local, previous_logits)
+        elif getattr(self.model, "takes_boxes", False):
+            answer = self.model.decode(embedding, local, previous_logits, box_xyxy=box_xyxy)
+        else:
+            said = clicks_for_box(box_xyxy, region.size_wh, local)
+            answer = self.model.decode(embedding, said, previous_logits)
+        logits = np.asarray(answer, np.float32)
         w, h = region.size_wh
         if logits.shape != (h, w):
             raise PredictionError(
@@ -211,8 +270,27 @@ class Predictor:
                 "the model answered with values that are not numbers, so the click was not "
                 "taken; try the CPU (--device cpu), or another checkpoint"
             )
-        return logits
+        if box_xyxy is None or getattr(self.model, "takes_boxes", False):
+            return logits
+        return confine_to_box(logits, box_xyxy, local)
 
     def _lap(self, start: float) -> tuple[float, float]:
         now = self._clock()
         return now - start, now
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    embedding: Any
+    read_s: float = 0.0
+    encode_s: float = 0.0
+    was_ready: bool = False
+    is_own: bool = False
+
+
+def _box_in(size_wh: tuple[int, int], frame: Frame, box: Box) -> XYXY | None:
+    """Bring a level-0 box to region pixels and clip it; None where it misses the region."""
+    (x0, y0), (x1, y1) = frame.from_level0(box.xyxy[:2]), frame.from_level0(box.xyxy[2:])
+    x0, y0 = max(x0, -0.5), max(y0, -0.5)
+    x1, y1 = min(x1, size_wh[0] - 0.5), min(y1, size_wh[1] - 0.5)
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
