@@ -25,6 +25,7 @@ _HOME = {
     "load_model": "histosam_core.model",
     "next_click": "histosam_core.clicks",
     "noc": "histosam_core.metrics",
+    "open_array": "histosam_core.slide",
     "open_patches": "histosam_core.dataset",
     "open_slide": "histosam_core.slide",
     "run_clicks": "histosam_core.evaluation",
@@ -46,6 +47,7 @@ __all__ = [
     "load_model",
     "next_click",
     "noc",
+    "open_array",
     "open_patches",
     "open_slide",
     "run_clicks",
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
     from histosam_core.inference import Session
     from histosam_core.metrics import failure_rate, iou, noc
     from histosam_core.model import load_model
-    from histosam_core.slide import open_slide
+    from histosam_core.slide import open_array, open_slide
     from histosam_core.training import TrainConfig, finetune
 
 
