@@ -249,9 +249,8 @@ class Outline:
         is_known = window in state.latest
         has_mask = is_known or bool(stands.mask.any())
         clicks, box = self._in_window(window, state.prompts, prompt)
-        boxes: Any = {} if box is None else {"box": box}
         prediction = self.predictor.predict(
-            self.grid.region(window), clicks, stands.logits if has_mask else None, **boxes
+            self.grid.region(window), clicks, stands.logits if has_mask else None, box=box
         )
         self.canvas.write_window(window, prediction.logits)
         return Answer(
