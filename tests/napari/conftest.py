@@ -137,7 +137,7 @@ def _active_timers() -> list[Any]:
     found = []
     for thing in gc.get_objects():
         try:
-            if isinstance(thing, QTimer) and thing.isActive():
+            if issubclass(type(thing), QTimer) and thing.isActive():
                 found.append(thing)
         except (ReferenceError, RuntimeError):  # gone, or deleted by Qt
             continue

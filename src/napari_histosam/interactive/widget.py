@@ -60,7 +60,7 @@ class InteractiveWidget(QWidget):
         self.status_bar = StatusBar()
         self._offer = _Offer(self.controller)
         self._is_closed = False
-        self._window: QObject | None = None
+        self._window: QWidget | None = None
 
         inner = QWidget()
         column = QVBoxLayout(inner)
@@ -140,8 +140,11 @@ class InteractiveWidget(QWidget):
             self._thread.post(self._shut_down_if_hidden)
 
     def _shut_down_if_hidden(self) -> None:
-        window = self._viewer.window._qt_window
-        if window is None or not window.isVisible():
+        try:
+            is_visible = self._window is not None and self._window.isVisible()
+        except RuntimeError:  # Qt has deleted it
+            is_visible = False
+        if not is_visible:
             self.shut_down()
 
     def _on_view(self, view: View) -> None:

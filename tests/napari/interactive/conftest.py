@@ -72,9 +72,14 @@ def loaded(name: str) -> Any:
     return load_model(name, "cpu")
 
 
-def load(name: str, device: str, *, progress: Any = None) -> Any:
+def load_once(name: str, device: str, *, progress: Any = None) -> Any:
     """`load_model`, each model once a run."""
     return loaded(name)
+
+
+@pytest.fixture
+def load() -> Callable[..., Any]:
+    return load_once
 
 
 class Desk:
@@ -94,7 +99,7 @@ class Desk:
         self.image = self.add_slide()
 
     def engine_for(self, image: Any) -> Engine:
-        return Engine(open_slide(self.slide_path), load)
+        return Engine(open_slide(self.slide_path), load_once)
 
     def add_slide(self) -> Any:
         with open_slide(self.slide_path) as slide:
