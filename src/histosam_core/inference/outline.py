@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClickResult", "Outline"]
 
-MAX_BOX_WINDOWS = 256
-"""More would keep the user waiting for minutes."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ClickResult:
     """The mask after a click, an undo or a redo, where it changed; unpacks as mask, region.
@@ -150,11 +146,7 @@ class Outline:
                 f"the box ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies off the slide, which is "
                 f"{w} x {h} level-0 pixels; draw it on the slide"
             )
-        if (needed := len(self.grid.covering(box.xyxy))) > MAX_BOX_WINDOWS:
-            raise ConfigError(
-                f"the box takes {needed} windows, more than {MAX_BOX_WINDOWS}; draw a smaller one, "
-                "or use a model of a coarser scale"
-            )
+        self.grid.covering(box.xyxy)
         return box
 
     def add(self, prompt: Prompt) -> ClickResult:
