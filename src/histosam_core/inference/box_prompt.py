@@ -17,7 +17,7 @@ from histosam_core.clicks import Click
 
 __all__ = ["clicks_for_box", "confine_to_box"]
 
-OUTSIDE_PX = 12.0
+OUTSIDE_PX = 16.0
 """How far beside the box the negative clicks lie, in region pixels."""
 BACKGROUND = -10.0
 """Logits outside the box are at most this: as sure as the models themselves are of background."""
@@ -39,28 +39,30 @@ def clicks_for_box(
         border, that side has no click.
     clicks
         Given beside the box, in region pixels. One of these outweighs a click of the other sign
-        that would stand nearer to it than a quarter of the box's shorter side.
+        that would stand nearer to it than a quarter of the box's shorter side; the one in the
+        middle only where another positive click says where the object is.
     """
     x0, y0, x1, y1 = box_xyxy
-    (w, h), x, y = size_wh, (x0 + x1) / 2, (y0 + y1) / 2
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
     beside = (
         (x0 - OUTSIDE_PX, y),
         (x1 + OUTSIDE_PX, y),
         (x, y0 - OUTSIDE_PX),
         (x, y1 + OUTSIDE_PX),
     )
-    said = [Click((x, y)), *(Click(xy, is_positive=False) for xy in beside)]
     reach = min(x1 - x0, y1 - y0) / 4
-    return [
-        one
-        for one in said
-        if -0.5 <= one.xy[0] < w - 0.5
-        and -0.5 <= one.xy[1] < h - 0.5
-        and not any(
+
+    def is_outweighed(one: Click) -> bool:
+        return any(
             click.is_positive != one.is_positive and math.dist(click.xy, one.xy) < reach
             for click in clicks
         )
-    ] + list(clicks)
+
+    middle, said = Click((x, y)), [Click(xy, is_positive=False) for xy in beside]
+    said = [c for c in said if _lies_in(size_wh, c) and not is_outweighed(c)]
+    if not (is_outweighed(middle) and any(click.is_positive for click in clicks)):
+        said = [middle, *said]
+    return [*said, *clicks]
 
 
 def confine_to_box(
@@ -84,7 +86,13 @@ def confine_to_box(
     x0, y0, x1, y1 = box_xyxy
     if any(c.is_positive and not (x0 <= c.xy[0] <= x1 and y0 <= c.xy[1] <= y1) for c in clicks):
         return logits
-    height, width = logits.shape
-    xs, ys = np.arange(width), np.arange(height)
-    inside = ((ys > y0 - 0.5) & (ys < y1 + 0.5))[:, None] & ((xs > x0 - 0.5) & (xs < x1 + 0.5))
-    return np.where(inside, logits, np.minimum(logits, np.float32(BACKGROUND)))
+    first_x, first_y = math.floor(x0 + 0.5), math.floor(y0 + 0.5)
+    end_x, end_y = (max(math.ceil(v - 0.5), f) + 1 for v, f in ((x1, first_x), (y1, first_y)))
+    confined = np.minimum(logits, np.float32(BACKGROUND))
+    inside = np.s_[max(first_y, 0) : end_y, max(first_x, 0) : end_x]
+    confined[inside] = logits[inside]
+    return confined
+
+
+def _lies_in(size_wh: tuple[int, int], click: Click) -> bool:
+    return all(-0.5 <= at < length - 0.5 for at, length in zip(click.xy, size_wh, strict=True))

@@ -251,13 +251,14 @@ class Predictor:
         frame = region.frame(self.slide_mpp)
         local = [Click(frame.from_level0(click.xy), click.is_positive) for click in clicks]
         box_xyxy = None if box is None else _box_in(region.size_wh, frame, box)
+        by_clicks = box_xyxy is not None and not getattr(self.model, "takes_boxes", False)
         if box_xyxy is None:
             answer = self.model.decode(embedding, local, previous_logits)
-        elif getattr(self.model, "takes_boxes", False):
-            answer = self.model.decode(embedding, local, previous_logits, box_xyxy=box_xyxy)
-        else:
+        elif by_clicks:
             said = clicks_for_box(box_xyxy, region.size_wh, local)
             answer = self.model.decode(embedding, said, previous_logits)
+        else:
+            answer = self.model.decode(embedding, local, previous_logits, box_xyxy=box_xyxy)
         logits = np.asarray(answer, np.float32)
         w, h = region.size_wh
         if logits.shape != (h, w):
@@ -270,9 +271,9 @@ class Predictor:
                 "the model answered with values that are not numbers, so the click was not "
                 "taken; try the CPU (--device cpu), or another checkpoint"
             )
-        if box_xyxy is None or getattr(self.model, "takes_boxes", False):
-            return logits
-        return confine_to_box(logits, box_xyxy, local)
+        if box_xyxy is not None and by_clicks:
+            return confine_to_box(logits, box_xyxy, local)
+        return logits
 
     def _lap(self, start: float) -> tuple[float, float]:
         now = self._clock()
