@@ -1,1 +1,1 @@
-"""The napari plugin (in preparation)."""
+"""The napari plugin. napari finds its parts through napari.yaml; importing this loads none."""
