@@ -157,7 +157,7 @@ def find_journals(slide: Slide) -> list[JournalSummary]:
     for path in _candidates(slide):
         try:
             summary = _summary(path, slide)
-        except JournalError:
+        except (JournalError, KeyError, TypeError, OSError):  # nothing of ours, or not whole
             continue
         if summary is not None:
             found.append(summary)

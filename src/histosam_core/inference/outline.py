@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClickResult", "Outline"]
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClickResult:
     """The mask after a click, an undo or a redo, where it changed; unpacks as mask, region.
