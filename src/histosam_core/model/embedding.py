@@ -61,7 +61,7 @@ class ImageEmbedding:
         Parameters
         ----------
         arrays
-            From `to_arrays`; may be written over later.
+            From `to_arrays`. On a CPU the embedding goes on using them: leave them as they are.
         shape
             (C, h, w) that the features must have.
         device
@@ -75,7 +75,8 @@ class ImageEmbedding:
         try:
             axes = [int(axis) for axis in arrays["axes"]]
             height, width = (int(size) for size in arrays["image_hw"])
-            features = torch.tensor(arrays["features"]).permute(*np.argsort(axes).tolist())
+            values = np.require(arrays["features"], requirements="W")
+            features = torch.from_numpy(values).permute(*np.argsort(axes).tolist())
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ImageError(
                 "the arrays are no embedding of a SAM-like model; encode the image again"
