@@ -40,7 +40,7 @@ class ImageEmbedding:
             ``features``, the tensor's own dtype, its axes ordered as they lie in memory;
             ``axes`` (3,) int64, that order; ``image_hw`` (2,) int64.
         """
-        # The order is kept since kernels, and so the last bits of a mask, depend on it.
+        # The order is kept since kernels, and so the last bits of a mask, may depend on it.
         strides = self.features.stride()
         axes = sorted(range(3), key=lambda axis: -strides[axis])
         return {
