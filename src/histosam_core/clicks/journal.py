@@ -87,6 +87,11 @@ class JournalWriter:
     now
         Returns the time; must know its zone.
 
+    Attributes
+    ----------
+    owner
+        Whose operations the last lines are, where several sessions share the journal.
+
     Raises
     ------
     JournalError
@@ -101,6 +106,7 @@ class JournalWriter:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = Path(path)
+        self.owner: object = None
         self._lock = lock
         self._now = now
         self._is_closed = False

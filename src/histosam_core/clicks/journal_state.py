@@ -26,7 +26,8 @@ __all__ = [
 Record = Mapping[str, Any]
 NOTHING: Record = {"geometry": None, "prompts": [], "origin": None}
 _STEPS = frozenset(("click", "box", "remove", "move", "redo"))
-_OUTSIDE = frozenset(("begin", "restore", "take_over", "failed", "export", "end"))
+_OUTSIDE = frozenset(("begin", "back", "restore", "take_over", "failed", "export", "end"))
+Ended = tuple[list[Record], "OpenObject"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +170,9 @@ class _Walk:
         self.open = OpenObject()
         self.n_clicks = 0
         self._known: dict[str, Record] = {}
-        self._ended: tuple[list[Record], OpenObject] | None = None
-        # What stood before a later `begin`, until it is clear that it is not taken over.
-        self._before: tuple[Record, list[Record], OpenObject] | None = None
+        self._ended: Ended = None
+        # What stood before a later `begin`, until it is clear that it is not gone on with.
+        self._before: tuple[Record, list[Record], OpenObject, Ended] | None = None
 
     def take(self, event: Event) -> None:
         """Carry one operation out."""
@@ -188,6 +189,7 @@ class _Walk:
             return
         handlers: dict[str, Callable[[Event], None]] = {
             "begin": self._take_begin,
+            "back": lambda _: self.settle(),
             "undo": self._undo_end,
             "drop": lambda _: self._drop(),
             "accept": self._accept,
@@ -203,14 +205,15 @@ class _Walk:
             handlers[event.op](event)
 
     def settle(self) -> None:
-        """At the journal's end: a session that had only begun stands for the one before it."""
+        """Go back from a session that had only begun to the one before it."""
         if self._before is not None:
-            self.begin, self.objects, self.open = self._before
+            self.begin, self.objects, self.open, self._ended = self._before
+            self._before = None
 
     def _take_begin(self, event: Event) -> None:
         self._learn(event.facts.get("records", ()))
         if self.begin is not None and self._before is None:
-            self._before = self.begin, self.objects, self.open
+            self._before = self.begin, self.objects, self.open, self._ended
         self.begin = event.facts
         self.objects = [self._known[key] for key in event.facts["objects"] if key in self._known]
         self.open, self._ended = OpenObject(), None
@@ -291,7 +294,7 @@ class _Walk:
             self._learn(self.objects)
             self.open = open_object_in(event.facts["open"])
         elif self._before is not None:
-            _, self.objects, self.open = self._before
+            _, self.objects, self.open, _ = self._before
             if not event.facts["is_same_model"]:
                 self.open = self.open.collapsed()
         self._before, self._ended = None, None

@@ -69,9 +69,15 @@ class Record:
             The line cannot be written. It is raised once; from then on nothing is recorded and
             `note` says so, so that the user can go on, export and see to the disk.
         """
-        if self.journal is None:
+        if self.journal is None or (op == "end" and self.journal.owner is not self):
             return 0
         try:
+            if op == "begin":
+                self.journal.owner = self
+            elif self.journal.owner is not self:
+                # Another session had begun in this journal, but came to nothing.
+                self.journal.write("back")
+                self.journal.owner = self
             return self.journal.write(op, **facts)
         except JournalError as error:
             self.journal = None

@@ -35,7 +35,7 @@ IDENTICAL = 1e-9
 """Share of the area that may differ: rounding in the journal's coordinates."""
 
 Facts = Mapping[str, Any]
-_BEGINNINGS = frozenset(("begin", "restore", "take_over", "failed", "export", "end"))
+_BEGINNINGS = frozenset(("begin", "back", "restore", "take_over", "failed", "export", "end"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,7 @@ class _Replay:
         self._store = store
         self._session: Session | None = None
         self._before: Session | None = None
+        self._begin_before: tuple[Facts, bool] = {}, True
         self._begin: Facts = {}
         self._is_same = True
         self._ids: dict[str, str] = {}
@@ -233,6 +234,9 @@ class _Replay:
         session = self._session
         if session is None:
             return None
+        if event.op == "back":
+            self._session, self._before = self._before or session, None
+            self._begin, self._is_same = self._begin_before
         if event.op == "take_over":
             self._take_over(session, facts)
         if event.op in _BEGINNINGS:
@@ -259,7 +263,8 @@ class _Replay:
         self.journalled_models.append(of_model["name"])
         self.models.append(getattr(info, "name", type(model).__name__))
         self._learn(facts.get("records", ()))
-        self._before = self._before or self._session
+        if self._before is None:
+            self._before, self._begin_before = self._session, (self._begin, self._is_same)
         held = () if self._session is None else self.session.objects
         objects = {one.id: one for one in held}
         for record in facts.get("records", ()):

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import shapely
 
-from histosam_core.clicks import JournalWriter, read_journal
+from histosam_core.clicks import Click, JournalWriter, read_journal
 from histosam_core.errors import ConfigError, JournalError, PredictionError
-from histosam_core.inference import MemoryStore, Session, fold
+from histosam_core.inference import MemoryStore, Session, fold, replay
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
@@ -290,6 +290,32 @@ def test_another_model_on_the_same_journal_takes_over(
     assert mask_of(again) == mask_of(second)
     assert again.objects == (kept,)
     assert again.reopened == second.reopened
+
+
+def test_a_model_that_cannot_take_over_leaves_the_first_session_in_the_journal(
+    slide: Slide, smooth_model, model, journal, monkeypatch
+) -> None:
+    first = Session(slide, smooth_model, journal=journal)
+    first.click((240, 500))
+    first.accept()
+    first.click((601, 501))
+    first.click((690, 520))
+    model.info.name, model.info.sha256 = "other", "cd" * 32
+    second = Session(slide, model, objects=first.objects, journal=journal)
+    monkeypatch.setattr(model, "decode", lambda *_, **__: np.zeros((3, 3), np.float32))
+    with pytest.raises(PredictionError):
+        second.take_over(first)
+    first.undo()
+    first.undo()
+    first.undo()
+    second.end()
+    again = restored(slide, smooth_model, journal.path)
+    assert again.objects == first.objects == ()
+    assert again.prompts == first.prompts == (Click((240, 500)),)
+    assert mask_of(again) == mask_of(first)
+    first.accept()
+    report = replay(read_journal(journal.path), slide, lambda facts: smooth_model)
+    assert report.is_identical
 
 
 def test_a_new_journal_carries_the_objects_it_begins_with(
