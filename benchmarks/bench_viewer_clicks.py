@@ -94,10 +94,9 @@ class Watch:
         start = time.perf_counter()
         hand.click(xy, **how)
         while not self.controller.is_settled:
-            hand.viewer.window._qt_viewer.canvas.native.update()
-            hand.wait(lambda: True)
+            hand.breathe()
             time.sleep(0.001)
-        hand.viewer.window._qt_viewer.canvas.native.repaint()
+        hand.canvas.native.repaint()
         return 1e3 * (time.perf_counter() - start), self.shares[-1]
 
 
@@ -176,7 +175,7 @@ def heartbeat(hand: Any, seconds: float) -> None:
             x, y = place + rng.uniform(-300, 300, 2)
             hand.click((float(x), float(y)), right=bool(rng.random() < 0.3))
             n_clicks += 1
-        hand.wait(lambda: True)
+        hand.breathe()
         time.sleep(0.001)
     timer.stop()
     gaps = 1e3 * np.diff(beats)

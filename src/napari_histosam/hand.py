@@ -94,6 +94,10 @@ class Hand:
             self.viewer.scene.camera.zoom = zoom / ((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5
         QApplication.processEvents()
 
+    def breathe(self) -> None:
+        """Let the window do once what waits to be done."""
+        QApplication.processEvents()
+
     def settle(self, timeout_s: float = 60.0) -> None:
         """Wait until every request is answered and painted.
 

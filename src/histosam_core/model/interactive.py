@@ -22,6 +22,8 @@ from histosam_core.model.device_memory import naming_a_full_memory
 from histosam_core.model.embedding import ImageEmbedding
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from histosam_core.clicks import Click
     from histosam_core.model.checkpoint import CheckpointInfo
     from histosam_core.model.interface import Box
@@ -47,6 +49,8 @@ class SamModel:
 
     Attributes
     ----------
+    path : Path or None
+        The checkpoint's file, where it was loaded from one that is no registered model's.
     quality : tuple of float
         The network's own estimate of the IoU, for each mask of the last `decode` or
         `decode_batch`; empty before the first.
@@ -63,6 +67,7 @@ class SamModel:
         self.device = pick_device(device)
         self.network = network.to(self.device).eval()
         self.info = info
+        self.path: Path | None = None
         self.quality: tuple[float, ...] = ()
 
     @property

@@ -284,7 +284,9 @@ def load_model(
     chosen_device = pick_device(device)
     if spec is None:
         network, info = load_checkpoint(name_or_path, decoder=decoder, dense_prompts=dense_prompts)
-        return SamModel(network, info, chosen_device)
+        model = SamModel(network, info, chosen_device)
+        model.path = Path(name_or_path).absolute()
+        return model
     network, info = load_checkpoint(
         fetch_weights(spec.name, progress=progress),
         architecture=spec.architecture,

@@ -314,10 +314,13 @@ class Engine:
                 "export them, or open the slide in another window, and restore there"
             )
         journal = resume_journal(path)
-        state = fold(read_journal(path))
+        try:
+            self.session.restore(fold(read_journal(path)), journal=journal)
+        except BaseException:
+            journal.close()
+            raise
         self._discard_empty_journal()
         self._journal = journal
-        self.session.restore(state, journal=journal)
         self._offers = ()
         return self.view()
 

@@ -346,7 +346,7 @@ class Scene:
             layer.affine = affine
         layer.colormap = ours.label_colormap(colors)
         layer.features = features_of(view)
-        layer.data = list(view.pyramid.levels)  # napari keeps the coarsest level otherwise
+        _reread(layer, view.pyramid.levels)
 
     def _add(self, role: ours.Role, layer: Any) -> None:
         """Put a layer where it belongs in the pile, and leave the selection as it is."""
@@ -441,6 +441,16 @@ class Scene:
             affines = {**affines, ours.MASK: on_stage, ours.HEAT_MAP: on_stage}
         for role, layer in self._layers.items():
             layer.affine = affines[role]
+
+
+def _reread(layer: Any, levels: Sequence[Any]) -> None:
+    """Let a multiscale layer read its levels again; napari keeps the coarsest one otherwise.
+
+    Data that is set is shown at the coarsest level, at the corners of the level shown before: they
+    may lie outside it, and an empty picture cannot be drawn.
+    """
+    layer.corner_pixels = np.array(((0, 0), np.array(levels[-1].shape) - 1))
+    layer.data = list(levels)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

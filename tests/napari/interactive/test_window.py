@@ -189,7 +189,7 @@ def test_delete_takes_out_the_click_under_the_mouse(hand: Any, drawn: Any) -> No
         hand.click(beside(drawn, shift))
         hand.settle()
     QTest.mouseMove(hand.canvas.native, hand.at(drawn.inside))
-    hand.wait(lambda: True)
+    hand.breathe()
     hand.key(Qt.Key.Key_Delete)
     hand.settle()
     (left,) = hand.widget.controller.view.clicks
@@ -220,7 +220,7 @@ def test_r_reopens_the_object_under_the_mouse(hand: Any, drawn: Any) -> None:
     hand.key(Qt.Key.Key_C)
     hand.settle()
     QTest.mouseMove(hand.canvas.native, hand.at(beside(drawn, 2, 2)))
-    hand.wait(lambda: True)
+    hand.breathe()
     hand.key(Qt.Key.Key_R)
     hand.settle()
     assert hand.widget.controller.view.reopened is not None
