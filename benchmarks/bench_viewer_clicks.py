@@ -2,8 +2,8 @@
 
     python benchmarks/bench_viewer_clicks.py [--model histosam-tiny] [--seconds 20]
 
-A real window (give it a display; Xvfb with software OpenGL will do), real mouse events through Qt,
-a synthetic slide. Prints: the first mask on a fresh spot; click to painted mask with the embedding
+A real window on a virtual display with software OpenGL, real mouse events through Qt, a synthetic
+slide. Prints: the first mask on a fresh spot; click to painted mask with the embedding
 ready, and the interface thread's share of it; the same with 200 accepted objects and 2,000 clicks
 behind it; and the gaps between the beats of a 10 ms timer on the interface thread while embeddings
 are computed, clicks come at 5 a second and the view pans.
@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import shapely
 
+from napari_histosam.virtual_display import rerun_on_virtual_display
+
 BEAT_MS = 10
 OBJECTS, CLICKS_EACH = 200, 10
 SLIDE_PX = 6000
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--model", default="histosam-tiny")
     parser.add_argument("--seconds", type=float, default=20.0)
     asked = parser.parse_args()
+    rerun_on_virtual_display()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
         os.environ["HISTOSAM_CACHE"] = str(Path(folder) / "cache")
@@ -138,7 +141,7 @@ def crowded(hand: Any, watch: Watch, hw: tuple[int, int]) -> float:
     for x, y in spots(rng, OBJECTS, 200, min(hw) - 200):
         outline = shapely.Point(x, y).buffer(float(rng.uniform(40, 160)))
         given = " ".join(f"{a:.1f},{b:.1f},+" for a, b in spots(rng, CLICKS_EACH, x - 30, x + 30))
-        metadata = {"Checkpoint": "histosam-tiny", "Click list": given}
+        metadata = {"Tool": "HistoSAM", "Checkpoint": "histosam-tiny", "Click list": given}
         regions.append(AnnotatedRegion(outline, label="Stroma", metadata=metadata))
     controller = watch.controller
     controller._submit("import", lambda e: (e.session.add_objects(regions), e.view())[1])

@@ -153,9 +153,9 @@ def make_heat_map(
         name="Probability",
         affine=affine,
         units=units,
-        colormap="magma",
+        colormap=_heat_colormap(),
         contrast_limits=(0, 255),
-        opacity=0.5,
+        opacity=0.7,
         blending="translucent_no_depth",
         metadata={TAG: LayerTag(HEAT_MAP, owner)},
     )
@@ -179,6 +179,15 @@ def make_objects(
     )
     layer.editable = False
     return layer
+
+
+def _heat_colormap() -> Any:
+    """Magma, clear where the probability is 0, so that the slide shows."""
+    from napari.utils.colormaps import Colormap, ensure_colormap
+
+    colors = np.array(ensure_colormap("magma").map(np.linspace(0, 1, 32)))
+    colors[:, 3] = np.linspace(0, 1, len(colors)) ** 0.7
+    return Colormap(colors, name="probability")
 
 
 def label_colormap(colors: Mapping[int, tuple[int, int, int]]) -> Any:

@@ -436,15 +436,18 @@ class Controller:
 
 
 def engine_of_layer(image: Any) -> Engine:
-    """Open the slide behind a layer, on the session's thread; a file gets a handle of its own."""
+    """Open the slide behind a layer, on the session's thread.
+
+    A slide that our reader shows gets a second handle, so that removing its layer closes nothing
+    that the session reads from.
+    """
     from histosam_core.slide import open_slide
     from napari_histosam.interactive.engine import Engine
+    from napari_histosam.reader import tag_of_slide
     from napari_histosam.slide_of_layer import slide_of_layer
 
-    slide = slide_of_layer(image)
-    if slide.path.is_file():
-        slide = open_slide(slide.path)
-    return Engine(slide)
+    tag = tag_of_slide(image)
+    return Engine(slide_of_layer(image) if tag is None else open_slide(tag.slide.path))
 
 
 def _camera_events(viewer: Any) -> tuple[Any, ...]:

@@ -135,7 +135,7 @@ class Engine:
     Parameters
     ----------
     slide
-        From `open_slide` or `open_array`.
+        From `open_slide` or `open_array`; the engine's own, closed with it.
     load
         Called with name or path, device and ``progress``; None: `load_model`.
     """
@@ -330,7 +330,7 @@ class Engine:
         return self.view()
 
     def close(self) -> None:
-        """End the session's record; the slide stays open, since layers may show it."""
+        """End the session's record, write embeddings out, close the engine's slide."""
         session, self._session = self._session, None
         if session is not None:
             session.end()
@@ -338,6 +338,7 @@ class Engine:
         self._journal = None
         if self._store is not None:
             self._store.close()
+        self.slide.close()
 
     def view(self, answer: ClickResult | None = None) -> View:
         """Return what there is to show."""

@@ -35,9 +35,7 @@ def add_widget(viewer: Any) -> Iterator[Callable[[], Any]]:
 
 
 @pytest.fixture
-def widget(
-    viewer: Any, slide_path: Path, add_widget: Callable[[], Any], load: Any
-) -> Any:
+def widget(viewer: Any, slide_path: Path, add_widget: Callable[[], Any], load: Any) -> Any:
     with open_slide(slide_path) as slide:
         levels = [np.asarray(level) for level in slide.levels]
         scale = (slide.mpp, slide.mpp)

@@ -1,16 +1,18 @@
-"""A virtual screen for benchmarks of the window, where no display is given."""
+"""A virtual screen for benchmarks and pictures of the window."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["virtual_display"]
+__all__ = ["rerun_on_virtual_display", "virtual_display"]
 
 SCREEN = "1600x1000x24"
+CHILD = "HISTOSAM_ON_VIRTUAL_DISPLAY"
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def virtual_display() -> Iterator[str]:
     if program is None:
         raise RuntimeError("Xvfb is not installed; run scripts/system_libraries.sh")
     told, tell = os.pipe()
-    server = subprocess.Popen(
+    server = subprocess.Popen(  # noqa: S603 - the path that which() found
         [program, "-displayfd", str(tell), "-screen", "0", SCREEN, "-nolisten", "tcp"],
         pass_fds=(tell,),
         stdin=subprocess.DEVNULL,
@@ -50,3 +52,17 @@ def virtual_display() -> Iterator[str]:
                 os.environ[name] = value
         server.terminate()
         server.wait(10)
+
+
+def rerun_on_virtual_display() -> None:
+    """Run the script that calls this again, in a child on a virtual screen, and exit as it does.
+
+    In that child it returns at once. The screen must outlive Qt, which aborts without one; a child
+    has ended before the screen goes.
+    """
+    if os.environ.get(CHILD):
+        return
+    with virtual_display():
+        environment = os.environ | {CHILD: "1"}
+        code = subprocess.call([sys.executable, *sys.argv], env=environment)  # noqa: S603 - itself
+    raise SystemExit(code)
