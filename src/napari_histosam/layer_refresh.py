@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -14,7 +15,7 @@ from napari_histosam.interface_thread import InterfaceThread
 __all__ = ["LayerRefresher", "layers_showing"]
 
 _PERIOD_S = 0.05
-_SHARE = 0.4
+_SHARE = 0.3
 """Greatest part of the interface thread's time that refreshing may take."""
 
 
@@ -42,11 +43,12 @@ class LayerRefresher:
         """Refresh soon."""
         if not self._is_asked:
             self._is_asked = True
-            self._thread.post(self._wait)
+            self.post(self._wait)
 
     def post(self, work: Callable[[], None]) -> None:
-        """Run something else on the interface thread."""
-        self._thread.post(work)
+        """Run something else on the interface thread; nothing happens once the window is gone."""
+        with suppress(RuntimeError):  # Qt has deleted its objects: the program ends
+            self._thread.post(work)
 
     def refresh(self) -> None:
         """Refresh now; on the interface thread."""

@@ -25,7 +25,7 @@ from histosam_core.errors import HistoSamError
 from histosam_core.slide.levels import Level
 from histosam_core.slide.reader import LevelLayout
 from histosam_core.slide.tile_cache import TileCache
-from napari_histosam.display_levels import DAMAGED, DisplayLevel, Rectangle, plan_levels
+from napari_histosam.display_levels import DisplayLevel, Rectangle, plan_levels
 from napari_histosam.tile_loader import TileLoader
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class ProgressiveLevels:
         self._loader = TileLoader("histosam-tiles", self._load, _N_THREADS)
         self._refresher: LayerRefresher | None = None
         self._last_view: frozenset[Tile] = frozenset()
-        self._damage_noted = False
+        self._is_noted = False
         self._closed = False
         self.levels: list[ProgressiveLevel] = [
             ProgressiveLevel(i, shown, self) for i, shown in enumerate(self._shown)
@@ -204,27 +204,29 @@ class ProgressiveLevels:
         try:
             pixels, message = shown.read_forgiving(x, y, w, h)
         except (HistoSamError, OSError, MemoryError) as error:
-            if self._closed:
-                return
-            pixels, message = np.full((h, w, 3), DAMAGED, np.uint8), str(error)
+            # Not damaged but out of reach: closed, on a drive that went away, too large just now.
+            # What is coarser stays on show, and the next view asks again.
+            self._note(f"part of the slide cannot be read: {error}")
+            return
         if is_overview:
             self._overview[y : y + h, x : x + w] = pixels
         else:
             self._cache.put(key, pixels)
         if message:
-            self._note_damage(message)
+            self._note(f"part of the slide shows grey: {message}")
         if self._refresher is not None and (is_overview or key in self._last_view):
             self._refresher.ask()
 
-    def _note_damage(self, message: str) -> None:
-        if self._damage_noted or self._refresher is None:
+    def _note(self, message: str) -> None:
+        """Tell the user, once."""
+        if self._is_noted or self._closed or self._refresher is None:
             return
-        self._damage_noted = True
+        self._is_noted = True
 
         def note() -> None:
             from napari.utils.notifications import show_warning
 
-            show_warning(f"part of the slide shows grey: {message}")
+            show_warning(message)
 
         self._refresher.post(note)
 

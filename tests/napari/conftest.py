@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 OURS = "histosam"
@@ -79,6 +80,28 @@ def folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     shared = _SETTINGS / "cache"
     shared.mkdir(exist_ok=True)
     monkeypatch.setenv("HISTOSAM_CACHE", str(shared))
+
+
+@pytest.fixture(scope="session")
+def textured() -> np.ndarray:
+    """(3700, 5000, 3) uint8 with detail everywhere."""
+    import cv2
+
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(40, 230, (120, 160, 3), np.uint8)
+    image = cv2.resize(coarse, (5000, 3700), interpolation=cv2.INTER_CUBIC)
+    return cv2.add(image, rng.integers(0, 25, image.shape, np.uint8))
+
+
+@pytest.fixture(scope="session")
+def slide_path(textured: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SVS of 5000 x 3700 px at 0.5 um with levels 1 and 4 in tiles of 240 px."""
+    from histosam_core.slide.write import write_svs
+
+    path = tmp_path_factory.mktemp("slides") / "textured.svs"
+    return write_svs(
+        path, textured, mpp=0.5, magnification=20, tile_px=240, downsamples=(1, 4), quality=70
+    )
 
 
 @pytest.fixture

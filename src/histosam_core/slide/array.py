@@ -216,7 +216,7 @@ def _fingerprint(arrays: Sequence[Any], value_range: tuple[float, float] | None)
         digest.update(xxhash.xxh3_128_digest(_bytes_of(finest)))
         return digest.hexdigest()[:32]
     if max(coarsest.shape[:2]) <= _SAMPLE_LEVEL_PX:
-        digest.update(_bytes_of(np.asarray(coarsest[:])))
+        digest.update(_bytes_of(np.asarray(coarsest[:, :])))
     for y in _spread(int(finest.shape[0])):
         for x in _spread(int(finest.shape[1])):
             block = np.asarray(finest[y : y + _SAMPLE_PX, x : x + _SAMPLE_PX])
