@@ -25,7 +25,8 @@ from napari_histosam.workers import Ahead, Answer, LookAhead, SerialWorker
 
 if TYPE_CHECKING:
     from histosam_core.inference import OverlapRule
-    from napari_histosam.interactive.engine import Engine, Setup, View
+    from napari_histosam.interactive.engine import Engine
+    from napari_histosam.interactive.view import Setup, View
 
 __all__ = ["Controller", "engine_of_layer"]
 

@@ -7,126 +7,32 @@ afterwards, so that it can be painted while the next request is already running.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.clicks import Click
 from histosam_core.errors import ClickOutsideSlideError, ConfigError, EmptyMaskError, JournalError
 from histosam_core.progress import ProgressCallback, silent
-from napari_histosam.label_pyramid import MAX_LABEL, LabelPyramid
+from napari_histosam.interactive.drawn_objects import DrawnObjects
+from napari_histosam.interactive.view import Setup, View
 from napari_histosam.torch_beside_opengl import import_torch
 
 if TYPE_CHECKING:
-    from histosam_core.clicks import Prompt
     from histosam_core.clicks.journal_folder import JournalSummary
     from histosam_core.inference import (
         AcceptedObject,
-        CanvasSnapshot,
         ClickResult,
         OverlapRule,
-        Predictor,
         Session,
         TieredStore,
-        WindowGrid,
     )
     from histosam_core.model import SamModel
     from histosam_core.slide import Slide
 
-__all__ = ["Engine", "Setup", "View"]
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a session is opened with.
-
-    Parameters
-    ----------
-    model
-        A name of `histosam models`, or a checkpoint's path.
-    device
-        "auto", "cpu", "cuda", ...
-    slide_mpp
-        Micrometres per level-0 pixel as the user states it; None takes the slide's.
-    window_mpp
-        Micrometres per window pixel; None takes the checkpoint's.
-    """
-
-    model: str
-    device: str = "auto"
-    slide_mpp: float | None = None
-    window_mpp: float | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """What there is to show after a request.
-
-    Parameters
-    ----------
-    setup, device, checkpoint
-        What the session was opened with, the device in use, the checkpoint's name.
-    grid
-        The windows and their pixel grid.
-    slide_wh, slide_mpp, slide_name
-        Of the slide; mpp as it is used.
-    predictor
-        For the look-ahead; safe to use from another thread.
-    prompts
-        Of the object at hand, in order, level-0 pixels.
-    canvas
-        Its mask.
-    area_mm2, quality
-        Of it; quality is the model's own estimate of the IoU.
-    objects
-        What has been accepted, in order.
-    labels
-        An object's id -> its label in `pyramid`.
-    pyramid
-        The accepted objects as label tiles.
-    reopened
-        The accepted object that is being corrected.
-    can_undo, can_redo
-        Whether there is something to.
-    answer
-        What the last click, undo ... said; None after other requests.
-    notes
-        What the user should know of this slide with this model.
-    offers
-        Earlier sessions on this slide that can be continued, newest first.
-    journal
-        Where this session is recorded; None where it could not be.
-    """
-
-    setup: Setup
-    device: str
-    checkpoint: str
-    grid: WindowGrid
-    slide_wh: tuple[int, int]
-    slide_mpp: float
-    slide_name: str
-    predictor: Predictor
-    prompts: tuple[Prompt, ...]
-    canvas: CanvasSnapshot
-    area_mm2: float
-    quality: float | None
-    objects: tuple[AcceptedObject, ...]
-    labels: Mapping[str, int]
-    pyramid: LabelPyramid
-    reopened: AcceptedObject | None
-    can_undo: bool
-    can_redo: bool
-    answer: ClickResult | None
-    notes: tuple[str, ...]
-    offers: tuple[JournalSummary, ...]
-    journal: Path | None
-
-    @property
-    def clicks(self) -> tuple[Click, ...]:
-        """The clicks among the prompts."""
-        return tuple(p for p in self.prompts if isinstance(p, Click))
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -150,9 +56,7 @@ class Engine:
         self._journal: Any = None
         self._journal_note = ""
         self._offers: tuple[JournalSummary, ...] = ()
-        self._pyramid: LabelPyramid | None = None
-        self._drawn: dict[str, tuple[int, Any]] = {}
-        self._next_label = 1
+        self._drawn: DrawnObjects | None = None
 
     @property
     def session(self) -> Session:
@@ -198,7 +102,7 @@ class Engine:
         if old is not None:
             session.take_over(old)
         self._setup, self._model, self._session = setup, model, session
-        self._pyramid, self._drawn, self._next_label = None, {}, 1
+        self._drawn = DrawnObjects(session.grid)
         return self.view()
 
     def is_ready_at(self, xy: tuple[float, float]) -> bool:
@@ -342,10 +246,10 @@ class Engine:
 
     def view(self, answer: ClickResult | None = None) -> View:
         """Return what there is to show."""
-        session, setup, model = self.session, self._setup, self._model
-        if setup is None or model is None:
+        session, setup, model, drawn = self.session, self._setup, self._model, self._drawn
+        if setup is None or model is None or drawn is None:
             raise ConfigError("no session is open; press Start")
-        self._draw_objects()
+        drawn.update(session.objects)
         notes = session.notes + ((self._journal_note,) if self._journal_note else ())
         return View(
             setup=setup,
@@ -361,8 +265,8 @@ class Engine:
             area_mm2=session.area_mm2,
             quality=session.quality,
             objects=session.objects,
-            labels={key: label for key, (label, _) in self._drawn.items()},
-            pyramid=self._labels(),
+            labels=drawn.labels,
+            pyramid=drawn.pyramid,
             reopened=session.reopened,
             can_undo=session.can_undo,
             can_redo=session.can_redo,
@@ -420,30 +324,3 @@ class Engine:
             if accepted.id == object_id:
                 return accepted
         raise ConfigError("that object is not there any more; choose one of the list")
-
-    def _labels(self) -> LabelPyramid:
-        if self._pyramid is None:
-            self._pyramid = LabelPyramid(self.session.grid.size_wh)
-        return self._pyramid
-
-    def _draw_objects(self) -> None:
-        """Bring the label pyramid up to date with the accepted objects."""
-        pyramid, frame = self._labels(), self.session.grid.frame
-        present = {accepted.id: accepted.geometry for accepted in self.session.objects}
-        for key, (label, geometry) in list(self._drawn.items()):
-            if present.get(key) is not geometry:
-                pyramid.erase(label)
-                del self._drawn[key]
-        for key, geometry in present.items():
-            if key not in self._drawn:
-                label = self._free_label()
-                pyramid.draw(label, geometry, frame)
-                self._drawn[key] = label, geometry
-
-    def _free_label(self) -> int:
-        label, self._next_label = self._next_label, self._next_label + 1
-        if label > MAX_LABEL:
-            raise ConfigError(
-                f"more than {MAX_LABEL} objects were drawn; export them and start a new session"
-            )
-        return label

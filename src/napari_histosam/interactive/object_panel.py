@@ -23,9 +23,9 @@ from napari_histosam.layers import NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
-    from napari_histosam.interactive.engine import View
     from napari_histosam.interactive.keys import KeyBindings
     from napari_histosam.interactive.scene import Display
+    from napari_histosam.interactive.view import View
 
 __all__ = ["ObjectPanel", "color_icon"]
 

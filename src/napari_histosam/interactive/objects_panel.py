@@ -24,7 +24,7 @@ from napari_histosam.interactive.object_panel import color_icon
 if TYPE_CHECKING:
     from histosam_core.inference import AcceptedObject
     from napari_histosam.interactive.controller import Controller
-    from napari_histosam.interactive.engine import View
+    from napari_histosam.interactive.view import View
 
 __all__ = ["ObjectsPanel"]
 

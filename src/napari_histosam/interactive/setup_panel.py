@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.model.registry import BUNDLED, list_models
-from napari_histosam.interactive.engine import Setup
+from napari_histosam.interactive.view import Setup
 
 __all__ = ["SetupPanel"]
 

@@ -30,8 +30,8 @@ from napari_histosam.interface_thread import InterfaceThread
 
 if TYPE_CHECKING:
     from histosam_core.clicks.journal_folder import JournalSummary
-    from napari_histosam.interactive.engine import View
     from napari_histosam.interactive.status import Failure
+    from napari_histosam.interactive.view import View
 
 __all__ = ["InteractiveWidget"]
 

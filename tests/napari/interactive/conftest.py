@@ -19,7 +19,8 @@ from histosam_core.slide import open_slide
 from histosam_core.slide.synthetic import render_slide
 from histosam_core.slide.write import write_svs
 from napari_histosam.interactive.controller import Controller
-from napari_histosam.interactive.engine import Engine, Setup
+from napari_histosam.interactive.engine import Engine
+from napari_histosam.interactive.view import Setup
 
 SIZE_PX, MPP = 3000, 0.5
 PATIENCE_S = 60

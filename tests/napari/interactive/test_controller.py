@@ -474,6 +474,6 @@ def assert_same(heat: Any, mask: Any) -> None:
 
 
 def _setup(**choices: Any) -> Any:
-    from napari_histosam.interactive.engine import Setup
+    from napari_histosam.interactive.view import Setup
 
     return Setup(**{"model": "histosam-tiny", "device": "cpu", **choices})

@@ -124,6 +124,6 @@ def test_a_session_on_an_array_is_found_again(
 
 
 def _setup() -> Any:
-    from napari_histosam.interactive.engine import Setup
+    from napari_histosam.interactive.view import Setup
 
     return Setup("histosam-tiny", "cpu")

@@ -1,0 +1,115 @@
+"""What a session is opened with, and everything that the interface shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histosam_core.clicks import Click
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Prompt
+    from histosam_core.clicks.journal_folder import JournalSummary
+    from histosam_core.inference import (
+        AcceptedObject,
+        CanvasSnapshot,
+        ClickResult,
+        Predictor,
+        WindowGrid,
+    )
+    from napari_histosam.label_pyramid import LabelPyramid
+
+__all__ = ["Setup", "View"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a session is opened with.
+
+    Parameters
+    ----------
+    model
+        A name of `histosam models`, or a checkpoint's path.
+    device
+        "auto", "cpu", "cuda", ...
+    slide_mpp
+        Micrometres per level-0 pixel as the user states it; None takes the slide's.
+    window_mpp
+        Micrometres per window pixel; None takes the checkpoint's.
+    """
+
+    model: str
+    device: str = "auto"
+    slide_mpp: float | None = None
+    window_mpp: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What there is to show after a request.
+
+    Parameters
+    ----------
+    setup, device, checkpoint
+        What the session was opened with, the device in use, the checkpoint's name.
+    grid
+        The windows and their pixel grid.
+    slide_wh, slide_mpp, slide_name
+        Of the slide; mpp as it is used.
+    predictor
+        For the look-ahead; safe to use from another thread.
+    prompts
+        Of the object at hand, in order, level-0 pixels.
+    canvas
+        Its mask.
+    area_mm2, quality
+        Of it; quality is the model's own estimate of the IoU.
+    objects
+        What has been accepted, in order.
+    labels
+        An object's id -> its label in `pyramid`.
+    pyramid
+        The accepted objects as label tiles.
+    reopened
+        The accepted object that is being corrected.
+    can_undo, can_redo
+        Whether there is something to.
+    answer
+        What the last click, undo ... said; None after other requests.
+    notes
+        What the user should know of this slide with this model.
+    offers
+        Earlier sessions on this slide that can be continued, newest first.
+    journal
+        Where this session is recorded; None where it could not be.
+    """
+
+    setup: Setup
+    device: str
+    checkpoint: str
+    grid: WindowGrid
+    slide_wh: tuple[int, int]
+    slide_mpp: float
+    slide_name: str
+    predictor: Predictor
+    prompts: tuple[Prompt, ...]
+    canvas: CanvasSnapshot
+    area_mm2: float
+    quality: float | None
+    objects: tuple[AcceptedObject, ...]
+    labels: Mapping[str, int]
+    pyramid: LabelPyramid
+    reopened: AcceptedObject | None
+    can_undo: bool
+    can_redo: bool
+    answer: ClickResult | None
+    notes: tuple[str, ...]
+    offers: tuple[JournalSummary, ...]
+    journal: Path | None
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """The clicks among the prompts."""
+        return tuple(p for p in self.prompts if isinstance(p, Click))
