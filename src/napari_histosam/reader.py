@@ -125,7 +125,7 @@ def _is_colour_tiff(path: Path) -> bool:
             if tiff.is_svs or tiff.is_ndpi or tiff.is_scn or tiff.is_bif or tiff.is_philips:
                 return True
             if tiff.is_ome or tiff.is_imagej:
-                return _is_colour_plane(max(tiff.series, key=lambda s: s.size))
+                return _is_colour_plane(max(tiff.series, key=lambda s: s.size), tiff.is_ome)
             page = tiff.pages[0]
             samples, photometric = int(page.samplesperpixel), int(page.photometric)
             is_colour = samples in (3, 4) or photometric == tifffile.PHOTOMETRIC.PALETTE
@@ -135,11 +135,15 @@ def _is_colour_tiff(path: Path) -> bool:
         return True
 
 
-def _is_colour_plane(series: Any) -> bool:
+def _is_colour_plane(series: Any, is_ome: bool) -> bool:
+    """Whether a series is one plane of colours, not of channels: three 8-bit ones may be either."""
     sizes = dict(zip(series.axes, series.shape, strict=True))
-    colours = sizes.pop("S", 1), sizes.pop("C", 1)
-    planes = [n for axis, n in sizes.items() if axis not in "YX"]
-    return sorted(colours) in ([1, 3], [1, 4]) and all(n == 1 for n in planes)
+    samples, channels = sizes.pop("S", 1), sizes.pop("C", 1)
+    if any(n > 1 for axis, n in sizes.items() if axis not in "YX") or series.dtype.kind != "u":
+        return False
+    if channels == 1:
+        return samples in (3, 4)
+    return is_ome and (samples, channels) == (1, 3) and series.dtype.itemsize == 1
 
 
 def _is_colour_image(path: Path) -> bool:

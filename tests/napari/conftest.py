@@ -10,9 +10,11 @@ import gc
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,15 +121,28 @@ def wait_for(application: Any) -> Callable[..., None]:
 
 
 @pytest.fixture
-def viewer(application: Any) -> Iterator[Any]:
-    """A napari viewer in a real window of 1200 x 800; fails when our threads or timers outlive it.
+def unhandled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What callbacks of Qt raised; without this Qt would end the process."""
+    raised: list[str] = []
 
-    Threads are ours when their name begins with "histosam", timers when they or an object above
-    them are of our classes or bear such a name.
+    def note(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        raised.append("".join(traceback.format_exception(kind, error, trace)))
+
+    monkeypatch.setattr(sys, "excepthook", note)
+    return raised
+
+
+@pytest.fixture
+def viewer(application: Any, unhandled: list[str]) -> Iterator[Any]:
+    """A napari viewer in a real window of 1200 x 800.
+
+    Fails when our threads or timers outlive it, or when a callback of Qt raised. Threads are ours
+    when their name begins with "histosam", timers when they or an object above them are of our
+    classes or bear such a name.
     """
     import napari
 
-    before = {id(timer) for timer in _active_timers()}
+    timers_before, threads_before = {id(timer) for timer in _active_timers()}, _our_threads()
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1200, 800)
     application.processEvents()
@@ -136,12 +151,13 @@ def viewer(application: Any) -> Iterator[Any]:
         viewer.close()
     application.processEvents()
     end = time.monotonic() + 5
-    while _our_threads() and time.monotonic() < end:
+    while _our_threads() - threads_before and time.monotonic() < end:
         application.processEvents()
         time.sleep(0.01)
-    assert _our_threads() == []
-    left = [t for t in _active_timers() if id(t) not in before and _is_ours(t)]
-    assert left == []
+    assert not unhandled, "\n".join(unhandled)
+    assert [thread.name for thread in _our_threads() - threads_before] == []
+    timers = [t for t in _active_timers() if id(t) not in timers_before and _is_ours(t)]
+    assert timers == []
 
 
 def _open_viewers() -> list[Any]:
@@ -150,8 +166,8 @@ def _open_viewers() -> list[Any]:
     return [window._qt_viewer.viewer for window in _QtMainWindow._instances]
 
 
-def _our_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith(OURS) and t.is_alive()]
+def _our_threads() -> set[threading.Thread]:
+    return {t for t in threading.enumerate() if t.name.startswith(OURS) and t.is_alive()}
 
 
 def _active_timers() -> list[Any]:
