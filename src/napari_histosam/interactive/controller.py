@@ -18,20 +18,20 @@ from psygnal import Signal
 
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, HistoSamError
-from histosam_core.inference.objects import CLASS_COLORS
+from napari_histosam.interactive import classes as class_list
+from napari_histosam.interactive.engine import Engine, engine_of_layer
 from napari_histosam.interactive.scene import Display, Edits, Scene
-from napari_histosam.interactive.status import Failure, Phase, Status
+from napari_histosam.interactive.status import Failure, Phase, Status, status_of
 from napari_histosam.workers import Ahead, Answer, LookAhead, SerialWorker
 
 if TYPE_CHECKING:
     from histosam_core.inference import OverlapRule
-    from napari_histosam.interactive.engine import Engine
+    from napari_histosam.interactive.classes import Color
     from napari_histosam.interactive.view import Setup, View
 
-__all__ = ["Controller", "engine_of_layer"]
+__all__ = ["Controller"]
 
 WINDOWS_AHEAD = 24
-Color = tuple[int, int, int]
 XY = tuple[float, float]
 
 
@@ -70,7 +70,7 @@ class Controller:
         self.status = Status()
         self.overlap: OverlapRule = "allow"
         self.look_ahead = True
-        self.classes: dict[str, Color] = dict(CLASS_COLORS)
+        self.classes = dict(class_list.CLASS_COLORS)
         self._label = next(iter(self.classes))
         self._is_positive = True
         self._display = Display()
@@ -85,6 +85,7 @@ class Controller:
             lambda: self._worker.is_busy,
             lambda progress: post(lambda: self._take_ahead(progress)),
         )
+        self._worker.submit("classes", lambda: class_list.read_classes(class_list.classes_file()))
         viewer.layers.events.removed.connect(self._on_removed)
         self._camera_events = _camera_events(viewer)
         for event in self._camera_events:
@@ -247,13 +248,27 @@ class Controller:
 
     def set_label(self, label: str, color: Color | None = None) -> None:
         """Choose the class of the next object; a new one is added to the classes."""
-        label = label.strip()
-        if not label:
-            return
-        if color is not None or label not in self.classes:
-            self.classes[label] = color or _new_color(len(self.classes))
-        self._label = label
-        self.label_changed.emit(label)
+        self._set_classes(class_list.added(self.classes, label, color), label.strip())
+
+    def rename_label(self, label: str) -> None:
+        """Give the chosen class another name, and every accepted object of it."""
+        old = self._label
+        self._set_classes(class_list.renamed(self.classes, old, label), label.strip())
+        for accepted in () if self.view is None else self.view.objects:
+            if accepted.label == old:
+                self.relabel(accepted.id, self._label)
+
+    def remove_label(self) -> None:
+        """Take the chosen class off the list; objects of it keep it."""
+        left = class_list.removed(self.classes, self._label)
+        self._set_classes(left, next(iter(left)))
+
+    def attempt(self, name: str, action: Callable[[], None]) -> None:
+        """Do something at once that may be refused, and tell why like any other failure."""
+        try:
+            action()
+        except HistoSamError as error:
+            self._complain(name, error)
 
     def set_display(self, display: Display) -> None:
         """Show the object at hand in another way."""
@@ -289,6 +304,14 @@ class Controller:
 
     # Requests and answers.
 
+    def _set_classes(self, classes: dict[str, Color], label: str) -> None:
+        self._label = label
+        if classes != self.classes:
+            self.classes = classes
+            path = class_list.classes_file()
+            self._worker.submit("save classes", lambda: class_list.write_classes(path, classes))
+        self.label_changed.emit(label)
+
     def _submit(self, name: str, work: Callable[[Engine], View], at: XY | None = None) -> int:
         """Ask the session's thread; `at` is where a model must look, level-0 pixels."""
 
@@ -317,11 +340,15 @@ class Controller:
         scene = self.scene
         if answer.error is not None:
             self._failed(answer)
+        elif answer.name == "classes":
+            self.classes = answer.result
+            self._label = next(iter(self.classes))
+            self.label_changed.emit(self._label)
         elif answer.result is not None and scene is not None:
             self.view = answer.result
             scene.show(self.view, tuple(self._pending.values()))
             painted_ms = None if asked_at is None else 1e3 * (time.perf_counter() - asked_at)
-            self._say(self._status_of(self.view, painted_ms))
+            self._say(status_of(self.view, self.status, painted_ms))
             self.view_changed.emit(self.view)
             if answer.name == "export":
                 self.informed.emit(f"{len(self.view.objects)} objects written")
@@ -338,31 +365,6 @@ class Controller:
         failure = Failure(name, error)
         self._say(replace(self.status, phase="failed", message=failure.message))
         self.failed.emit(failure)
-
-    def _status_of(self, view: View, painted_ms: float | None) -> Status:
-        status = replace(
-            self.status,
-            phase="ready",
-            message="",
-            done=0,
-            total=0,
-            n_clicks=len(view.clicks),
-            n_waiting=len(self._pending),
-            quality=view.quality,
-            area_mm2=view.area_mm2,
-        )
-        answer = view.answer
-        if answer is None:
-            return status
-        x, y = (round(v) for v in answer.region.location_xy)
-        side_um = view.grid.window_px * view.grid.mpp
-        return replace(
-            status,
-            window=f"{view.grid.window_px} px of {view.grid.mpp:g} um ({side_um / 1000:.2g} mm) "
-            f"at ({x}, {y})",
-            click_ms=painted_ms,
-            was_ready=answer.was_ready,
-        )
 
     def _say(self, status: Status) -> None:
         self.status = replace(status, n_waiting=len(self._pending))
@@ -436,28 +438,5 @@ class Controller:
         self.scene, self.view = None, None
 
 
-def engine_of_layer(image: Any) -> Engine:
-    """Open the slide behind a layer, on the session's thread.
-
-    A slide that our reader shows gets a second handle, so that removing its layer closes nothing
-    that the session reads from.
-    """
-    from histosam_core.slide import open_slide
-    from napari_histosam.interactive.engine import Engine
-    from napari_histosam.reader import tag_of_slide
-    from napari_histosam.slide_of_layer import slide_of_layer
-
-    tag = tag_of_slide(image)
-    return Engine(slide_of_layer(image) if tag is None else open_slide(tag.slide.path))
-
-
 def _camera_events(viewer: Any) -> tuple[Any, ...]:
     return viewer.scene.camera.events.zoom, viewer.scene.camera.events.center
-
-
-def _new_color(number: int) -> Color:
-    """Return a colour for a class that has none: hues apart by the golden angle."""
-    import colorsys
-
-    red, green, blue = colorsys.hsv_to_rgb(number * 0.618 % 1.0, 0.65, 0.85)
-    return round(255 * red), round(255 * green), round(255 * blue)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from histosam_core.model import SamModel
     from histosam_core.slide import Slide
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "engine_of_layer"]
 
 
 class Engine:
@@ -324,3 +324,17 @@ class Engine:
             if accepted.id == object_id:
                 return accepted
         raise ConfigError("that object is not there any more; choose one of the list")
+
+
+def engine_of_layer(image: Any) -> Engine:
+    """Open the slide behind a layer, on the session's thread.
+
+    A slide that our reader shows gets a second handle, so that removing its layer closes nothing
+    that the session reads from.
+    """
+    from histosam_core.slide import open_slide
+    from napari_histosam.reader import tag_of_slide
+    from napari_histosam.slide_of_layer import slide_of_layer
+
+    tag = tag_of_slide(image)
+    return Engine(slide_of_layer(image) if tag is None else open_slide(tag.slide.path))

@@ -13,7 +13,9 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
+    QInputDialog,
     QLabel,
+    QMenu,
     QPushButton,
     QSlider,
     QToolButton,
@@ -56,8 +58,13 @@ class ObjectPanel(QGroupBox):
         self._label.activated.connect(lambda _: self._choose_label())
         self._label.lineEdit().editingFinished.connect(self._choose_label)
         self._color = QToolButton()
-        self._color.setToolTip("Colour of this class")
-        self._color.clicked.connect(self._choose_color)
+        self._color.setToolTip("Colour and name of this class")
+        self._color.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self._color)
+        menu.addAction("Colour\N{HORIZONTAL ELLIPSIS}", self._choose_color)
+        menu.addAction("Rename\N{HORIZONTAL ELLIPSIS}", self._rename)
+        menu.addAction("Remove", self._remove)
+        self._color.setMenu(menu)
         self._sign = QPushButton()
         self._sign.setToolTip("What a left click says (T)")
         self._sign.clicked.connect(controller.toggle_sign)
@@ -163,6 +170,15 @@ class ObjectPanel(QGroupBox):
         )
         if color.isValid():
             self._controller.set_label(label, (color.red(), color.green(), color.blue()))
+
+    def _rename(self) -> None:
+        label = self._controller.label
+        text, is_meant = QInputDialog.getText(self, "Rename class", "New name", text=label)
+        if is_meant:
+            self._controller.attempt("class", lambda: self._controller.rename_label(text))
+
+    def _remove(self) -> None:
+        self._controller.attempt("class", self._controller.remove_label)
 
 
 def color_icon(rgb: tuple[int, int, int]) -> QIcon:

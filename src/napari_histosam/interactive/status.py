@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["Failure", "Phase", "Status"]
+if TYPE_CHECKING:
+    from napari_histosam.interactive.view import View
+
+__all__ = ["Failure", "Phase", "Status", "status_of"]
 
 Phase = Literal["idle", "loading", "embedding", "predicting", "working", "ready", "failed"]
 
@@ -77,3 +80,34 @@ class Failure:
         """One line."""
         text = str(self.error).strip() or type(self.error).__name__
         return " ".join(text.split())
+
+
+def status_of(view: View, before: Status, painted_ms: float | None) -> Status:
+    """Return the state when a view has been painted.
+
+    Parameters
+    ----------
+    view
+        What is shown.
+    before
+        The state so far.
+    painted_ms
+        From the request to the painted answer.
+    """
+    status = replace(
+        before,
+        phase="ready",
+        message="",
+        done=0,
+        total=0,
+        n_clicks=len(view.clicks),
+        quality=view.quality,
+        area_mm2=view.area_mm2,
+    )
+    answer, grid = view.answer, view.grid
+    if answer is None:
+        return status
+    x, y = (round(v) for v in answer.region.location_xy)
+    side_mm = grid.window_px * grid.mpp / 1000
+    window = f"{grid.window_px} px of {grid.mpp:g} um ({side_mm:.2g} mm) at ({x}, {y})"
+    return replace(status, window=window, click_ms=painted_ms, was_ready=answer.was_ready)
