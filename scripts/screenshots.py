@@ -13,10 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from histosam_core.clicks import Click, next_click
+from histosam_core.geometry import Region
 from napari_histosam.virtual_display import rerun_on_virtual_display
 
 WINDOW_WH = 1500, 940
-QUALITY = 82
+QUALITY = 70
+N_CLICKS = 9
 
 
 def main() -> None:
@@ -65,10 +72,9 @@ class Pictures:
         hand.look_at((2000, 2000), zoom=0.21)
         self.rest()
         self.save("napari_start")
-        for name, clicks in STORY:
-            for x, y, is_positive in clicks:
-                hand.click((x, y), right=not is_positive)
-                hand.settle()
+        for name, n_clicks in (("napari_first_click", 1), ("napari_corrected", N_CLICKS - 1)):
+            for _ in range(n_clicks):
+                self.click_on_largest_error()
             self.rest()
             self.save(name)
         hand.key(key.Key_C)
@@ -83,6 +89,19 @@ class Pictures:
         self.save("napari_probability")
         self.widget.shut_down()
         self.viewer.close()
+
+    def click_on_largest_error(self) -> None:
+        """Click where the mask and the known tumour differ most, as the evaluation's user does."""
+        session = self.widget.controller._engine.session
+        step = round(session.grid.downsample)
+        truth = largest(np.asarray(self.viewer.layers["Tumor (truth)"].data)[::step, ::step] > 0)
+        whole = Region((0.0, 0.0), truth.shape[::-1], session.grid.mpp)
+        mask, _ = session.mask_region(whole)
+        frame = whole.frame(session.slide_mpp)
+        given = [Click(frame.from_level0(c.xy), c.is_positive) for c in session.clicks]
+        wanted = next_click(truth.astype(np.int8), mask, given)
+        self.hand.click(frame.to_level0(wanted.xy), right=not wanted.is_positive)
+        self.hand.settle()
 
     def rest(self) -> None:
         """Wait until tiles are loaded and the look-ahead has come to its end."""
@@ -108,10 +127,13 @@ class Pictures:
         print(f"{path}: {self.widget.status_bar.text}")
 
 
-STORY = (
-    ("napari_first_click", [(1400, 1500, True)]),
-    ("napari_corrected", [(1700, 2300, True), (600, 1500, False)]),
-)
+def largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask."""
+    labels, count = ndimage.label(mask)
+    found: NDArray[np.bool_] = labels == 1 + int(
+        np.argmax(ndimage.sum(mask, labels, range(1, count + 1)))
+    )
+    return found
 
 
 if __name__ == "__main__":
