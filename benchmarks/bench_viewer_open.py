@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_slide_read import peak_mb
 
 SIZE_PX = 100_000
 BEAT_MS = 10
@@ -158,6 +159,7 @@ def measure(path: Path, kind: str) -> dict[str, Any]:
     result["pan 1:3"] = pan(viewer, 3.0, width)
     result["zoom"] = zoom(viewer)
     result["added_mb"] = (process.memory_info().rss - opened) / 1e6
+    result["peak_mb"] = (peak_mb() * 2**20 - before) / 1e6
     viewer.close()
     return result
 
@@ -198,6 +200,7 @@ def table(results: dict[str, dict[str, Any]]) -> None:
         ("seconds until shown", "open_s"),
         ("MB added by opening", "open_mb"),
         ("MB added by panning and zooming", "added_mb"),
+        ("MB added at the peak of it all", "peak_mb"),
     ):
         print(f"{name:34}" + "".join(f"{one[key]:>20.2f}" for one in results.values()))
     for name in ("pan 1:1", "pan 1:3", "zoom"):

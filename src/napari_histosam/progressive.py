@@ -72,6 +72,10 @@ class ProgressiveLevel:
         """Return the number of rows."""
         return self.shape[0]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> ProgressiveLevel:
+        """Return itself, which nothing can change: a duplicated layer shares its tiles."""
+        return self
+
     def __getitem__(self, key: Any) -> Any:
         """Read; at once what there is for napari's slicing, else the true pixels.
 

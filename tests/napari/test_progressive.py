@@ -270,15 +270,21 @@ def test_a_value_is_picked_where_the_mouse_is(
     np.testing.assert_array_equal(value, exact(tag_of_slide(layer).slide, (1300, 1000, 1, 1))[0, 0])
 
 
-def test_a_copied_layer_is_kept_up_to_date_too(
+def test_a_duplicated_layer_is_kept_up_to_date_too(
     viewer: Any, slide_path: Path, wait_for: Callable[..., None]
 ) -> None:
-    layer = add(viewer, slide_path)
-    copy = viewer.add_image(layer.data, rgb=True, multiscale=True, scale=layer.scale)
-    copy.metadata.update(layer.metadata)
+    from napari.layers._layer_actions import _duplicate_layer
+
+    add(viewer, slide_path)
+    viewer.layers.select_all()
+    _duplicate_layer(viewer.layers)
+    assert len(viewer.layers) == 2
+    viewer.layers[1].visible = True
     look(viewer, 3.0)
     wait_for(
-        lambda: all(a.data_level == 0 and np.array_equal(*on_screen(a)) for a in (layer, copy))
+        lambda: all(
+            one.data_level == 0 and np.array_equal(*on_screen(one)) for one in viewer.layers
+        )
     )
 
 

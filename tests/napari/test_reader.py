@@ -187,6 +187,20 @@ def test_the_viewer_shows_a_slide_at_its_place(viewer: Any, slide_path: Path) ->
 
 
 @pytest.mark.gui
+def test_once_chosen_for_a_suffix_our_reader_is_used_unasked(viewer: Any, slide_path: Path) -> None:
+    from napari.settings import get_settings
+
+    plugins = get_settings().plugins
+    before = plugins.extension2reader
+    plugins.extension2reader = {"*.svs": "napari-histosam"}
+    try:
+        (layer,) = viewer.open(slide_path, plugin=None)
+    finally:
+        plugins.extension2reader = before
+    assert layer.source.reader_plugin == "napari-histosam"
+
+
+@pytest.mark.gui
 def test_a_damaged_slide_adds_nothing_to_the_viewer(
     viewer: Any, slide_path: Path, tmp_path: Path
 ) -> None:
