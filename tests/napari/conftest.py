@@ -40,7 +40,18 @@ def display() -> Iterator[str]:
         pytest.skip("Xvfb is not installed; scripts/system_libraries.sh installs it")
     told, tell = os.pipe()
     server = subprocess.Popen(
-        [program, "-displayfd", str(tell), "-screen", "0", SCREEN, "-nolisten", "tcp"],
+        # It ends with its last client, so also when this process dies in the middle of a test.
+        [
+            program,
+            "-displayfd",
+            str(tell),
+            "-screen",
+            "0",
+            SCREEN,
+            "-nolisten",
+            "tcp",
+            "-terminate",
+        ],
         pass_fds=(tell,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -69,7 +80,13 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="session")
 def application(display: str) -> Any:
-    """The one QApplication of this process."""
+    """The one QApplication of this process; torch is imported before it draws, as other tests need.
+
+    See `torch_beside_opengl`.
+    """
+    from napari_histosam.torch_beside_opengl import import_torch
+
+    import_torch()
     from napari.qt import get_qapp
 
     return get_qapp()
