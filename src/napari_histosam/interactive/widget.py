@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -102,8 +103,7 @@ class InteractiveWidget(QWidget):
                 camera = self._viewer.scene.camera
                 camera.center = (0.0, (top + bottom) / 2, (left + right) / 2)
                 extent = max(abs(bottom - top), abs(right - left), 1e-9)
-                canvas = self._viewer.window._qt_viewer.canvas.size
-                camera.zoom = VIEW_SHARE * min(canvas) / extent
+                camera.zoom = VIEW_SHARE * min(self._viewer.canvas.size) / extent
 
     def shut_down(self) -> None:
         """End the session and its threads, and give keys and mouse back; what is done is kept."""
@@ -118,8 +118,8 @@ class InteractiveWidget(QWidget):
     def showEvent(self, event: Any) -> None:  # Qt's name
         """Watch the window that the widget is in, to end with it."""
         super().showEvent(event)
-        window = self._viewer.window._qt_window
-        if self._window is None and window is not None:
+        window = self.window()  # a floating dock is one too, but closing that ends nothing
+        if self._window is None and isinstance(window, QMainWindow):
             self._window = window
             window.installEventFilter(self)
 
