@@ -1,0 +1,44 @@
+"""The session's side on a CUDA GPU, where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from histosam_core.slide import open_slide
+from napari_histosam.interactive.engine import Engine
+from napari_histosam.interactive.view import Setup
+
+
+@pytest.fixture
+def cuda() -> str:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU; run this on a machine that has one")
+    return "cuda"
+
+
+@pytest.mark.gpu
+def test_clicks_on_the_gpu_give_the_cpu_s_mask(cuda: str, slide_path: Path, drawn: Any) -> None:
+    masks = []
+    for device in (cuda, "cpu"):
+        engine = Engine(open_slide(slide_path))
+        assert engine.open(Setup("histosam-tiny", device)).device.startswith(device)
+        engine.click(drawn.inside, True)
+        x, y = drawn.inside
+        masks.append(engine.click((x + 120, y), False))
+        engine.close()
+    assert masks[0].area_mm2 == pytest.approx(masks[1].area_mm2, rel=0.02)
+
+
+@pytest.mark.gpu
+def test_a_session_moves_from_the_gpu_to_the_cpu(cuda: str, slide_path: Path, drawn: Any) -> None:
+    engine = Engine(open_slide(slide_path))
+    engine.open(Setup("histosam-tiny", cuda))
+    before = engine.click(drawn.inside, True)
+    after = engine.open(Setup("histosam-tiny", "cpu"))
+    assert after.clicks == before.clicks
+    assert after.area_mm2 == pytest.approx(before.area_mm2, rel=0.02)
+    engine.close()
