@@ -90,15 +90,15 @@ class Canvas:
     def __init__(self, grid: WindowGrid, mask_threshold: float) -> None:
         self.grid = grid
         self.mask_threshold = mask_threshold
-        self._tiles: dict[TileIndex, Tile] = {}
+        self._tiles: CanvasSnapshot = {}
 
     def snapshot(self) -> CanvasSnapshot:
-        """Return what `restore` takes; costs a reference per tile."""
-        return dict(self._tiles)
+        """Return what `restore` takes; costs nothing, and never changes."""
+        return self._tiles
 
     def restore(self, snapshot: CanvasSnapshot) -> None:
         """Make the canvas exactly what it was at `snapshot`."""
-        self._tiles = dict(snapshot)
+        self._tiles = snapshot
 
     def write_window(self, window: Window, logits: NDArray[np.float32]) -> None:
         """Let a window's answer replace what stands inside it; see the module's text.

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.inference.kept_canvases import KeptCanvases
+
 if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
     from histosam_core.inference.canvas import CanvasSnapshot
@@ -54,14 +56,10 @@ class Step:
         In level-0 pixels.
     answers
         One for a click; for a box as many as it takes windows.
-    canvas
-        The canvas after the last answer. Steps share the tiles that did not change; a step of a
-        400 px window holds about 1.5 MB of its own.
     """
 
     prompt: Prompt
     answers: tuple[Answer, ...]
-    canvas: CanvasSnapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,11 +117,6 @@ class State:
         return State(self.start, (*self.steps, step), {**self.latest, **new}, step)
 
     @property
-    def canvas(self) -> CanvasSnapshot:
-        """The canvas after the last step."""
-        return self.steps[-1].canvas if self.steps else self.start.canvas
-
-    @property
     def prompts(self) -> tuple[Prompt, ...]:
         """All prompts in order."""
         return (*self.start.prompts, *(step.prompt for step in self.steps))
@@ -151,12 +144,21 @@ class History:
     Parameters
     ----------
     first
-        The state that cannot be undone.
+        The state that cannot be undone; without steps.
+
+    Attributes
+    ----------
+    canvas
+        The canvas of the state at hand.
+    kept
+        Canvases of other states.
     """
 
     def __init__(self, first: State | None = None) -> None:
         self._states = [first or State()]
         self._at = 0
+        self.canvas: CanvasSnapshot = self.state.start.canvas
+        self.kept = KeptCanvases()
 
     @property
     def state(self) -> State:
@@ -164,31 +166,28 @@ class History:
         return self._states[self._at]
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is a state before."""
-        return self._at > 0
+    def before(self) -> State | None:
+        """The state that `undo` goes to; None when there is none."""
+        return self._states[self._at - 1] if self._at else None
 
     @property
-    def can_redo(self) -> bool:
-        """Whether there is a state after."""
-        return self._at + 1 < len(self._states)
+    def after(self) -> State | None:
+        """The state that `redo` goes to; None when there is none."""
+        return self._states[self._at + 1] if self._at + 1 < len(self._states) else None
 
-    def add(self, state: State) -> None:
-        """Go on to a new state."""
+    def add(self, state: State, canvas: CanvasSnapshot) -> None:
+        """Go on to a new state, and its canvas."""
         del self._states[self._at + 1 :]
         self._states.append(state)
         self._at += 1
+        self.canvas = canvas
 
-    def undo(self) -> State | None:
-        """Go back one state and return the one that was left; None when there is none before."""
-        if not self.can_undo:
-            return None
+    def undo(self, canvas: CanvasSnapshot) -> None:
+        """Go back to `before`, whose canvas this is."""
         self._at -= 1
-        return self._states[self._at + 1]
+        self.canvas = canvas
 
-    def redo(self) -> State | None:
-        """Go on to the state that was undone last and return it; None when there is none."""
-        if not self.can_redo:
-            return None
+    def redo(self, canvas: CanvasSnapshot) -> None:
+        """Go on to `after`, whose canvas this is."""
         self._at += 1
-        return self.state
+        self.canvas = canvas

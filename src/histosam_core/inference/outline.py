@@ -10,75 +10,22 @@ gives on its patch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from histosam_core.clicks import Box, Click, Prompt
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.inference.canvas import Canvas
+from histosam_core.inference.click_result import ClickResult
 from histosam_core.inference.history import Answer, History, Start, State, Step
 from histosam_core.inference.predictor import Predictor, Timings
 
 if TYPE_CHECKING:
-    from histosam_core.geometry import Region
+    from histosam_core.inference.canvas import CanvasSnapshot
+    from histosam_core.inference.kept_canvases import KeptCanvases
     from histosam_core.inference.windows import Window, WindowGrid
 
-__all__ = ["ClickResult", "Outline"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClickResult:
-    """The mask after a click, an undo or a redo, where it changed; unpacks as mask, region.
-
-    Parameters
-    ----------
-    mask
-        (h, w) bool, the object's mask in the window.
-    region
-        The window: level-0 corner, size, mpp. Its frame: ``region.frame(session.slide_mpp)``. For
-        a box of several windows the rectangle round them.
-    prompt
-        The click or box that was made, undone or redone; level-0 pixels. Of an edit the last one
-        that was answered again.
-    quality
-        The model's own estimate of the window's IoU; None where it gives none.
-    timings
-        Seconds the answer took when it was made.
-    is_new_window
-        Whether the object had not used the window before.
-    was_ready
-        Whether the window's embedding was at hand.
-    """
-
-    mask: NDArray[np.bool_]
-    region: Region
-    prompt: Prompt
-    quality: float | None
-    timings: Timings
-    is_new_window: bool
-    was_ready: bool
-
-    @property
-    def click(self) -> Click:
-        """The prompt, where it is a click.
-
-        Raises
-        ------
-        ConfigError
-            It is a box.
-        """
-        if isinstance(self.prompt, Box):
-            raise ConfigError("the answer is to a box, not to a click; take its prompt")
-        return self.prompt
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the mask and its region."""
-        yield self.mask
-        yield self.region
+__all__ = ["Outline"]
 
 
 class Outline:
@@ -113,7 +60,7 @@ class Outline:
     def begin(self, history: History) -> None:
         """Go on with another object, where its history stands."""
         self.history = history
-        self.canvas.restore(history.state.canvas)
+        self.canvas.restore(history.canvas)
 
     def start(self, geometry: Any, prompts: Sequence[Prompt] = (), origin: Any = None) -> Start:
         """Draw an outline to begin from; see `Start`. The object at hand is not touched."""
@@ -152,8 +99,8 @@ class Outline:
 
     def add(self, prompt: Prompt) -> ClickResult:
         """Answer one more prompt, checked before."""
-        state = self._answered(self.state, (prompt,))
-        self.history.add(state)
+        state = self._answered(self.state, (prompt,), self.history.canvas, self.history.kept)
+        self.history.add(state, self.canvas.snapshot())
         return self._result(state.steps[-1])
 
     def places(self, indices: Iterable[int]) -> list[int]:
@@ -185,23 +132,44 @@ class Outline:
         return answer
 
     def undo(self) -> ClickResult | None:
-        """Go back to the state before; None when there is none."""
-        return self._moved_to(self.history.undo())
+        """Go back to the state before; None when there is none.
+
+        Raises
+        ------
+        PredictionError, SlideError
+            Its canvas is not kept and cannot be made again.
+        """
+        left, before = self.state, self.history.before
+        if before is None:
+            return None
+        self.history.undo(self._canvas_of(before))
+        return self._shown(left.made)
 
     def redo(self) -> ClickResult | None:
-        """Go on to the state that was undone last; None when there is none."""
-        return self._moved_to(self.history.redo())
+        """Go on to the state that was undone last; None when there is none.
+
+        Raises
+        ------
+        PredictionError, SlideError
+            As for `undo`.
+        """
+        after = self.history.after
+        if after is None:
+            return None
+        self.history.redo(self._canvas_of(after))
+        return self._shown(after.made)
 
     def replayed(self, start: Start, prompts: Sequence[Prompt]) -> History:
         """Answer prompts from `start` on, each a step that can be undone; nothing here changes."""
-        state = State.of(start)
-        history = History(state)
+        history = History(State.of(start))
         try:
             for prompt in prompts:
-                state = self._answered(state, (self.check(prompt),))
-                history.add(state)
+                state = self._answered(
+                    history.state, (self.check(prompt),), history.canvas, history.kept
+                )
+                history.add(state, self.canvas.snapshot())
         finally:
-            self.canvas.restore(self.state.canvas)
+            self.canvas.restore(self.history.canvas)
         return history
 
     def _edited(self, first: int, later: Sequence[Prompt]) -> ClickResult | None:
@@ -213,31 +181,59 @@ class Outline:
             start, steps = self.start(start.origin, (), start.origin), ()
         else:
             steps = steps[: first - n_given]
-        state = self._answered(State.of(start, steps), later)
+        begun = State.of(start, steps)
+        state = self._answered(begun, later, self._canvas_of(begun), self.history.kept)
         left = self.state.steps[-1] if self.state.steps else None
         made = state.made or left
-        self.history.add(State(state.start, state.steps, state.latest, made))
-        self.canvas.restore(state.canvas)
+        self.history.add(
+            State(state.start, state.steps, state.latest, made), self.canvas.snapshot()
+        )
         return self._result(state.steps[-1]) if state.steps else None
 
-    def _answered(self, state: State, prompts: Iterable[Prompt]) -> State:
-        """Answer prompts one after another, from a state on; the canvas is then the last one's."""
-        self.canvas.restore(state.canvas)
+    def _answered(
+        self, state: State, prompts: Iterable[Prompt], canvas: CanvasSnapshot, kept: KeptCanvases
+    ) -> State:
+        """Answer prompts one after another, from a state and its canvas on.
+
+        The canvas is then the last one's; where this raises, it is that of the state at hand.
+        """
+        self.canvas.restore(canvas)
         try:
             for prompt in prompts:
-                answers: list[Answer] = []
-                for window in self._windows_for(prompt, state):
-                    answers.append(self._answer(state, prompt, window, answers))
-                state = state.after(Step(prompt, tuple(answers), self.canvas.snapshot()))
+                answers = self._answers(state, prompt, self._windows_for(prompt, state))
+                step = Step(prompt, answers)
+                state = state.after(step)
+                kept.keep(step, len(state.steps), self.canvas.snapshot())
         except BaseException:
-            self.canvas.restore(self.state.canvas)
+            self.canvas.restore(self.history.canvas)
             raise
         return state
 
-    def _answer(
-        self, state: State, prompt: Prompt, window: Window, before: Sequence[Answer]
-    ) -> Answer:
-        """Let one window answer a prompt; ``before``: those that answered it already."""
+    def _canvas_of(self, state: State) -> CanvasSnapshot:
+        """Return a state's canvas; made again, from the nearest before it, where it is not kept."""
+        start, steps, kept = state.start, state.steps, self.history.kept
+        known = len(steps)
+        while known and kept.find(steps[known - 1]) is None:
+            known -= 1
+        nearest = kept.find(steps[known - 1]) if known else None
+        self.canvas.restore(start.canvas if nearest is None else nearest)
+        try:
+            for number in range(known, len(steps)):
+                step = steps[number]
+                windows = [answer.window for answer in step.answers]
+                self._answers(State.of(start, steps[:number]), step.prompt, windows)
+                kept.keep(step, number + 1, self.canvas.snapshot())
+            return self.canvas.snapshot()
+        finally:
+            self.canvas.restore(self.history.canvas)
+
+    def _answers(
+        self, state: State, prompt: Prompt, windows: Iterable[Window]
+    ) -> tuple[Answer, ...]:
+        """Let windows answer a prompt, one after another; the canvas must be the state's."""
+        return tuple([self._answer(state, prompt, window) for window in windows])
+
+    def _answer(self, state: State, prompt: Prompt, window: Window) -> Answer:
         stands = self.canvas.read_window(window)
         is_known = window in state.latest
         has_mask = is_known or bool(stands.mask.any())
@@ -298,11 +294,10 @@ class Outline:
             raise ConfigError(f"there is no prompt {index}; the object at hand has {held}")
         return index
 
-    def _moved_to(self, state: State | None) -> ClickResult | None:
-        if state is None:
-            return None
-        self.canvas.restore(self.state.canvas)
-        return None if state.made is None else self._result(state.made)
+    def _shown(self, made: Step | None) -> ClickResult | None:
+        """Show the state at hand, where the step was answered that led to it or from it."""
+        self.canvas.restore(self.history.canvas)
+        return None if made is None else self._result(made)
 
     def _result(self, step: Step) -> ClickResult:
         """Return what stands now where a step was answered."""

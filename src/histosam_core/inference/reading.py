@@ -86,7 +86,7 @@ class SessionReading:
         Tiles never change: what differs between two snapshots are the tiles that are not the same
         objects.
         """
-        return self._outline.state.canvas
+        return self._outline.canvas.snapshot()
 
     @property
     def objects(self) -> tuple[AcceptedObject, ...]:
@@ -101,12 +101,12 @@ class SessionReading:
     @property
     def can_undo(self) -> bool:
         """Whether `undo` does anything."""
-        return self._outline.history.can_undo or self._ended is not None
+        return self._outline.history.before is not None or self._ended is not None
 
     @property
     def can_redo(self) -> bool:
         """Whether `redo` does anything."""
-        return self._outline.history.can_redo
+        return self._outline.history.after is not None
 
     def window_for(self, xy: tuple[float, float]) -> Region:
         """Return the window that a click at the level-0 point (x, y) would go to.

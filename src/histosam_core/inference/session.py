@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from histosam_core.clicks import Box, Click, Prompt
 from histosam_core.errors import ConfigError
 from histosam_core.inference.accepted import Accepted, Ended
+from histosam_core.inference.click_result import ClickResult
 from histosam_core.inference.history import History, State
-from histosam_core.inference.outline import ClickResult, Outline
+from histosam_core.inference.outline import Outline
 from histosam_core.inference.predictor import Predictor
 from histosam_core.inference.record import (
     Record,
@@ -214,20 +215,32 @@ class Session(SessionObjects):
         ClickResult or None
             The mask as it now is where the undone prompt was answered; None where there is no such
             place, or nothing to undo.
+
+        Raises
+        ------
+        PredictionError, SlideError
+            The mask of long ago is not kept and cannot be made again; the session is unchanged.
         """
-        if self._outline.history.can_undo:
-            self._record.write("undo", undoes="click")
-            return self._outline.undo()
+        if self._outline.history.before is not None:
+            with self._record.ahead("undo", undoes="click"):
+                return self._outline.undo()
         if self._ended is not None:
             self._record.write("undo", undoes=self._ended.how)
             self._set(self._ended.accepted, self._ended.history)
         return None
 
     def redo(self) -> ClickResult | None:
-        """Put back what was undone last, without asking the model; None when there is nothing."""
-        if self.can_redo:
-            self._record.write("redo")
-        return self._outline.redo()
+        """Put back what was undone last; None when there is nothing.
+
+        Raises
+        ------
+        PredictionError, SlideError
+            As for `undo`.
+        """
+        if not self.can_redo:
+            return None
+        with self._record.ahead("redo"):
+            return self._outline.redo()
 
     def drop(self) -> None:
         """Forget the object at hand: its prompts, its mask, and what could be undone.
