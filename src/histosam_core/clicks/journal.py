@@ -11,15 +11,17 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from histosam_core.errors import JournalError
 
-__all__ = ["JOURNAL_FORMAT", "Event", "Journal", "JournalWriter", "read_journal"]
+__all__ = ["JOURNAL_FORMAT", "Event", "Journal", "JournalWriter", "read_journal", "sync_folder"]
 
 JOURNAL_FORMAT = 1
 _ENVELOPE = ("n", "t", "op")
@@ -111,7 +113,10 @@ class JournalWriter:
         self._now = now
         self._is_closed = False
         try:
-            self.path.touch()
+            is_new = not self.path.exists()
+            self.path.open("ab").close()
+            if is_new:
+                sync_folder(self.path.parent)
         except OSError as error:
             raise JournalError(
                 f"cannot make the journal {self.path}: {error.strerror}; choose another folder "
@@ -120,7 +125,7 @@ class JournalWriter:
         events = read_journal(self.path).events
         self._n = max((event.n for event in events), default=0)
         self._has_work = any(_is_work(event.op, event.facts) for event in events)
-        self._is_mid_line = not _ends_whole(self.path)
+        self._size, self._is_mid_line = _end_of(self.path)
 
     @property
     def n_events(self) -> int:
@@ -149,12 +154,13 @@ class JournalWriter:
         text = ("\n" if self._is_mid_line else "") + line + "\n"
         try:
             # Not "a": a file that was taken away is not to be begun again without its beginning.
-            with self.path.open("r+b") as file:
-                file.seek(0, os.SEEK_END)
-                self._is_mid_line = True
-                file.write(text.encode("ascii"))
-                file.flush()
-                os.fsync(file.fileno())
+            with self.path.open("r+b", buffering=0) as file:
+                if file.seek(0, os.SEEK_END) != self._size:
+                    raise JournalError(
+                        f"another window has written to the journal {self.path.name}; begin a new "
+                        "session, and keep one window on each journal"
+                    )
+                self._append(file, text.encode("ascii"))
         except OSError as error:
             raise JournalError(
                 f"cannot write the journal {self.path}: {error.strerror}; free space, or bring its "
@@ -176,6 +182,20 @@ class JournalWriter:
         """Take the file away where nothing was done in it; OSError where that fails."""
         if not self._has_work:
             self.path.unlink(missing_ok=True)
+
+    def _append(self, file: FileIO, text: bytes) -> None:
+        """Write a line to the disk, or nothing of it where the disk lets it be taken back."""
+        left = memoryview(text)
+        try:
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(self._size)
+            self._size, self._is_mid_line = _end_of(self.path)
+            raise
+        self._size += len(text)
 
     def __enter__(self) -> JournalWriter:
         return self
@@ -244,10 +264,21 @@ def _refuse(constant: str) -> float:
     raise ValueError(constant)
 
 
-def _ends_whole(path: Path) -> bool:
+def sync_folder(folder: Path) -> None:
+    """Have the disk know what a folder lists; a new file may else be gone after a power cut."""
+    with suppress(OSError):  # Windows opens no folders, and some file systems sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _end_of(path: Path) -> tuple[int, bool]:
+    """Return a file's size, and whether it ends within a line."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         if size == 0:
-            return True
+            return 0, False
         file.seek(size - 1)
-        return file.read(1) == b"\n"
+        return size, file.read(1) != b"\n"

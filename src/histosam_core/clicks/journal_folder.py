@@ -1,7 +1,7 @@
 """Where journals are: beside their slide, or in the user's data folder; a file a session, locked.
 
-The lock is the operating system's and goes with the process: a journal whose process died can be
-continued at once, one that another window writes cannot.
+The lock goes with the process: a journal whose process died can be continued at once, one that
+another window writes cannot. Where a folder knows no locks, journals are written without.
 """
 
 from __future__ import annotations
@@ -10,58 +10,24 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histosam_core.clicks.journal import Journal, JournalWriter, read_journal
-from histosam_core.clicks.journal_state import follow
+from histosam_core.clicks.journal import JournalWriter, sync_folder
+from histosam_core.clicks.journal_lock import FileLock, is_locked, lock_file
+from histosam_core.clicks.journal_summary import JournalSummary, read_holding
 from histosam_core.errors import JournalError
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
     from histosam_core.slide import Slide
 
 __all__ = ["JournalSummary", "find_journals", "journal_folder", "new_journal", "resume_journal"]
 
 SUFFIX = ".jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class JournalSummary:
-    """What a user must know of an earlier session to choose it.
-
-    Parameters
-    ----------
-    path
-        The journal.
-    changed
-        When its last operation was done; its zone is UTC.
-    n_objects
-        Accepted objects, the one that was being corrected among them.
-    n_open_prompts
-        Clicks and boxes of the object that was not accepted yet.
-    n_clicks
-        Clicks and boxes made in all.
-    model
-        The model's name.
-    is_locked
-        Whether another window works on it.
-    note
-        What is doubtful: the slide's file has changed since, lines were damaged; usually empty.
-    """
-
-    path: Path
-    changed: datetime
-    n_objects: int
-    n_open_prompts: int
-    n_clicks: int
-    model: str
-    is_locked: bool
-    note: str = ""
+_TRIES, _PAUSE_S = 5, 0.02  # whoever lists journals holds each one's lock for a moment
 
 
 def journal_folder(slide_path: str | os.PathLike[str], *, fingerprint: str = "") -> Path:
@@ -105,7 +71,9 @@ def new_journal(slide: Slide) -> JournalWriter:
         name = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{secrets.token_hex(3)}{SUFFIX}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
             (folder / name).open("xb").close()
+            sync_folder(folder)
         except OSError as error:
             problem = f"{folder}: {error.strerror}"
             continue
@@ -127,23 +95,12 @@ def resume_journal(path: str | os.PathLike[str]) -> JournalWriter:
     path = Path(path)
     if not path.is_file():
         raise JournalError(f"there is no journal at {path}; choose one that find_journals lists")
-    from filelock import Timeout
-
     lock = _lock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise JournalError(
-            f"another window works on {path.name}; close it there, or begin a new session"
-        ) from error
-    except OSError as error:
-        raise JournalError(
-            f"cannot lock {path}: {error.strerror}; its folder must be writable"
-        ) from error
     try:
         return JournalWriter(path, lock=lock)
     except BaseException:
-        lock.release()
+        if lock is not None:
+            lock.release()
         raise
 
 
@@ -157,8 +114,8 @@ def find_journals(slide: Slide) -> list[JournalSummary]:
     for path in _candidates(slide):
         try:
             summary = _summary(path, slide)
-        except (JournalError, KeyError, TypeError, OSError):  # nothing of ours, or not whole
-            continue
+        except (JournalError, LookupError, TypeError, AttributeError, OSError):
+            continue  # nothing of ours, or not whole
         if summary is not None:
             found.append(summary)
     return sorted(found, key=lambda one: (one.changed, one.path.name), reverse=True)
@@ -176,40 +133,29 @@ def _candidates(slide: Slide) -> Iterator[Path]:
 
 
 def _summary(path: Path, slide: Slide) -> JournalSummary | None:
-    journal = read_journal(path)
-    if not journal.events:
-        return None
-    state = follow(journal)
-    of_slide = state.begin["slide"]
-    is_same = of_slide["fingerprint"] == slide.fingerprint
-    is_of_file = slide.path.is_file() and (
-        path.parent == _beside(slide.path) or of_slide["path"] == str(slide.path.absolute())
-    )
-    if not (is_same or is_of_file):
+    held = read_holding(path)
+    is_file = slide.path.is_file()
+    lies_beside = is_file and path.parent == _beside(slide.path)
+    was_there = is_file and held.slide["path"] == str(slide.path.absolute())
+    is_same = held.slide["fingerprint"] == slide.fingerprint
+    is_copy = not is_same and held.slide["content"] == slide.content_fingerprint
+    if held.is_empty or not (is_same or is_copy or lies_beside or was_there):
         return None  # another slide of that name
-    n_objects = len(state.objects) + (state.open.reopened is not None)
-    n_open = len(state.open.prompts)
-    if not (n_objects or n_open or state.n_clicks):
-        return None
-    notes = [] if is_same else ["the slide's file has changed since"]
+    doubts = list(held.notes)
+    if is_copy:
+        doubts.insert(0, "the slide's file was copied since; its content is the same")
+    elif not is_same:
+        doubts.insert(0, "the slide's file has changed since")
     return JournalSummary(
         path=path,
-        changed=_changed(journal),
-        n_objects=n_objects,
-        n_open_prompts=n_open,
-        n_clicks=state.n_clicks,
-        model=str(state.begin["model"]["name"]),
-        is_locked=_is_locked(path),
-        note="; ".join([*notes, *journal.notes]),
+        changed=held.changed_at(path),
+        n_objects=held.n_objects,
+        n_open_prompts=held.n_open_prompts,
+        n_clicks=held.n_clicks,
+        model=held.model,
+        is_locked=is_locked(path),
+        note="; ".join(doubts),
     )
-
-
-def _changed(journal: Journal) -> datetime:
-    try:
-        changed = datetime.fromisoformat(journal.events[-1].t)
-    except ValueError:
-        changed = datetime.fromtimestamp(journal.path.stat().st_mtime, UTC)
-    return changed if changed.tzinfo else changed.replace(tzinfo=UTC)
 
 
 def _beside(slide_path: Path) -> Path:
@@ -235,24 +181,19 @@ def _is_writable(folder: Path) -> bool:
     return os.access(folder.parent, os.W_OK | os.X_OK)
 
 
-def _lock(path: Path) -> BaseFileLock:
-    from filelock import FileLock
-
-    # Not bound to a thread: a session may be closed by another one than began it.
-    return FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
-
-
-def _is_locked(path: Path) -> bool:
-    from filelock import Timeout
-
-    if not path.with_name(f".{path.name}.lock").exists():
-        return False
-    lock = _lock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:
-        return False
-    lock.release()
-    return False
+def _lock(path: Path) -> FileLock | None:
+    for tries_left in range(_TRIES - 1, -1, -1):
+        try:
+            return lock_file(path)
+        except BlockingIOError as error:
+            if not tries_left:
+                raise JournalError(
+                    f"another window works on {path.name}; close it there, or begin a new session"
+                ) from error
+            time.sleep(_PAUSE_S)
+        except OSError as error:
+            raise JournalError(
+                f"cannot write the journal {path}: {error.strerror}; it and its folder must be "
+                "writable"
+            ) from error
+    raise AssertionError("the last try returns or raises")

@@ -53,18 +53,23 @@ class OpenObject:
 
     def settled(self) -> tuple[Record, list[Record]]:
         """Return the start and the prompts since, every undo and edit carried out."""
-        states: list[tuple[Record, list[Record]]] = [(self.start, [])]
+        done: list[Event] = []
         at = 0
         for event in self.operations:
             if event.op == "undo":
                 at = max(0, at - 1)
             elif event.op == "redo":
-                at = min(len(states) - 1, at + 1)
+                at = min(len(done), at + 1)
             else:
-                del states[at + 1 :]
-                states.append(_edited(*states[at], event))
+                done[at:] = [event]
                 at += 1
-        return states[at]
+        start, since = self.start, list[Record]()
+        for event in done[:at]:
+            if event.op in ("click", "box"):
+                since.append(event.facts)
+            else:
+                start, since = _edited(start, since, event)
+        return start, since
 
     def collapsed(self) -> OpenObject:
         """Return the object with nothing but its prompts: no undo, no edits."""
@@ -310,9 +315,8 @@ class _Walk:
 
 
 def _edited(start: Record, since: list[Record], event: Event) -> tuple[Record, list[Record]]:
+    """Carry out a move or a removal."""
     facts = event.facts
-    if event.op in ("click", "box"):
-        return start, [*since, facts]
     given = list(start["prompts"])
     prompts = [*given, *since]
     if event.op == "move":

@@ -14,8 +14,9 @@ from histosam_core import __version__
 from histosam_core.annotation import AnnotatedRegion, feature_of
 from histosam_core.annotation.geojson import region_of
 from histosam_core.clicks import Box, Click, Prompt
-from histosam_core.clicks.journal import JOURNAL_FORMAT
+from histosam_core.clicks.journal import JOURNAL_FORMAT, read_journal
 from histosam_core.clicks.journal_state import open_object_record
+from histosam_core.clicks.journal_summary import holding_of, holding_record
 from histosam_core.errors import JournalError
 from histosam_core.geometry import Region
 from histosam_core.inference.objects import AcceptedObject
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from histosam_core.clicks import JournalWriter
     from histosam_core.inference.restore import RestoredState
     from histosam_core.inference.session import Session
+    from histosam_core.slide import Slide
 
 __all__ = [
     "Record",
     "begin_record",
     "geometry_in",
     "geometry_record",
+    "is_of_slide",
     "object_in",
     "object_record",
     "prompt_in",
@@ -69,7 +72,7 @@ class Record:
             The line cannot be written. It is raised once; from then on nothing is recorded and
             `note` says so, so that the user can go on, export and see to the disk.
         """
-        if self.journal is None or (op == "end" and self.journal.owner is not self):
+        if self.journal is None:
             return 0
         try:
             if op == "begin":
@@ -92,6 +95,13 @@ class Record:
         if self.journal.n_events == 0 and session.objects:
             facts["records"] = [object_record(accepted) for accepted in session.objects]
         self.write("begin", **facts)
+
+    def end(self) -> None:
+        """Write that the session is over, and what its journal then holds."""
+        if self.journal is None or self.journal.owner is not self:
+            return
+        with suppress(JournalError):  # nothing is lost without this line
+            self.write("end", holds=holding_record(holding_of(read_journal(self.journal.path))))
 
     def restored(self, state: RestoredState, *, is_same_model: bool) -> None:
         """Write that a session goes on; in full where it was in another journal."""
@@ -124,6 +134,7 @@ def begin_record(session: Session) -> dict[str, Any]:
             "path": str(slide.path.absolute()),
             "name": slide.path.name,
             "fingerprint": slide.fingerprint,
+            "content": slide.content_fingerprint,
             "size_wh": list(slide.size_wh),
             "mpp": session.scale.mpp,
             "mpp_source": session.scale.source,
@@ -138,6 +149,14 @@ def begin_record(session: Session) -> dict[str, Any]:
         "threshold": session.mask_threshold,
         "objects": [accepted.id for accepted in session.objects],
     }
+
+
+def is_of_slide(record: Facts, slide: Slide) -> bool:
+    """Whether a journal's ``slide`` is this file, or one that this is a copy of."""
+    return (
+        record["fingerprint"] == slide.fingerprint
+        or record.get("content") == slide.content_fingerprint
+    )
 
 
 def prompt_record(prompt: Prompt) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from histosam_core.annotation.geojson import region_of
 from histosam_core.clicks import Box, Prompt
 from histosam_core.clicks.journal_state import JournalState, open_object_in
 from histosam_core.errors import EmptyMaskError, JournalError
-from histosam_core.inference.record import geometry_in, object_in, prompt_in
+from histosam_core.inference.record import geometry_in, is_of_slide, object_in, prompt_in
 from histosam_core.inference.restore import RestoredState, fold
 from histosam_core.inference.session import Session
 from histosam_core.model import TrainingGeometry
@@ -249,10 +249,10 @@ class _Replay:
 
     def _take_begin(self, facts: Facts) -> None:
         of_slide, of_model = facts["slide"], facts["model"]
-        if of_slide["fingerprint"] != self.slide.fingerprint:
+        if not is_of_slide(of_slide, self.slide):
             raise JournalError(
-                f"the journal was recorded on another file than {self.slide.path} (its content or "
-                f"its time has changed); give the one it was recorded on: --slide PATH"
+                f"the journal was recorded on {of_slide['path']}, and {self.slide.path} is neither "
+                "that file nor a copy of it; give the one it was recorded on: --slide PATH"
             )
         model = self._model_for(of_model)
         info = getattr(model, "info", None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core.clicks.journal_state import follow
-from histosam_core.errors import HistoSamError
+from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.inference.history import History, State
 from histosam_core.inference.outline import Outline
 from histosam_core.inference.record import begin_record, geometry_in, object_in, prompt_in
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from histosam_core.clicks.journal_state import JournalState
     from histosam_core.inference.objects import AcceptedObject
     from histosam_core.inference.session import Session
+    from histosam_core.slide import Slide
 
 __all__ = ["RestoredState", "carry_out", "fold", "restored_history"]
 
@@ -58,6 +59,23 @@ class RestoredState:
     def operations(self) -> tuple[Event, ...]:
         """What was done to the open object, every undo included."""
         return self.journalled.open.operations
+
+    def check_slide(self, slide: Slide) -> None:
+        """Refuse a slide on which the journal's prompts would lie elsewhere.
+
+        Raises
+        ------
+        ConfigError
+            It has another size than the one that the journal was recorded on.
+        """
+        then = self.journalled.begin["slide"]
+        if list(slide.size_wh) != then["size_wh"]:
+            w, h = then["size_wh"]
+            raise ConfigError(
+                f"the journal {self.path.name} was recorded on {then['name']}, {w} x {h} px, and "
+                f"{slide.path.name} is {slide.size_wh[0]} x {slide.size_wh[1]}; open the slide "
+                "that it was recorded on"
+            )
 
     def fits(self, session: Session) -> bool:
         """Whether a session has the journal's model, windows and threshold, so gives its masks."""

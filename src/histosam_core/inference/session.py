@@ -337,7 +337,8 @@ class Session(SessionObjects):
         Raises
         ------
         ConfigError
-            This session has prompts or objects of its own.
+            This session has prompts or objects of its own, or its slide another size than the
+            journal's.
         PredictionError, SlideError
             The open object cannot be made again; nothing is changed.
         JournalError
@@ -347,6 +348,7 @@ class Session(SessionObjects):
             raise ConfigError(
                 "this session has clicks or objects of its own; restore into a new Session"
             )
+        state.check_slide(self.slide)
         is_same = state.fits(self)
         history, failed, notes = restored_history(state, self._outline, is_same_model=is_same)
         if journal is not None:
@@ -360,7 +362,7 @@ class Session(SessionObjects):
 
     def end(self) -> None:
         """Say in the journal that the session is over; the journal stays open."""
-        self._record.write("end")
+        self._record.end()
         self._record = Record()
 
     def _add(self, op: str, prompt: Prompt) -> ClickResult:

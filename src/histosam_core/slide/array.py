@@ -48,6 +48,11 @@ class ArraySlide(Slide):
         """
         return self.reader.fingerprint
 
+    @property
+    def content_fingerprint(self) -> str:
+        """The `fingerprint`: it is of the content alone."""
+        return self.reader.fingerprint
+
     def _missing_mpp(self) -> str:
         return (
             f"{self.name} states no mpp (um per pixel), so a resolution cannot be asked for; pass "

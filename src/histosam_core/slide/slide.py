@@ -113,13 +113,12 @@ class Slide:
 
         Cheap (128 KiB are read), and stable over processes; not a hash of the whole file.
         """
-        stat = self.path.stat()
-        digest = hashlib.sha256(f"{stat.st_size}:{stat.st_mtime_ns}".encode())
-        with self.path.open("rb") as file:
-            digest.update(file.read(_HASHED_BYTES))
-            file.seek(max(0, stat.st_size - _HASHED_BYTES))
-            digest.update(file.read(_HASHED_BYTES))
-        return digest.hexdigest()[:32]
+        return self._digest(with_time=True)
+
+    @property
+    def content_fingerprint(self) -> str:
+        """As `fingerprint` without the file's time: a copy has the same."""
+        return self._digest(with_time=False)
 
     @property
     def pyramid(self) -> list[da.Array]:
@@ -268,6 +267,16 @@ class Slide:
         scale = "mpp unknown" if self.mpp is None else f"{self.mpp:.4g} um/px"
         width, height = self.size_wh
         return f"<Slide {self.path.name}: {width} x {height}, {scale}, {len(self.levels)} levels>"
+
+    def _digest(self, *, with_time: bool) -> str:
+        stat = self.path.stat()
+        facts = f"{stat.st_size}:{stat.st_mtime_ns}" if with_time else f"{stat.st_size}"
+        digest = hashlib.sha256(facts.encode())
+        with self.path.open("rb") as file:
+            digest.update(file.read(_HASHED_BYTES))
+            file.seek(max(0, stat.st_size - _HASHED_BYTES))
+            digest.update(file.read(_HASHED_BYTES))
+        return digest.hexdigest()[:32]
 
     def _missing_mpp(self) -> str:
         example = self.assumable_mpp or 0.5

@@ -35,8 +35,9 @@ def test_a_line_is_on_the_disk_when_write_returns(path: Path, monkeypatch) -> No
     def fsync(fd: int) -> None:
         synced.append(os.fstat(fd).st_size)
 
+    writer = JournalWriter(path)
     monkeypatch.setattr(os, "fsync", fsync)
-    JournalWriter(path).write("undo", undoes="click")
+    writer.write("undo", undoes="click")
     assert synced == [path.stat().st_size]
 
 
@@ -111,6 +112,31 @@ def test_a_write_that_fails_half_way_leaves_later_lines_whole(path: Path, monkey
             writer.write("click")
     assert writer.write("undo") == 2
     assert [event.op for event in read_journal(path).events] == ["begin", "undo"]
+
+
+def test_a_line_that_may_not_be_on_the_disk_is_taken_back(path: Path, monkeypatch) -> None:
+    writer = JournalWriter(path)
+    writer.write("begin", objects=[])
+    whole = path.read_bytes()
+
+    def failing(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", failing)
+        with pytest.raises(JournalError, match="Input/output error"):
+            writer.write("click")
+    assert path.read_bytes() == whole
+    assert writer.write("undo") == 2
+
+
+def test_a_journal_that_another_program_writes_takes_nothing_more(path: Path) -> None:
+    writer = JournalWriter(path)
+    writer.write("begin", objects=[])
+    JournalWriter(path).write("click")
+    with pytest.raises(JournalError, match=r"another window has written.*begin a new session"):
+        writer.write("undo")
+    assert [event.op for event in read_journal(path).events] == ["begin", "click"]
 
 
 def test_a_journal_that_was_taken_away_is_not_begun_again(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -16,7 +19,9 @@ from histosam_core.clicks import (
     JournalWriter,
     find_journals,
     journal_folder,
+    journal_lock,
     new_journal,
+    read_journal,
     resume_journal,
 )
 from histosam_core.errors import JournalError
@@ -31,17 +36,21 @@ def data(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def slide(tmp_path: Path) -> Any:
-    """What is used of a slide: its path and its fingerprint."""
+    """What is used of a slide: its path and its fingerprints."""
     path = tmp_path / "slides" / "scan.svs"
     path.parent.mkdir()
     path.write_bytes(b"II")
-    return SimpleNamespace(path=path, fingerprint="ab" * 16)
+    return SimpleNamespace(path=path, fingerprint="ab" * 16, content_fingerprint="12" * 16)
 
 
 def begin(writer: JournalWriter, slide: Any, model: str = "tiny") -> JournalWriter:
     writer.write(
         "begin",
-        slide={"path": str(slide.path.absolute()), "fingerprint": slide.fingerprint},
+        slide={
+            "path": str(slide.path.absolute()),
+            "fingerprint": slide.fingerprint,
+            "content": slide.content_fingerprint,
+        },
         model={"name": model},
         objects=[],
     )
@@ -112,8 +121,12 @@ def test_with_no_place_at_all_the_message_says_what_to_set(
 
 
 def test_an_image_without_a_file_has_its_journals_in_the_users_data(data: Path) -> None:
-    image = SimpleNamespace(path=Path("Image [0]/x"), fingerprint="cd" * 16)
-    other = SimpleNamespace(path=Path("Image [0]/x"), fingerprint="ef" * 16)
+    image = SimpleNamespace(
+        path=Path("Image [0]/x"), fingerprint="cd" * 16, content_fingerprint="cd" * 16
+    )
+    other = SimpleNamespace(
+        path=Path("Image [0]/x"), fingerprint="ef" * 16, content_fingerprint="ef" * 16
+    )
     with new_journal(image) as writer:
         click(begin(writer, image))
         assert writer.path.parent.parent == data / "journals"
@@ -130,6 +143,85 @@ def test_two_sessions_on_a_slide_write_two_files(slide: Any) -> None:
             (one.path, 1, True),
             (two.path, 2, True),
         }
+
+
+def test_nothing_but_the_journal_is_left_behind(slide: Any) -> None:
+    with new_journal(slide) as writer:
+        click(begin(writer, slide))
+        find_journals(slide)
+    assert list(journal_folder(slide.path).iterdir()) == [writer.path]
+
+
+def test_a_new_journal_is_in_its_folder_after_a_power_cut(slide: Any, monkeypatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with new_journal(slide) as writer:
+        folder = writer.path.parent
+        assert {str(folder), str(folder.parent)} <= set(synced)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_folder_that_knows_no_locks_keeps_journals_all_the_same(
+    slide: Any, monkeypatch, code: int
+) -> None:
+    def refused(file: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(journal_lock, "_lock", refused)
+    with new_journal(slide) as writer:
+        click(begin(writer, slide))
+        assert writer.path.parent == journal_folder(slide.path)
+        with resume_journal(writer.path) as other:
+            assert click(other).n_events == 3
+        with pytest.raises(JournalError, match="another window has written"):
+            click(writer)
+    (found,) = find_journals(slide)
+    assert (found.n_clicks, found.is_locked) == (2, False)
+
+
+def test_of_two_processes_that_continue_a_journal_at_once_one_does(slide: Any) -> None:
+    with new_journal(slide) as writer:
+        click(begin(writer, slide))
+    program = (
+        "import sys\n"
+        "from histosam_core.clicks import resume_journal\n"
+        "from histosam_core.errors import JournalError\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "try:\n"
+        "    writer = resume_journal(sys.argv[1])\n"
+        "    writer.write('undo', undoes='click')\n"
+        "    print('mine', flush=True)\n"
+        "except JournalError:\n"
+        "    print('locked', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    with contextlib.ExitStack() as stack:
+        both = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", program, str(writer.path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(2)
+        ]
+        lines = [(one.stdin, one.stdout) for one in both]
+        assert [out.readline() for _, out in lines if out] == ["ready\n"] * 2
+        for write, _ in lines:
+            assert write is not None
+            write.write("\n")
+            write.flush()
+        assert {out.readline() for _, out in lines if out} == {"mine\n", "locked\n"}
+    assert len(read_journal(writer.path).events) == 3
 
 
 def test_a_journal_in_use_cannot_be_continued(slide: Any) -> None:
@@ -200,9 +292,51 @@ def test_the_latest_session_comes_first_and_empty_ones_not_at_all(slide: Any) ->
 def test_a_slide_that_was_replaced_is_noted(slide: Any) -> None:
     with new_journal(slide) as writer:
         click(begin(writer, slide))
-    slide.fingerprint = "99" * 16
+    slide.fingerprint = slide.content_fingerprint = "99" * 16
     (found,) = find_journals(slide)
     assert "has changed" in found.note
+
+
+def test_a_copy_of_the_slide_finds_its_journals(slide: Any, tmp_path: Path) -> None:
+    with new_journal(slide) as writer:
+        click(begin(writer, slide))
+    moved = tmp_path / "other disk"
+    shutil.move(slide.path.parent, moved)
+    path = moved / "scan.svs"
+    copy = SimpleNamespace(
+        path=path, fingerprint="99" * 16, content_fingerprint=slide.content_fingerprint
+    )
+    (found,) = find_journals(copy)
+    assert found.path.parent == moved / "scan.svs.histosam"
+    assert "copied" in found.note
+    assert "changed" not in found.note
+
+
+def test_a_copy_of_the_slide_finds_its_journals_in_the_users_data(
+    slide: Any, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with new_journal(slide) as writer:
+        click(begin(writer, slide))
+    path = tmp_path / "elsewhere" / "scan.svs"
+    path.parent.mkdir()
+    shutil.copy(slide.path, path)
+    copy = SimpleNamespace(
+        path=path, fingerprint="99" * 16, content_fingerprint=slide.content_fingerprint
+    )
+    assert [one.path for one in find_journals(copy)] == [writer.path]
+
+
+def test_journals_of_other_slides_in_the_folder_are_not_listed(slide: Any) -> None:
+    other = SimpleNamespace(
+        path=slide.path.with_name("scan.svs2"), fingerprint="cd" * 16, content_fingerprint="cd"
+    )
+    other.path.write_bytes(b"II")
+    with new_journal(slide) as one, new_journal(other) as two:
+        click(begin(one, slide))
+        click(begin(two, other))
+    assert [found.path for found in find_journals(slide)] == [one.path]
+    assert [found.path for found in find_journals(other)] == [two.path]
 
 
 def test_a_journal_of_another_slide_of_that_name_is_not_listed(
@@ -214,7 +348,12 @@ def test_a_journal_of_another_slide_of_that_name_is_not_listed(
     monkeypatch.setattr(os, "access", lambda *_: False)
     with new_journal(slide) as writer:
         click(begin(writer, slide))
-    assert find_journals(SimpleNamespace(path=other, fingerprint="cd" * 16)) == []
+    assert (
+        find_journals(
+            SimpleNamespace(path=other, fingerprint="cd" * 16, content_fingerprint="34" * 16)
+        )
+        == []
+    )
 
 
 def test_damaged_and_foreign_files_do_not_hide_the_others(slide: Any) -> None:

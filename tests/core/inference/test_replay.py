@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from histosam_core.clicks import JournalWriter, read_journal
 from histosam_core.errors import JournalError
@@ -148,15 +149,28 @@ def test_progress_counts_the_operations(slide: Slide, smooth_model, journal) -> 
 
 
 def test_another_file_than_the_journals_is_refused(
-    slide: Slide, slide_path: Path, smooth_model, journal, tmp_path: Path
+    slide: Slide, smooth_model, journal, tmp_path: Path
 ) -> None:
     Session(slide, smooth_model, journal=journal).click((601, 501))
-    shutil.copy(slide_path, tmp_path / "flat.png")
+    Image.new("RGB", slide.size_wh, (1, 2, 3)).save(tmp_path / "flat.png")
     with (
         open_slide(tmp_path / "flat.png", mpp=0.5) as other,
-        pytest.raises(JournalError, match=r"another file.*--slide PATH"),
+        pytest.raises(JournalError, match=r"neither that file nor a copy.*--slide PATH"),
     ):
         replay(read_journal(journal.path), other, lambda _: smooth_model)
+
+
+def test_a_copy_of_the_slide_is_as_good(
+    slide: Slide, slide_path: Path, smooth_model, journal, tmp_path: Path
+) -> None:
+    session = Session(slide, smooth_model, journal=journal)
+    session.click((601, 501))
+    session.accept()
+    shutil.copy(slide_path, tmp_path / "flat.png")
+    with open_slide(tmp_path / "flat.png", mpp=0.5) as copy:
+        assert copy.fingerprint != slide.fingerprint
+        assert copy.content_fingerprint == slide.content_fingerprint
+        assert replay(read_journal(journal.path), copy, lambda _: smooth_model).is_identical
 
 
 def test_the_slide_is_found_where_it_was_else_beside_the_journal_or_its_folder(

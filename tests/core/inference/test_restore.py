@@ -19,6 +19,7 @@ import shapely
 from histosam_core.clicks import Click, JournalWriter, read_journal
 from histosam_core.errors import ConfigError, JournalError, PredictionError
 from histosam_core.inference import MemoryStore, Session, fold, replay
+from histosam_core.slide import open_array
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
@@ -364,3 +365,42 @@ def test_a_full_disk_is_said_once_and_the_session_goes_on_without(
     session.click((601, 501))
     assert session.accept().prompts == session.objects[0].prompts
     assert any("not recorded any more" in note for note in session.notes)
+
+
+def test_the_journal_of_a_slide_of_another_size_is_not_restored(
+    slide: Slide, smooth_model, journal
+) -> None:
+    Session(slide, smooth_model, journal=journal).click((601, 501))
+    other = Session(
+        open_array(np.zeros((90, 80, 3), np.uint8), name="other", mpp=0.5), smooth_model
+    )
+    with pytest.raises(ConfigError, match=r"1600 x 1200.*other is 80 x 90"):
+        other.restore(fold(read_journal(journal.path)))
+    assert other.prompts == ()
+
+
+def test_a_session_that_ends_says_what_its_journal_holds(
+    slide: Slide, smooth_model, journal
+) -> None:
+    session = Session(slide, smooth_model, journal=journal)
+    session.click((601, 501))
+    session.accept()
+    session.click((690, 520))
+    session.end()
+    *_, last = read_journal(journal.path).events
+    assert last.op == "end"
+    assert (last.facts["holds"]["objects"], last.facts["holds"]["open_prompts"]) == (1, 1)
+    assert len(restored(slide, smooth_model, journal.path).objects) == 1
+
+
+def test_a_session_on_a_full_disk_ends_without_an_error(
+    slide: Slide, smooth_model, journal, monkeypatch
+) -> None:
+    session = Session(slide, smooth_model, journal=journal)
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    session.end()
+    assert [event.op for event in read_journal(journal.path).events] == ["begin"]
