@@ -76,7 +76,6 @@ class SerialWorker:
         self._waiting: deque[_Request] = deque()
         self._running: _Request | None = None
         self._number = 0
-        self._stale_below = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -86,17 +85,6 @@ class SerialWorker:
         """Whether a request runs or waits."""
         return self._running is not None or bool(self._waiting)
 
-    @property
-    def n_waiting(self) -> int:
-        """Requests that have not begun."""
-        return len(self._waiting)
-
-    @property
-    def running(self) -> str:
-        """Name of the request that runs; empty when none does."""
-        running = self._running
-        return "" if running is None else running.name
-
     def submit(self, name: str, work: Callable[[], Any]) -> int:
         """Append a request; return its number. After `close` nothing is carried out."""
         with self._condition:
@@ -105,12 +93,6 @@ class SerialWorker:
                 self._waiting.append(_Request(self._number, name, work))
                 self._condition.notify_all()
             return self._number
-
-    def forget(self) -> None:
-        """Drop what waits, and the answer of what runs: they belong to a session that is over."""
-        with self._condition:
-            self._waiting.clear()
-            self._stale_below = self._number + 1
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing runs or waits; return whether that came in time."""
@@ -132,8 +114,7 @@ class SerialWorker:
                 answer = Answer(request.number, request.name, request.work())
             except Exception as error:
                 answer = Answer(request.number, request.name, error=error)
-            if request.number >= self._stale_below:
-                self._deliver(answer)
+            self._deliver(answer)
             with self._condition:
                 self._running = None
                 self._condition.notify_all()

@@ -54,27 +54,6 @@ def test_an_error_is_an_answer_and_the_next_request_is_carried_out(
     assert (inbox.answers[1].name, inbox.answers[1].result) == ("second", "done")
 
 
-def test_forgotten_requests_are_not_carried_out_and_a_running_one_is_not_answered(
-    worker: SerialWorker, inbox: Inbox
-) -> None:
-    begun, go_on, carried_out = threading.Event(), threading.Event(), []
-
-    def slow() -> str:
-        begun.set()
-        go_on.wait(5)
-        return "stale"
-
-    worker.submit("slow", slow)
-    worker.submit("waiting", lambda: carried_out.append(1))
-    assert begun.wait(5)
-    worker.forget()
-    worker.submit("new", lambda: "fresh")
-    go_on.set()
-    assert worker.wait_idle(5)
-    assert [a.result for a in inbox.answers] == ["fresh"]
-    assert not carried_out
-
-
 def test_work_never_runs_on_the_caller_s_thread(worker: SerialWorker, inbox: Inbox) -> None:
     worker.submit("where", threading.get_ident)
     assert worker.wait_idle(5)

@@ -11,18 +11,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, HistoSamError
 from napari_histosam.interactive import classes as class_list
+from napari_histosam.interactive.ahead_of_view import AheadOfView
+from napari_histosam.interactive.class_choice import ClassChoice
 from napari_histosam.interactive.engine import Engine, engine_of_layer
+from napari_histosam.interactive.pending import ClickEdit, PendingClicks
+from napari_histosam.interactive.requests import Requests
 from napari_histosam.interactive.scene import Display, Edits, Scene
 from napari_histosam.interactive.status import Failure, Phase, Status, status_of
-from napari_histosam.workers import Ahead, Answer, LookAhead, SerialWorker
+from napari_histosam.workers import Answer, SerialWorker
 
 if TYPE_CHECKING:
     from histosam_core.inference import OverlapRule
@@ -31,11 +33,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Controller"]
 
-WINDOWS_AHEAD = 24
 XY = tuple[float, float]
 
 
-class Controller:
+class _Seat:
+    """Where a session's engine is, once its thread has made it; another session has another seat.
+
+    A request that is still on its way when another slide is started finds its own engine here.
+    """
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+
+    def close(self) -> None:
+        """End the engine that is there; on the session's thread."""
+        engine, self.engine = self.engine, None
+        if engine is not None:
+            engine.close()
+
+
+class Controller(Requests):
     """One interactive session at a time in one viewer.
 
     Parameters
@@ -69,34 +86,39 @@ class Controller:
         self.view: View | None = None
         self.status = Status()
         self.overlap: OverlapRule = "allow"
-        self.look_ahead = True
-        self.classes = dict(class_list.CLASS_COLORS)
-        self._label = next(iter(self.classes))
         self._is_positive = True
+        self._is_closed = False
         self._display = Display()
-        self._engine: Engine | None = None
-        self._pending: dict[int, Click] = {}
+        self._seat = _Seat()
+        self._pending = PendingClicks()
         self._asked_at: dict[int, float] = {}
         self._post = post
         self._engine_for = engine_for or engine_of_layer
         self._worker = SerialWorker("histosam-session", lambda a: post(lambda: self._take(a)))
-        self._ahead = LookAhead(
-            "histosam-ahead",
-            lambda: self._worker.is_busy,
-            lambda progress: post(lambda: self._take_ahead(progress)),
+        self._ahead = AheadOfView(
+            viewer,
+            post,
+            is_busy=lambda: self._worker.is_busy,
+            now=lambda: None if self.view is None or not self.scene else (self.view, self.scene),
+            told=self._say_ahead,
+            failed=lambda error: self.failed.emit(Failure("look ahead", error)),
         )
+        self._classes = ClassChoice(self._save_classes)
+        self._classes.changed.connect(self.label_changed.emit)
         self._worker.submit("classes", lambda: class_list.read_classes(class_list.classes_file()))
         viewer.layers.events.removed.connect(self._on_removed)
-        self._camera_events = _camera_events(viewer)
-        for event in self._camera_events:
-            event.connect(self._aim)
 
-    # What the widget, keys and mouse ask for.
+    # What the widget, keys and mouse ask for; the requests are in requests.py.
 
     @property
     def is_open(self) -> bool:
         """Whether a session is open and clicks are taken."""
         return self.view is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the controller has ended for good."""
+        return self._is_closed
 
     @property
     def is_positive(self) -> bool:
@@ -106,7 +128,12 @@ class Controller:
     @property
     def label(self) -> str:
         """The class that the next object is accepted as."""
-        return self._label
+        return self._classes.label
+
+    @property
+    def classes(self) -> dict[str, Color]:
+        """The classes and their colours."""
+        return self._classes.colors
 
     @property
     def display(self) -> Display:
@@ -126,115 +153,25 @@ class Controller:
         scene = self.scene
         if scene is None or scene.image is not image:
             self._leave()
-            edits = Edits(self._add_points, self.move, self.remove, self.box)
+            edits = Edits(self._add_points, self.move, self.remove, self.box, self.replace_box)
             self.scene = Scene(self.viewer, image, self, edits)
             self.scene.set_display(self._display)
-        self._ahead.stop()
+        self._ahead.begin()
         self._say(replace(Status(), phase="loading", message=f"loading {setup.model}"))
+        seat, progress = self._seat, self._progress("loading")
 
         def work() -> View:
-            engine = self._engine
-            if engine is None:
-                engine = self._engine_for(image)
-            view = engine.open(setup, self._progress("loading"))
-            self._engine = engine
+            engine = seat.engine or self._engine_for(image)
+            try:
+                view = engine.open(setup, progress)
+            except BaseException:
+                if seat.engine is None:
+                    engine.close()
+                raise
+            seat.engine = engine
             return view
 
         self._asked_at[self._worker.submit("open", work)] = time.perf_counter()
-
-    def click(self, xy: XY, is_positive: bool | None = None) -> None:
-        """Answer a click.
-
-        Parameters
-        ----------
-        xy
-            Level-0 pixels.
-        is_positive
-            None: what `is_positive` says.
-        """
-        if self.view is None:
-            return self._complain("click", ConfigError("press Start first: no session is open"))
-        click = Click(xy, self._is_positive if is_positive is None else is_positive)
-        number = self._submit("click", lambda e: e.click(click.xy, click.is_positive), click.xy)
-        self._pending[number] = click
-        self._show_clicks()
-
-    def box(self, xyxy: tuple[float, float, float, float]) -> None:
-        """Answer a box; level-0 pixels."""
-        x0, y0, x1, y1 = xyxy
-        self._submit("box", lambda e: e.box(xyxy), ((x0 + x1) / 2, (y0 + y1) / 2))
-
-    def move(self, number: int, xy: XY) -> None:
-        """Move a click of the object at hand."""
-        self._submit("move", lambda e: e.move(number, xy), xy)
-
-    def remove(self, numbers: Sequence[int]) -> None:
-        """Take clicks of the object at hand out."""
-        self._submit("remove", lambda e: e.remove(list(numbers)))
-
-    def undo(self) -> None:
-        """Undo the last click, box or edit; with none left, the last accept or drop."""
-        self._submit("undo", lambda e: e.undo())
-
-    def redo(self) -> None:
-        """Put back what was undone last."""
-        self._submit("redo", lambda e: e.redo())
-
-    def accept(self) -> None:
-        """Keep the object at hand as the chosen class."""
-        label, color, rule = self._label, self.classes.get(self._label), self.overlap
-        self._submit("accept", lambda e: e.accept(label, color, rule))
-
-    def drop(self) -> None:
-        """Forget the object at hand; undo brings it back."""
-        self._submit("drop", lambda e: e.drop())
-
-    def reopen(self, object_id: str) -> None:
-        """Correct an accepted object; the one at hand must be accepted or dropped first."""
-        if self.view is not None and (self.view.prompts or self.view.canvas):
-            error = ConfigError("accept (C) or drop (Esc) the object at hand, then open another")
-            return self._complain("reopen", error)
-        self._submit("reopen", lambda e: e.reopen(object_id))
-
-    def reopen_at(self, xy: XY) -> None:
-        """Correct the accepted object under a level-0 point."""
-        found = self.object_at(xy)
-        if found is None:
-            return self._complain("reopen", ConfigError("no accepted object lies there"))
-        self.reopen(found)
-
-    def object_at(self, xy: XY) -> str | None:
-        """Return the id of the topmost accepted object at a level-0 point."""
-        if self.view is None:
-            return None
-        label = self.view.pyramid.label_at(xy)
-        return next((key for key, one in self.view.labels.items() if one == label), None)
-
-    def relabel(self, object_id: str, label: str) -> None:
-        """Give an accepted object another class."""
-        color = self.classes.get(label)
-        self._submit("relabel", lambda e: e.relabel(object_id, label, color))
-
-    def delete(self, object_id: str) -> None:
-        """Remove an accepted object."""
-        self._submit("delete", lambda e: e.delete(object_id))
-
-    def import_file(self, path: Path) -> None:
-        """Add the objects of an annotation file."""
-        self._submit("import", lambda e: e.import_file(path))
-
-    def export_file(self, path: Path) -> None:
-        """Write the accepted objects."""
-        progress = self._progress("working")
-        self._submit("export", lambda e: e.export_file(path, progress))
-
-    def resume(self, path: Path) -> None:
-        """Go on with an earlier session on this slide."""
-        self._submit("restore", lambda e: e.resume(path))
-
-    def dismiss_offers(self) -> None:
-        """Begin afresh; earlier sessions stay in their journals."""
-        self._submit("dismiss", lambda e: e.dismiss_offers())
 
     def set_positive(self, is_positive: bool) -> None:
         """Say what a left click means."""
@@ -248,20 +185,19 @@ class Controller:
 
     def set_label(self, label: str, color: Color | None = None) -> None:
         """Choose the class of the next object; a new one is added to the classes."""
-        self._set_classes(class_list.added(self.classes, label, color), label.strip())
+        self._classes.choose(label, color)
 
     def rename_label(self, label: str) -> None:
         """Give the chosen class another name, and every accepted object of it."""
-        old = self._label
-        self._set_classes(class_list.renamed(self.classes, old, label), label.strip())
+        old = self.label
+        self._classes.rename(label)
         for accepted in () if self.view is None else self.view.objects:
             if accepted.label == old:
-                self.relabel(accepted.id, self._label)
+                self.relabel(accepted.id, self.label)
 
     def remove_label(self) -> None:
         """Take the chosen class off the list; objects of it keep it."""
-        left = class_list.removed(self.classes, self._label)
-        self._set_classes(left, next(iter(left)))
+        self._classes.remove()
 
     def attempt(self, name: str, action: Callable[[], None]) -> None:
         """Do something at once that may be refused, and tell why like any other failure."""
@@ -279,87 +215,108 @@ class Controller:
 
     def set_look_ahead(self, is_on: bool) -> None:
         """Encode the windows in view ahead of clicks, or not."""
-        self.look_ahead = is_on
-        if is_on:
-            self._aim()
-        else:
-            self._ahead.stop()
+        self._ahead.switch(is_on)
 
     @property
     def is_settled(self) -> bool:
         """Whether every request is answered, and every answer painted."""
         return not self._asked_at and not self._worker.is_busy
 
-    def close(self) -> None:
-        """End the session and the threads; the layers stay in the viewer."""
-        for event in self._camera_events:
-            event.disconnect(self._aim)
+    def close(self, wait_s: float = 2.0, *, remove_layers: bool = False) -> None:
+        """End the session and the threads; its record stays.
+
+        Parameters
+        ----------
+        wait_s
+            How long to wait for each thread; what is not done by then is done in the background.
+        remove_layers
+            Whether our layers go, all but the accepted objects. Default: all stay.
+        """
+        self._is_closed = True
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self._ahead.close()
-        engine = self._engine
-        if engine is not None:
-            self._worker.submit("end", engine.close)
-        self._worker.close(timeout_s=2.0)
-        self._ahead.close(timeout_s=2.0)
+        self._ahead.stop_watching()
+        self._worker.submit("end", self._seat.close)
+        self._worker.close(timeout_s=wait_s)
+        self._ahead.close(timeout_s=wait_s)
+        if self.scene is not None and remove_layers:
+            self.scene.remove(keep_objects=True)
 
     # Requests and answers.
 
-    def _set_classes(self, classes: dict[str, Color], label: str) -> None:
-        self._label = label
-        if classes != self.classes:
-            self.classes = classes
-            path = class_list.classes_file()
-            self._worker.submit("save classes", lambda: class_list.write_classes(path, classes))
-        self.label_changed.emit(label)
+    @property
+    def _engine(self) -> Engine | None:
+        return self._seat.engine
 
-    def _submit(self, name: str, work: Callable[[Engine], View], at: XY | None = None) -> int:
-        """Ask the session's thread; `at` is where a model must look, level-0 pixels."""
+    def _save_classes(self, classes: dict[str, Color]) -> None:
+        path = class_list.classes_file()
+        self._worker.submit("save classes", lambda: class_list.write_classes(path, classes))
+
+    def _submit(
+        self,
+        name: str,
+        work: Callable[[Engine], View],
+        *,
+        at: XY | None = None,
+        edits: Sequence[ClickEdit] = (),
+    ) -> None:
+        seat = self._seat
 
         def run() -> View:
-            engine = self._engine
+            engine = seat.engine
             if engine is None:
                 raise ConfigError("no session is open; choose an image and a model, press Start")
             is_ready = at is None or engine.is_ready_at(at)
-            self._announce(
-                "embedding" if not is_ready else "working" if at is None else "predicting"
-            )
+            phase: Phase = "predicting" if is_ready else "embedding"
+            self._announce(seat, "working" if at is None else phase)
             return work(engine)
 
         number = self._worker.submit(name, run)
         self._asked_at[number] = time.perf_counter()
-        return number
+        if edits:
+            self._pending.add(number, *edits)
+            self._show_clicks()
 
-    def _announce(self, phase: Phase) -> None:
-        """Say what is going on; on the session's thread."""
-        self._post(lambda: self._say(replace(self.status, phase=phase, message="")))
+    def _announce(self, seat: _Seat, phase: Phase, message: str = "", **facts: Any) -> None:
+        """Say what is going on, unless that session is over; on the session's thread."""
+
+        def say() -> None:
+            if seat is self._seat:
+                self._say(replace(self.status, phase=phase, message=message, **facts))
+
+        self._post(say)
 
     def _take(self, answer: Answer) -> None:
         """Paint an answer; on the interface thread."""
         asked_at = self._asked_at.pop(answer.number, None)
-        self._pending.pop(answer.number, None)
-        scene = self.scene
-        if answer.error is not None:
-            self._failed(answer)
-        elif answer.name == "classes":
-            self.classes = answer.result
-            self._label = next(iter(self.classes))
-            self.label_changed.emit(self._label)
-        elif answer.result is not None and scene is not None:
-            self.view = answer.result
-            scene.show(self.view, tuple(self._pending.values()))
-            painted_ms = None if asked_at is None else 1e3 * (time.perf_counter() - asked_at)
-            self._say(status_of(self.view, self.status, painted_ms))
-            self.view_changed.emit(self.view)
-            if answer.name == "export":
-                self.informed.emit(f"{len(self.view.objects)} objects written")
-            self._aim()
-
-    def _failed(self, answer: Answer) -> None:
-        self._show_clicks()
-        if self.view is not None and self.scene is not None:
-            self.scene.show(self.view, tuple(self._pending.values()))
-        if answer.error is not None:
+        self._pending.answered(answer.number)
+        is_ours = asked_at is not None  # else it belongs to no session, or to one that is over
+        if answer.name == "classes" and answer.error is None:
+            self._classes.load(answer.result)
+        elif answer.error is not None and (is_ours or answer.name in ("save classes", "end")):
+            if is_ours and self.view is not None:
+                self._paint(self.view)
             self._complain(answer.name, answer.error)
+        elif asked_at is not None and answer.result is not None:
+            view: View = answer.result
+            self._paint(view)
+            painted_ms = 1e3 * (time.perf_counter() - asked_at)
+            self._say(status_of(view, self.status, painted_ms))
+            if answer.name == "restore" and self.scene is not None:
+                self.scene.remove_left_behind()
+            self.view_changed.emit(view)
+            if view.told:
+                self.informed.emit(view.told)
+            self._ahead.aim()
+
+    def _paint(self, view: View) -> None:
+        """Show a view, what is still asked for, and the class of an object that is corrected."""
+        self.view = view
+        if self.scene is not None:
+            self.scene.show(view, self._pending.shown(view.clicks))
+        if view.reopened is None:
+            self._classes.end_correction()
+        else:
+            self._classes.begin_correction(view.reopened)
 
     def _complain(self, name: str, error: BaseException) -> None:
         failure = Failure(name, error)
@@ -370,48 +327,29 @@ class Controller:
         self.status = replace(status, n_waiting=len(self._pending))
         self.status_changed.emit(self.status)
 
+    def _say_ahead(self, done: int, total: int) -> None:
+        self._say(replace(self.status, ahead_done=done, ahead_total=total))
+
     def _progress(self, phase: Any) -> Callable[..., None]:
-        last = [0.0]
+        last, seat = [0.0], self._seat
 
         def report(done: int, total: int, message: str = "") -> None:
             now = time.perf_counter()
             if now - last[0] > 0.1 or done >= total:
                 last[0] = now
-                new = {"phase": phase, "done": done, "total": total, "message": message}
-                self._post(lambda: self._say(replace(self.status, **new)))
+                self._announce(seat, phase, message, done=done, total=total)
 
         return report
 
     def _show_clicks(self) -> None:
         if self.view is not None and self.scene is not None:
-            self.scene.show_clicks((*self.view.clicks, *self._pending.values()))
+            self.scene.show_clicks(self._pending.shown(self.view.clicks))
 
     def _add_points(self, points: list[XY]) -> None:
         for xy in points:
             self.click(xy)
 
-    # The view moves, layers go.
-
-    def _aim(self, event: object = None) -> None:
-        """Let the look-ahead turn to what is in view now."""
-        view, scene = self.view, self.scene
-        if view is None or scene is None or not self.look_ahead:
-            return
-        rect = scene.visible_level0()
-        if rect is None:
-            return
-        centre = (rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2
-        grid = view.grid
-
-        def regions() -> list[Any]:
-            return [grid.region(w) for w in grid.around(centre, rect, WINDOWS_AHEAD)]
-
-        self._ahead.aim(view.predictor, regions)
-
-    def _take_ahead(self, progress: Ahead) -> None:
-        if progress.error is not None and not isinstance(progress.error, HistoSamError):
-            self.failed.emit(Failure("look ahead", progress.error))
-        self._say(replace(self.status, ahead_done=progress.done, ahead_total=progress.total))
+    # Layers go, sessions end.
 
     def _on_removed(self, event: Any) -> None:
         scene = self.scene
@@ -425,18 +363,24 @@ class Controller:
         self.layers_changed.emit()
 
     def _leave(self) -> None:
-        """End the session that is open, if one is; its record stays."""
-        engine, self._engine = self._engine, None
-        self._ahead.stop()
-        self._worker.forget()
+        """End the session that is open or about to be; its record stays.
+
+        What it was asked for is still done, so that no click is lost, but its answers are dropped.
+        """
+        seat, self._seat = self._seat, _Seat()
+        self._ahead.begin()
         self._pending.clear()
         self._asked_at.clear()
-        if engine is not None:
-            self._worker.submit("end", engine.close)
-        if self.scene is not None:
-            self.scene.remove()
-        self.scene, self.view = None, None
-
-
-def _camera_events(viewer: Any) -> tuple[Any, ...]:
-    return viewer.scene.camera.events.zoom, viewer.scene.camera.events.center
+        if self.scene is None:
+            return
+        self._worker.submit("end", seat.close)
+        self.scene.remove()
+        had = self.view
+        self.scene = self.view = None
+        if had is not None:
+            self.view_changed.emit(None)
+            if had.objects or had.prompts:
+                self.informed.emit(
+                    f"the session on {had.slide_name} has ended and is kept: start on it again and "
+                    "it will be offered"
+                )

@@ -13,14 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.clicks import Click
-from histosam_core.errors import ClickOutsideSlideError, ConfigError, EmptyMaskError, JournalError
+from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
 from histosam_core.progress import ProgressCallback, silent
 from napari_histosam.interactive.drawn_objects import DrawnObjects
+from napari_histosam.interactive.object_files import read_objects, write_objects
 from napari_histosam.interactive.view import Setup, View
 from napari_histosam.torch_beside_opengl import import_torch
 
 if TYPE_CHECKING:
+    from histosam_core.clicks import Click, Prompt
     from histosam_core.clicks.journal_folder import JournalSummary
     from histosam_core.inference import (
         AcceptedObject,
@@ -87,21 +88,28 @@ class Engine:
         geometry = model.info.geometry
         if setup.window_mpp is not None:
             geometry = replace(geometry, mpp=setup.window_mpp)
-        old = self._session
+        old, store = self._session, self._store_for(model)
         if self._journal is None:
             self._begin_journal()
-        session = Session(
-            self.slide,
-            model,
-            mpp=setup.slide_mpp,
-            geometry=geometry,
-            store=self._store_for(model),
-            objects=() if old is None else old.objects,
-            journal=self._journal,
-        )
-        if old is not None:
-            session.take_over(old)
-        self._setup, self._model, self._session = setup, model, session
+        try:
+            session = Session(
+                self.slide,
+                model,
+                mpp=setup.slide_mpp,
+                geometry=geometry,
+                store=store,
+                objects=() if old is None else old.objects,
+                journal=self._journal,
+            )
+            if old is not None:
+                session.take_over(old)
+        except BaseException:
+            if store is not self._store:
+                store.close()
+            raise
+        if self._store is not None and self._store is not store:
+            self._store.close()
+        self._setup, self._model, self._session, self._store = setup, model, session, store
         self._drawn = DrawnObjects(session.grid)
         return self.view()
 
@@ -121,14 +129,25 @@ class Engine:
         """Answer a box; level-0 pixels."""
         return self.view(self.session.box(xyxy))
 
-    def remove(self, click_indices: Sequence[int]) -> View:
-        """Take clicks out, by their numbers among the clicks."""
-        places = self._click_places()
-        return self.view(self.session.remove_prompts([places[i] for i in click_indices]))
+    def remove(self, prompts: Sequence[Prompt]) -> View:
+        """Take clicks and boxes out.
 
-    def move(self, click_index: int, xy: tuple[float, float]) -> View:
-        """Move a click, by its number among the clicks."""
-        return self.view(self.session.move_click(self._click_places()[click_index], xy))
+        Raises
+        ------
+        ConfigError
+            One is not there any more.
+        """
+        return self.view(self.session.remove_prompts([self._place(one) for one in prompts]))
+
+    def move(self, click: Click, xy: tuple[float, float]) -> View:
+        """Move a click.
+
+        Raises
+        ------
+        ConfigError
+            It is not there any more.
+        """
+        return self.view(self.session.move_click(self._place(click), xy))
 
     def undo(self) -> View:
         """Undo the last click, box or edit; with none left, the last accept or drop."""
@@ -144,13 +163,24 @@ class Engine:
         return self.view()
 
     def accept(self, label: str, color: tuple[int, int, int] | None, overlap: OverlapRule) -> View:
-        """Keep the object at hand."""
-        self.session.accept(label, overlap=overlap, color=color)
+        """Keep the object at hand; one that is corrected keeps its colour with its class."""
+        session = self.session
+        is_as_it_was = session.reopened is not None and session.reopened.label == label
+        session.accept(label, overlap=overlap, color=None if is_as_it_was else color)
         return self.view()
 
     def reopen(self, object_id: str) -> View:
-        """Take an accepted object back to correct it."""
-        self.session.reopen(self._object(object_id))
+        """Take an accepted object back to correct it.
+
+        Raises
+        ------
+        ConfigError
+            There is an object at hand, or that one is not there any more.
+        """
+        session = self.session
+        if session.prompts or session.reopened is not None or session.canvas_snapshot:
+            raise ConfigError("accept (C) or drop (Esc) the object at hand, then open another")
+        session.reopen(self._object(object_id))
         return self.view()
 
     def relabel(
@@ -166,40 +196,12 @@ class Engine:
         return self.view()
 
     def import_file(self, path: Path) -> View:
-        """Add the objects of an annotation file: GeoJSON, OME-Zarr labels, XML, mask TIFF."""
-        from histosam_core.annotation import read_annotations
-
-        annotation = read_annotations(path).fitted(self.slide.size_wh, self.slide.path.name)
-        self.session.add_objects(annotation.regions)
-        return self.view()
+        """Add the objects of an annotation file; see `read_objects`."""
+        return self.view(told=read_objects(path, self.session))
 
     def export_file(self, path: Path, progress: ProgressCallback = silent) -> View:
-        """Write the accepted objects: GeoJSON, or OME-Zarr labels where the name ends so.
-
-        Raises
-        ------
-        EmptyMaskError
-            Nothing has been accepted.
-        OutputExistsError, OutputWriteError
-            The folder exists, or the file cannot be written.
-        """
-        session = self.session
-        if path.suffix.lower() != ".zarr":
-            session.save_geojson(path)
-            return self.view()
-        from histosam_core.annotation import write_label_zarr
-
-        if not session.objects:
-            raise EmptyMaskError("no object has been accepted; accept one (C) before exporting")
-        write_label_zarr(
-            path,
-            [accepted.region for accepted in session.objects],
-            slide_wh=self.slide.size_wh,
-            slide_mpp=session.slide_mpp,
-            slide_name=self.slide.path.name,
-            progress=progress,
-        )
-        return self.view()
+        """Write the accepted objects; see `write_objects`."""
+        return self.view(told=write_objects(path, self.session, progress))
 
     def resume(self, path: Path) -> View:
         """Go on with an earlier session on this slide, from its journal.
@@ -236,16 +238,18 @@ class Engine:
     def close(self) -> None:
         """End the session's record, write embeddings out, close the engine's slide."""
         session, self._session = self._session, None
-        if session is not None:
-            session.end()
-        self._discard_empty_journal()
-        self._journal = None
-        if self._store is not None:
-            self._store.close()
-        self.slide.close()
+        try:
+            if session is not None:
+                session.end()
+        finally:
+            self._discard_empty_journal()
+            self._journal = None
+            if self._store is not None:
+                self._store.close()
+            self.slide.close()
 
-    def view(self, answer: ClickResult | None = None) -> View:
-        """Return what there is to show."""
+    def view(self, answer: ClickResult | None = None, told: str = "") -> View:
+        """Return what there is to show, and what a request has to tell besides."""
         session, setup, model, drawn = self.session, self._setup, self._model, self._drawn
         if setup is None or model is None or drawn is None:
             raise ConfigError("no session is open; press Start")
@@ -274,6 +278,7 @@ class Engine:
             notes=notes,
             offers=self._offers,
             journal=None if self._journal is None else self._journal.path,
+            told=told,
         )
 
     def _loaded(self, setup: Setup, progress: ProgressCallback) -> SamModel:
@@ -289,14 +294,11 @@ class Engine:
         return (self._load or load_model)(setup.model, setup.device, progress=progress)
 
     def _store_for(self, model: SamModel) -> TieredStore:
-        """Return the store of the model in use; the one of another model is written out."""
+        """Return the store of the model in use, or a new one for another."""
         from histosam_core.inference import TieredStore
 
-        if self._store is None or self._model is not model:
-            if self._store is not None:
-                self._store.close()
-            self._store = TieredStore(model=model)
-        return self._store
+        is_same = self._store is not None and self._model is model
+        return self._store if is_same and self._store else TieredStore(model=model)
 
     def _begin_journal(self) -> None:
         from histosam_core.clicks.journal_folder import find_journals, new_journal
@@ -316,8 +318,12 @@ class Engine:
         with suppress(OSError):
             journal.discard_if_empty()
 
-    def _click_places(self) -> list[int]:
-        return [i for i, p in enumerate(self.session.prompts) if isinstance(p, Click)]
+    def _place(self, prompt: Prompt) -> int:
+        """Return a prompt's place; of two that are equal, the later one's."""
+        for place, other in reversed(list(enumerate(self.session.prompts))):
+            if other == prompt:
+                return place
+        raise ConfigError("that click or box is not there any more; what is shown is what counts")
 
     def _object(self, object_id: str) -> AcceptedObject:
         for accepted in self.session.objects:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from histosam_core.clicks import Click
     from napari_histosam.interactive.controller import Controller
 
 __all__ = ["Mouse"]
@@ -73,7 +74,7 @@ class Mouse:
                 viewer.scene.camera.mouse_pan = could_pan
         self._on_release(event, held, is_drag=is_drag)
 
-    def _on_release(self, event: Any, held: int | None, *, is_drag: bool) -> None:
+    def _on_release(self, event: Any, held: Click | None, *, is_drag: bool) -> None:
         scene = self._controller.scene
         if scene is None:
             return

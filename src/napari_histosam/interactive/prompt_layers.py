@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histosam_core.clicks import Box, Click
 from napari_histosam import layers as ours
 from napari_histosam.coordinates import to_row_column, to_xy
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Box, Click, Prompt
 
 __all__ = ["BoxLayer", "ClickLayer", "Edits"]
 
 XY = tuple[float, float]
+Edges = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +30,20 @@ class Edits:
     added
         Positions of new points.
     moved
-        Number of a click, and where it is now.
+        A click, and where it is now.
     removed
-        Numbers of clicks.
+        Clicks or boxes.
     boxed
         A new rectangle (x0, y0, x1, y1).
+    reboxed
+        A box, and the rectangle that it has become.
     """
 
     added: Callable[[list[XY]], None]
-    moved: Callable[[int, XY], None]
-    removed: Callable[[list[int]], None]
-    boxed: Callable[[tuple[float, float, float, float]], None]
+    moved: Callable[[Click, XY], None]
+    removed: Callable[[Sequence[Prompt]], None]
+    boxed: Callable[[Edges], None]
+    reboxed: Callable[[Box, Edges], None]
 
 
 class ClickLayer:
@@ -57,19 +63,20 @@ class ClickLayer:
         self._edits = edits
         self._is_ours = False
         self._is_pressed = False
+        self._is_dragged = False
         layer.events.data.connect(self._on_data)
         layer.mouse_drag_callbacks.append(self._on_drag)
 
     def show(self, clicks: Sequence[Click]) -> None:
         """Show these clicks; costs little where only the last one is new, nothing where none is."""
         clicks, before, layer = tuple(clicks), self.clicks, self.layer
-        if clicks == before and len(layer.data) == len(clicks):
+        is_shown = len(layer.data) == len(before) and not self._is_dragged
+        if clicks == before and is_shown:
             return
-        self._is_ours = True
+        self._is_ours, self._is_dragged = True, False
         try:
             layer.selected_data = set()
-            is_one_more = len(clicks) == len(before) + 1 == len(layer.data) + 1
-            if is_one_more and clicks[:-1] == before:
+            if is_shown and clicks and clicks[:-1] == before:
                 layer.current_border_color = ours.click_colors(clicks[-1:])[0]
                 layer.add(to_row_column([clicks[-1].xy]))
                 layer.selected_data = set()
@@ -82,13 +89,12 @@ class ClickLayer:
             self._is_ours = False
         self.clicks = clicks
 
-    def drag(self, number: int, xy: XY) -> None:
+    def drag(self, click: Click, xy: XY) -> None:
         """Show a click elsewhere while it is dragged; the session does not know yet."""
-        self.layer.data[number] = (xy[1], xy[0])
-        self.layer.refresh()
-        clicks = list(self.clicks)
-        clicks[number] = Click(xy, clicks[number].is_positive)
-        self.clicks = tuple(clicks)
+        if click in self.clicks:
+            self.layer.data[self.clicks.index(click)] = (xy[1], xy[0])
+            self.layer.refresh()
+            self._is_dragged = True
 
     def _on_drag(self, layer: Any, event: Any) -> Iterator[None]:
         """Report what napari's own tools did only when the mouse button is up again."""
@@ -111,12 +117,12 @@ class ClickLayer:
             count = len(shown)
             gone = sorted({int(i) % count for i in removed or range(len(data), count)})
             self.clicks = tuple(c for i, c in enumerate(shown) if i not in gone)
-            self._edits.removed(gone)
+            self._edits.removed([shown[i] for i in gone])
             return
         at = [to_xy(row) for row in data]
         for number, click in enumerate(shown):
             if at[number] != click.xy:
-                self._edits.moved(number, at[number])
+                self._edits.moved(click, at[number])
         if len(at) > len(shown):
             self._edits.added(at[len(shown) :])
 
@@ -155,10 +161,22 @@ class BoxLayer:
         self._boxes = boxes
 
     def _on_data(self, event: Any) -> None:
-        data = self.layer.data
-        if self._is_ours or str(event.action) != "added" or len(data) <= len(self._boxes):
+        action, data, shown = str(event.action), self.layer.data, self._boxes
+        if self._is_ours:
             return
-        rows, columns = np.asarray(data[-1])[:, -2:].T
-        self._edits.boxed(
-            (float(columns.min()), float(rows.min()), float(columns.max()), float(rows.max()))
-        )
+        if action == "added" and len(data) > len(shown):
+            self._edits.boxed(_edges(data[-1]))
+        elif action == "removed" and len(data) < len(shown):
+            gone = {int(i) % len(shown) for i in event.data_indices}
+            self._boxes = tuple(box for i, box in enumerate(shown) if i not in gone)
+            self._edits.removed([shown[i] for i in sorted(gone)])
+        elif action == "changed" and len(data) == len(shown):
+            for box, corners in zip(shown, data, strict=True):
+                if not np.allclose(_edges(corners), box.xyxy):
+                    self._edits.reboxed(box, _edges(corners))
+
+
+def _edges(corners: Any) -> Edges:
+    """Return the rectangle round a shape's corners (N, 2), rows and columns."""
+    rows, columns = np.asarray(corners)[:, -2:].T
+    return float(columns.min()), float(rows.min()), float(columns.max()), float(rows.max())

@@ -83,14 +83,14 @@ class Scene:
         """Return one of our layers, or None."""
         return self._layers.get(role)
 
-    def show(self, view: View, pending: Sequence[Click] = ()) -> None:
-        """Bring all layers in step with a view, and with clicks that wait for their answer."""
+    def show(self, view: View, clicks: Sequence[Click] | None = None) -> None:
+        """Bring all layers in step with a view; `clicks` are to be seen instead of its own."""
         if self._view is not None and self._view.grid != view.grid:
             self._forget_grid()
         self._view = view
         self._show_objects(view)
         self._mask.show(view.canvas, view.grid.downsample)
-        self.show_clicks((*view.clicks, *pending))
+        self.show_clicks(view.clicks if clicks is None else clicks)
         boxes = [prompt for prompt in view.prompts if isinstance(prompt, Box)]
         if boxes or self._boxes is not None:
             self._box_layer().show(boxes)
@@ -104,19 +104,19 @@ class Scene:
             self._add(ours.CLICKS, layer)
         self._clicks.show(clicks)
 
-    def drag_click(self, number: int, xy: tuple[float, float]) -> None:
+    def drag_click(self, click: Click, xy: tuple[float, float]) -> None:
         """Show a click elsewhere while it is dragged; the session does not know yet."""
         if self._clicks is not None:
-            self._clicks.drag(number, xy)
+            self._clicks.drag(click, xy)
 
-    def click_at(self, world: Sequence[float], reach_world: float) -> int | None:
-        """Return the number of the shown click nearest to a world position, within reach."""
+    def click_at(self, world: Sequence[float], reach_world: float) -> Click | None:
+        """Return the shown click nearest to a world position, within reach."""
         if self._clicks is None or not self._clicks.clicks:
             return None
         at = np.array([self.frame.to_world(click.xy) for click in self._clicks.clicks])
         distance = np.hypot(*(at - np.asarray(world[-2:])).T)
         nearest = int(np.argmin(distance))
-        return nearest if distance[nearest] <= reach_world else None
+        return self._clicks.clicks[nearest] if distance[nearest] <= reach_world else None
 
     def set_display(self, display: Display) -> None:
         """Show the object at hand in another way."""
@@ -139,13 +139,20 @@ class Scene:
         (y0, x0), (y1, x1) = corners
         return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
-    def remove(self) -> None:
-        """Take our layers out of the viewer and let go of it."""
+    def remove_left_behind(self) -> None:
+        """Take out what widgets that were closed have left; what is restored stands for it."""
+        for layer in list(self.viewer.layers):
+            tag = ours.tag_of(layer)
+            if tag is not None and getattr(tag.owner, "is_closed", False):
+                self.viewer.layers.remove(layer)
+
+    def remove(self, *, keep_objects: bool = False) -> None:
+        """Take our layers out of the viewer and let go of it; the accepted objects may stay."""
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for name in TRANSFORM_EVENTS:
             getattr(self.image.events, name).disconnect(self._on_moved_image)
-        for layer in self.layers:
-            if layer in self.viewer.layers:
+        for role, layer in self._layers.items():
+            if layer in self.viewer.layers and not (keep_objects and role == ours.OBJECTS):
                 self.viewer.layers.remove(layer)
         self._layers.clear()
 

@@ -84,6 +84,8 @@ class View:
         Earlier sessions on this slide that can be continued, newest first.
     journal
         Where this session is recorded; None where it could not be.
+    told
+        What the request has done, where the rest does not show it; else empty.
     """
 
     setup: Setup
@@ -108,6 +110,7 @@ class View:
     notes: tuple[str, ...]
     offers: tuple[JournalSummary, ...]
     journal: Path | None
+    told: str = ""
 
     @property
     def clicks(self) -> tuple[Click, ...]:

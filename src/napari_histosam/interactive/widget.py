@@ -147,11 +147,11 @@ class InteractiveWidget(QWidget):
         if not is_visible:
             self.shut_down()
 
-    def _on_view(self, view: View) -> None:
-        self.setup_panel.say_open(True)
+    def _on_view(self, view: View | None) -> None:
+        self.setup_panel.say_open(view is not None)
         self._keys.bind()
         self._offer.show_offers(view)
-        for note in view.notes:
+        for note in () if view is None else view.notes:
             if note not in self._offer.said:
                 self._offer.said.add(note)
                 _inform(note)
@@ -223,10 +223,10 @@ class _Offer(QFrame):
         if self._journal is not None:
             self._controller.resume(self._journal)
 
-    def show_offers(self, view: View) -> None:
+    def show_offers(self, view: View | None) -> None:
         """Offer the newest earlier session, until this one has clicks of its own."""
-        is_new = not (view.objects or view.prompts)
-        offer = view.offers[0] if view.offers and is_new else None
+        is_new = view is not None and not (view.objects or view.prompts)
+        offer = view.offers[0] if view is not None and view.offers and is_new else None
         self._journal = None if offer is None else offer.path
         if offer is not None:
             self._text.setText(_describe(offer))

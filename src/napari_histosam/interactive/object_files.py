@@ -1,0 +1,91 @@
+"""Accepted objects to files and back; on the session's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from histosam_core.errors import AnnotationError, EmptyMaskError, OutputExistsError
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from histosam_core.inference import Session
+
+__all__ = ["read_objects", "write_objects"]
+
+
+def read_objects(path: Path, session: Session) -> str:
+    """Add the objects of an annotation file; return what was done, in words.
+
+    Parameters
+    ----------
+    path
+        GeoJSON, OME-Zarr labels, ASAP or ImageScope XML, mask TIFF.
+    session
+        Gets them.
+
+    Raises
+    ------
+    AnnotationError
+        The file cannot be read, is of another slide, or outlines nothing.
+    """
+    from histosam_core.annotation import read_annotations
+
+    slide = session.slide
+    regions = read_annotations(path).fitted(slide.size_wh, slide.path.name).regions
+    if not regions:
+        raise AnnotationError(f"{path} outlines nothing; give a file with polygons")
+    session.add_objects(regions)
+    return f"{_objects(len(regions))} read from {path.name}"
+
+
+def write_objects(path: Path, session: Session, progress: ProgressCallback = silent) -> str:
+    """Write the accepted objects; return what was done, in words.
+
+    Parameters
+    ----------
+    path
+        OME-Zarr labels where it ends in ".zarr", else GeoJSON.
+    session
+        Whose objects; the one at hand is not among them.
+    progress
+        Told how far it has come.
+
+    Raises
+    ------
+    EmptyMaskError
+        Nothing has been accepted.
+    OutputExistsError, OutputWriteError
+        The folder exists, or the file cannot be written.
+    """
+    if not session.objects:
+        raise EmptyMaskError("no object has been accepted; accept one (C), then export")
+    if path.suffix.lower() == ".zarr":
+        _write_labels(path, session, progress)
+    else:
+        session.save_geojson(path)
+    told = f"{_objects(len(session.objects))} written to {path.name}"
+    if session.prompts or session.canvas_snapshot:
+        told += "; the object at hand is not in it: accept it (C) and export again"
+    return told
+
+
+def _write_labels(path: Path, session: Session, progress: ProgressCallback) -> None:
+    from histosam_core.annotation import write_label_zarr
+
+    try:
+        write_label_zarr(
+            path,
+            [accepted.region for accepted in session.objects],
+            slide_wh=session.slide.size_wh,
+            slide_mpp=session.slide_mpp,
+            slide_name=session.slide.path.name,
+            progress=progress,
+        )
+    except OutputExistsError as error:
+        raise OutputExistsError(f"{path} exists; choose another name") from error
+
+
+def _objects(count: int) -> str:
+    return f"{count} object{'s' * (count != 1)}"
