@@ -129,6 +129,11 @@ def _source(facts: Mapping[str, Any]) -> str:
     path, name = str(facts["path"]), str(facts["name"])
     if path and Path(path).is_file():
         return path
+    if path:  # not by its name: a checkpoint may have the one of the model it came from
+        raise JournalError(
+            f"the journal was made with {name} in {path}, which is not there any more; say where "
+            "it is now, or give another model to compare: --model PATH"
+        )
     if name in MODELS:
         return name
     raise JournalError(

@@ -7,7 +7,7 @@ clicks give other masks, object by object: a comparison of two models on one per
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -391,7 +391,11 @@ class _Replay:
 
     def _import(self, session: Session, facts: Facts) -> None:
         self._learn(facts["objects"])
-        session.add_objects([object_in(record).region for record in facts["objects"]])
+        regions = [object_in(record).region for record in facts["objects"]]
+        # One that stands for an accepted object must stand for what became of that here.
+        session.add_objects(
+            [replace(region, id=self._ids.get(region.id, region.id)) for region in regions]
+        )
 
     def _learn(self, records: Any) -> None:
         self._records.update({record["feature"]["id"]: record for record in records})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from histosam_core.annotation import read_geojson
 from histosam_core.cli.replay import replay
-from histosam_core.clicks import new_journal
+from histosam_core.clicks import JournalWriter, new_journal
 from histosam_core.errors import (
     ConfigError,
     JournalError,
@@ -142,3 +143,33 @@ def test_a_model_that_is_not_here_is_asked_for(recorded, tmp_path: Path) -> None
     assert isinstance(error, JournalError)
     assert "mine" in str(error)
     assert "--model PATH" in str(error)
+
+
+def test_a_fine_tuned_models_own_file_is_found_and_missed(
+    recorded, other_model: Path, tmp_path: Path
+) -> None:
+    """Its name is that of the model it came from, which must not stand in for it."""
+    slide = recorded[0]
+    own = tmp_path / "tuned.safetensors"
+    shutil.copy(other_model, own)
+    with open_slide(slide, mpp=2.0) as opened, JournalWriter(tmp_path / "own.jsonl") as writer:
+        session = Session(opened, load_model(str(own), "cpu"), journal=writer)
+        session.click((300, 300))
+        session.accept("Tumor")
+    result = run(writer.path, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["is_identical"]
+    own.unlink()
+    error = run(writer.path, "--device", "cpu").exception
+    assert isinstance(error, JournalError)
+    assert str(own) in str(error)
+    assert "--model PATH" in str(error)
+
+
+@pytest.mark.parametrize("text", ["", "clicks\n", '{"n":1,"t":"","op":"click"}\n'])
+def test_what_is_no_journal_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(text)
+    error = run(path).exception
+    assert isinstance(error, JournalError)
+    assert "holds no session; choose another journal" in str(error)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histosam_core.annotation import read_geojson
 from histosam_core.clicks import JournalWriter, read_journal
 from histosam_core.errors import JournalError
 from histosam_core.inference import Session, find_slide, fold, replay
@@ -121,6 +122,25 @@ def test_a_session_restored_and_taken_over_is_replayed_to_its_end(
     assert report.is_identical
     assert report.is_same_model
     assert report.models == ("flat-colours", "other")
+
+
+def test_an_import_that_replaced_an_object_does_so_again(
+    slide: Slide, smooth_model, journal, tmp_path: Path
+) -> None:
+    session = Session(slide, smooth_model, journal=journal)
+    session.click((601, 501))
+    session.accept()
+    path = session.save_geojson(tmp_path / "out.geojson")
+    session.reopen(session.objects[0])
+    session.click((690, 520))
+    session.accept()
+    session.add_objects(read_geojson(path).regions)
+    session.reopen(session.objects[0])
+    session.click((760, 560))
+    session.accept()
+    report = replay(read_journal(journal.path), slide, lambda _: smooth_model)
+    assert len(report.regions) == len(session.objects) == 1
+    assert report.is_identical
 
 
 def test_failed_operations_are_not_repeated(
