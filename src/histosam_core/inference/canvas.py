@@ -21,13 +21,23 @@ import shapely
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from histosam_core.annotation import mask_to_geometry, rasterise
+from histosam_core.annotation import mask_to_geometry
 from histosam_core.geometry import Frame, Region
 
 if TYPE_CHECKING:
     from histosam_core.inference.windows import Window, WindowGrid
 
-__all__ = ["BACKGROUND_LOGIT", "Canvas", "CanvasPart", "CanvasSnapshot", "logits_to_mask"]
+__all__ = [
+    "BACKGROUND_LOGIT",
+    "TILE_PX",
+    "Canvas",
+    "CanvasPart",
+    "CanvasSnapshot",
+    "Tile",
+    "TileIndex",
+    "logits_to_mask",
+    "tile_spans",
+]
 
 TILE_PX = 64
 BACKGROUND_LOGIT = -8.0
@@ -139,22 +149,6 @@ class Canvas:
         logits = np.where(kept, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
         self._write(x0, y0, logits, np.full(kept.shape, self.grid.margin_px + 1, np.uint8))
 
-    def write_geometry(self, geometry: Any) -> None:
-        """Start from an outline as from a mask: see `write_mask`.
-
-        Parameters
-        ----------
-        geometry
-            shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers.
-        """
-        d = self.grid.downsample
-        for polygon in getattr(geometry, "geoms", (geometry,)):
-            left, top, right, bottom = ((v + 0.5) / d for v in polygon.bounds)
-            x0, y0, x1, y1 = int(left // 1), int(top // 1), -int(-right // 1), -int(-bottom // 1)
-            mask = rasterise(polygon, self.region((x0, y0, x1, y1)), self.grid.slide_mpp)
-            held = self.read((x0, y0), (x1 - x0, y1 - y0)).mask
-            self.write_mask((x0, y0), mask | held)
-
     def read(self, location_xy: tuple[int, int], size_wh: tuple[int, int]) -> CanvasPart:
         """Read a rectangle of grid pixels: new arrays, background where nothing is known."""
         (x, y), (w, h) = location_xy, size_wh
@@ -163,7 +157,7 @@ class Canvas:
             np.zeros((h, w), np.bool_),
             np.zeros((h, w), np.uint8),
         )
-        for index, of_part, of_tile in _spans(x, y, w, h):
+        for index, of_part, of_tile in tile_spans(x, y, w, h):
             tile = self._tiles.get(index)
             if tile is not None:
                 part.logits[of_part] = tile.logits[of_tile]
@@ -242,7 +236,7 @@ class Canvas:
         mask = logits_to_mask(mixed, self.mask_threshold)
         kept_depth = np.maximum(depth, old.depth)
         tiles = dict(self._tiles)
-        for index, of_part, of_tile in _spans(x, y, w, h):
+        for index, of_part, of_tile in tile_spans(x, y, w, h):
             tiles[index] = _replaced(
                 tiles.get(index), of_tile, mixed[of_part], mask[of_part], kept_depth[of_part]
             )
@@ -294,10 +288,10 @@ def _replaced(
     return Tile(new_logits, new_mask, new_depth, int(np.count_nonzero(new_mask)))
 
 
-def _spans(
+def tile_spans(
     x: int, y: int, w: int, h: int
 ) -> list[tuple[TileIndex, tuple[slice, slice], tuple[slice, slice]]]:
-    """Tiles under a rectangle: index, the slices of the rectangle, and those of the tile."""
+    """List the tiles under a rectangle of grid pixels: index, slices of the rectangle and of it."""
     spans = []
     for ty in range(y // TILE_PX, -(-(y + h) // TILE_PX)):
         rows, tile_rows = _overlap(ty, y, h)

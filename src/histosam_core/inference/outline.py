@@ -13,11 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import shapely
+
 from histosam_core.clicks import Box, Click, Prompt
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.inference.canvas import Canvas
 from histosam_core.inference.click_result import ClickResult
+from histosam_core.inference.drawn_tiles import drawn_tiles
 from histosam_core.inference.history import Answer, History, Start, State, Step
+from histosam_core.inference.overlap import without
 from histosam_core.inference.predictor import Predictor, Timings
 
 if TYPE_CHECKING:
@@ -64,7 +68,30 @@ class Outline:
 
     def start(self, geometry: Any, prompts: Sequence[Prompt] = (), origin: Any = None) -> Start:
         """Draw an outline to begin from; see `Start`. The object at hand is not touched."""
-        return Start(self._drawn(geometry), tuple(prompts), geometry, origin)
+        tiles = {} if geometry is None else drawn_tiles(geometry, self.grid)
+        return Start(tiles, tuple(prompts), geometry, origin)
+
+    def geometry(self, *, min_island_px: int = 0) -> Any:
+        """Trace the mask; what it began from, exactly, where nothing was done since.
+
+        Parameters
+        ----------
+        min_island_px
+            Islands of fewer grid pixels are left out.
+
+        Returns
+        -------
+        shapely.MultiPolygon
+            Level-0 pixels, pixel centres at whole numbers, cut at the slide's edge.
+        """
+        begun = self.state.start.geometry
+        if self.state.steps or begun is None:
+            return self.canvas.to_geometry(min_island_px=min_island_px)
+        w, h = self.grid.slide_wh
+        slide = shapely.box(-0.5, -0.5, w - 0.5, h - 0.5)
+        if not slide.covers(begun):
+            begun = begun.intersection(slide)
+        return without(begun, (), min_area_px=min_island_px * self.grid.downsample**2)
 
     def window_for(self, xy: tuple[float, float], state: State | None = None) -> Window:
         """Return the window that would answer a click at a level-0 point."""
@@ -280,12 +307,6 @@ class Outline:
         if box is not None and prompt.is_positive and not _holds(box, prompt):
             box = None
         return [*clicks, prompt], box
-
-    def _drawn(self, geometry: Any) -> Any:
-        fresh = Canvas(self.grid, self.canvas.mask_threshold)
-        if geometry is not None:
-            fresh.write_geometry(geometry)
-        return fresh.snapshot()
 
     def _index(self, index: int) -> int:
         n = len(self.state.prompts)

@@ -171,5 +171,5 @@ class SessionReading:
         return probability
 
     def geometry(self, *, min_island_px: int = 0) -> Any:
-        """Return the mask at hand as a shapely MultiPolygon; see `Canvas.to_geometry`."""
-        return self._outline.canvas.to_geometry(min_island_px=min_island_px)
+        """Return the mask at hand as a shapely MultiPolygon; see `Outline.geometry`."""
+        return self._outline.geometry(min_island_px=min_island_px)

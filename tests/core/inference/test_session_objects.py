@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from histosam_core.annotation import AnnotatedRegion, read_geojson
 from histosam_core.clicks import Box, Click
 from histosam_core.errors import ConfigError, EmptyMaskError
 from histosam_core.geometry import Region
 from histosam_core.inference import AcceptedObject, Session, Tile
+from histosam_core.model import TrainingGeometry
+from histosam_core.slide import open_array
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
@@ -268,3 +274,76 @@ def test_accepted_objects_keep_no_canvas(slide: Slide, smooth_model) -> None:
         session.accept()
     # The last accept can be undone, so its tiles are kept (3 x 3 at most); no others are.
     assert 0 < n_tiles() - before <= 9
+
+
+class Blobs:
+    """Random smooth blobs, other ones at each answer; on windows of 64 px at 2.0 um."""
+
+    def __init__(self, seed: int) -> None:
+        self.info = SimpleNamespace(geometry=TrainingGeometry(2.0, 64))
+        self.rng = np.random.default_rng(seed)
+
+    def encode(self, image):
+        return image.shape[:2]
+
+    def decode(self, embedding, clicks, previous_logits=None, *, box_xyxy=None):
+        noise = gaussian_filter(self.rng.normal(size=embedding), self.rng.uniform(0.3, 4))
+        logits = 3 * noise / noise.std()
+        return logits + (0 if previous_logits is None else np.tanh(previous_logits))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([0.25, 0.2517, 0.499, 0.5, 1.0, 2.0, 2.2, 3.1]),
+    st.tuples(st.integers(40, 700), st.integers(40, 700)),
+)
+def test_an_object_reopened_and_accepted_unchanged_is_the_same(
+    tmp_path_factory, seed: int, slide_mpp: float, size_wh: tuple[int, int]
+) -> None:
+    rng, (w, h) = np.random.default_rng(seed), size_wh
+    slide = open_array(np.zeros((h, w, 3), np.uint8), name="blobs", mpp=slide_mpp)
+    session = Session(slide, Blobs(seed))
+    for _ in range(4):
+        session.click((float(rng.uniform(0, w - 1)), float(rng.uniform(0, h - 1))))
+    try:
+        first = session.accept()
+    except EmptyMaskError:
+        return
+    assert first.geometry.is_valid
+    assert shapely.box(-0.5, -0.5, w - 0.5, h - 0.5).covers(first.geometry)
+    session.reopen(first)
+    traced = session._outline.canvas.to_geometry()
+    assert traced.symmetric_difference(first.geometry).area <= 1e-6 * first.geometry.area
+    second = session.accept()
+    assert second.geometry.equals(first.geometry)
+    path = session.save_geojson(tmp_path_factory.mktemp("blobs") / "out.geojson")
+    again = Session(slide, Blobs(seed))
+    (imported,) = again.add_objects(read_geojson(path).regions)
+    again.reopen(imported)
+    assert again.accept().area_mm2 == pytest.approx(first.area_mm2, rel=1e-9)
+
+
+def test_a_fine_outline_keeps_its_detail_until_it_is_changed(slide: Slide, model) -> None:
+    """Drawn elsewhere, at level 0, finer than the model's pixels."""
+    fine = shapely.Point(640.3, 500.2).buffer(61.7)
+    session = Session(slide, model)
+    (one,) = session.add_objects([AnnotatedRegion(fine)])
+    session.reopen(one)
+    assert session.accept().geometry.equals(fine)
+    session.reopen(session.objects[0])
+    session.click((601, 501))
+    session.undo()
+    assert session.accept().geometry.equals(fine)
+
+
+def test_an_outline_that_was_not_changed_is_cut_and_cleaned_as_any_other(
+    slide: Slide, model
+) -> None:
+    fine = shapely.Point(640.3, 500.2).buffer(61.7)  # 2989 window pixels
+    corner = shapely.box(1499.5, 1099.5, 1700, 1300)  # 2500 on the slide
+    session = Session(slide, model)
+    session.refine(shapely.MultiPolygon([fine, corner]))
+    assert session.accept().geometry.bounds[2:] == (1599.5, 1199.5)
+    session.refine(shapely.MultiPolygon([fine, corner]))
+    assert session.accept(min_island_px=2700).geometry.equals(fine)
