@@ -100,7 +100,9 @@ class SamModel:
                 stack = torch.from_numpy(np.stack([images[i] for i in members]))
                 features = self.network.encode(self.network.preprocess(stack))
                 for index, one in zip(members, features, strict=True):
-                    embeddings[index] = ImageEmbedding(one, (height, width))
+                    # A part of a batch would keep all of it in memory.
+                    own = one.clone() if len(members) > 1 else one
+                    embeddings[index] = ImageEmbedding(own, (height, width))
         return [embeddings[i] for i in range(len(images))]
 
     def decode(

@@ -185,3 +185,9 @@ def test_answers_on_a_gpu_are_those_of_the_cpu() -> None:
         model = SamModel(network, describe_network(network, name="tiny"), device)
         answers.append(model.decode(model.encode(image), CLICKS))
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-2)
+
+
+def test_an_embedding_of_a_batch_does_not_keep_the_others_in_memory(model: SamModel) -> None:
+    for embedding in model.encode_batch([picture(40, 56, seed) for seed in range(3)]):
+        features = embedding.features
+        assert features.untyped_storage().nbytes() == features.nbytes
