@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["JournalSummary", "find_journals", "journal_folder", "new_journal", "resume_journal"]
 
 SUFFIX = ".jsonl"
+ROOM_BYTES = 64 * 1024
+"""What a disk must have room for, else journals go elsewhere."""
 _TRIES, _PAUSE_S = 5, 0.02  # whoever lists journals holds each one's lock for a moment
 
 
@@ -72,7 +74,7 @@ def new_journal(slide: Slide) -> JournalWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
-            (folder / name).open("xb").close()
+            _make_file(folder / name)
             sync_folder(folder)
         except OSError as error:
             problem = f"{folder}: {error.strerror}"
@@ -179,6 +181,20 @@ def _is_writable(folder: Path) -> bool:
     if folder.exists():
         return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     return os.access(folder.parent, os.W_OK | os.X_OK)
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file, on a disk that has room for the first lines; OSError where it has not."""
+    file = path.open("xb")
+    try:
+        with file:
+            file.write(bytes(ROOM_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+            file.truncate(0)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _lock(path: Path) -> FileLock | None:

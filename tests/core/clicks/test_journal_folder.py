@@ -109,6 +109,23 @@ def test_a_folder_that_turns_out_to_be_read_only_sends_them_there_too(
         assert writer.path.is_relative_to(data)
 
 
+def test_a_full_disk_sends_them_there_too_and_keeps_no_empty_file(
+    slide: Any, data: Path, monkeypatch
+) -> None:
+    fsync = os.fsync
+
+    def full(fd: int) -> None:
+        if "scan.svs.histosam" in os.readlink(f"/proc/self/fd/{fd}"):
+            raise OSError(28, "No space left on device")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with new_journal(slide) as writer:
+        assert writer.path.is_relative_to(data)
+        assert writer.path.stat().st_size == 0
+    assert list(journal_folder(slide.path).iterdir()) == []
+
+
 def test_with_no_place_at_all_the_message_says_what_to_set(
     slide: Any, tmp_path, monkeypatch
 ) -> None:
