@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _TILE = 1024
 _HASHED_WHOLE_BYTES = 512 * 2**20
 _SAMPLE_BLOCKS, _SAMPLE_PX = 8, 32
 _SAMPLE_LEVEL_PX = 1024
+_ENOUGH_TEXTURED = 8
 
 
 class ArraySlide(Slide):
@@ -44,7 +46,8 @@ class ArraySlide(Slide):
 
         Made when the slide was: later changes to the array do not show. Up to 512 MiB in memory
         are hashed whole; of larger and lazy arrays the shape, the coarsest level where it is
-        small, and 64 blocks of 32 x 32 px of the finest.
+        small, and 64 blocks of 32 x 32 px of the finest. Where these show next to nothing, as on
+        a slide of one needle biopsy, the array's own name or file counts too, else this object.
         """
         return self.reader.fingerprint
 
@@ -220,13 +223,27 @@ def _fingerprint(arrays: Sequence[Any], value_range: tuple[float, float] | None)
     if in_memory and finest.nbytes <= _HASHED_WHOLE_BYTES:
         digest.update(xxhash.xxh3_128_digest(_bytes_of(finest)))
         return digest.hexdigest()[:32]
-    if max(coarsest.shape[:2]) <= _SAMPLE_LEVEL_PX:
+    is_telling = max(coarsest.shape[:2]) <= _SAMPLE_LEVEL_PX
+    if is_telling:
         digest.update(_bytes_of(np.asarray(coarsest[:, :])))
+    n_textured = 0
     for y in _spread(int(finest.shape[0])):
         for x in _spread(int(finest.shape[1])):
             block = np.asarray(finest[y : y + _SAMPLE_PX, x : x + _SAMPLE_PX])
             digest.update(_bytes_of(block))
+            n_textured += bool((block != block[0, 0]).any())
+    if not is_telling and n_textured < _ENOUGH_TEXTURED:
+        digest.update(_identity(finest).encode())
     return digest.hexdigest()[:32]
+
+
+def _identity(array: Any) -> str:
+    """Name an array by where it comes from: a dask graph, a zarr store, a file; else at random."""
+    for attribute in ("store_path", "filename", "name"):  # a zarr array's name is only its path
+        found = getattr(array, attribute, None)
+        if found:
+            return str(found)
+    return uuid.uuid4().hex
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:

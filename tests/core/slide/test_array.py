@@ -214,3 +214,22 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
     }
     here = open_array(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), name="a").fingerprint
     assert told == {here}
+
+
+def test_nearly_blank_arrays_that_differ_where_no_sample_lies_are_told_apart(tmp_path) -> None:
+    """A needle biopsy on a large white slide: 64 samples may all show glass."""
+    places = [(200, 200), (200, 700)]
+    paths = [tmp_path / f"{number}.zarr" for number in range(2)]
+    for (y, x), path in zip(places, paths, strict=True):
+        stored = zarr.create_array(path, shape=(1100, 4000, 3), chunks=(275, 500, 3), dtype="u1")
+        stored[:] = 255
+        stored[y : y + 20, x : x + 20] = 40
+    one, two = (open_array(zarr.open_array(path), name="a") for path in paths)
+    blocks = [one.reader._arrays[0][:], two.reader._arrays[0][:]]
+    assert not np.array_equal(*blocks)
+    assert one.fingerprint != two.fingerprint
+    assert open_array(zarr.open_array(paths[0]), name="b").fingerprint == one.fingerprint
+    lazy = [open_array(da.from_array(block, chunks=500), name="a") for block in blocks]
+    again = open_array(da.from_array(blocks[0], chunks=500), name="a")
+    assert lazy[0].fingerprint != lazy[1].fingerprint
+    assert again.fingerprint == lazy[0].fingerprint
