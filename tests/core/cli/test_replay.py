@@ -173,3 +173,39 @@ def test_what_is_no_journal_is_refused(tmp_path: Path, text: str) -> None:
     error = run(path).exception
     assert isinstance(error, JournalError)
     assert "holds no session; choose another journal" in str(error)
+
+
+def test_every_kind_of_operation_is_repeated_to_the_same_outlines(recorded, tmp_path: Path) -> None:
+    with open_slide(recorded[0], mpp=0.499) as slide, new_journal(slide) as journal:
+        session = Session(slide, load_model("histosam-tiny", "cpu"), journal=journal)
+        session.click((300, 300))
+        session.click((100, 300), is_positive=False)
+        session.click((500, 400))
+        session.move_click(2, (560, 420))
+        session.remove_prompts([1])
+        session.undo()
+        first = session.accept("Tumor")
+        path = session.save_geojson(tmp_path / "first.geojson")
+        session.box((150, 100, 650, 300))
+        session.accept("Stroma", overlap="keep_later", min_island_px=4)
+        session.reopen(first)
+        session.click((220, 430))
+        session.accept()
+        session.relabel(session.objects[1], "Necrosis")
+        session.click((700, 550))
+        session.delete(session.accept("Normal"))
+        session.add_objects(read_geojson(path).regions)  # in the place of the first
+        session.reopen(session.objects[0])
+        session.remove_prompts([0])
+        session.accept()
+        session.click((760, 20))
+        session.drop()
+        session.undo()
+        session.end()
+    result = run(journal.path, "--device", "cpu", "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["is_identical"]
+    assert [one["label"] for one in facts["objects"]] == ["Tumor", "Necrosis"]
+    assert [one["area_mm2"] for one in facts["objects"]] == [o.area_mm2 for o in session.objects]
+    assert facts["open_prompts"] == 1
