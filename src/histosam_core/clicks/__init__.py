@@ -1,6 +1,6 @@
 """Clicks: what a user gives, how users are simulated, and the journal of what they did."""
 
-from histosam_core.clicks.click import Box, Click, ClickSequence, Prompt
+from histosam_core.clicks.click import Box, Click, ClickSequence, Lasso, Prompt
 from histosam_core.clicks.journal import Event, Journal, JournalWriter, read_journal
 from histosam_core.clicks.journal_folder import (
     JournalSummary,
@@ -19,6 +19,7 @@ __all__ = [
     "Journal",
     "JournalSummary",
     "JournalWriter",
+    "Lasso",
     "Prompt",
     "find_journals",
     "journal_folder",

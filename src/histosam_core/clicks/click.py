@@ -1,11 +1,11 @@
-"""A click, a box, and an ordered sequence of clicks with undo and redo."""
+"""A click, a box, a lasso, and an ordered sequence of clicks with undo and redo."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Box", "Click", "ClickSequence", "Prompt"]
+__all__ = ["Box", "Click", "ClickSequence", "Lasso", "Prompt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,29 @@ class Box:
         object.__setattr__(self, "xyxy", (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
 
 
-Prompt = Click | Box
+@dataclass(frozen=True, slots=True)
+class Lasso:
+    """One area drawn by hand: what lies in it belongs to the object, or does not.
+
+    Parameters
+    ----------
+    points_xy
+        Its corners (x, y) in order, at least three, in pixels of the frame the context names;
+        pixel centres at whole numbers. The last one is joined to the first.
+    is_positive
+        True: this belongs to the object. False: it does not.
+    """
+
+    points_xy: tuple[tuple[float, float], ...]
+    is_positive: bool = True
+
+    def __post_init__(self) -> None:
+        points = tuple((float(x), float(y)) for x, y in self.points_xy)
+        object.__setattr__(self, "points_xy", points)
+        object.__setattr__(self, "is_positive", bool(self.is_positive))
+
+
+Prompt = Click | Box | Lasso
 
 
 @dataclass(slots=True)

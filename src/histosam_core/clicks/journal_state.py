@@ -25,7 +25,8 @@ __all__ = [
 
 Record = Mapping[str, Any]
 NOTHING: Record = {"geometry": None, "prompts": [], "origin": None}
-_STEPS = frozenset(("click", "box", "remove", "move", "redo"))
+_PROMPTS = frozenset(("click", "box", "lasso"))
+_STEPS = _PROMPTS | {"remove", "move", "redo"}
 _OUTSIDE = frozenset(("begin", "back", "restore", "take_over", "failed", "export", "end"))
 Ended = tuple[list[Record], "OpenObject"] | None
 
@@ -65,7 +66,7 @@ class OpenObject:
                 at += 1
         start, since = self.start, list[Record]()
         for event in done[:at]:
-            if event.op in ("click", "box"):
+            if event.op in _PROMPTS:
                 since.append(event.facts)
             else:
                 start, since = _edited(start, since, event)
@@ -79,7 +80,7 @@ class OpenObject:
 
     @property
     def prompts(self) -> list[Record]:
-        """All its prompts: ``{"xy", "is_positive"}`` or ``{"xyxy"}``."""
+        """All its prompts, as ``record.prompt_record`` writes them."""
         start, since = self.settled()
         return [*start["prompts"], *since]
 
@@ -102,7 +103,7 @@ class JournalState:
     open
         The object at hand.
     n_clicks
-        Clicks and boxes made in all.
+        Clicks, boxes and lassos made in all.
     """
 
     begin: Record
@@ -132,7 +133,11 @@ def open_object_in(record: Record) -> OpenObject:
 
 def steps_of(prompts: Sequence[Record], n: int) -> tuple[Event, ...]:
     """Return prompts as the operations that would make them, numbered `n`."""
-    return tuple(Event(n, "", "box" if "xyxy" in one else "click", one) for one in prompts)
+    return tuple(Event(n, "", _op_of(one), one) for one in prompts)
+
+
+def _op_of(prompt: Record) -> str:
+    return "box" if "xyxy" in prompt else "lasso" if "points" in prompt else "click"
 
 
 def follow(journal: Journal) -> JournalState:
@@ -185,7 +190,7 @@ class _Walk:
             raise ValueError("nothing has begun")
         if event.op not in _OUTSIDE:
             self._before = None
-        self.n_clicks += event.op in ("click", "box")
+        self.n_clicks += event.op in _PROMPTS
         is_step = event.op in _STEPS or (
             event.op == "undo" and event.facts.get("undoes", "click") == "click"
         )

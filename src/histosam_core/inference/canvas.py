@@ -149,6 +149,31 @@ class Canvas:
         logits = np.where(kept, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
         self._write(x0, y0, logits, np.full(kept.shape, self.grid.margin_px + 1, np.uint8))
 
+    def draw(
+        self, location_xy: tuple[int, int], inside: NDArray[np.bool_], *, is_positive: bool
+    ) -> None:
+        """Set or clear the pixels of an area, as sure as can be; what lies round it stays.
+
+        Parameters
+        ----------
+        location_xy
+            Grid pixel (x, y) of the area's upper-left pixel.
+        inside
+            (h, w) bool. What lies off the slide is left out.
+        is_positive
+            Whether they are set.
+        """
+        x, y = location_xy
+        x0, y0, x1, y1 = self._clipped(x, y, inside.shape[1], inside.shape[0])
+        if x0 >= x1 or y0 >= y1:
+            return
+        area = inside[y0 - y : y1 - y, x0 - x : x1 - x]
+        part = self.read((x0, y0), (x1 - x0, y1 - y0))
+        logit = -BACKGROUND_LOGIT if is_positive else BACKGROUND_LOGIT
+        logits = np.where(area, np.float32(logit), part.logits)
+        depth = np.where(area, np.uint8(self.grid.margin_px + 1), part.depth)
+        self._put(x0, y0, logits, depth)
+
     def read(self, location_xy: tuple[int, int], size_wh: tuple[int, int]) -> CanvasPart:
         """Read a rectangle of grid pixels: new arrays, background where nothing is known."""
         (x, y), (w, h) = location_xy, size_wh
@@ -232,13 +257,16 @@ class Canvas:
         shallow = depth < old.depth
         weight[shallow] = depth[shallow].astype(np.float32) / old.depth[shallow]
         mixed = np.where(weight < 1, weight * logits + (1 - weight) * old.logits, logits)
-        mixed = mixed.astype(np.float32)
-        mask = logits_to_mask(mixed, self.mask_threshold)
-        kept_depth = np.maximum(depth, old.depth)
+        self._put(x, y, mixed.astype(np.float32), np.maximum(depth, old.depth))
+
+    def _put(self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]) -> None:
+        """Make new tiles of what stands in a rectangle from now on."""
+        h, w = logits.shape
+        mask = logits_to_mask(logits, self.mask_threshold)
         tiles = dict(self._tiles)
         for index, of_part, of_tile in tile_spans(x, y, w, h):
             tiles[index] = _replaced(
-                tiles.get(index), of_tile, mixed[of_part], mask[of_part], kept_depth[of_part]
+                tiles.get(index), of_tile, logits[of_part], mask[of_part], depth[of_part]
             )
         self._tiles = tiles
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.clicks import Box, Click, Prompt
+from histosam_core.clicks import Click, Prompt
 from histosam_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ class ClickResult:
         (h, w) bool, the object's mask in the window.
     region
         The window: level-0 corner, size, mpp. Its frame: ``region.frame(session.slide_mpp)``. For
-        a box of several windows the rectangle round them.
+        a box of several windows the rectangle round them, for a lasso the one round it.
     prompt
-        The click or box that was made, undone or redone; level-0 pixels. Of an edit the last one
-        that was answered again.
+        The click, box or lasso that was made, undone or redone; level-0 pixels. Of an edit the
+        last one that was answered again.
     quality
         The model's own estimate of the window's IoU; None where it gives none.
     timings
@@ -58,10 +58,11 @@ class ClickResult:
         Raises
         ------
         ConfigError
-            It is a box.
+            It is a box or a lasso.
         """
-        if isinstance(self.prompt, Box):
-            raise ConfigError("the answer is to a box, not to a click; take its prompt")
+        if not isinstance(self.prompt, Click):
+            kind = type(self.prompt).__name__.lower()
+            raise ConfigError(f"the answer is to a {kind}, not to a click; take its prompt")
         return self.prompt
 
     def __iter__(self) -> Iterator[Any]:

@@ -55,7 +55,8 @@ class Step:
     prompt
         In level-0 pixels.
     answers
-        One for a click; for a box as many as it takes windows.
+        One for a click; for a box as many as it takes windows; none for a lasso, which no model
+        answers.
     """
 
     prompt: Prompt
@@ -124,7 +125,8 @@ class State:
     @property
     def current_window(self) -> Window | None:
         """The window that answered last."""
-        return self.steps[-1].answers[-1].window if self.steps else None
+        answered = (step.answers[-1].window for step in reversed(self.steps) if step.answers)
+        return next(answered, None)
 
     @property
     def windows(self) -> tuple[Window, ...]:

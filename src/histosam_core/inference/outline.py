@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from histosam_core.clicks import Box, Click, Prompt
+from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.inference.canvas import Canvas
 from histosam_core.inference.click_result import ClickResult
+from histosam_core.inference.drawn_areas import box_of, check_lasso, draw_lasso, hold_lassos
 from histosam_core.inference.drawn_tiles import drawn_tiles
 from histosam_core.inference.history import Answer, History, Start, State, Step
 from histosam_core.inference.overlap import without
@@ -106,11 +107,13 @@ class Outline:
         ClickOutsideSlideError
             It lies off the slide.
         ConfigError
-            A box has no area, or is too large to be answered while someone waits.
+            A box or lasso has no area, or a box is too large to be answered while someone waits.
         """
         if isinstance(prompt, Click):
             self.grid.to_grid(prompt.xy)
             return prompt
+        if isinstance(prompt, Lasso):
+            return check_lasso(prompt, self.grid.slide_wh)
         x0, y0, x1, y1 = prompt.xyxy
         if not (x0 < x1 and y0 < y1):
             raise ConfigError("the box has no area; draw it from one corner to the opposite one")
@@ -145,8 +148,11 @@ class Outline:
     def check_move(self, index: int, xy: tuple[float, float]) -> tuple[int, Click]:
         """Return a click's place and the click as it would be elsewhere; see `move_click`."""
         old = self.state.prompts[self._index(index)]
-        if isinstance(old, Box):
-            raise ConfigError(f"prompt {index} is a box, not a click; take it out and draw another")
+        if not isinstance(old, Click):
+            kind = type(old).__name__.lower()
+            raise ConfigError(
+                f"prompt {index} is a {kind}, not a click; take it out and draw another"
+            )
         moved = Click(xy, old.is_positive)
         self.check(moved)
         return index, moved
@@ -258,9 +264,12 @@ class Outline:
         self, state: State, prompt: Prompt, windows: Iterable[Window]
     ) -> tuple[Answer, ...]:
         """Let windows answer a prompt, one after another; the canvas must be the state's."""
+        if isinstance(prompt, Lasso):
+            draw_lasso(self.canvas, prompt)
+            return ()
         return tuple([self._answer(state, prompt, window) for window in windows])
 
-    def _answer(self, state: State, prompt: Prompt, window: Window) -> Answer:
+    def _answer(self, state: State, prompt: Click | Box, window: Window) -> Answer:
         stands = self.canvas.read_window(window)
         is_known = window in state.latest
         has_mask = is_known or bool(stands.mask.any())
@@ -269,6 +278,7 @@ class Outline:
             self.grid.region(window), clicks, stands.logits if has_mask else None, box=box
         )
         self.canvas.write_window(window, prediction.logits)
+        hold_lassos(self.canvas, window, (*state.prompts, prompt))
         return Answer(
             window, prediction.quality, prediction.timings, not is_known, prediction.was_ready
         )
@@ -276,10 +286,12 @@ class Outline:
     def _windows_for(self, prompt: Prompt, state: State) -> tuple[Window, ...]:
         if isinstance(prompt, Click):
             return (self.window_for(prompt.xy, state),)
+        if isinstance(prompt, Lasso):
+            return ()
         return self.grid.covering(prompt.xyxy)
 
     def _in_window(
-        self, window: Window, earlier: Sequence[Prompt], prompt: Prompt
+        self, window: Window, earlier: Sequence[Prompt], prompt: Click | Box
     ) -> tuple[list[Click], Box | None]:
         """Return the clicks that lie in a window, and the box that holds there.
 
@@ -296,6 +308,8 @@ class Outline:
                 left, top, right, bottom = one.xyxy
                 if left < x1 and right > x0 and top < y1 and bottom > y0:
                     box = one
+                continue
+            if isinstance(one, Lasso):
                 continue
             x, y = one.xy
             if x0 <= x < x1 and y0 <= y < y1:
@@ -320,11 +334,18 @@ class Outline:
         self.canvas.restore(self.history.canvas)
         return None if made is None else self._result(made)
 
-    def _result(self, step: Step) -> ClickResult:
-        """Return what stands now where a step was answered."""
+    def _box_of(self, step: Step) -> tuple[int, int, int, int]:
+        """Return the grid pixels that a step was answered for."""
+        if isinstance(step.prompt, Lasso):
+            return box_of(self.canvas, step.prompt)
         windows = [answer.window for answer in step.answers]
         x0, y0 = (min(w.location_xy[i] for w in windows) for i in (0, 1))
         x1, y1 = (max(w.location_xy[i] + w.side_px for w in windows) for i in (0, 1))
+        return x0, y0, x1, y1
+
+    def _result(self, step: Step) -> ClickResult:
+        """Return what stands now where a step was answered."""
+        x0, y0, x1, y1 = self._box_of(step)
         qualities = [a.quality for a in step.answers if a.quality is not None]
         timings = [answer.timings for answer in step.answers]
         return ClickResult(

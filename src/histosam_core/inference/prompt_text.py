@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from histosam_core.annotation.regions import CORNER_TO_CENTRE
-from histosam_core.clicks import Box, Click, Prompt
+from histosam_core.clicks import Box, Click, Lasso, Prompt
 
 __all__ = ["prompts_in", "texts_of"]
 
@@ -20,7 +20,8 @@ def texts_of(prompts: Sequence[Prompt]) -> dict[str, str]:
     """Return the entries that carry prompts.
 
     ``Click list`` holds the clicks, ``x,y,+`` or ``x,y,-``, separated by spaces. Where there are
-    boxes, ``Prompt list`` holds everything in order, a box as ``x0,y0,x1,y1``.
+    boxes or lassos, ``Prompt list`` holds everything in order, a box as ``x0,y0,x1,y1``, a lasso as
+    its corners joined by ``;`` and its sign: ``x,y;x,y;x,y;+``.
     """
     clicks = [prompt for prompt in prompts if isinstance(prompt, Click)]
     entries = {CLICKS: " ".join(map(_text, clicks))}
@@ -39,14 +40,27 @@ def prompts_in(metadata: Mapping[str, str]) -> tuple[Prompt, ...]:
 
 
 def _text(prompt: Prompt) -> str:
+    if isinstance(prompt, Lasso):
+        corners = (",".join(map(_number_text, xy)) for xy in prompt.points_xy)
+        return ";".join((*corners, "+" if prompt.is_positive else "-"))
     at = prompt.xy if isinstance(prompt, Click) else prompt.xyxy
-    words = [f"{value + CORNER_TO_CENTRE:.12g}" for value in at]
+    words = [_number_text(value) for value in at]
     if isinstance(prompt, Click):
         words.append("+" if prompt.is_positive else "-")
     return ",".join(words)
 
 
+def _number_text(value: float) -> str:
+    return f"{value + CORNER_TO_CENTRE:.12g}"
+
+
 def _prompt(word: str) -> Prompt:
+    if ";" in word:
+        *corners, sign = word.split(";")
+        points = [tuple(map(_number, corner.split(","))) for corner in corners]
+        if sign not in ("+", "-"):
+            raise ValueError(word)
+        return Lasso(tuple((x, y) for x, y in points), sign == "+")
     *numbers, last = word.split(",")
     if last in ("+", "-"):
         x, y = map(_number, numbers)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from histosam_core import __version__
 from histosam_core.annotation import AnnotatedRegion, feature_of
 from histosam_core.annotation.geojson import region_of
-from histosam_core.clicks import Box, Click, Prompt
+from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.clicks.journal import JOURNAL_FORMAT, read_journal
 from histosam_core.clicks.journal_state import open_object_record
 from histosam_core.clicks.journal_summary import holding_of, holding_record
@@ -160,9 +160,11 @@ def is_of_slide(record: Facts, slide: Slide) -> bool:
 
 
 def prompt_record(prompt: Prompt) -> dict[str, Any]:
-    """Return a click or a box as JSON values."""
+    """Return a prompt as JSON values."""
     if isinstance(prompt, Click):
         return {"xy": list(prompt.xy), "is_positive": prompt.is_positive}
+    if isinstance(prompt, Lasso):
+        return {"points": [list(p) for p in prompt.points_xy], "is_positive": prompt.is_positive}
     return {"xyxy": list(prompt.xyxy)}
 
 
@@ -171,6 +173,8 @@ def prompt_in(record: Facts) -> Prompt:
     if "xyxy" in record:
         x0, y0, x1, y1 = record["xyxy"]
         return Box((x0, y0, x1, y1))
+    if "points" in record:
+        return Lasso(tuple((x, y) for x, y in record["points"]), record["is_positive"])
     x, y = record["xy"]
     return Click((x, y), record["is_positive"])
 

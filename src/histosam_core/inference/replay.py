@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation.geojson import region_of
-from histosam_core.clicks import Box, Prompt
+from histosam_core.clicks import Box, Lasso, Prompt
 from histosam_core.clicks.journal_state import JournalState, open_object_in
 from histosam_core.errors import EmptyMaskError, JournalError
 from histosam_core.inference.record import geometry_in, is_of_slide, object_in, prompt_in
@@ -404,6 +404,8 @@ class _Replay:
 def _give(session: Session, prompt: Prompt) -> None:
     if isinstance(prompt, Box):
         session.box(prompt.xyxy)
+    elif isinstance(prompt, Lasso):
+        session.lasso(prompt.points_xy, prompt.is_positive)
     else:
         session.click(prompt.xy, prompt.is_positive)
 

@@ -170,7 +170,7 @@ def carry_out(outline: Outline, event: Event) -> None:
         As `Session.click` and the like.
     """
     facts = event.facts
-    if event.op in ("click", "box"):
+    if event.op in ("click", "box", "lasso"):
         outline.add(outline.check(prompt_in(facts)))
     elif event.op == "remove":
         outline.remove(outline.places(facts["indices"]))

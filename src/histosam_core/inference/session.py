@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.clicks import Box, Click, Prompt
+from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError
 from histosam_core.inference.accepted import Accepted, Ended
 from histosam_core.inference.click_result import ClickResult
@@ -149,6 +149,30 @@ class Session(SessionObjects):
             As for a click.
         """
         return self._add("box", Box(xyxy))
+
+    def lasso(
+        self, points_xy: Iterable[tuple[float, float]], is_positive: bool = True
+    ) -> ClickResult:
+        """Draw by hand: what lies inside belongs to the object, or does not, whatever a model says.
+
+        No model is asked. Later answers leave the drawn area as it is until a click inside it says
+        the opposite. The session is unchanged when this raises.
+
+        Parameters
+        ----------
+        points_xy
+            Corners (x, y) in order, level-0 pixels; cut at the slide's edge.
+        is_positive
+            True: the area belongs to the object. False: it does not.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The area lies off the slide.
+        ConfigError
+            The corners enclose no area.
+        """
+        return self._add("lasso", Lasso(tuple(points_xy), is_positive))
 
     def remove_prompts(self, indices: Iterable[int]) -> ClickResult | None:
         """Make the object what it would be without some of its prompts.
