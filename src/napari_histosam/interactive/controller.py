@@ -150,14 +150,18 @@ class Controller(Requests):
         setup
             Model, device, scale.
         """
-        scene = self.scene
+        scene, before = self.scene, self.status
         if scene is None or scene.image is not image:
             self._leave()
-            edits = Edits(self._add_points, self.move, self.remove, self.box, self.replace_box)
+            before = Status()
+            edits = Edits(
+                self._add_points, self.move, self.remove, self.box, self.replace_box, self.lasso
+            )
             self.scene = Scene(self.viewer, image, self, edits)
             self.scene.set_display(self._display)
         self._ahead.begin()
-        self._say(replace(Status(), phase="loading", message=f"loading {setup.model}"))
+        message = f"loading {setup.model}"
+        self._say(replace(before, phase="loading", message=message, done=0, total=0))
         seat, progress = self._seat, self._progress("loading")
 
         def work() -> View:
@@ -298,11 +302,11 @@ class Controller(Requests):
             self._complain(answer.name, answer.error)
         elif asked_at is not None and answer.result is not None:
             view: View = answer.result
+            if answer.name == "restore" and self.scene is not None:
+                self.scene.remove_left_behind()
             self._paint(view)
             painted_ms = 1e3 * (time.perf_counter() - asked_at)
             self._say(status_of(view, self.status, painted_ms))
-            if answer.name == "restore" and self.scene is not None:
-                self.scene.remove_left_behind()
             self.view_changed.emit(view)
             if view.told:
                 self.informed.emit(view.told)

@@ -129,6 +129,10 @@ class Engine:
         """Answer a box; level-0 pixels."""
         return self.view(self.session.box(xyxy))
 
+    def lasso(self, points_xy: Sequence[tuple[float, float]], is_positive: bool) -> View:
+        """Set or clear an area drawn by hand; level-0 pixels."""
+        return self.view(self.session.lasso(points_xy, is_positive))
+
     def remove(self, prompts: Sequence[Prompt]) -> View:
         """Take clicks and boxes out.
 

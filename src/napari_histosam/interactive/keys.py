@@ -1,9 +1,11 @@
-"""The keys: bound on the viewer and on each of our layers, whose own keys would win otherwise."""
+"""The keys: bound on the slide's layer and on ours while a session is open, and on the viewer while
+no layer is chosen. Another layer's keys, and napari's own then, are left alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,8 +48,16 @@ KEYS = (
 REACH_PX = 12
 
 
+@dataclass(slots=True, eq=False)
+class _Bound:
+    """A viewer or layer, and for each key what is bound and what was there before."""
+
+    target: Any
+    keys: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
 class KeyBindings:
-    """The keys of one controller on its viewer; `bind` again when layers were made.
+    """The keys of one controller on its viewer; `bind` again when layers were made or have gone.
 
     Parameters
     ----------
@@ -58,24 +68,29 @@ class KeyBindings:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._viewer = controller.viewer
-        self._bound: list[Any] = []
-        self._bind_to(self._viewer)
+        self._bound: list[_Bound] = []
+        self._viewer.layers.selection.events.active.connect(self.bind)
 
-    def bind(self) -> None:
-        """Bind the keys on those of our layers that do not have them yet."""
+    def bind(self, event: object = None) -> None:
+        """Bind the keys where they belong now, and nowhere else."""
         scene = self._controller.scene
-        layers = () if scene is None else (*scene.layers, scene.image)
-        for layer in layers:
-            if not any(layer is one for one in self._bound):
-                self._bind_to(layer)
+        wanted: list[Any] = []
+        if scene is not None and self._controller.is_open:
+            wanted = [*scene.layers, scene.image]
+            if self._viewer.layers.selection.active is None:
+                wanted.append(self._viewer)
+        for bound in list(self._bound):
+            if not any(bound.target is target for target in wanted):
+                self._unbind(bound)
+        for target in wanted:
+            if not any(bound.target is target for bound in self._bound):
+                self._bind_to(target)
 
     def detach(self) -> None:
-        """Unbind everything."""
-        for target in self._bound:
-            for key in KEYS:
-                for name in key.keys:
-                    target.bind_key(name, None, overwrite=True)
-        self._bound.clear()
+        """Unbind everything; keys that others had bound do again what they did."""
+        self._viewer.layers.selection.events.active.disconnect(self.bind)
+        for bound in list(self._bound):
+            self._unbind(bound)
 
     def toggle_sign(self) -> None:
         """T."""
@@ -150,10 +165,22 @@ class KeyBindings:
         return True
 
     def _bind_to(self, target: Any) -> None:
+        bound = _Bound(target)
         for key in KEYS:
             for name in key.keys:
-                target.bind_key(name, self._callback(key.action), overwrite=True)
-        self._bound.append(target)
+                callback = self._callback(key.action)
+                before = target.bind_key(name, None)
+                target.bind_key(name, callback)
+                bound.keys[name] = callback, before
+        self._bound.append(bound)
+
+    def _unbind(self, bound: _Bound) -> None:
+        self._bound.remove(bound)
+        for name, (callback, before) in bound.keys.items():
+            now = bound.target.bind_key(name, None)
+            again = before if now is callback else now  # another has bound it since
+            if again is not None:
+                bound.target.bind_key(name, again)
 
     def _callback(self, action: str) -> Callable[[Any], None]:
         def run(target: Any) -> None:

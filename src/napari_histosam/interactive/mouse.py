@@ -31,24 +31,44 @@ class Mouse:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._viewer = controller.viewer
-        self._double_click = list(self._viewer.mouse_double_click_callbacks)
         self._viewer.mouse_drag_callbacks.append(self._on_press)
+        # In the others' place: napari calls all of the list, whoever has taken the click.
+        self._is_attached = True
+        self._others = list(self._viewer.mouse_double_click_callbacks)
         self._viewer.mouse_double_click_callbacks[:] = [self._on_double_click]
 
     def detach(self) -> None:
         """Give the mouse back to napari."""
         if self._on_press in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_press)
-        self._viewer.mouse_double_click_callbacks[:] = self._double_click
+        callbacks = self._viewer.mouse_double_click_callbacks
+        if self._on_double_click in callbacks:
+            place = callbacks.index(self._on_double_click)
+            callbacks[place : place + 1] = self._others
+        self._is_attached = False
 
     def takes_clicks(self) -> bool:
         """Whether a click now is meant for us."""
+        return self._is_attached and self._controller.is_open and not self.obstacle()
+
+    def obstacle(self) -> str:
+        """Why clicks do not count now, though a session is open, and what to do; else empty."""
         scene = self._controller.scene
-        if scene is None or not self._controller.is_open or self._viewer.dims.ndisplay != 2:
-            return False
+        if scene is None or not self._controller.is_open:
+            return ""
+        if self._viewer.dims.ndisplay != 2:
+            return "clicks count in the 2D view only; press the cube below the layers"
         active = self._viewer.layers.selection.active
-        is_meant = active is None or active is scene.image or active in scene.layers
-        return is_meant and str(getattr(active, "mode", "pan_zoom")) == "pan_zoom"
+        if active is not None and active is not scene.image and active not in scene.layers:
+            return f"the layer {active.name!r} has the mouse and keys; choose 'Clicks' to go on"
+        mode = str(getattr(active, "mode", "pan_zoom"))
+        if mode == "add_rectangle" and active is scene.layer("box"):
+            return "drag from one corner of the object to the opposite one; Esc: back to clicks"
+        if mode != "pan_zoom":
+            return (
+                f"napari's {mode.replace('_', ' ')} tool is chosen; the magnifier: back to clicks"
+            )
+        return ""
 
     def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
         scene = self._controller.scene
@@ -90,7 +110,7 @@ class Mouse:
         if scene is not None and self.takes_clicks():
             self._click(event, scene.frame.to_level0(event.position))
             return
-        for callback in self._double_click:
+        for callback in self._others:
             callback(viewer, event)
 
     def _click(self, event: Any, xy: tuple[float, float]) -> None:

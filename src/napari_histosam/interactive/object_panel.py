@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QCheckBox,
     QColorDialog,
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
+from napari_histosam.interactive.widget_parts import color_icon, push_button
 from napari_histosam.layers import NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.scene import Display
     from napari_histosam.interactive.view import View
 
-__all__ = ["ObjectPanel", "color_icon"]
+__all__ = ["ObjectPanel"]
 
 HINT = (
     "Left click: belongs. Right click or Alt: does not. Drag a click to move it, "
@@ -68,11 +69,19 @@ class ObjectPanel(QGroupBox):
         self._sign = QPushButton()
         self._sign.setToolTip("What a left click says (T)")
         self._sign.clicked.connect(controller.toggle_sign)
-        self._undo = _button("Undo", "Z or Ctrl-Z", controller.undo)
-        self._redo = _button("Redo", "Y or Ctrl-Y", controller.redo)
-        self._box = _button("Box", "Draw a box round the object (B)", keys.draw_box)
-        self._accept = _button("Accept", "C or Enter", controller.accept)
-        self._drop = _button("Drop", "Esc; undo brings the object back", controller.drop)
+        self._undo = push_button(
+            "Undo", "Take back the last click, box or edit (Z or Ctrl-Z)", controller.undo
+        )
+        self._redo = push_button("Redo", "Put back what was undone (Y or Ctrl-Y)", controller.redo)
+        self._box = push_button("Box", "Draw a box round the object (B)", keys.draw_box)
+        self._accept = push_button(
+            "Accept",
+            "Keep the object as this class and begin the next (C or Enter)",
+            controller.accept,
+        )
+        self._drop = push_button(
+            "Drop", "Forget the object; undo brings it back (Esc)", controller.drop
+        )
         self._outline = QCheckBox("Outline")
         self._outline.setToolTip("Show the mask's outline instead of a fill (O)")
         self._heat = QCheckBox("Probability")
@@ -179,17 +188,3 @@ class ObjectPanel(QGroupBox):
 
     def _remove(self) -> None:
         self._controller.attempt("class", self._controller.remove_label)
-
-
-def color_icon(rgb: tuple[int, int, int]) -> QIcon:
-    """Return a small square of one colour."""
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(QColor(*rgb))
-    return QIcon(pixmap)
-
-
-def _button(text: str, tooltip: str, action: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    button.clicked.connect(lambda: action())
-    return button

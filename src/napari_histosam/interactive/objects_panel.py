@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -14,19 +14,19 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHeaderView,
     QLabel,
-    QPushButton,
+    QMessageBox,
     QTableWidget,
     QTableWidgetItem,
 )
 
-from napari_histosam.interactive.object_panel import color_icon
+from napari_histosam.interactive.widget_parts import color_icon, push_button
 
 if TYPE_CHECKING:
     from histosam_core.inference import AcceptedObject
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
-__all__ = ["ObjectsPanel"]
+__all__ = ["ObjectsPanel", "export_path"]
 
 COLUMNS = ("Class", "mm\N{SUPERSCRIPT TWO}", "Clicks", "Quality")
 OVERLAPS = {
@@ -34,6 +34,7 @@ OVERLAPS = {
     "keep_earlier": "A new object ends where others are",
     "keep_later": "A new object cuts into others",
 }
+TABLE_PX = 96
 EXPORTS = "QuPath GeoJSON (*.geojson);;OME-Zarr labels (*.ome.zarr)"
 IMPORTS = "Annotations (*.geojson *.json *.xml *.tif *.tiff);;All files (*)"
 
@@ -53,7 +54,7 @@ class ObjectsPanel(QGroupBox):
         super().__init__("Accepted objects")
         self._controller = controller
         self._objects: tuple[AcceptedObject, ...] = ()
-        self._table = QTableWidget(0, len(COLUMNS))
+        self._table = _Table(0, len(COLUMNS))
         self._table.setHorizontalHeaderLabels(COLUMNS)
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -63,19 +64,29 @@ class ObjectsPanel(QGroupBox):
         header = self._table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self._table.setMinimumHeight(110)
         self._table.itemSelectionChanged.connect(self._enable)
         self._table.itemDoubleClicked.connect(lambda _: self.go_to())
-        self._go = _button("Go to", "Bring the object into view (double click)", self.go_to)
-        self._reopen = _button("Correct", "Reopen it with its clicks (R over it)", self._on_reopen)
-        self._relabel = _button("Set class", "Give it the class chosen above", self._on_relabel)
-        self._delete = _button("Delete", "Remove it", self._on_delete)
+        self._go = push_button("Go to", "Bring the object into view (double click)", self.go_to)
+        self._reopen = push_button(
+            "Correct", "Reopen it with its clicks (R over it)", self._on_reopen
+        )
+        self._relabel = push_button("Set class", "Give it the class chosen above", self._on_relabel)
+        self._delete = push_button("Delete", "Remove it", self._on_delete)
         self._overlap = QComboBox()
+        self._overlap.setToolTip("What becomes of places that an accepted object covers already")
         for key, text in OVERLAPS.items():
             self._overlap.addItem(text, key)
         self._overlap.currentIndexChanged.connect(self._on_overlap)
-        self._export = _button("Export\N{HORIZONTAL ELLIPSIS}", EXPORTS, self._on_export)
-        self._import = _button("Import\N{HORIZONTAL ELLIPSIS}", IMPORTS, self._on_import)
+        self._export = push_button(
+            "Export\N{HORIZONTAL ELLIPSIS}",
+            "Write the accepted objects as GeoJSON for QuPath, or as OME-Zarr labels",
+            self._on_export,
+        )
+        self._import = push_button(
+            "Import\N{HORIZONTAL ELLIPSIS}",
+            "Read objects: GeoJSON, ASAP or ImageScope XML, mask TIFF",
+            self._on_import,
+        )
         grid = QGridLayout(self)
         grid.setVerticalSpacing(4)
         grid.addWidget(self._table, 0, 0, 1, 4)
@@ -115,6 +126,7 @@ class ObjectsPanel(QGroupBox):
         total = sum(one.area_mm2 for one in objects)
         count = f" ({len(objects)}, {total:.4g} mm\N{SUPERSCRIPT TWO})" if objects else ""
         self.setTitle(f"Accepted objects{count}")
+        self._table.clearSelection()  # a row's number says nothing of the object in it now
         self._table.setRowCount(len(objects))
         for row, one in enumerate(objects):
             quality = "-" if one.quality is None else f"{one.quality:.2f}"
@@ -162,23 +174,54 @@ class ObjectsPanel(QGroupBox):
         view = self._controller.view
         if view is None:
             return
-        name = f"{Path(view.slide_name).stem}.geojson"
-        path, kind = QFileDialog.getSaveFileName(self, "Export objects", name, EXPORTS)
+        name = self._folder() / f"{Path(view.slide_name).stem}.geojson"
+        path, kind = QFileDialog.getSaveFileName(self, "Export objects", str(name), EXPORTS)
         if path:
-            wanted = ".ome.zarr" if "zarr" in kind else ".geojson"
-            chosen = Path(path)
-            if chosen.suffix.lower() not in (".geojson", ".json", ".zarr"):
-                chosen = chosen.with_name(chosen.name + wanted)
-            self._controller.export_file(chosen)
+            chosen = export_path(path, kind)
+            is_asked = chosen == Path(path) or chosen.suffix == ".zarr" or not chosen.exists()
+            if is_asked or self._may_replace(chosen):
+                self._controller.export_file(chosen)
+
+    def _folder(self) -> Path:
+        """Where the slide lies, if it is a file."""
+        scene = self._controller.scene
+        path = None if scene is None else scene.image.source.path
+        return Path() if path is None else Path(path).absolute().parent
+
+    def _may_replace(self, path: Path) -> bool:
+        """Ask, where the file dialog has asked about another name."""
+        answer = QMessageBox.question(
+            self, "Export objects", f"{path.name} is there already. Replace it?"
+        )
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _on_import(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Import objects", "", IMPORTS)
+        path, _ = QFileDialog.getOpenFileName(self, "Import objects", str(self._folder()), IMPORTS)
         if path:
             self._controller.import_file(Path(path))
 
 
-def _button(text: str, tooltip: str, action: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    button.clicked.connect(lambda: action())
-    return button
+class _Table(QTableWidget):
+    """Asks for a few rows only, and takes what height there is."""
+
+    def sizeHint(self) -> QSize:  # Qt's name
+        return QSize(super().minimumSizeHint().width(), TABLE_PX)
+
+    def minimumSizeHint(self) -> QSize:  # Qt's name
+        return self.sizeHint()
+
+
+def export_path(path: str, kind: str) -> Path:
+    """Return where objects are written: the path that was typed, with an ending.
+
+    Parameters
+    ----------
+    path
+        From the file dialog.
+    kind
+        The kind of file chosen in it; counts where the path has no ending that says one.
+    """
+    chosen = Path(path)
+    if chosen.suffix.lower() in (".geojson", ".json", ".zarr"):
+        return chosen
+    return chosen.with_name(chosen.name + (".ome.zarr" if "zarr" in kind else ".geojson"))

@@ -37,6 +37,8 @@ class Edits:
         A new rectangle (x0, y0, x1, y1).
     reboxed
         A box, and the rectangle that it has become.
+    lassoed
+        Corners (x, y) of a new polygon.
     """
 
     added: Callable[[list[XY]], None]
@@ -44,6 +46,7 @@ class Edits:
     removed: Callable[[Sequence[Prompt]], None]
     boxed: Callable[[Edges], None]
     reboxed: Callable[[Box, Edges], None]
+    lassoed: Callable[[list[XY]], None]
 
 
 class ClickLayer:
@@ -165,7 +168,10 @@ class BoxLayer:
         if self._is_ours:
             return
         if action == "added" and len(data) > len(shown):
-            self._edits.boxed(_edges(data[-1]))
+            if str(self.layer.shape_type[-1]) in ("polygon", "path"):
+                self._edits.lassoed([to_xy(corner) for corner in data[-1]])
+            else:
+                self._edits.boxed(_edges(data[-1]))
         elif action == "removed" and len(data) < len(shown):
             gone = {int(i) % len(shown) for i in event.data_indices}
             self._boxes = tuple(box for i, box in enumerate(shown) if i not in gone)

@@ -59,6 +59,12 @@ class Requests:
         x0, y0, x1, y1 = xyxy
         self._submit("box", lambda e: e.box(xyxy), at=((x0 + x1) / 2, (y0 + y1) / 2))
 
+    def lasso(self, points_xy: Sequence[XY], is_positive: bool | None = None) -> None:
+        """Draw an area by hand, level-0 pixels; None: what `is_positive` says."""
+        points = tuple(points_xy)
+        sign = self._is_positive if is_positive is None else is_positive
+        self._submit("lasso", lambda e: e.lasso(points, sign))
+
     def replace_box(self, box: Box, xyxy: Edges) -> None:
         """Take a box out and answer another in its stead."""
         self.remove([box])

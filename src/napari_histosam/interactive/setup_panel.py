@@ -105,7 +105,12 @@ class SetupPanel(QGroupBox):
         form.addRow("Windows", self._scale)
         form.addRow("Slide", self._mpp)
         form.addRow(self.start_button)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+        self._image.currentIndexChanged.connect(lambda _: self._on_image())
+        self._stated_for: Any = None
+        self._open_on: Any = None
+        events = viewer.layers.events
+        self._layer_events = events.inserted, events.removed, events.renamed
+        for event in self._layer_events:
             event.connect(self.refresh_images)
         self.refresh_images()
 
@@ -150,17 +155,21 @@ class SetupPanel(QGroupBox):
         if slide_mpp is not None:
             self._mpp.setValue(slide_mpp)
 
-    def ask_for_mpp(self, suggested: float | None = None) -> None:
+    def ask_for_mpp(self) -> None:
         """Point at the field for the slide's micrometres per pixel."""
         self._mpp.setStyleSheet(HIGHLIGHT)
-        if suggested is not None and not self._mpp.value():
-            self._mpp.setValue(suggested)
         self._mpp.setFocus()
         self._mpp.selectAll()
 
-    def say_open(self, is_open: bool) -> None:
-        """Name the button after what it will do."""
-        self.start_button.setText("Apply" if is_open else "Start")
+    def say_open(self, image: Any | None) -> None:
+        """Say which layer a session is open on; the button is named after what it will do."""
+        self._open_on = image
+        self._name_button()
+
+    def detach(self) -> None:
+        """Let go of the viewer."""
+        for event in self._layer_events:
+            event.disconnect(self.refresh_images)
 
     def refresh_images(self, event: object = None) -> None:
         """Offer the image layers that the viewer has now."""
@@ -179,6 +188,24 @@ class SetupPanel(QGroupBox):
         self._image.setCurrentIndex(max(0, self._index_of(chosen)))
         self._image.blockSignals(False)
         self.start_button.setEnabled(self.image is not None)
+        self._on_image()
+
+    def _on_image(self) -> None:
+        """Another image has another scale: what was stated of the last one does not hold for it."""
+        if self.image is not self._stated_for:
+            self._stated_for = self.image
+            self._mpp.setValue(0.0)
+            self._mpp.setStyleSheet("")
+        self._name_button()
+
+    def _name_button(self) -> None:
+        is_open = self._open_on is not None and self._open_on is self.image
+        self.start_button.setText("Apply" if is_open else "Start")
+        self.start_button.setToolTip(
+            "Go on with this model, device and scale; objects and clicks stay"
+            if is_open
+            else "Load the model and begin; then click on what you want to outline"
+        )
 
     def _index_of(self, layer: Any) -> int:
         every = (i for i in range(self._image.count()) if self._image.itemData(i) is layer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
 
@@ -18,6 +20,8 @@ WORDS: dict[Phase, tuple[str, str]] = {
     "ready": ("#36b37e", "Ready"),
     "failed": ("#ff5630", "Not done"),
 }
+BREAK = "\N{ZERO WIDTH SPACE}"
+NEXT, OBSTACLE = "#8a8f98", "#ff9f1a"
 FIGURES = ("Clicks", "Area", "Quality", "Last click", "Ahead", "Window")
 TOOLTIPS = {
     "Clicks": "Clicks of the object at hand; in brackets: not answered yet",
@@ -35,7 +39,10 @@ class StatusBar(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self._dot, self._phase, self._message = QLabel("\N{BLACK CIRCLE}"), QLabel(), QLabel()
-        self._message.setWordWrap(True)
+        self._hint = QLabel()
+        for label in (self._message, self._hint):
+            label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.PlainText)
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._progress = QProgressBar()
         self._progress.setMaximumHeight(8)
@@ -66,25 +73,38 @@ class StatusBar(QFrame):
         layout.setSpacing(3)
         layout.addLayout(top)
         layout.addWidget(self._message)
+        layout.addWidget(self._hint)
         layout.addWidget(self._progress)
         layout.addLayout(grid)
         self.show_status(Status())
+        self.show_hint("")
 
     @property
     def text(self) -> str:
         """What is going on, in words."""
-        return f"{self._phase.text()} {self._message.text()}".strip()
+        return f"{self._phase.text()} {self._message.text()}".replace(BREAK, "").strip()
 
     def figure(self, name: str) -> str:
         """Return one of the figures as it is shown."""
         return str(self._figures[name].text())
+
+    @property
+    def hint(self) -> str:
+        """What to do next, or why clicks do not count."""
+        return str(self._hint.text()).replace(BREAK, "")
+
+    def show_hint(self, hint: str, *, is_obstacle: bool = False) -> None:
+        """Say what to do next; an obstacle stands out."""
+        self._hint.setText(_breakable(hint))
+        self._hint.setVisible(bool(hint))
+        self._hint.setStyleSheet(f"color: {OBSTACLE if is_obstacle else NEXT};")
 
     def show_status(self, status: Status) -> None:
         """Show a status."""
         color, word = WORDS[status.phase]
         self._dot.setStyleSheet(f"color: {color};")
         self._phase.setText(word)
-        self._message.setText(status.message)
+        self._message.setText(_breakable(status.message))
         self._message.setVisible(bool(status.message))
         is_long = status.phase in ("loading", "working") and status.total > 0
         self._progress.setVisible(is_long or status.phase == "loading")
@@ -92,6 +112,11 @@ class StatusBar(QFrame):
         self._progress.setValue(1000 * status.done // status.total if is_long else 0)
         for name, text in _figures(status).items():
             self._figures[name].setText(text)
+
+
+def _breakable(text: str) -> str:
+    """Let a long path be broken, where else it would widen the widget."""
+    return re.sub(r"([/\\_.-])", rf"\1{BREAK}", text)
 
 
 def _figures(status: Status) -> dict[str, str]:

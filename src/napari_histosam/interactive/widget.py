@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
+    QAbstractItemView,
+    QAbstractSpinBox,
+    QComboBox,
+    QLineEdit,
     QMainWindow,
-    QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -23,19 +21,23 @@ from histosam_core.model.registry import BUNDLED
 from napari_histosam.interactive.controller import Controller
 from napari_histosam.interactive.keys import KeyBindings
 from napari_histosam.interactive.mouse import Mouse
+from napari_histosam.interactive.notices import inform, notify, report
 from napari_histosam.interactive.object_panel import ObjectPanel
 from napari_histosam.interactive.objects_panel import ObjectsPanel
+from napari_histosam.interactive.offer import Offer
 from napari_histosam.interactive.setup_panel import SetupPanel
 from napari_histosam.interactive.status_bar import StatusBar
+from napari_histosam.interactive.widget_parts import Scrolled
 from napari_histosam.interface_thread import InterfaceThread
 
 if TYPE_CHECKING:
-    from histosam_core.clicks.journal_folder import JournalSummary
-    from napari_histosam.interactive.status import Failure
+    from napari_histosam.interactive.status import Failure, Status
     from napari_histosam.interactive.view import View
 
 __all__ = ["InteractiveWidget"]
 
+FIRST = "Click on what you want to outline"
+TAKES_KEYS = QLineEdit, QAbstractSpinBox, QComboBox, QAbstractItemView
 VIEW_SHARE = 0.6  # of the canvas that an object fills when it is brought into view
 
 
@@ -59,8 +61,10 @@ class InteractiveWidget(QWidget):
         self.object_panel = ObjectPanel(self.controller, self._keys)
         self.objects_panel = ObjectsPanel(self.controller)
         self.status_bar = StatusBar()
-        self._offer = _Offer(self.controller)
+        self._offer = Offer(self.controller)
+        self._told: set[str] = set()
         self._is_closed = False
+        self._was_docked = False
         self._window: QWidget | None = None
 
         inner = QWidget()
@@ -69,26 +73,30 @@ class InteractiveWidget(QWidget):
         column.setSpacing(6)
         for part in (self._offer, self.setup_panel, self.object_panel, self.objects_panel):
             column.addWidget(part)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
+        column.setStretchFactor(self.objects_panel, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(Scrolled(inner), 1)
         layout.addWidget(self.status_bar)
-        self.setMinimumWidth(300)
 
+        # napari may delete the window at once, with the widget in it and no event before.
+        self.destroyed.connect(lambda: self.shut_down())
         self.setup_panel.started.connect(self.controller.open)
         self.objects_panel.shown.connect(self.go_to)
-        self.controller.status_changed.connect(self.status_bar.show_status)
+        self.controller.status_changed.connect(self._on_status)
         self.controller.view_changed.connect(self._on_view)
         self.controller.failed.connect(self._on_failed)
-        self.controller.informed.connect(_inform)
+        self.controller.informed.connect(lambda message: self._thread.post(lambda: inform(message)))
         self.controller.layers_changed.connect(self._on_layers)
+        self._hint_events = (
+            napari_viewer.layers.selection.events.active,
+            napari_viewer.dims.events.ndisplay,
+        )
+        for event in self._hint_events:
+            event.connect(self._show_hint)
+        for box in self.findChildren(QComboBox):
+            box.activated.connect(lambda _, box=box: self._thread.post(box.clearFocus))
 
     def go_to(self, object_id: str) -> None:
         """Bring an accepted object into view."""
@@ -105,15 +113,28 @@ class InteractiveWidget(QWidget):
                 extent = max(abs(bottom - top), abs(right - left), 1e-9)
                 camera.zoom = VIEW_SHARE * min(self._viewer.canvas.size) / extent
 
-    def shut_down(self) -> None:
-        """End the session and its threads, and give keys and mouse back; what is done is kept."""
+    def shut_down(self, *, is_window_gone: bool = True) -> None:
+        """End the session and its threads, and give keys and mouse back; what is done is kept.
+
+        Parameters
+        ----------
+        is_window_gone
+            False: the viewer goes on, so nothing is waited for, and the layers that only a session
+            needs are removed. Default: the window has been closed, or is about to be.
+        """
         if self._is_closed:
             return
         self._is_closed = True
         self._thread.close()
-        self.controller.close()
         self._mouse.detach()
         self._keys.detach()
+        self.setup_panel.detach()
+        for event in self._hint_events:
+            event.disconnect(self._show_hint)
+        if is_window_gone:
+            self.controller.close()
+        else:
+            self.controller.close(wait_s=0.0, remove_layers=True)
 
     def showEvent(self, event: Any) -> None:  # Qt's name
         """Watch the window that the widget is in, to end with it."""
@@ -122,6 +143,29 @@ class InteractiveWidget(QWidget):
         if self._window is None and isinstance(window, QMainWindow):
             self._window = window
             window.installEventFilter(self)
+
+    def event(self, event: QEvent) -> bool:  # Qt's name
+        """End when napari takes the widget out of its dock: its dock was closed, not hidden."""
+        if event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._was_docked = True
+            elif self._was_docked:
+                self._thread.post(self._shut_down_if_undocked)
+        return bool(super().event(event))
+
+    def keyPressEvent(self, event: Any) -> None:  # Qt's name
+        """Keep from napari, and so from the object at hand, what was typed into a field.
+
+        A field leaves Enter and Esc to those above it. They end the typing: where nothing has the
+        keyboard, napari's window gives its keys to the canvas.
+        """
+        field = self.focusWidget()
+        if not isinstance(field, TAKES_KEYS):
+            event.ignore()
+            return
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape):
+            field.clearFocus()
+        event.accept()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt's name
         """End when the window is about to be deleted."""
@@ -147,14 +191,37 @@ class InteractiveWidget(QWidget):
         if not is_visible:
             self.shut_down()
 
+    def _shut_down_if_undocked(self) -> None:
+        """Docked again at once, it has only been moved."""
+        if self.parent() is not None or self._is_closed:
+            return
+        view = self.controller.view
+        self.shut_down(is_window_gone=False)
+        if view is not None and (view.objects or view.prompts):
+            inform(
+                "the session has ended and is kept: open Outline by clicks again, press Start, and "
+                "it will be offered"
+            )
+
+    def _on_status(self, status: Status) -> None:
+        self.status_bar.show_status(status)
+        self._show_hint()
+
+    def _show_hint(self, event: object = None) -> None:
+        view, obstacle = self.controller.view, self._mouse.obstacle()
+        is_blank = view is not None and not (view.prompts or view.canvas or view.objects)
+        is_first = is_blank and self.controller.status.phase == "ready"
+        self.status_bar.show_hint(obstacle or FIRST * is_first, is_obstacle=bool(obstacle))
+
     def _on_view(self, view: View | None) -> None:
-        self.setup_panel.say_open(view is not None)
+        scene = self.controller.scene
+        self.setup_panel.say_open(None if view is None or scene is None else scene.image)
         self._keys.bind()
         self._offer.show_offers(view)
         for note in () if view is None else view.notes:
-            if note not in self._offer.said:
-                self._offer.said.add(note)
-                _inform(note)
+            if note not in self._told:
+                self._told.add(note)
+                inform(note)
 
     def _on_layers(self) -> None:
         """A layer is gone: if it was one of ours, it comes back with all that it showed."""
@@ -170,14 +237,14 @@ class InteractiveWidget(QWidget):
         if scene is not None and scene.image in self._viewer.layers and scene.is_incomplete:
             scene.restore_lost()
             self._keys.bind()
-            _inform("a HistoSAM layer was removed; it is back, since the session needs it")
+            inform("a HistoSAM layer was removed; it is back, since the session needs it")
 
     def _on_failed(self, failure: Failure) -> None:
         error = failure.error
         if isinstance(error, MissingMppError):
             self.setup_panel.ask_for_mpp()
         if isinstance(error, OutOfMemoryError):
-            _notify(
+            notify(
                 failure.message,
                 [
                     ("Use the CPU", lambda: self._again(device="cpu")),
@@ -185,86 +252,10 @@ class InteractiveWidget(QWidget):
                 ],
             )
         elif isinstance(error, HistoSamError | OSError):
-            _notify(failure.message)
+            notify(failure.message)
         else:
-            _report(error)
+            report(error)
 
     def _again(self, **choice: Any) -> None:
         self.setup_panel.choose(**choice)
         self.setup_panel.start()
-
-
-class _Offer(QFrame):
-    """Offers to go on with an earlier session on the slide."""
-
-    def __init__(self, controller: Controller) -> None:
-        super().__init__()
-        self._controller = controller
-        self._journal: Path | None = None
-        self.said: set[str] = set()
-        self._text = QLabel()
-        self._text.setWordWrap(True)
-        go_on, afresh = QPushButton("Continue it"), QPushButton("Start afresh")
-        go_on.clicked.connect(self.accept)
-        afresh.clicked.connect(controller.dismiss_offers)
-        afresh.setToolTip("The earlier session stays in its journal")
-        row = QHBoxLayout()
-        row.addWidget(go_on)
-        row.addWidget(afresh)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self._text)
-        layout.addLayout(row)
-        self.setObjectName("offer")
-        self.setStyleSheet("QFrame#offer { border: 2px solid #4c9aff; border-radius: 4px; }")
-        self.setVisible(False)
-
-    def accept(self) -> None:
-        """Go on with the session that is offered."""
-        if self._journal is not None:
-            self._controller.resume(self._journal)
-
-    def show_offers(self, view: View | None) -> None:
-        """Offer the newest earlier session, until this one has clicks of its own."""
-        is_new = view is not None and not (view.objects or view.prompts)
-        offer = view.offers[0] if view is not None and view.offers and is_new else None
-        self._journal = None if offer is None else offer.path
-        if offer is not None:
-            self._text.setText(_describe(offer))
-        self.setVisible(offer is not None)
-
-
-def _describe(offer: JournalSummary) -> str:
-    when = offer.changed.astimezone().strftime("%d %b %Y, %H:%M")
-    parts = []
-    if offer.n_objects:
-        parts.append(f"{offer.n_objects} accepted object{'s' * (offer.n_objects > 1)}")
-    if offer.n_open_prompts:
-        parts.append(f"one in work with {offer.n_open_prompts} clicks")
-    return f"<b>An earlier session on this slide</b>, {when}: {', '.join(parts) or 'clicks'}."
-
-
-def _inform(message: str) -> None:
-    from napari.utils.notifications import show_info
-
-    show_info(message)
-
-
-def _notify(message: str, actions: list[tuple[str, Any]] | None = None) -> None:
-    """Show an error in one line, with buttons that lead out of it."""
-    from napari.utils.notifications import (
-        Notification,
-        NotificationSeverity,
-        notification_manager,
-    )
-
-    buttons = tuple((text, lambda _, action=action: action()) for text, action in actions or ())
-    notification_manager.dispatch(
-        Notification(message, severity=NotificationSeverity.ERROR, actions=buttons)
-    )
-
-
-def _report(error: BaseException) -> None:
-    """Show an error that nobody foresaw, with its traceback behind a button."""
-    from napari.utils.notifications import notification_manager
-
-    notification_manager.receive_error(type(error), error, error.__traceback__)
