@@ -68,7 +68,6 @@ class Controller(Requests):
 
     status_changed = Signal(Status)
     view_changed = Signal(object)
-    sign_changed = Signal(bool)
     label_changed = Signal(str)
     display_changed = Signal(Display)
     failed = Signal(Failure)
@@ -121,21 +120,6 @@ class Controller(Requests):
         return self._is_closed
 
     @property
-    def is_positive(self) -> bool:
-        """Whether a left click says that a place belongs to the object."""
-        return self._is_positive
-
-    @property
-    def label(self) -> str:
-        """The class that the next object is accepted as."""
-        return self._classes.label
-
-    @property
-    def classes(self) -> dict[str, Color]:
-        """The classes and their colours."""
-        return self._classes.colors
-
-    @property
     def display(self) -> Display:
         """How the object at hand is shown."""
         return self._display
@@ -176,32 +160,6 @@ class Controller(Requests):
             return view
 
         self._asked_at[self._worker.submit("open", work)] = time.perf_counter()
-
-    def set_positive(self, is_positive: bool) -> None:
-        """Say what a left click means."""
-        if is_positive != self._is_positive:
-            self._is_positive = is_positive
-            self.sign_changed.emit(is_positive)
-
-    def toggle_sign(self) -> None:
-        """Let left clicks mean the opposite."""
-        self.set_positive(not self._is_positive)
-
-    def set_label(self, label: str, color: Color | None = None) -> None:
-        """Choose the class of the next object; a new one is added to the classes."""
-        self._classes.choose(label, color)
-
-    def rename_label(self, label: str) -> None:
-        """Give the chosen class another name, and every accepted object of it."""
-        old = self.label
-        self._classes.rename(label)
-        for accepted in () if self.view is None else self.view.objects:
-            if accepted.label == old:
-                self.relabel(accepted.id, self.label)
-
-    def remove_label(self) -> None:
-        """Take the chosen class off the list; objects of it keep it."""
-        self._classes.remove()
 
     def attempt(self, name: str, action: Callable[[], None]) -> None:
         """Do something at once that may be refused, and tell why like any other failure."""

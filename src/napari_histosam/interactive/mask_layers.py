@@ -122,7 +122,10 @@ class MaskLayers:
         mask = np.zeros(stage.shape, np.uint8)
         paint(mask, stage, canvas, [i for i in canvas if stage.holds((i,))])
         self._is = _Painted(stage, canvas, downsample, mask)
-        self._style(self._put(ours.MASK, mask))
+        is_new = self._find(ours.MASK) is None
+        layer = self._put(ours.MASK, mask)
+        if is_new:  # else it looks as the user has set it, here or in napari's own controls
+            self._style(layer)
         if self.display.heat_map or self._find(ours.HEAT_MAP) is not None:
             self._show_heat()
 

@@ -1,6 +1,7 @@
-"""What can be asked of a session that is open: each call becomes a numbered request.
+"""What can be asked of a session that is open: most calls become a numbered request.
 
-The part of `Controller` that only hands on; nothing here waits.
+The part of `Controller` that only hands on, and what the next click and accept will say; nothing
+here waits.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
 
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Box, Prompt
     from histosam_core.inference import OverlapRule
     from napari_histosam.interactive.class_choice import ClassChoice
+    from napari_histosam.interactive.classes import Color
     from napari_histosam.interactive.engine import Engine
     from napari_histosam.interactive.view import View
 
@@ -27,12 +31,29 @@ Edges = tuple[float, float, float, float]
 
 
 class Requests:
-    """Requests of one session; the controller sends them."""
+    """Requests of one session, and the choices that go into them; the controller sends them."""
+
+    sign_changed = Signal(bool)
 
     view: View | None
     overlap: OverlapRule
     _classes: ClassChoice
     _is_positive: bool
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether a left click says that a place belongs to the object."""
+        return self._is_positive
+
+    @property
+    def label(self) -> str:
+        """The class that the next object is accepted as."""
+        return self._classes.label
+
+    @property
+    def classes(self) -> dict[str, Color]:
+        """The classes and their colours."""
+        return self._classes.colors
 
     def click(self, xy: XY, is_positive: bool | None = None) -> None:
         """Answer a click.
@@ -147,6 +168,32 @@ class Requests:
     def dismiss_offers(self) -> None:
         """Begin afresh; earlier sessions stay in their journals."""
         self._submit("dismiss", lambda e: e.dismiss_offers())
+
+    def set_positive(self, is_positive: bool) -> None:
+        """Say what a left click means."""
+        if is_positive != self._is_positive:
+            self._is_positive = is_positive
+            self.sign_changed.emit(is_positive)
+
+    def toggle_sign(self) -> None:
+        """Let left clicks mean the opposite."""
+        self.set_positive(not self._is_positive)
+
+    def set_label(self, label: str, color: Color | None = None) -> None:
+        """Choose the class of the next object; a new one is added to the classes."""
+        self._classes.choose(label, color)
+
+    def rename_label(self, label: str) -> None:
+        """Give the chosen class another name, and every accepted object of it."""
+        old = self.label
+        self._classes.rename(label)
+        for accepted in () if self.view is None else self.view.objects:
+            if accepted.label == old:
+                self.relabel(accepted.id, self.label)
+
+    def remove_label(self) -> None:
+        """Take the chosen class off the list; objects of it keep it."""
+        self._classes.remove()
 
     def _submit(
         self,

@@ -87,7 +87,9 @@ class InteractiveWidget(QWidget):
         self.controller.status_changed.connect(self._on_status)
         self.controller.view_changed.connect(self._on_view)
         self.controller.failed.connect(self._on_failed)
-        self.controller.informed.connect(lambda message: self._thread.post(lambda: inform(message)))
+        self.controller.informed.connect(
+            lambda message: self._thread.post(lambda: self._say(message))
+        )
         self.controller.layers_changed.connect(self._on_layers)
         self._hint_events = (
             napari_viewer.layers.selection.events.active,
@@ -206,6 +208,11 @@ class InteractiveWidget(QWidget):
     def _on_status(self, status: Status) -> None:
         self.status_bar.show_status(status)
         self._show_hint()
+
+    def _say(self, message: str) -> None:
+        """Inform, unless the window is closing: its layers go one by one, which is no news then."""
+        if self._window is not None and self._window.isVisible():
+            inform(message)
 
     def _show_hint(self, event: object = None) -> None:
         view, obstacle = self.controller.view, self._mouse.obstacle()
