@@ -7,7 +7,8 @@ and our callbacks see nothing but them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QPoint, Qt
@@ -56,6 +57,17 @@ class Hand:
             QTest.mouseMove(native, at)
             QApplication.processEvents()
         QTest.mouseRelease(native, LEFT, NONE, end)
+
+    def draw(self, corners_xy: Sequence[tuple[float, float]]) -> None:
+        """Press at the first of these level-0 points, move over the others, release at the last."""
+        native, points = self.canvas.native, [self.at(xy) for xy in corners_xy]
+        QTest.mouseMove(native, points[0])
+        QTest.mousePress(native, LEFT, NONE, points[0])
+        for start, end in pairwise(points):
+            for step in range(1, STEPS + 1):
+                QTest.mouseMove(native, start + (end - start) * step / STEPS)
+                QApplication.processEvents()
+        QTest.mouseRelease(native, LEFT, NONE, points[-1])
 
     def key(self, key: Any, modifier: Any = NONE) -> None:
         """Press a key while the canvas has the keyboard."""

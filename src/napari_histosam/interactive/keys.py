@@ -41,6 +41,7 @@ KEYS = (
     Key(("Escape",), "drop", "drop the object (undo brings it back)"),
     Key(("Delete", "Backspace"), "delete", "take out the click under the mouse"),
     Key(("B",), "draw_box", "draw a box round the object; once more: back to clicks"),
+    Key(("L",), "draw_lasso", "draw an area by hand; once more: back to clicks"),
     Key(("R",), "reopen", "correct the accepted object under the mouse"),
     Key(("O",), "outline", "show the mask as an outline, or filled"),
     Key(("H",), "heat_map", "show the probability, or not"),
@@ -109,8 +110,8 @@ class KeyBindings:
         self._controller.accept()
 
     def drop(self) -> None:
-        """Esc; while a box is drawn, it ends that instead."""
-        if not self._end_box():
+        """Esc; while a box or lasso is drawn, it ends that instead."""
+        if not self._end_drawing():
             self._controller.drop()
 
     def delete(self) -> None:
@@ -130,13 +131,11 @@ class KeyBindings:
 
     def draw_box(self) -> None:
         """B."""
-        scene = self._controller.scene
-        if scene is None or not self._controller.is_open or self._end_box():
-            return
-        layer = scene.boxes_layer()
-        self.bind()
-        self._viewer.layers.selection.active = layer
-        layer.mode = "add_rectangle"
+        self._draw("add_rectangle")
+
+    def draw_lasso(self) -> None:
+        """L."""
+        self._draw("add_polygon_lasso")
 
     def reopen(self) -> None:
         """R."""
@@ -155,7 +154,20 @@ class KeyBindings:
         display = self._controller.display
         self._controller.set_display(display.changed(heat_map=not display.heat_map))
 
-    def _end_box(self) -> bool:
+    def _draw(self, mode: str) -> None:
+        """Take up one of napari's drawing tools, or put it down."""
+        scene = self._controller.scene
+        if scene is None or not self._controller.is_open:
+            return
+        layer = scene.boxes_layer()
+        was = str(layer.mode)
+        self._end_drawing()
+        if was != mode:
+            self.bind()
+            self._viewer.layers.selection.active = layer
+            layer.mode = mode
+
+    def _end_drawing(self) -> bool:
         scene = self._controller.scene
         layer = None if scene is None else scene.layer("box")
         if scene is None or layer is None or str(layer.mode) == "pan_zoom":

@@ -64,6 +64,9 @@ class Mouse:
         mode = str(getattr(active, "mode", "pan_zoom"))
         if mode == "add_rectangle" and active is scene.layer("box"):
             return "drag from one corner of the object to the opposite one; Esc: back to clicks"
+        if mode == "add_polygon_lasso" and active is scene.layer("box"):
+            word = "belongs" if self._controller.is_positive else "does not belong"
+            return f"drag round what {word} (T: the opposite); Esc: back to clicks"
         if mode != "pan_zoom":
             return (
                 f"napari's {mode.replace('_', ' ')} tool is chosen; the magnifier: back to clicks"

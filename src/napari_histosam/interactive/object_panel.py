@@ -74,6 +74,11 @@ class ObjectPanel(QGroupBox):
         )
         self._redo = push_button("Redo", "Put back what was undone (Y or Ctrl-Y)", controller.redo)
         self._box = push_button("Box", "Draw a box round the object (B)", keys.draw_box)
+        self._lasso = push_button(
+            "Lasso",
+            "Draw an area by hand: it belongs, or does not, as left clicks say (L)",
+            keys.draw_lasso,
+        )
         self._accept = push_button(
             "Accept",
             "Keep the object as this class and begin the next (C or Enter)",
@@ -109,6 +114,7 @@ class ObjectPanel(QGroupBox):
         grid.addWidget(self._drop, 2, 2)
         grid.addWidget(self._undo, 3, 0)
         grid.addWidget(self._redo, 3, 1)
+        grid.addWidget(self._lasso, 3, 2)
         show_row = QHBoxLayout()
         for part in (self._outline, self._heat):
             show_row.addWidget(part)
@@ -133,6 +139,7 @@ class ObjectPanel(QGroupBox):
             (self._accept, has_object),
             (self._drop, has_object),
             (self._box, view is not None),
+            (self._lasso, view is not None),
         ):
             button.setEnabled(can)
         is_again = view is not None and view.reopened is not None

@@ -209,6 +209,29 @@ def test_a_box_is_drawn_with_b_and_a_drag(hand: Any, drawn: Any) -> None:
     assert len(hand.widget.controller.view.prompts) == 2
 
 
+@pytest.mark.parametrize("is_positive", [True, False])
+def test_a_lasso_is_drawn_with_l_and_a_drag(hand: Any, drawn: Any, is_positive: bool) -> None:
+    from qtpy.QtCore import Qt
+
+    if not is_positive:
+        hand.click(beside(drawn, 40, 40))
+        hand.settle()
+        hand.key(Qt.Key.Key_T)
+    hand.key(Qt.Key.Key_L)
+    corners = [(-150, -150), (150, -150), (150, 150), (-150, 150), (-150, -140)]
+    hand.draw([beside(drawn, dx, dy) for dx, dy in corners])
+    hand.settle()
+    view = hand.widget.controller.view
+    lasso = view.prompts[-1]
+    assert (type(lasso).__name__, lasso.is_positive) == ("Lasso", is_positive)
+    x, y = (round(v) for v in view.grid.frame.from_level0(beside(drawn, 100, 100)))
+    assert _is_set(view.canvas, x, y) == is_positive
+    hand.key(Qt.Key.Key_Escape)  # ends drawing, drops nothing
+    hand.key(Qt.Key.Key_Z)
+    hand.settle()
+    assert lasso not in hand.widget.controller.view.prompts
+
+
 def test_r_reopens_the_object_under_the_mouse(hand: Any, drawn: Any) -> None:
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
