@@ -165,3 +165,15 @@ def started(desk: Desk) -> Desk:
     desk.controller.set_look_ahead(False)
     desk.start()
     return desk
+
+
+@pytest.fixture
+def hand(viewer: Any, widget: Any, drawn: Any) -> Any:
+    """A session that is open, the tumour in the middle of the view."""
+    from napari_histosam.hand import Hand
+
+    hand = Hand(viewer, widget)
+    widget.setup_panel.start_button.click()
+    hand.wait(lambda: widget.controller.is_open)
+    hand.look_at(drawn.inside, zoom=0.4)
+    return hand

@@ -44,17 +44,6 @@ def widget(open_from_menu: Callable[[], Any]) -> Any:
     return open_from_menu()
 
 
-@pytest.fixture
-def hand(viewer: Any, widget: Any, drawn: Any) -> Any:
-    from napari_histosam.hand import Hand
-
-    hand = Hand(viewer, widget)
-    widget.setup_panel.start_button.click()
-    hand.wait(lambda: widget.controller.is_open)
-    hand.look_at(drawn.inside, zoom=0.4)
-    return hand
-
-
 def bound_keys(target: Any) -> set[str]:
     return {str(key) for key in target.keymap}
 

@@ -45,18 +45,6 @@ def widget(viewer: Any, slide_path: Path, add_widget: Callable[[], Any], load: A
     return widget
 
 
-@pytest.fixture
-def hand(viewer: Any, widget: Any, drawn: Any) -> Any:
-    """A session that is open, the tumour in the middle of the view."""
-    from napari_histosam.hand import Hand
-
-    hand = Hand(viewer, widget)
-    widget.setup_panel.start_button.click()
-    hand.wait(lambda: widget.controller.is_open)
-    hand.look_at(drawn.inside, zoom=0.4)
-    return hand
-
-
 def signs(hand: Any) -> list[bool]:
     return [click.is_positive for click in hand.widget.controller.view.clicks]
 
