@@ -82,8 +82,6 @@ class Engine:
         HistoSamError
             The model, the device or the scale cannot be had; what was open stays open.
         """
-        from histosam_core.inference import Session
-
         model = self._loaded(setup, progress)
         geometry = model.info.geometry
         if setup.window_mpp is not None:
@@ -92,14 +90,12 @@ class Engine:
         if self._journal is None:
             self._begin_journal()
         try:
-            session = Session(
-                self.slide,
+            session = self._begun(
                 model,
                 mpp=setup.slide_mpp,
                 geometry=geometry,
                 store=store,
                 objects=() if old is None else old.objects,
-                journal=self._journal,
             )
             if old is not None:
                 session.take_over(old)
@@ -112,6 +108,19 @@ class Engine:
         self._setup, self._model, self._session, self._store = setup, model, session, store
         self._drawn = DrawnObjects(session.grid)
         return self.view()
+
+    def _begun(self, model: SamModel, **settings: Any) -> Session:
+        """Begin a session; where its journal cannot be written, one without, and a note."""
+        from histosam_core.inference import Session
+
+        if self._journal is not None:
+            try:
+                return Session(self.slide, model, journal=self._journal, **settings)
+            except JournalError as error:
+                self._journal_note = f"clicks are not recorded: {error}"
+                self._journal.close()
+                self._journal = None
+        return Session(self.slide, model, journal=None, **settings)
 
     def is_ready_at(self, xy: tuple[float, float]) -> bool:
         """Whether a click there finds its window encoded; True off the slide, where none is."""

@@ -424,6 +424,25 @@ def test_an_unknown_model_leaves_the_session_as_it_was(started: Any, drawn: Any)
     assert len(started.view.clicks) == 2
 
 
+def test_a_journal_that_cannot_be_written_stops_no_work(
+    desk: Any, drawn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from histosam_core.clicks.journal import JournalWriter
+    from histosam_core.errors import JournalError
+
+    def full(*_: Any, **__: Any) -> int:
+        raise JournalError("the disk is full; free space")
+
+    monkeypatch.setattr(JournalWriter, "write", full)
+    desk.controller.set_look_ahead(False)
+    desk.start()
+    assert any("not recorded" in note and "free space" in note for note in desk.view.notes)
+    assert desk.view.journal is None
+    desk.controller.click(drawn.inside)
+    desk.settle()
+    assert len(desk.view.clicks) == 1
+
+
 def test_windows_in_view_are_encoded_ahead(desk: Any, drawn: Any) -> None:
     desk.start()
     scene = desk.controller.scene
