@@ -14,6 +14,7 @@ from histosam_core.clicks.journal import Event, Journal
 from histosam_core.errors import JournalError
 
 __all__ = [
+    "PROMPT_OPS",
     "JournalState",
     "OpenObject",
     "follow",
@@ -25,8 +26,9 @@ __all__ = [
 
 Record = Mapping[str, Any]
 NOTHING: Record = {"geometry": None, "prompts": [], "origin": None}
-_PROMPTS = frozenset(("click", "box", "lasso"))
-_STEPS = _PROMPTS | {"remove", "move", "redo"}
+PROMPT_OPS = frozenset(("click", "box", "lasso"))
+"""Operations that give the object at hand one more prompt."""
+_STEPS = PROMPT_OPS | {"remove", "move", "redo"}
 _OUTSIDE = frozenset(("begin", "back", "restore", "take_over", "failed", "export", "end"))
 Ended = tuple[list[Record], "OpenObject"] | None
 
@@ -66,7 +68,7 @@ class OpenObject:
                 at += 1
         start, since = self.start, list[Record]()
         for event in done[:at]:
-            if event.op in _PROMPTS:
+            if event.op in PROMPT_OPS:
                 since.append(event.facts)
             else:
                 start, since = _edited(start, since, event)
@@ -190,7 +192,7 @@ class _Walk:
             raise ValueError("nothing has begun")
         if event.op not in _OUTSIDE:
             self._before = None
-        self.n_clicks += event.op in _PROMPTS
+        self.n_clicks += event.op in PROMPT_OPS
         is_step = event.op in _STEPS or (
             event.op == "undo" and event.facts.get("undoes", "click") == "click"
         )

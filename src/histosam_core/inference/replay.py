@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from histosam_core.annotation.geojson import region_of
 from histosam_core.clicks import Box, Lasso, Prompt
-from histosam_core.clicks.journal_state import JournalState, open_object_in
+from histosam_core.clicks.journal_state import PROMPT_OPS, JournalState, open_object_in
 from histosam_core.errors import EmptyMaskError, JournalError
 from histosam_core.inference.record import geometry_in, is_of_slide, object_in, prompt_in
 from histosam_core.inference.restore import RestoredState, fold
@@ -242,10 +242,20 @@ class _Replay:
         if event.op in _BEGINNINGS:
             return None
         self._before = None
-        handler = getattr(self, f"_{event.op}", None)
-        if handler is not None:
-            handler(session, facts)
+        if event.op in PROMPT_OPS:
+            _give(session, prompt_in(facts))
+        else:
+            self._handler(event.op)(session, facts)
         return None
+
+    def _handler(self, op: str) -> Callable[[Session, Facts], None]:
+        handler = getattr(self, f"_{op}", None)
+        if handler is None:
+            raise JournalError(
+                f"the journal holds {op!r}, which this program does not know; "
+                "update napari-histosam"
+            )
+        return cast("Callable[[Session, Facts], None]", handler)
 
     def _take_begin(self, facts: Facts) -> None:
         of_slide, of_model = facts["slide"], facts["model"]
@@ -322,12 +332,6 @@ class _Replay:
             notes=(),
             journalled=JournalState(self._begin, tuple(facts["objects"]), there, 0),
         )
-
-    def _click(self, session: Session, facts: Facts) -> None:
-        _give(session, prompt_in(facts))
-
-    def _box(self, session: Session, facts: Facts) -> None:
-        _give(session, prompt_in(facts))
 
     def _remove(self, session: Session, facts: Facts) -> None:
         session.remove_prompts(facts["indices"])

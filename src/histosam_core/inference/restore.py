@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histosam_core.clicks.journal_state import follow
+from histosam_core.clicks.journal_state import PROMPT_OPS, follow
 from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.inference.history import History, State
 from histosam_core.inference.outline import Outline
@@ -170,7 +170,7 @@ def carry_out(outline: Outline, event: Event) -> None:
         As `Session.click` and the like.
     """
     facts = event.facts
-    if event.op in ("click", "box", "lasso"):
+    if event.op in PROMPT_OPS:
         outline.add(outline.check(prompt_in(facts)))
     elif event.op == "remove":
         outline.remove(outline.places(facts["indices"]))

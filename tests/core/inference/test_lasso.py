@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from histosam_core.clicks import Lasso, read_journal
 from histosam_core.clicks.journal_folder import new_journal
-from histosam_core.errors import ClickOutsideSlideError, ConfigError
+from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
 from histosam_core.geometry import Region
 from histosam_core.inference import Session, fold, replay
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WHOLE = Region((0.0, 0.0), (800, 600), 1.0)
 SQUARE = ((599.5, 399.5), (699.5, 399.5), (699.5, 499.5), (599.5, 499.5))  # level-0 pixels
+
+FAR = ((99.5, 99.5), (199.5, 99.5), (199.5, 199.5))
 
 
 def whole_mask(session: Session) -> NDArray[np.bool_]:
@@ -145,11 +147,15 @@ def test_a_lasso_is_journalled_restored_and_replayed(slide: Slide, model) -> Non
         session.lasso(SQUARE)
         session.click((641, 451))
         session.accept()
+        session.lasso(FAR)
+        session.accept()
         session.click((641, 451))
         session.lasso(SQUARE, is_positive=False)
         mask, path = whole_mask(session), journal.path
     read = read_journal(path)
-    assert [e.op for e in read.events] == ["begin", "lasso", "click", "accept", "click", "lasso"]
+    assert [e.op for e in read.events] == [
+        *("begin", "lasso", "click", "accept", "lasso", "accept", "click", "lasso"),
+    ]
     again = Session(slide, model)
     again.restore(fold(read))
     assert np.array_equal(whole_mask(again), mask)
@@ -158,4 +164,14 @@ def test_a_lasso_is_journalled_restored_and_replayed(slide: Slide, model) -> Non
     assert again.prompts == session.prompts[:1]
     report = replay(read, slide, lambda _: model)
     assert report.is_identical
+    assert [one.area_mm2 > 0 for one in report.objects] == [True, True]
     assert report.n_open_prompts == 2
+
+
+def test_an_operation_of_a_newer_program_is_not_passed_over(slide: Slide, model) -> None:
+    with new_journal(slide) as journal:
+        Session(slide, model, journal=journal)
+        journal.write("scribble", points=[])
+        path = journal.path
+    with pytest.raises(JournalError, match="update napari-histosam"):
+        replay(read_journal(path), slide, lambda _: model)
