@@ -208,3 +208,32 @@ def test_an_error_of_a_session_that_is_left_is_not_told(started: Any, drawn: Any
     assert started.failures == []
     assert started.view.clicks == ()
     assert Click(near(drawn)) not in started.view.clicks
+
+
+def test_nothing_keeps_the_answers_of_objects_that_are_finished(started: Any, drawn: Any) -> None:
+    import gc
+
+    from napari_histosam.interactive.view import View
+
+    for shift in range(0, 240, 40):
+        started.controller.click(near(drawn, shift))
+        started.controller.accept()
+        started.settle()
+    gc.collect()
+    views = [one for one in gc.get_objects() if type(one) is View]
+    alive = [one for one in views if one.predictor is started.view.predictor]
+    assert len(alive) <= 2  # what is shown, and what the annotations layer was made of
+
+
+def test_how_the_mask_looks_in_napari_s_controls_outlives_a_new_stage(
+    started: Any, drawn: Any
+) -> None:
+    started.controller.click(near(drawn))
+    started.settle()
+    mask = started.layer(ours.MASK)
+    before = mask.data
+    mask.opacity, mask.visible = 0.9, False
+    started.start(window_mpp=4.0)  # another pixel grid
+    assert started.layer(ours.MASK) is mask
+    assert mask.data is not before
+    assert (mask.opacity, mask.visible) == (0.9, False)
