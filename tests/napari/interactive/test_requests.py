@@ -223,17 +223,3 @@ def test_nothing_keeps_the_answers_of_objects_that_are_finished(started: Any, dr
     views = [one for one in gc.get_objects() if type(one) is View]
     alive = [one for one in views if one.predictor is started.view.predictor]
     assert len(alive) <= 2  # what is shown, and what the annotations layer was made of
-
-
-def test_how_the_mask_looks_in_napari_s_controls_outlives_a_new_stage(
-    started: Any, drawn: Any
-) -> None:
-    started.controller.click(near(drawn))
-    started.settle()
-    mask = started.layer(ours.MASK)
-    before = mask.data
-    mask.opacity, mask.visible = 0.9, False
-    started.start(window_mpp=4.0)  # another pixel grid
-    assert started.layer(ours.MASK) is mask
-    assert mask.data is not before
-    assert (mask.opacity, mask.visible) == (0.9, False)
