@@ -15,7 +15,7 @@ __all__ = ["DrawnObjects"]
 
 
 class DrawnObjects:
-    """Draws objects that are new, erases those that are gone; touches no others.
+    """Draws objects that are new or changed, erases those that are gone; touches no others.
 
     Parameters
     ----------
@@ -43,15 +43,18 @@ class DrawnObjects:
             There were more objects than labels.
         """
         present = {accepted.id: accepted.geometry for accepted in objects}
-        for key, (label, geometry) in list(self._drawn.items()):
-            if present.get(key) is not geometry:
-                self.pyramid.erase(label)
-                del self._drawn[key]
+        for key in self._drawn.keys() - present.keys():
+            self.pyramid.erase(self._drawn.pop(key)[0])
         for key, geometry in present.items():
-            if key not in self._drawn:
+            label, drawn = self._drawn.get(key, (0, None))
+            if drawn is geometry:
+                continue
+            if drawn is None:
                 label = self._free_label()
                 self.pyramid.draw(label, geometry, self._frame)
-                self._drawn[key] = label, geometry
+            else:  # it keeps its place in the pile
+                self.pyramid.redraw(label, geometry, self._frame)
+            self._drawn[key] = label, geometry
 
     def _free_label(self) -> int:
         label, self._next_label = self._next_label, self._next_label + 1
