@@ -49,14 +49,7 @@ class Hand:
 
     def drag(self, start_xy: tuple[float, float], end_xy: tuple[float, float]) -> None:
         """Press at one level-0 point, move, and release at another."""
-        start, end, native = self.at(start_xy), self.at(end_xy), self.canvas.native
-        QTest.mouseMove(native, start)
-        QTest.mousePress(native, LEFT, NONE, start)
-        for step in range(1, STEPS + 1):
-            at = start + (end - start) * step / STEPS
-            QTest.mouseMove(native, at)
-            QApplication.processEvents()
-        QTest.mouseRelease(native, LEFT, NONE, end)
+        self.draw((start_xy, end_xy))
 
     def draw(self, corners_xy: Sequence[tuple[float, float]]) -> None:
         """Press at the first of these level-0 points, move over the others, release at the last."""

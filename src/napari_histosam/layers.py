@@ -5,7 +5,7 @@ A layer is ours by the `LayerTag` in its metadata, never by its name, so users m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +36,6 @@ __all__ = [
     "make_heat_map",
     "make_mask",
     "make_objects",
-    "our_layers",
     "tag_of",
 ]
 
@@ -48,6 +47,7 @@ HEAT_MAP: Role = "heat map"
 OBJECTS: Role = "annotations"
 
 TAG = "histosam"
+"""Where a layer's metadata hold what we say of it."""
 POSITIVE, NEGATIVE = "#00FF00", "#FF0000"
 MASK_RGB = (255, 214, 10)
 BOX_COLOR = "#FFD60A"
@@ -78,14 +78,6 @@ def tag_of(layer: Any) -> LayerTag | None:
     """Return a layer's tag; None for a layer that is not ours."""
     tag = layer.metadata.get(TAG)
     return tag if isinstance(tag, LayerTag) else None
-
-
-def our_layers(layers: Sequence[Any], owner: object) -> Iterator[Any]:
-    """Yield the layers of one owner, in the viewer's order."""
-    for layer in layers:
-        tag = tag_of(layer)
-        if tag is not None and tag.owner is owner:
-            yield layer
 
 
 def make_clicks(owner: object, frame: ImageFrame, units: Any, size_px: float) -> Any:

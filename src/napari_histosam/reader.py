@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import HistoSamError
+from napari_histosam.layers import TAG
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
     from napari_histosam.progressive import ProgressiveLevels
 
-__all__ = ["TAG", "SlideTag", "get_reader", "read_slide", "slide_layer", "tag_of_slide"]
-
-TAG = "histosam"
-"""Key of our entry in a layer's metadata."""
+__all__ = ["SlideTag", "get_reader", "read_slide", "slide_layer", "tag_of_slide"]
 
 LayerData = tuple[Any, ...]
 

@@ -9,15 +9,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["rerun_on_virtual_display", "virtual_display"]
+__all__ = ["rerun_on_virtual_display", "start_screen", "virtual_display"]
 
 SCREEN = "1600x1000x24"
 CHILD = "HISTOSAM_ON_VIRTUAL_DISPLAY"
 
 
-@contextmanager
-def virtual_display() -> Iterator[str]:
-    """Give this process and its children a screen of their own; yield its name.
+def start_screen(*options: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start Xvfb on a display that is free; return its process and the display's name.
+
+    Parameters
+    ----------
+    options
+        More of Xvfb's.
 
     Raises
     ------
@@ -29,21 +33,34 @@ def virtual_display() -> Iterator[str]:
         raise RuntimeError("Xvfb is not installed; run scripts/system_libraries.sh")
     told, tell = os.pipe()
     server = subprocess.Popen(  # noqa: S603 - the path that which() found
-        [program, "-displayfd", str(tell), "-screen", "0", SCREEN, "-nolisten", "tcp"],
+        [program, "-displayfd", str(tell), "-screen", "0", SCREEN, "-nolisten", "tcp", *options],
         pass_fds=(tell,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     os.close(tell)
+    with os.fdopen(told) as answer:
+        number = answer.readline().strip()  # empty when the server ended instead
+    if not number:
+        raise RuntimeError(f"Xvfb did not start (exit {server.wait(10)})")
+    return server, f":{number}"
+
+
+@contextmanager
+def virtual_display() -> Iterator[str]:
+    """Give this process and its children a screen of their own; yield its name.
+
+    Raises
+    ------
+    RuntimeError
+        As for `start_screen`.
+    """
+    server, display = start_screen()
     before = {name: os.environ.get(name) for name in ("DISPLAY", "QT_QPA_PLATFORM")}
     try:
-        with os.fdopen(told) as answer:
-            number = answer.readline().strip()
-        if not number:
-            raise RuntimeError("Xvfb did not start")
-        os.environ["DISPLAY"], os.environ["QT_QPA_PLATFORM"] = f":{number}", "xcb"
-        yield f":{number}"
+        os.environ["DISPLAY"], os.environ["QT_QPA_PLATFORM"] = display, "xcb"
+        yield display
     finally:
         for name, value in before.items():
             if value is None:

@@ -17,10 +17,10 @@ from histosam_core.annotation.label_tracing import trace_labels
 from histosam_core.annotation.regions import UNCLASSIFIED
 from histosam_core.errors import EmptyMaskError, ImageError
 from histosam_core.geometry import Frame
+from napari_histosam.layers import TAG
 
 __all__ = ["AnnotationSource", "write_geojson", "write_label_zarr"]
 
-TAG = "histosam"
 BLOCK_PX = 1024
 LEVEL0 = Frame((0.0, 0.0), (1.0, 1.0))
 

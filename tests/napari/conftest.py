@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_histosam.virtual_display import start_screen
+
 OURS = "histosam"
-SCREEN = "1600x1000x24"
 
 _SETTINGS = Path(tempfile.mkdtemp(prefix="histosam-test-"))
 atexit.register(shutil.rmtree, _SETTINGS, ignore_errors=True)
@@ -35,37 +36,13 @@ os.environ["LIBGL_ALWAYS_SOFTWARE"] = "1"
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:
     """A virtual screen that nobody looks at; skips where there is no Xvfb."""
-    program = shutil.which("Xvfb")
-    if program is None:
+    if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is not installed; scripts/system_libraries.sh installs it")
-    told, tell = os.pipe()
-    server = subprocess.Popen(
-        # It ends with its last client, so also when this process dies in the middle of a test.
-        [
-            program,
-            "-displayfd",
-            str(tell),
-            "-screen",
-            "0",
-            SCREEN,
-            "-nolisten",
-            "tcp",
-            "-terminate",
-        ],
-        pass_fds=(tell,),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(tell)
-    with os.fdopen(told) as answer:
-        number = answer.readline().strip()  # empty when the server ended instead
-    if not number:
-        server.wait(10)
-        pytest.fail(f"Xvfb did not start (exit {server.returncode})")
+    # It ends with its last client, so also when this process dies in the middle of a test.
+    server, name = start_screen("-terminate")
     before = os.environ.get("DISPLAY")
-    os.environ["DISPLAY"] = f":{number}"
-    yield f":{number}"
+    os.environ["DISPLAY"] = name
+    yield name
     os.environ.pop("DISPLAY")
     if before is not None:
         os.environ["DISPLAY"] = before

@@ -24,8 +24,16 @@ from histosam_core.errors import JournalError
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
-__all__ = ["JournalSummary", "find_journals", "journal_folder", "new_journal", "resume_journal"]
+__all__ = [
+    "JournalSummary",
+    "data_folder",
+    "find_journals",
+    "journal_folder",
+    "new_journal",
+    "resume_journal",
+]
 
+JOURNALS = "journals"
 SUFFIX = ".jsonl"
 ROOM_BYTES = 64 * 1024
 """What a disk must have room for, else journals go elsewhere."""
@@ -126,7 +134,7 @@ def find_journals(slide: Slide) -> list[JournalSummary]:
 def _candidates(slide: Slide) -> Iterator[Path]:
     folders = [_beside(slide.path)] if slide.path.is_file() else []
     stem = _in_data_folder(slide.path.name, "").name
-    data = _data_folder()
+    data = data_folder() / JOURNALS
     if data.is_dir():
         folders += [f for f in sorted(data.iterdir()) if f.name.startswith(stem)]
     for folder in folders:
@@ -164,17 +172,18 @@ def _beside(slide_path: Path) -> Path:
     return slide_path.with_name(f"{slide_path.name}.histosam")
 
 
-def _data_folder() -> Path:
+def data_folder() -> Path:
+    """Where a user's own things are kept: $HISTOSAM_DATA, else the platform's data folder."""
     stated = os.environ.get("HISTOSAM_DATA")
     if stated:
-        return Path(stated).expanduser() / "journals"
+        return Path(stated).expanduser()
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("histosam", appauthor=False)) / "journals"
+    return Path(platformdirs.user_data_dir("histosam", appauthor=False))
 
 
 def _in_data_folder(slide_name: str, key: str) -> Path:
-    return _data_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', slide_name)}-{key[:16]}"
+    return data_folder() / JOURNALS / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', slide_name)}-{key[:16]}"
 
 
 def _is_writable(folder: Path) -> bool:

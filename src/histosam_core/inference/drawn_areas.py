@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
 
 from histosam_core.annotation import rasterise
 from histosam_core.annotation.regions import polygonal
 from histosam_core.clicks import Click, Lasso
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
+from histosam_core.inference.drawn_tiles import pixels_under
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
@@ -56,31 +58,31 @@ def hold_lassos(canvas: Canvas, window: Window, prompts: Sequence[Prompt]) -> No
 
     A lasso holds until a later click inside it says the opposite.
     """
-    (wx, wy), side = window.location_xy, window.side_px
-    for lasso in _holding(prompts):
-        x0, y0, x1, y1 = box_of(canvas, lasso)
-        if x0 < wx + side and x1 > wx and y0 < wy + side and y1 > wy:
-            draw_lasso(canvas, lasso)
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, Lasso) and _reaches(canvas, prompt, window):
+            if not _is_contradicted(prompt, prompts[number + 1 :]):
+                draw_lasso(canvas, prompt)
 
 
 def box_of(canvas: Canvas, lasso: Lasso) -> Box:
     """Return the grid pixels (x0, y0, x1, y1) round a lasso, those off the slide left out."""
-    d, (width, height) = canvas.grid.downsample, canvas.grid.size_wh
-    left, top, right, bottom = ((v + 0.5) / d for v in _area_of(lasso).bounds)
-    x0, y0 = max(0, int(left // 1)), max(0, int(top // 1))
-    x1, y1 = min(width, -int(-right // 1)), min(height, -int(-bottom // 1))
+    x0, y0, x1, y1 = pixels_under(_area_of(lasso), canvas.grid)
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def _holding(prompts: Sequence[Prompt]) -> Iterator[Lasso]:
-    for number, prompt in enumerate(prompts):
-        if isinstance(prompt, Lasso) and not any(
-            isinstance(later, Click)
-            and later.is_positive != prompt.is_positive
-            and _area_of(prompt).intersects(shapely.Point(later.xy))
-            for later in prompts[number + 1 :]
-        ):
-            yield prompt
+def _reaches(canvas: Canvas, lasso: Lasso, window: Window) -> bool:
+    (wx, wy), side = window.location_xy, window.side_px
+    x0, y0, x1, y1 = box_of(canvas, lasso)
+    return x0 < wx + side and x1 > wx and y0 < wy + side and y1 > wy
+
+
+def _is_contradicted(lasso: Lasso, later: Sequence[Prompt]) -> bool:
+    sign = lasso.is_positive
+    opposite = [one.xy for one in later if isinstance(one, Click) and one.is_positive != sign]
+    if not opposite:
+        return False
+    x, y = np.array(opposite).T
+    return bool(shapely.intersects_xy(_area_of(lasso), x, y).any())
 
 
 @lru_cache(maxsize=256)

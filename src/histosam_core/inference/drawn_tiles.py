@@ -28,7 +28,7 @@ from histosam_core.inference.canvas import (
 if TYPE_CHECKING:
     from histosam_core.inference.windows import WindowGrid
 
-__all__ = ["drawn_tiles"]
+__all__ = ["drawn_tiles", "pixels_under"]
 
 EDGE_PX = 1e-6
 """An outline this near to the slide's edge lies on it."""
@@ -57,7 +57,7 @@ def drawn_tiles(geometry: Any, grid: WindowGrid) -> CanvasSnapshot:
     uniform = {is_set: _tile(*_squares(is_set, deep)) for is_set in (False, True)}
     tiles: dict[TileIndex, Tile] = {}
     for polygon in shapely.get_parts(_to_the_grids_end(geometry, grid)):
-        x0, y0, x1, y1 = _pixels_of(polygon, grid)
+        x0, y0, x1, y1 = pixels_under(polygon, grid)
         if x0 >= x1:
             continue
         edges = edges_of(polygon)
@@ -78,8 +78,8 @@ def drawn_tiles(geometry: Any, grid: WindowGrid) -> CanvasSnapshot:
     return tiles
 
 
-def _pixels_of(polygon: Any, grid: WindowGrid) -> tuple[int, int, int, int]:
-    """First and end grid pixel (x0, y0, x1, y1) under a polygon; x0 = x1 off the slide."""
+def pixels_under(polygon: Any, grid: WindowGrid) -> tuple[int, int, int, int]:
+    """Return the first and end grid pixel (x0, y0, x1, y1) of an outline; x0 = x1 off the slide."""
     left, top, right, bottom = ((v + 0.5) / grid.downsample for v in polygon.bounds)
     w, h = grid.size_wh
     x0, y0 = max(math.floor(left), 0), max(math.floor(top), 0)

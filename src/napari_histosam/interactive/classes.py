@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import colorsys
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from histosam_core.atomic import new_file
+from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import ConfigError
 from histosam_core.inference.objects import CLASS_COLORS
 
@@ -30,11 +30,8 @@ GOLDEN = 0.618  # of a turn: hues of classes made one after another lie far apar
 
 
 def classes_file() -> Path:
-    """Where the user's classes are kept: below $HISTOSAM_DATA, else the user's data folder."""
-    import platformdirs
-
-    folder = os.environ.get("HISTOSAM_DATA") or platformdirs.user_data_dir("histosam")
-    return Path(folder).expanduser() / "classes.json"
+    """Where the user's classes are kept."""
+    return data_folder() / "classes.json"
 
 
 def read_classes(path: Path) -> dict[str, Color]:

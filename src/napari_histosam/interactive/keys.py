@@ -24,27 +24,24 @@ class Key:
         As napari writes them.
     action
         Method of `KeyBindings`.
-    does
-        In a few words, for tables and tooltips.
     """
 
     keys: tuple[str, ...]
     action: str
-    does: str
 
 
 KEYS = (
-    Key(("T",), "toggle_sign", "left clicks mean the opposite (belongs / does not belong)"),
-    Key(("Z", "Control-Z", "Meta-Z"), "undo", "undo the last click, box, edit, accept or drop"),
-    Key(("Y", "Control-Y", "Meta-Y", "Control-Shift-Z", "Meta-Shift-Z"), "redo", "redo"),
-    Key(("C", "Enter"), "accept", "accept the object"),
-    Key(("Escape",), "drop", "drop the object (undo brings it back)"),
-    Key(("Delete", "Backspace"), "delete", "take out the click under the mouse"),
-    Key(("B",), "draw_box", "draw a box round the object; once more: back to clicks"),
-    Key(("L",), "draw_lasso", "draw an area by hand; once more: back to clicks"),
-    Key(("R",), "reopen", "correct the accepted object under the mouse"),
-    Key(("O",), "outline", "show the mask as an outline, or filled"),
-    Key(("H",), "heat_map", "show the probability, or not"),
+    Key(("T",), "toggle_sign"),
+    Key(("Z", "Control-Z", "Meta-Z"), "undo"),
+    Key(("Y", "Control-Y", "Meta-Y", "Control-Shift-Z", "Meta-Shift-Z"), "redo"),
+    Key(("C", "Enter"), "accept"),
+    Key(("Escape",), "drop"),
+    Key(("Delete", "Backspace"), "delete"),
+    Key(("B",), "draw_box"),
+    Key(("L",), "draw_lasso"),
+    Key(("R",), "reopen"),
+    Key(("O",), "outline"),
+    Key(("H",), "heat_map"),
 )
 REACH_PX = 12
 
@@ -94,23 +91,23 @@ class KeyBindings:
             self._unbind(bound)
 
     def toggle_sign(self) -> None:
-        """T."""
+        """T: left clicks mean the opposite (belongs / does not belong)."""
         self._controller.toggle_sign()
 
     def undo(self) -> None:
-        """Z."""
+        """Z: undo the last click, box, lasso, edit, accept or drop."""
         self._controller.undo()
 
     def redo(self) -> None:
-        """Y."""
+        """Y: put back what was undone last."""
         self._controller.redo()
 
     def accept(self) -> None:
-        """C, Enter."""
+        """C, Enter: accept the object."""
         self._controller.accept()
 
     def drop(self) -> None:
-        """Esc; while a box or lasso is drawn, it ends that instead."""
+        """Esc: drop the object; while a box or lasso is drawn, end that instead."""
         if not self._end_drawing():
             self._controller.drop()
 
@@ -130,27 +127,27 @@ class KeyBindings:
             self._controller.remove([found])
 
     def draw_box(self) -> None:
-        """B."""
+        """B: draw a box round the object; once more: back to clicks."""
         self._draw("add_rectangle")
 
     def draw_lasso(self) -> None:
-        """L."""
+        """L: draw an area by hand; once more: back to clicks."""
         self._draw("add_polygon_lasso")
 
     def reopen(self) -> None:
-        """R."""
+        """R: correct the accepted object under the mouse."""
         scene = self._controller.scene
         if scene is not None:
             position = self._viewer.cursor.position
             self._controller.reopen_at(scene.frame.to_level0(position))
 
     def outline(self) -> None:
-        """O."""
+        """O: show the mask as an outline, or filled."""
         display = self._controller.display
         self._controller.set_display(display.changed(as_outline=not display.as_outline))
 
     def heat_map(self) -> None:
-        """H."""
+        """H: show the probability, or not."""
         display = self._controller.display
         self._controller.set_display(display.changed(heat_map=not display.heat_map))
 
