@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histosam_core.training.random_planes import noise, random_regions, voronoi_cells
+
 __all__ = ["generic_image"]
 
 Rng = np.random.Generator
@@ -38,7 +40,7 @@ def generic_image(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np
     regions
         (S, S) uint8, values 0 to 3.
     """
-    regions = _layout(size_px, rng)
+    regions = random_regions(size_px, rng)
     count = int(regions.max()) + 1
     shared = _palette(rng)
     share_palette = rng.random() < 0.55
@@ -75,76 +77,12 @@ def _finish(image: Plane, rng: Rng) -> NDArray[np.uint8]:
             start, end = (tuple(int(v) for v in rng.integers(0, size, 2)) for _ in range(2))
             cv2.line(image, start, end, colour, int(rng.integers(1, 5)), cv2.LINE_AA)
     if rng.random() < 0.4:
-        image *= 1 + rng.uniform(0, 0.25) * _noise(size, size / 2, rng)[..., None]
+        image *= 1 + rng.uniform(0, 0.25) * noise(size, size / 2, rng)[..., None]
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
     image = image * rng.normal(1, 0.06, 3).astype(np.float32)
     image += rng.normal(0, rng.uniform(0, 0.04), image.shape).astype(np.float32)
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-# Layouts: which region a pixel belongs to.
-
-
-def _layout(size: int, rng: Rng) -> NDArray[np.uint8]:
-    kinds: tuple[Callable[[int, Rng], NDArray[np.uint8]], ...] = (
-        _noise_layout,
-        _noise_layout,
-        _ellipse_layout,
-        _cell_layout,
-        _polygon_layout,
-    )
-    regions = kinds[rng.integers(len(kinds))](size, rng)
-    if rng.random() < 0.35:  # islands and holes, small
-        specks = _noise(size, rng.uniform(4, 12), rng) > rng.uniform(1.2, 2.0)
-        regions = np.where(specks, (regions + 1) % (int(regions.max()) + 1), regions)
-    return regions.astype(np.uint8)
-
-
-def _noise_layout(size: int, rng: Rng) -> NDArray[np.uint8]:
-    scale = rng.uniform(size / 14, size / 4)
-    field = _noise(size, scale, rng) + rng.uniform(0, 0.5) * _noise(size, scale / 4, rng)
-    levels = np.sort(rng.uniform(-0.9, 0.9, rng.integers(1, 3)))
-    return np.digitize(field, levels).astype(np.uint8)
-
-
-def _ellipse_layout(size: int, rng: Rng) -> NDArray[np.uint8]:
-    regions = np.zeros((size, size), np.uint8)
-    count = int(rng.integers(1, 4))
-    for _ in range(rng.integers(1, 8)):
-        centre = tuple(int(v) for v in rng.integers(0, size, 2))
-        axes = tuple(int(v) for v in rng.uniform(size * 0.05, size * 0.35, 2) + 1)
-        value = int(rng.integers(0, count + 1))
-        cv2.ellipse(regions, centre, axes, float(rng.uniform(0, 180)), 0, 360, value, -1)
-    return _warp(regions, size, rng)
-
-
-def _polygon_layout(size: int, rng: Rng) -> NDArray[np.uint8]:
-    regions = np.zeros((size, size), np.uint8)
-    for value in range(1, int(rng.integers(2, 4))):
-        corners = int(rng.integers(3, 9))
-        angle = np.sort(rng.uniform(0, 2 * np.pi, corners))
-        radius = rng.uniform(0.1, 0.5, corners) * size
-        centre = rng.uniform(0.2, 0.8, 2) * size
-        points = centre + np.stack([np.cos(angle), np.sin(angle)], 1) * radius[:, None]
-        cv2.fillPoly(regions, [points.astype(np.int32)], value)
-    return _warp(regions, size, rng) if rng.random() < 0.5 else regions
-
-
-def _cell_layout(size: int, rng: Rng) -> NDArray[np.uint8]:
-    cells = _cells(size, int(rng.integers(4, 30)), rng)[0]
-    values = rng.integers(0, rng.integers(2, 4), int(cells.max()) + 1).astype(np.uint8)
-    return _warp(values[cells], size, rng)
-
-
-def _warp(regions: NDArray[np.uint8], size: int, rng: Rng) -> NDArray[np.uint8]:
-    scale, reach = rng.uniform(size / 25, size / 6), rng.uniform(0, size / 18)
-    ys, xs = np.mgrid[:size, :size].astype(np.float32)
-    from_x, from_y = (axis + reach * _noise(size, scale, rng) for axis in (xs, ys))
-    warped: NDArray[np.uint8] = cv2.remap(
-        regions, from_x, from_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT
-    )
-    return warped
 
 
 # Textures: (size, palette, rng) -> (S, S, 3) float32 in about 0..1.
@@ -189,7 +127,7 @@ def _spots(size: int, palette: Palette, rng: Rng) -> Plane:
 def _speckle(size: int, palette: Palette, rng: Rng) -> Plane:
     """Filtered noise through the palette, sometimes stretched along one direction."""
     scale = float(np.exp(rng.uniform(np.log(0.6), np.log(size / 12))))
-    field = _noise(size, scale, rng)
+    field = noise(size, scale, rng)
     if rng.random() < 0.3:
         length, angle = int(rng.integers(3, 20)), rng.uniform(0, np.pi)
         kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
@@ -206,14 +144,14 @@ def _stripes(size: int, palette: Palette, rng: Rng) -> Plane:
     ys, xs = np.mgrid[:size, :size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3), np.log(size / 6)))
     along = xs * np.cos(angle) + ys * np.sin(angle)
-    along += rng.uniform(0, 3) * period * _noise(size, rng.uniform(size / 20, size / 4), rng)
+    along += rng.uniform(0, 3) * period * noise(size, rng.uniform(size / 20, size / 4), rng)
     wave = np.sin(2 * np.pi * along / period) * rng.uniform(0.5, 2)
     return _colour(0.5 + 0.5 * np.clip(wave, -1, 1), palette)
 
 
 def _cell_texture(size: int, palette: Palette, rng: Rng) -> Plane:
     """Cells with walls, as in a honeycomb or foam."""
-    cells, distance = _cells(size, int(np.exp(rng.uniform(np.log(20), np.log(900)))), rng)
+    cells, distance = voronoi_cells(size, int(np.exp(rng.uniform(np.log(20), np.log(900)))), rng)
     tint = rng.normal(0.3, rng.uniform(0, 0.3), int(cells.max()) + 1)[cells]
     wall = np.clip(distance / rng.uniform(0.8, 3.5), 0, 1)
     return _colour((tint * wall + (1 - wall)).astype(np.float32), palette)
@@ -224,21 +162,21 @@ def _lattice(size: int, palette: Palette, rng: Rng) -> Plane:
     ys, xs = np.mgrid[:size, :size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(size / 8)))
     bend = rng.uniform(0, 1) * period
-    u = xs * np.cos(angle) + ys * np.sin(angle) + bend * _noise(size, size / 8, rng)
-    v = ys * np.cos(angle) - xs * np.sin(angle) + bend * _noise(size, size / 8, rng)
+    u = xs * np.cos(angle) + ys * np.sin(angle) + bend * noise(size, size / 8, rng)
+    v = ys * np.cos(angle) - xs * np.sin(angle) + bend * noise(size, size / 8, rng)
     wave = np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period)
     return _colour(0.5 + 0.5 * np.clip(wave * rng.uniform(0.7, 4), -1, 1), palette)
 
 
 def _gradient(size: int, palette: Palette, rng: Rng) -> Plane:
     """A slow change of colour."""
-    return _colour(0.5 + rng.uniform(0, 0.4) * _noise(size, size / 2.5, rng), palette)
+    return _colour(0.5 + rng.uniform(0, 0.4) * noise(size, size / 2.5, rng), palette)
 
 
 def _mixed(size: int, palette: Palette, rng: Rng) -> Plane:
     """Two textures, one laid over the other in patches."""
     first, second = (_pick_simple(rng)(size, palette, rng) for _ in range(2))
-    where = _noise(size, rng.uniform(2, size / 10), rng) > rng.uniform(-1, 1)
+    where = noise(size, rng.uniform(2, size / 10), rng) > rng.uniform(-1, 1)
     return np.where(where[..., None], first, second)
 
 
@@ -269,29 +207,3 @@ def _colour(value: Plane, palette: Palette) -> Plane:
 
 def _flat(size: int, colour: NDArray[np.float32]) -> Plane:
     return np.broadcast_to(colour, (size, size, 3)).astype(np.float32)
-
-
-def _noise(size: int, scale: float, rng: Rng) -> Plane:
-    """Smooth noise of mean 0 and deviation 1; `scale` is its correlation length in pixels."""
-    step = max(1, int(scale / 3))
-    coarse = max(4, -(-size // step) + 4)
-    field = rng.standard_normal((coarse, coarse)).astype(np.float32)
-    field = cv2.GaussianBlur(field, (0, 0), max(scale / step, 0.3))
-    if step > 1:
-        field = cv2.resize(field, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-    field = field[:size, :size]
-    return (field - field.mean()) / (field.std() + 1e-6)  # type: ignore[no-any-return]
-
-
-def _cells(size: int, count: int, rng: Rng) -> tuple[NDArray[np.int32], Plane]:
-    """Voronoi cells: index of each pixel's cell, and roughly its distance from the cell's wall."""
-    seeds = np.ones((size, size), np.uint8)
-    places = rng.integers(0, size, (count, 2))
-    seeds[places[:, 0], places[:, 1]] = 0
-    _, cells = cv2.distanceTransformWithLabels(
-        seeds, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    wall = np.zeros((size, size), np.uint8)
-    wall[:, 1:] |= cells[:, 1:] != cells[:, :-1]
-    wall[1:] |= cells[1:] != cells[:-1]
-    return cells, cv2.distanceTransform(1 - wall, cv2.DIST_L2, 3)

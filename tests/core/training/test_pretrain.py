@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from histosam_core.clicks import Click
 from histosam_core.training.pretrain import (
+    Pool,
     PretrainConfig,
     Stage,
-    generic_batch,
+    draw_batch,
+    far_from,
     make_pool,
     pretrain,
 )
@@ -22,22 +25,33 @@ from histosam_core.training.pretrain import (
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pool")
     make_pool(folder, count=8, size_px=64, seed=3, workers=1)
+    make_pool(folder / "tissue", count=8, size_px=80, seed=3, tissue=True, workers=1)
     return folder
 
 
-def test_objects_of_a_batch_are_neither_empty_nor_everything(pool: Path) -> None:
-    images, regions = (np.load(pool / f"{n}.npy", mmap_mode="r") for n in ("images", "regions"))
-    batch, gt = generic_batch(images, regions, Stage(48, 1, 24), np.random.default_rng(0))
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_objects_of_a_batch_are_neither_empty_nor_everything(pool: Path, share: float) -> None:
+    generic, tissue = Pool.open(pool), Pool.open(pool / "tissue")
+    rng = np.random.default_rng(0)
+    batch, gt = draw_batch(generic, tissue, Stage(48, 1, 24, share), rng)
     assert batch.shape == (24, 48, 48, 3)
-    share = gt.mean((1, 2))
-    assert share.min() > 0.02
-    assert share.max() < 0.9
+    covered = gt.mean((1, 2))
+    assert covered.min() > 0.02
+    assert covered.max() < 0.9
+
+
+def test_far_is_what_lies_beyond_a_share_of_the_longer_side() -> None:
+    far = far_from(Click((10, 4)), (20, 40), 0.25)
+    assert not far[4, 20]
+    assert far[4, 21]
+    assert not far[4:15, 10].any()
+    assert far[15:, 10].all()
 
 
 def test_pretraining_writes_log_and_weights_and_changes_every_part(
     pool: Path, tmp_path: Path
 ) -> None:
-    config = PretrainConfig(stages=(Stage(48, 20, 2), Stage(64, 20, 2)), warmup_steps=2)
+    config = PretrainConfig(stages=(Stage(48, 20, 2), Stage(64, 20, 2, 0.5)), warmup_steps=2)
     network = pretrain(config, tmp_path / "run", pool)
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == [20, 40]
