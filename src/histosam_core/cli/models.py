@@ -1,12 +1,14 @@
-"""`histosam models`: which models there are, whether their weights are here, and fetching them."""
+"""`histosam models`: which models there are, where their weights are; fetch one, name one's own."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from histosam_core.model.own_models import OwnModel
     from histosam_core.model.registry import ModelSpec
 
 __all__ = ["models"]
@@ -19,22 +21,54 @@ def models(
             metavar="NAME", help="Fetch this model's weights, resuming a broken transfer."
         ),
     ] = None,
+    add: Annotated[
+        Path | None,
+        typer.Option(metavar="CHECKPOINT", help="Give a checkpoint of your own a name."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The name, with --add.  [default: made from the file's]")
+    ] = None,
+    remove: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take the name of an own model back.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """List the models that can be loaded by name, or fetch one's weights.
+    """List the models that can be loaded by name, fetch one's weights, or name one of your own.
 
     Every name works where a command or `load_model` takes a model; so does the path of a
-    checkpoint. Weights are kept in the folder that HISTOSAM_CACHE names.
+    checkpoint. Weights are kept in the folder that HISTOSAM_CACHE names, the names of your own
+    models in the one that HISTOSAM_DATA names.
 
     **Examples**
 
     `histosam models`
 
     `histosam models --download sam_vit_b`
+
+    `histosam models --add runs/refining/best.safetensors --name liver-2026`
     """
     from histosam_core.cli.console import print_json, progress_bar
+    from histosam_core.errors import ConfigError
+    from histosam_core.model.own_models import add_own_model, list_own_models, remove_own_model
     from histosam_core.model.registry import MODELS, fetch_weights, list_models
 
+    if sum(option is not None for option in (download, add, remove)) > 1:
+        raise ConfigError("--download, --add and --remove are separate calls; pass one")
+    if name is not None and add is None:
+        raise ConfigError("--name goes with --add CHECKPOINT")
+    if add is not None:
+        own = add_own_model(add, name=name)
+        if as_json:
+            print_json(_own_facts(own))
+        else:
+            typer.echo(f"{own.name}: {own.path}")
+            typer.echo(f"next: name it where a command takes a model, as in --model {own.name}")
+        return
+    if remove is not None:
+        remove_own_model(remove)
+        if not as_json:
+            typer.echo(f"{remove} is no name of a model any more")
+        return
     if download is not None:
         with progress_bar(f"fetching {download}") as progress:
             path = fetch_weights(download, progress=progress)
@@ -44,10 +78,12 @@ def models(
             typer.echo(f"{download}: {path}")
             typer.echo(f"next: name it where a command takes a model, as in --model {download}")
         return
+    facts = [_facts(spec) for spec in list_models()]
+    facts += [_own_facts(own) for own in list_own_models()]
     if as_json:
-        print_json([_facts(spec) for spec in list_models()])
+        print_json(facts)
         return
-    _print_table(list_models())
+    _print_table(facts)
 
 
 def _facts(spec: ModelSpec) -> dict[str, Any]:
@@ -70,7 +106,30 @@ def _facts(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _print_table(specs: tuple[ModelSpec, ...]) -> None:
+def _own_facts(own: OwnModel) -> dict[str, Any]:
+    """Facts of an own model, as those of ours; what its file does not tell is None or empty."""
+    from histosam_core.model.own_models import checkpoint_facts
+
+    told = checkpoint_facts(own.path)
+    provenance, geometry = told.get("provenance", {}), told.get("geometry", {})
+    return {
+        "name": own.name,
+        "architecture": told.get("architecture"),
+        "decoders": told.get("decoders", []),
+        "trained_on": provenance.get("data"),
+        "licence": None,
+        "size_bytes": own.path.stat().st_size,
+        "mpp": geometry.get("mpp"),
+        "patch_size_px": geometry.get("patch_size_px"),
+        "where": "own",
+        "path": str(own.path),
+        "url": None,
+        "digest": None,
+        "added": own.added,
+    }
+
+
+def _print_table(models: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     from histosam_core.cli.console import out
@@ -79,20 +138,20 @@ def _print_table(specs: tuple[ModelSpec, ...]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("name", "architecture", "decoder", "size", "window", "licence", "weights"):
         table.add_column(title, no_wrap=title in {"name", "size"}, overflow="fold")
-    for facts in map(_facts, specs):
-        size = facts["size_bytes"]
+    for facts in models:
+        size, mpp = facts["size_bytes"], facts["mpp"]
         table.add_row(
             facts["name"],
-            facts["architecture"],
+            facts["architecture"] or "",
             ", ".join(facts["decoders"]),
             f"{size / 1e6:,.0f} MB" if size else "unknown",
-            f"{facts['patch_size_px']} px, {facts['mpp']:g} um",
-            facts["licence"],
+            "" if mpp is None else f"{facts['patch_size_px']} px, {mpp:g} um",
+            facts["licence"] or "",
             facts["where"],
         )
     out.print(table)
     out.print()
     out.print(f"downloads are kept in {cache_folder() / 'models'} (set HISTOSAM_CACHE to move it)")
-    absent = next((spec.name for spec in specs if spec.where == "not downloaded"), None)
+    absent = next((one["name"] for one in models if one["where"] == "not downloaded"), None)
     if absent:
         out.print(f"next: histosam models --download {absent}")

@@ -14,15 +14,19 @@ _HOME = {
     "ImageEmbedding": "embedding",
     "InteractiveModel": "interface",
     "ModelSpec": "registry",
+    "OwnModel": "own_models",
     "SamModel": "interactive",
     "SamNetwork": "network",
     "TrainingGeometry": "interface",
+    "add_own_model": "own_models",
     "build_network": "network",
     "describe_network": "checkpoint",
     "list_models": "registry",
+    "list_own_models": "own_models",
     "load_checkpoint": "checkpoint",
     "load_model": "registry",
     "pick_device": "interactive",
+    "remove_own_model": "own_models",
     "save_checkpoint": "checkpoint",
 }
 
@@ -32,15 +36,19 @@ __all__ = [
     "ImageEmbedding",
     "InteractiveModel",
     "ModelSpec",
+    "OwnModel",
     "SamModel",
     "SamNetwork",
     "TrainingGeometry",
+    "add_own_model",
     "build_network",
     "describe_network",
     "list_models",
+    "list_own_models",
     "load_checkpoint",
     "load_model",
     "pick_device",
+    "remove_own_model",
     "save_checkpoint",
 ]
 
@@ -59,6 +67,12 @@ if TYPE_CHECKING:
         TrainingGeometry,
     )
     from histosam_core.model.network import SamNetwork, build_network
+    from histosam_core.model.own_models import (
+        OwnModel,
+        add_own_model,
+        list_own_models,
+        remove_own_model,
+    )
     from histosam_core.model.registry import ModelSpec, list_models, load_model
 
 

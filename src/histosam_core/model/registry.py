@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from histosam_core.errors import CheckpointError, UnknownModelError
 from histosam_core.model.download import Digest, download
 from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.own_models import find_own_model, list_own_models
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -241,7 +242,8 @@ def load_model(
     Parameters
     ----------
     name_or_path
-        A name of `list_models` (downloaded where it is not here yet), or a checkpoint's path.
+        A name of `list_models` (downloaded where it is not here yet) or of `list_own_models`, or a
+        checkpoint's path.
     device
         "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
     decoder
@@ -275,6 +277,9 @@ def load_model(
     """
     # A name wins over a file of the same name without a suffix, so a call means one thing.
     spec = MODELS.get(os.fspath(name_or_path))
+    if spec is None:
+        own = find_own_model(os.fspath(name_or_path))
+        name_or_path = name_or_path if own is None else own.path
     if spec is None and not Path(name_or_path).is_file():
         raise _unknown(os.fspath(name_or_path))
 
@@ -310,8 +315,9 @@ def _spec(name: str) -> ModelSpec:
 
 
 def _unknown(name: str) -> UnknownModelError:
-    close = get_close_matches(name.lower().replace("-", "_"), MODELS, n=3, cutoff=0.5)
-    close = close or get_close_matches(name, MODELS, n=3, cutoff=0.4)
+    names = [*MODELS, *(own.name for own in list_own_models())]
+    close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.5)
+    close = close or get_close_matches(name, names, n=3, cutoff=0.4)
     looks_like_path = Path(name).suffix != "" or os.sep in name
     hint = f"; did you mean {' or '.join(close)}?" if close and not looks_like_path else ""
     return UnknownModelError(

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from histosam_core.cli.models import models
-from histosam_core.errors import UnknownModelError
+from histosam_core.errors import ConfigError, UnknownModelError
 from histosam_core.model import registry
 from histosam_core.model.download import Digest
 
@@ -21,6 +21,7 @@ app.command()(models)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HISTOSAM_CACHE", str(tmp_path))
+    monkeypatch.setenv("HISTOSAM_DATA", str(tmp_path / "data"))
     return tmp_path
 
 
@@ -66,3 +67,23 @@ def test_download_of_an_unknown_name_lists_close_ones() -> None:
     result = CliRunner().invoke(app, ["--download", "sam_vitb"])
     assert isinstance(result.exception, UnknownModelError)
     assert "sam_vit_b" in str(result.exception)
+
+
+def test_a_checkpoint_gets_a_name_is_listed_and_loses_it(cache: Path) -> None:
+    path = cache / "best.pt"
+    path.write_bytes(b"weights")
+    named = CliRunner().invoke(app, ["--add", str(path), "--name", "mine"])
+    assert named.exit_code == 0
+    assert "--model mine" in named.stdout
+    listed = json.loads(CliRunner().invoke(app, ["--json"]).stdout)
+    assert (listed[-1]["name"], listed[-1]["where"], listed[-1]["path"]) == (
+        "mine", "own", str(path)
+    )  # fmt: skip
+    assert "mine" in CliRunner().invoke(app, env={"COLUMNS": "160"}).stdout
+    assert CliRunner().invoke(app, ["--remove", "mine"]).exit_code == 0
+    assert "mine" not in CliRunner().invoke(app, ["--json"]).stdout
+    assert path.is_file()
+
+
+def test_a_name_alone_is_a_wrong_call() -> None:
+    assert isinstance(CliRunner().invoke(app, ["--name", "mine"]).exception, ConfigError)
