@@ -16,6 +16,7 @@ __all__ = [
     "EvaluationRecordsError",
     "HistoSamError",
     "ImageError",
+    "JobError",
     "JournalError",
     "MissingMppError",
     "OutOfMemoryError",
@@ -126,3 +127,7 @@ class EmptyMaskError(HistoSamError, ValueError):
 
 class JournalError(HistoSamError, ValueError):
     """A session's journal cannot be read, written or continued."""
+
+
+class JobError(HistoSamError, RuntimeError):
+    """A long job cannot be started, continued or removed."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histosam_core.cli.job_events import ControlOption, EventsOption, JobEvents, job_events
+
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
 
@@ -51,6 +53,8 @@ def evaluate(
         Path | None,
         typer.Option(help="Make the report again from the rows in this folder; runs no model."),
     ] = None,
+    events: EventsOption = False,
+    control: ControlOption = None,
 ) -> None:
     """Click on patches as a simulated user would, and count the clicks a model needs.
 
@@ -66,31 +70,37 @@ def evaluate(
 
         histosam evaluate --from-rows results
     """
-    from histosam_core import evaluation
     from histosam_core.cli import console
-    from histosam_core.errors import ConfigError
 
-    if from_rows is not None:
-        if model or patches:
-            raise ConfigError("--from-rows runs no model; leave out --model and --patches")
-        results = evaluation.read_records(from_rows)
-        out = out or from_rows
-    else:
-        if not model or not patches or out is None:
-            raise ConfigError("give --model, --patches and --out (or --from-rows alone)")
-        evaluation.ProtocolSettings(target_iou, max_clicks)
-        results = _run(
-            labelled(model),
-            patches,
-            out,
-            target_iou=target_iou,
-            max_clicks=max_clicks,
-            limit=limit,
-            batch_size=batch_size,
-            device=device,
-            overwrite=overwrite,
-        )
-    written = evaluation.write_outputs(results, out, report=report)
+    with job_events(events, control) as job:
+        from histosam_core import evaluation
+        from histosam_core.errors import ConfigError
+
+        if from_rows is not None:
+            if model or patches:
+                raise ConfigError("--from-rows runs no model; leave out --model and --patches")
+            results = evaluation.read_records(from_rows)
+            out = out or from_rows
+        else:
+            if not model or not patches or out is None:
+                raise ConfigError("give --model, --patches and --out (or --from-rows alone)")
+            evaluation.ProtocolSettings(target_iou, max_clicks)
+            results = _run(
+                labelled(model),
+                patches,
+                out,
+                job,
+                target_iou=target_iou,
+                max_clicks=max_clicks,
+                limit=limit,
+                batch_size=batch_size,
+                device=device,
+                overwrite=overwrite,
+            )
+        written = evaluation.write_outputs(results, out, report=report)
+        job.result(out=str(out), report=str(written[-1]) if report else None)
+    if events:
+        return
     if json:
         console.print_json(evaluation.summary_json(results))
         return
@@ -126,6 +136,7 @@ def _run(
     models: dict[str, str],
     stores: list[Path],
     out: Path,
+    job: JobEvents,
     *,
     target_iou: float,
     max_clicks: int,
@@ -135,7 +146,6 @@ def _run(
     overwrite: bool,
 ) -> list[EvaluationResult]:
     from histosam_core import evaluation
-    from histosam_core.cli import console
     from histosam_core.dataset import open_patches
     from histosam_core.errors import ConfigError, OutputExistsError
     from histosam_core.model import load_model
@@ -152,7 +162,7 @@ def _run(
     for label, source in models.items():
         loaded = load_model(source, device=device)
         for store, dataset in zip(opened, names, strict=True):
-            with console.progress_bar(f"{label} on {dataset}") as progress:
+            with job.progress_bar(f"{label} on {dataset}") as progress:
                 folder = out / "runs" / run_folder_name(label, dataset)
                 evaluation.evaluate(
                     loaded,

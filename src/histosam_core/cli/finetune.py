@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as json_text
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histosam_core.cli.job_events import ControlOption, EventsOption, job_events
 from histosam_core.training.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ def finetune(
         bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    events: EventsOption = False,
+    control: ControlOption = None,
 ) -> None:
     """Fine-tune a model on patches, validated by simulated clicks after every epoch.
 
@@ -90,7 +94,6 @@ def finetune(
     """
     from histosam_core.cli import console
     from histosam_core.errors import ConfigError
-    from histosam_core.training import finetune as train
 
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite deletes it; pass one")
@@ -111,17 +114,21 @@ def finetune(
         "precision": precision,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    settings = gather_settings(given, setting or [], config, out if resume else None)
-    with console.progress_bar(f"Fine-tune {settings.scenario}") as progress:
-        try:
+    result: TrainResult | None = None
+    with suppress(KeyboardInterrupt), job_events(events, control) as job:
+        from histosam_core.training import finetune as train
+
+        settings = gather_settings(given, setting or [], config, out if resume else None)
+        with job.progress_bar(f"Fine-tune {settings.scenario}") as progress:
             result = train(settings, resume=resume, overwrite=overwrite, progress=progress)
-        except KeyboardInterrupt:
-            result = None
+        job.result(**as_json(result), checkpoint=str(result.best_checkpoint))
     if result is None:
         console.err.print(
             f"Stopped; the state is saved. Go on with: histosam finetune --out {out} --resume"
         )
         raise typer.Exit(1)
+    if events:
+        return
     if json:
         console.print_json(as_json(result))
     else:
