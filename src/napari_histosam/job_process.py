@@ -1,0 +1,83 @@
+"""A job's process: started apart from this one, so that it goes on when this one ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+__all__ = ["end_process", "is_alive", "start_process"]
+
+PROGRAM = ("-P", "-m", "histosam_core")
+"""What Python runs; -P: a file in the working folder is not taken for one of our modules."""
+
+
+def start_process(
+    arguments: Sequence[str], *, events: Path, errors: Path, working_folder: str, name: str
+) -> int:
+    """Start the command in a session of its own; return the process's number.
+
+    Parameters
+    ----------
+    arguments
+        Of the command `histosam`.
+    events, errors
+        Files that standard output and standard error are added to.
+    working_folder
+        The process's; this one's where it is gone.
+    name
+        Of the thread that waits for its end.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written, or no process can be started.
+    """
+    with events.open("ab") as output, errors.open("ab") as complaints:
+        process = subprocess.Popen(  # noqa: S603 - this Python, our own command
+            [sys.executable, *PROGRAM, *arguments],
+            cwd=working_folder if Path(working_folder).is_dir() else None,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=complaints,
+            **_apart(),
+        )
+    # Its end is waited for, else it would stay in the process table as long as this process lives.
+    threading.Thread(target=process.wait, name=f"waits for {name}", daemon=True).start()
+    return process.pid
+
+
+def is_alive(pid: int | None) -> bool:
+    """Whether a process of that number runs; on Windows, where asking would end it, True."""
+    if pid is None or sys.platform == "win32":
+        return pid is not None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def end_process(pid: int) -> None:
+    """End a process, and those that it has started, at once; nothing where it has gone."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _apart() -> dict[str, Any]:
+    """What keeps the end of a terminal, or Ctrl-C in it, from the process."""
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        return {"creationflags": flags}
+    return {"start_new_session": True}
