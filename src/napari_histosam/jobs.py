@@ -69,7 +69,7 @@ class Job:
     title: str
     arguments: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
-    working_folder: str = ""
+    working_folder: str = "."
     created: float = 0.0
 
     def state(self) -> JobState:

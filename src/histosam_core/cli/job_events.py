@@ -43,7 +43,7 @@ LEAST_SECONDS = 0.2
 FREQUENT = frozenset(("progress", "step"))
 POLL_SECONDS = 0.1
 """Between looks at the control file while the work is paused."""
-_TRIES, _PAUSE_S = 20, 0.05  # whoever asks whether the job lives holds its lock for a moment
+_TRIES, _PAUSE_S = 10, 0.02  # whoever asks whether the job lives holds its lock for a moment
 
 
 class JobEvents:
