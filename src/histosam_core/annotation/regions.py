@@ -23,6 +23,7 @@ __all__ = [
     "TUMOR",
     "UNCLASSIFIED",
     "AnnotatedRegion",
+    "is_annotated_area",
     "is_exclusion",
     "is_ignore",
     "is_tumor",
@@ -121,6 +122,12 @@ def is_exclusion(label: str) -> bool:
 def is_ignore(label: str) -> bool:
     """Whether a label marks pixels that neither train nor count (QuPath's ``Ignore*``)."""
     return label.strip().casefold().rstrip("*") in ("ignore", "ignored", "uncertain")
+
+
+def is_annotated_area(label: str) -> bool:
+    """Whether a label marks an area in which all tumour is outlined (QuPath's ``Region*``)."""
+    text = label.strip().casefold().rstrip("*")
+    return text in ("region", "roi", "region of interest", "annotated area")
 
 
 def is_tumor(label: str) -> bool:

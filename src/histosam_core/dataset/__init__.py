@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.dataset.deal import Deal, deal_patches
 from histosam_core.dataset.extract import ExtractionSummary, extract_patches
 from histosam_core.dataset.patches import Patch, PatchStore, open_patches
 from histosam_core.dataset.splits import assign_splits, read_split_file
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
     from histosam_core.dataset.cohort import make_cohort
 
 __all__ = [
+    "Deal",
     "ExtractionSummary",
     "Patch",
     "PatchStore",
     "assign_splits",
+    "deal_patches",
     "extract_patches",
     "make_cohort",
     "open_patches",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from histosam_core import __version__
 from histosam_core.atomic import new_folder
+from histosam_core.dataset.deal import Deal, SplitBy
 from histosam_core.dataset.pairs import find_pairs
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter
 from histosam_core.dataset.plan import (
@@ -29,7 +30,7 @@ from histosam_core.dataset.plan import (
 from histosam_core.dataset.preview import write_preview
 from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.dataset.splits import DEFAULT_SPLITS, assign_splits, check_shares
-from histosam_core.errors import EmptyDatasetError, OutputExistsError
+from histosam_core.errors import EmptyDatasetError, OutputExistsError, PatchStoreError
 from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ExtractionSummary", "extract_patches"]
 
 PathLike = str | os.PathLike[str]
+Splits = Mapping[str, float] | Mapping[str, str] | Callable[[Sequence[SlidePlan]], Deal]
 Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]
 
 
@@ -60,6 +62,8 @@ class ExtractionSummary:
         Reason to number of cells.
     notes
         What was assumed, repaired or left out.
+    split_by
+        How far the splits are apart: "slides" unless a function dealt the patches out.
     """
 
     out: Path
@@ -68,6 +72,7 @@ class ExtractionSummary:
     n_candidates: int
     rejected: Mapping[str, int]
     notes: tuple[str, ...]
+    split_by: SplitBy = "slides"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON types."""
@@ -78,7 +83,38 @@ class ExtractionSummary:
             "n_candidates": self.n_candidates,
             "rejected": dict(self.rejected),
             "notes": list(self.notes),
+            "split_by": self.split_by,
         }
+
+    @classmethod
+    def load(cls, folder: PathLike) -> ExtractionSummary:
+        """Read back what `extract_patches` wrote into a data set's folder.
+
+        Raises
+        ------
+        PatchStoreError
+            The folder holds no data set, or an older program made it.
+        """
+        path = Path(folder) / "dataset.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            slides: dict[str, dict[str, int]] = {split: {} for split in record["n_patches"]}
+            for slide in record["slides"]:
+                for split, n in slide["splits"].items():
+                    slides[split][slide["name"]] = n
+            return cls(
+                out=Path(folder),
+                n_patches=record["n_patches"],
+                slides=slides,
+                n_candidates=record["n_candidates"],
+                rejected=record["rejected"],
+                notes=tuple(record["notes"]),
+                split_by=record["split_by"],
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise PatchStoreError(
+                f"{path} does not describe a data set ({type(error).__name__}); prepare it again"
+            ) from error
 
 
 def extract_patches(
@@ -91,10 +127,12 @@ def extract_patches(
     stride_px: int | None = None,
     tumor_fraction: tuple[float, float] = (0.2, 0.8),
     min_tissue: float = 0.5,
-    splits: Mapping[str, float] | Mapping[str, str] = DEFAULT_SPLITS,
+    splits: Splits = DEFAULT_SPLITS,
     seed: int = 0,
     slide_mpp: float | None = None,
     labels: Sequence[str] | None = None,
+    known_within_um: float | None = None,
+    min_known: float = 0.0,
     skip_unannotated: bool = False,
     workers: int | None = None,
     overwrite: bool = False,
@@ -125,13 +163,20 @@ def extract_patches(
     min_tissue
         Least share of tissue; 0 keeps everything and reads no overview.
     splits
-        Split to share, or slide name to split; see `assign_splits`.
+        Split to share, or slide name to split, see `assign_splits`; or a function that deals the
+        patches out, such as `deal_patches` with its settings.
     seed
         Of the assignment by shares.
     slide_mpp
         The slides' um per level-0 pixel, where their files state none or a wrong one.
     labels
         Classes that count as tumour; None: those whose name says so.
+    known_within_um
+        None: the annotation speaks for the whole slide. A number: only for its outlines and so far
+        around them, and for areas marked as annotated; the rest is ignored
+        (`within_annotated_area`).
+    min_known
+        Least share of a patch that is not ignored.
     skip_unannotated
         Leave slides without an annotation out instead of raising.
     workers
@@ -169,8 +214,10 @@ def extract_patches(
         slide_mpp=slide_mpp,
         labels=None if labels is None else tuple(labels),
         seed=int(seed),
+        known_within_um=known_within_um,
+        min_known=float(min_known),
     )
-    if splits and not all(isinstance(v, str) for v in splits.values()):
+    if not callable(splits) and not all(isinstance(v, str) for v in splits.values()):
         check_shares({k: float(v) for k, v in splits.items()})
     out = Path(out)
     if not overwrite and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -185,18 +232,17 @@ def extract_patches(
         for done, future in enumerate(planned):
             progress(done, len(pairs), f"choosing patches: {pairs[done][0].name}")
             plans.append(future.result())
-        split_of = _split(plans, splits, settings)
-        total = len(pairs) + sum(p.record.n_patches for p in plans if p.record.name in split_of)
+        deal = _deal(plans, splits, settings)
+        summary = _summary(out, plans, deal, notes)
+        total = len(pairs) + sum(summary.n_patches.values())
         done = len(pairs)
         progress(done, total, "")
-        summary = _summary(out, plans, split_of, notes)
         with new_folder(out, overwrite=overwrite) as folder:
-            for split in summary.n_patches:
-                members = [p for p in plans if split_of.get(p.record.name) == split]
+            for split, members in deal.parts.items():
                 for name in _write_split(folder, split, members, settings, pool, n_workers):
                     done += 1
                     progress(done, total, f"{split}: {name}")
-            _write_record(folder / "dataset.json", plans, split_of, settings, summary)
+            _write_record(folder / "dataset.json", plans, settings, summary)
             write_preview(folder / "preview.png", folder, tuple(summary.n_patches))
     return summary
 
@@ -211,6 +257,20 @@ def _threads(n_workers: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _deal(plans: Sequence[SlidePlan], splits: Splits, settings: ExtractionSettings) -> Deal:
+    """Say which plans go to which split, in the splits' order."""
+    if not any(p.record.n_patches for p in plans):
+        raise EmptyDatasetError(_why_empty(plans, settings))
+    if callable(splits):
+        return splits(plans)
+    split_of = _split(plans, splits, settings)
+    parts = {
+        split: tuple(p for p in plans if split_of.get(p.record.name) == split)
+        for split in dict.fromkeys(split_of.values())
+    }
+    return Deal(parts, "slides")
+
+
 def _split(
     plans: Sequence[SlidePlan],
     splits: Mapping[str, float] | Mapping[str, str],
@@ -218,8 +278,6 @@ def _split(
 ) -> dict[str, str]:
     """Assign the slides that have patches; complain where a split stays empty."""
     filled = [p.record.name for p in plans if p.record.n_patches]
-    if not filled:
-        raise EmptyDatasetError(_why_empty(plans, settings))
     if not all(isinstance(v, str) for v in splits.values()):
         return assign_splits(filled, splits, seed=settings.seed)
     everything = assign_splits([p.record.name for p in plans], splits, seed=settings.seed)
@@ -258,19 +316,20 @@ def _why_empty(plans: Sequence[SlidePlan], settings: ExtractionSettings) -> str:
 
 
 def _summary(
-    out: Path, plans: Sequence[SlidePlan], split_of: Mapping[str, str], notes: Sequence[str]
+    out: Path, plans: Sequence[SlidePlan], deal: Deal, notes: Sequence[str]
 ) -> ExtractionSummary:
-    slides: dict[str, dict[str, int]] = {split: {} for split in dict.fromkeys(split_of.values())}
-    for plan in plans:
-        if plan.record.name in split_of:
-            slides[split_of[plan.record.name]][plan.record.name] = plan.record.n_patches
+    slides = {
+        split: {plan.record.name: plan.record.n_patches for plan in members}
+        for split, members in deal.parts.items()
+    }
     return ExtractionSummary(
         out=out,
         n_patches={split: sum(counts.values()) for split, counts in slides.items()},
         slides=slides,
         n_candidates=sum(p.n_candidates for p in plans),
         rejected={reason: sum(p.rejected[reason] for p in plans) for reason in REASONS},
-        notes=(*notes, *(note for p in plans for note in p.notes)),
+        notes=(*notes, *(note for p in plans for note in p.notes), *deal.notes),
+        split_by=deal.by,
     )
 
 
@@ -335,10 +394,15 @@ def _cut(
 def _write_record(
     path: Path,
     plans: Sequence[SlidePlan],
-    split_of: Mapping[str, str],
     settings: ExtractionSettings,
     summary: ExtractionSummary,
 ) -> None:
+    splits = {
+        p.record.name: {
+            s: held[p.record.name] for s, held in summary.slides.items() if p.record.name in held
+        }
+        for p in plans
+    }
     record = {
         "tool": f"napari-histosam {__version__}",
         "settings": settings.to_dict(),
@@ -348,7 +412,7 @@ def _write_record(
         "slides": [
             {
                 "name": p.record.name,
-                "split": split_of.get(p.record.name),
+                "splits": splits[p.record.name],
                 "n_patches": p.record.n_patches,
                 "n_candidates": p.n_candidates,
                 "rejected": dict(p.rejected),
@@ -362,5 +426,6 @@ def _write_record(
             for p in plans
         ],
         "notes": list(summary.notes),
+        "split_by": summary.split_by,
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from histosam_core.annotation import read_annotations
 from histosam_core.annotation.annotation import IGNORE_VALUE, Annotation
 from histosam_core.annotation.files import slide_stem
+from histosam_core.dataset.annotated_area import within_annotated_area
 from histosam_core.dataset.patches import SlideRecord
 from histosam_core.errors import MissingMppError
 from histosam_core.geometry import Region
@@ -37,7 +38,7 @@ REASONS: Mapping[str, str] = {
     "too_little_tumor": "too little tumour",
     "too_much_tumor": "too much tumour",
     "too_little_tissue": "too little tissue",
-    "ignored": "all pixels marked to be ignored",
+    "ignored": "too few pixels that are not ignored",
 }
 _CELLS_PER_PATCH = 50
 # The overview misjudges a patch's tumour share by far less than this.
@@ -126,6 +127,9 @@ def plan_slide(slide_path: Path, annotation_path: Path, settings: ExtractionSett
         annotation = read_annotations(annotation_path, labels=settings.labels)
         annotation = annotation.fitted(slide.size_wh, slide.path)
         mpp = float(slide.mpp or 0.0)
+        if settings.known_within_um is not None:
+            margin_px = settings.known_within_um / mpp
+            annotation = within_annotated_area(annotation, slide.size_wh, margin_px)
         downsample = settings.mpp / mpp
         notes = [f"{annotation_path.name}: {note}" for note in annotation.notes]
         if downsample < 0.99:
@@ -195,6 +199,10 @@ def _select(
     rejected["too_little_tumor"] = int(too_little.sum())
     rejected["too_much_tumor"] = int(too_much.sum())
     candidates = ~(too_little | too_much)
+    if settings.min_known > 0:
+        unknown = candidates & (ignored > 1 - settings.min_known + _OVERVIEW_MARGIN)
+        rejected["ignored"] = int(unknown.sum())
+        candidates &= ~unknown
 
     tissue = np.ones_like(tumor)
     if settings.min_tissue > 0 and candidates.any():
@@ -209,7 +217,7 @@ def _select(
         mask = gt_mask_of(annotation, location, size, settings.mpp, slide)
         n_valid = int((mask >= 0).sum())
         fraction = float((mask == 1).sum()) / n_valid if n_valid else 0.0
-        if n_valid == 0:
+        if n_valid < max(1, settings.min_known * mask.size):
             rejected["ignored"] += 1
         elif fraction < low:
             rejected["too_little_tumor"] += 1

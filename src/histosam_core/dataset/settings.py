@@ -36,6 +36,8 @@ class ExtractionSettings:
     slide_mpp: float | None = None
     labels: tuple[str, ...] | None = None
     seed: int = 0
+    known_within_um: float | None = None
+    min_known: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.tumor_fraction
@@ -54,6 +56,12 @@ class ExtractionSettings:
             problems.append(f"tumour fractions {low} to {high} must rise within 0 to 1")
         if not 0 <= self.min_tissue <= 1:
             problems.append(f"least tissue {self.min_tissue} must be within 0 to 1")
+        if self.known_within_um is not None and not (
+            math.isfinite(self.known_within_um) and self.known_within_um >= 0
+        ):
+            problems.append(f"known within {self.known_within_um} um must be 0 or more")
+        if not 0 <= self.min_known <= 1:
+            problems.append(f"least known {self.min_known} must be within 0 to 1")
         if self.seed < 0:
             problems.append(f"seed {self.seed} must be 0 or more")
         if problems:
