@@ -23,7 +23,9 @@ __all__ = ["app", "main"]
 
 CALL_WAS_WRONG = (ConfigError, OutputExistsError, SlideNotFoundError, UnknownModelError)
 TYPER_STOPPED = 130  # typer ends so, and silently, on Ctrl-C
-VERBS = ("demo", "info", "prepare", "finetune", "evaluate", "segment", "replay", "models")
+VERBS = (
+    "demo", "info", "prepare", "finetune", "evaluate", "improve", "segment", "replay", "models",
+)  # fmt: skip
 
 app = typer.Typer(
     name="histosam",

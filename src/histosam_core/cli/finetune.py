@@ -157,6 +157,20 @@ def gather_settings(
         if not saved.is_file():
             raise ConfigError(f"{resumed} holds no run to resume; start it without --resume")
         values = read_settings(saved)
+    parse_settings(extra, values)
+    return TrainConfig.from_dict({**values, **given})
+
+
+def parse_settings(extra: list[str], values: dict[str, Any]) -> None:
+    """Put each NAME=VALUE of `--set` among `values`; NAME.MEMBER goes into the group NAME.
+
+    Raises
+    ------
+    ConfigError
+        A text is not NAME=VALUE.
+    """
+    from histosam_core.errors import ConfigError
+
     for text in extra:
         name, separator, value_text = text.partition("=")
         if not separator or not name:
@@ -171,7 +185,6 @@ def gather_settings(
             values[group] = {**(inner if isinstance(inner, dict) else {}), member: value}
         else:
             values[name] = value
-    return TrainConfig.from_dict({**values, **given})
 
 
 def as_json(result: TrainResult) -> dict[str, Any]:

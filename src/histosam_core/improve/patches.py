@@ -1,0 +1,177 @@
+"""A user's slides and outlines to patches, dealt out for training, validation and proof."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from histosam_core.annotation import PolygonAnnotation, find_annotation, read_annotations
+from histosam_core.annotation.files import ANNOTATION_SUFFIXES, MASK_ENDINGS, slide_stem
+from histosam_core.dataset import (
+    Deal,
+    ExtractionSummary,
+    deal_patches,
+    extract_patches,
+    read_split_file,
+)
+from histosam_core.dataset.pairs import find_pairs
+from histosam_core.errors import AnnotationError, ConfigError, EmptyDatasetError
+from histosam_core.improve.settings import PARTS, ImproveSettings
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.dataset.plan import SlidePlan
+    from histosam_core.model.interface import TrainingGeometry
+
+__all__ = ["annotated_slides", "cut_patches"]
+
+Pair = tuple[Path, Path]
+
+
+def cut_patches(
+    settings: ImproveSettings,
+    geometry: TrainingGeometry,
+    *,
+    progress: ProgressCallback = silent,
+) -> tuple[ExtractionSummary, tuple[str, ...]]:
+    """Cut and deal out the patches, unless that was done before.
+
+    Parameters
+    ----------
+    settings
+        Which slides, and how.
+    geometry
+        What the model was trained at.
+    progress
+        See `extract_patches`.
+
+    Returns
+    -------
+    summary
+        What is in ``patches`` of the work's folder.
+    notes
+        One line on each slide and annotation that was left out.
+
+    Raises
+    ------
+    AnnotationError, ConfigError, EmptyDatasetError, SlideError
+        See `extract_patches`; also where nothing is outlined, or too little.
+    """
+    folder = settings.out / "patches"
+    pairs, notes = annotated_slides(settings)
+    if (folder / "dataset.json").is_file():
+        return ExtractionSummary.load(folder), notes
+    cut = settings.extraction(geometry)
+
+    def deal(plans: Sequence[SlidePlan]) -> Deal:
+        return deal_patches(
+            plans,
+            shares=settings.shares(),
+            least=settings.least(),
+            mpp=cut.mpp,
+            patch_size_px=cut.patch_size_px,
+        )
+
+    summary = extract_patches(
+        pairs,
+        folder,
+        mpp=cut.mpp,
+        patch_size_px=cut.patch_size_px,
+        stride_px=cut.stride_px,
+        tumor_fraction=cut.tumor_fraction,
+        min_tissue=cut.min_tissue,
+        splits=deal if settings.split_file is None else _stated_splits(settings.split_file),
+        seed=settings.seed,
+        slide_mpp=cut.slide_mpp,
+        labels=cut.labels,
+        known_within_um=cut.known_within_um,
+        min_known=cut.min_known,
+        progress=progress,
+    )
+    _check_enough(summary, settings)
+    return summary, notes
+
+
+def annotated_slides(settings: ImproveSettings) -> tuple[list[Pair], tuple[str, ...]]:
+    """Return the (slide, annotation) pairs, and a line on everything that has no counterpart.
+
+    Raises
+    ------
+    AnnotationError
+        No slide has an annotation, or no annotation outlines anything.
+    SlideNotFoundError
+        There is no slide.
+    """
+    slides, annotations = settings.slides, settings.annotations
+    folder = annotations[0] if len(annotations) == 1 and annotations[0].is_dir() else None
+    if annotations and folder is None:
+        if len(annotations) != len(slides) or any(slide.is_dir() for slide in slides):
+            raise AnnotationError(
+                f"no folder of annotations {annotations[0]}; give a folder, or slides and an "
+                "annotation for each"
+            )
+        pairs, notes = find_pairs(list(zip(slides, annotations, strict=True)))
+    elif len(slides) == 1:
+        pairs, notes = find_pairs(slides[0], folder, skip_unannotated=True)
+    else:
+        found = [(slide, find_annotation(slide, folder)) for slide in slides]
+        pairs, notes = find_pairs(found)
+    if folder is not None:
+        notes += [
+            f"left out: {path.name} has no slide of that name in {slides[0]}"
+            for path in _without_slide(folder, [slide for slide, _ in pairs])
+        ]
+    notes += _nothing_outlined(pairs, settings)
+    return pairs, tuple(notes)
+
+
+def _without_slide(folder: Path, slides: Sequence[Path]) -> list[Path]:
+    """Annotation files of a folder that go with none of the slides."""
+    stems = {slide_stem(slide).casefold() + e for slide in slides for e in ("", *MASK_ENDINGS)}
+    names = {slide.name for slide in slides}
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.casefold() in ANNOTATION_SUFFIXES
+        and path.is_file()
+        and path.name not in names
+        and slide_stem(path).casefold() not in stems
+    ]
+
+
+def _nothing_outlined(pairs: Sequence[Pair], settings: ImproveSettings) -> list[str]:
+    """A note for each annotation without an outline; an error where that is all of them."""
+    empty = []
+    for _, path in pairs:
+        annotation = read_annotations(path, labels=settings.labels)
+        if isinstance(annotation, PolygonAnnotation) and not annotation.tumor_regions():
+            empty.append(path)
+    if len(empty) == len(pairs):
+        shown = ", ".join(str(path) for path in empty[:3]) + (", ..." if len(empty) > 3 else "")
+        raise AnnotationError(
+            f"no tumour is outlined in {shown}; outline some, or accept objects in napari, and "
+            "export them again"
+        )
+    return [f"{path.name} outlines no tumour" for path in empty]
+
+
+def _stated_splits(path: Path) -> dict[str, str]:
+    stated = read_split_file(path)
+    left = sorted(set(PARTS) - set(stated.values()))
+    if left:
+        raise ConfigError(
+            f"{path} gives no slide to {', '.join(left)}; the splits are {', '.join(PARTS)}"
+        )
+    return stated
+
+
+def _check_enough(summary: ExtractionSummary, settings: ImproveSettings) -> None:
+    """Raise EmptyDatasetError where a part that the user stated has too few patches."""
+    for part, least in settings.least().items():
+        n = summary.n_patches.get(part, 0)
+        if n < least:
+            raise EmptyDatasetError(
+                f"{n} patches for {part} are too few, it needs {least}: give it more slides, "
+                "outline more tumour, or use a smaller --stride"
+            )

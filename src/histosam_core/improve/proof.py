@@ -1,0 +1,202 @@
+"""Is the tuned model better? Clicks before and after on the same held-out patches, paired."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.errors import EvaluationRecordsError
+from histosam_core.evaluation.summary import Estimate
+from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_click
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation import EvaluationResult, PatchRecord
+
+__all__ = ["BLOCK_PATCHES", "THRESHOLD", "Proof", "prove"]
+
+THRESHOLD = 0.85
+BLOCK_PATCHES = 2.0
+"""Edge of the blocks that are resampled where there are few slides, in patches."""
+SLIDES_ALONE = 5
+"""Slides from which on they alone are resampled: fewer promise too narrow an interval."""
+
+Resampled = Literal["slides", "slides or blocks", "blocks", "patches"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the held-out patches say.
+
+    Parameters
+    ----------
+    measure
+        "noc85": clicks to an IoU of 0.85, fewer are better. "mean_iou": mean of the IoUs after
+        click 1 to `max_clicks`, more is better; taken where NoC@85 is the same for every patch,
+        above all because none gets there.
+    before, after
+        Its mean.
+    difference
+        Mean of after - before, patch by patch, with its 95 % bootstrap interval.
+    n_patches, n_slides
+        What was clicked on.
+    resampled
+        What the interval resamples: "slides", from `SLIDES_ALONE` of them on; below that "slides
+        or blocks", the wider of the two intervals; "blocks" of `BLOCK_PATCHES` patches across,
+        where there is one slide; "patches", where there is one block.
+    max_clicks
+        The budget.
+    """
+
+    measure: Literal["noc85", "mean_iou"]
+    before: float
+    after: float
+    difference: Estimate
+    n_patches: int
+    n_slides: int
+    resampled: Resampled
+    max_clicks: int
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the whole interval lies on the better side of no difference."""
+        if self.measure == "noc85":
+            return self.difference.high < 0
+        return self.difference.low > 0
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the whole interval lies on the worse side of no difference."""
+        if self.measure == "noc85":
+            return self.difference.low > 0
+        return self.difference.high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the proof as JSON types."""
+        return {**asdict(self), "is_better": self.is_better, "is_worse": self.is_worse}
+
+    def sentence(self) -> str:
+        """Return it in plain words, without a full stop, to go on after "the new model"."""
+        d = self.difference
+        where = (
+            f"on {self.n_patches} held-out patches of {self.n_slides} "
+            f"slide{'s' * (self.n_slides != 1)}"
+        )
+        if self.measure == "noc85":
+            means = f"{self.before:.2f} before, {self.after:.2f} after"
+            if self.is_better or self.is_worse:
+                word, low, high = (
+                    ("fewer", -d.high, -d.low) if self.is_better else ("more", d.low, d.high)
+                )
+                return (
+                    f"needs {abs(d.value):.2f} clicks {word} (95 % CI {low:.2f} to {high:.2f}) to "
+                    f"reach an IoU of 85 % {where} ({means})"
+                )
+            return (
+                f"differs by {d.value:+.2f} clicks (95 % CI {d.low:+.2f} to {d.high:+.2f}) to an "
+                f"IoU of 85 % {where} ({means}), which may be chance"
+            )
+        told = (
+            f"has a mean IoU over {self.max_clicks} clicks of {self.after:.3f} instead of "
+            f"{self.before:.3f} {where}: {d.value:+.3f} (95 % CI {d.low:+.3f} to {d.high:+.3f}); "
+            "the clicks to an IoU of 85 % are the same for every patch and cannot tell"
+        )
+        return told if self.is_better or self.is_worse else told + ", and this may be chance"
+
+
+def prove(
+    before: EvaluationResult,
+    after: EvaluationResult,
+    *,
+    patch_px: Mapping[str, float],
+    seed: int = 0,
+) -> Proof:
+    """Compare two models on the patches that both were given.
+
+    Parameters
+    ----------
+    before, after
+        Runs of one protocol on one set of held-out patches.
+    patch_px
+        Slide to the edge of a patch in its level-0 pixels, which blocks are made from.
+    seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    EvaluationRecordsError
+        The runs have no patch in common.
+    """
+    by_id = {patch.patch_id: patch for patch in before.patches}
+    pairs = [(by_id[p.patch_id], p) for p in after.patches if p.patch_id in by_id]
+    if not pairs:
+        raise EvaluationRecordsError(
+            "the two runs have no patch in common; evaluate both on the same patches"
+        )
+    budget = min(before.settings.max_clicks, after.settings.max_clicks)
+    measure: Literal["noc85", "mean_iou"] = "noc85"
+    values = _both(pairs, lambda ious: _clicks(ious, budget))
+    if (values[0] == values[1]).all():
+        measure = "mean_iou"
+        values = _both(pairs, lambda ious: _mean_iou(ious, budget))
+    patches = [patch for _, patch in pairs]
+    difference = values[1] - values[0]
+    resampled, interval = _interval(difference, patches, patch_px, seed)
+    return Proof(
+        measure=measure,
+        before=float(values[0].mean()),
+        after=float(values[1].mean()),
+        difference=Estimate(float(difference.mean()), *interval),
+        n_patches=len(pairs),
+        n_slides=len({patch.slide for patch in patches}),
+        resampled=resampled,
+        max_clicks=budget,
+    )
+
+
+def _both(pairs: Sequence[tuple[PatchRecord, PatchRecord]], measure: Any) -> tuple[Floats, Floats]:
+    columns = [np.array([measure(pair[i].ious) for pair in pairs], dtype=float) for i in (0, 1)]
+    return columns[0], columns[1]
+
+
+def _clicks(ious: NDArray[np.float32], budget: int) -> float:
+    return float(min(clicks_to_reach([ious], THRESHOLD, budget)[0], budget))
+
+
+def _mean_iou(ious: NDArray[np.float32], budget: int) -> float:
+    return float(miou_per_click([ious], budget).mean())
+
+
+def _interval(
+    difference: Floats, patches: Sequence[PatchRecord], patch_px: Mapping[str, float], seed: int
+) -> tuple[Resampled, tuple[float, float]]:
+    """What was resampled, and the interval of the mean difference."""
+
+    def of(groups: Sequence[Hashable]) -> tuple[float, float]:
+        return bootstrap_interval(difference, groups, rng=np.random.default_rng(seed))
+
+    slides = [patch.slide for patch in patches]
+    blocks = [_block(patch, patch_px) for patch in patches]
+    n_slides, n_blocks = len(set(slides)), len(set(blocks))
+    if n_slides == 1:
+        return ("blocks" if n_blocks > 1 else "patches"), of(blocks)
+    if n_slides >= SLIDES_ALONE or n_blocks == n_slides:
+        return "slides", of(slides)
+    by_slide, by_block = of(slides), of(blocks)
+    wider = min(by_slide[0], by_block[0]), max(by_slide[1], by_block[1])
+    return "slides or blocks", wider
+
+
+def _block(patch: PatchRecord, patch_px: Mapping[str, float]) -> Hashable:
+    """The block of its slide that a patch lies in; the whole slide where places are not known."""
+    edge = BLOCK_PATCHES * patch_px.get(patch.slide, math.nan)
+    if patch.location_xy is None or not math.isfinite(edge):
+        return patch.slide
+    x, y = patch.location_xy
+    return patch.slide, int(x // edge), int(y // edge)
