@@ -25,6 +25,7 @@ __all__ = [
     "PatchStoreError",
     "PredictionError",
     "RegionError",
+    "SchedulerError",
     "SlideError",
     "SlideFormatError",
     "SlideNotFoundError",
@@ -131,3 +132,7 @@ class JournalError(HistoSamError, ValueError):
 
 class JobError(HistoSamError, RuntimeError):
     """A long job cannot be started, continued or removed."""
+
+
+class SchedulerError(HistoSamError, ConnectionError):
+    """A dask scheduler or its workers are not there, do not fit, or died."""

@@ -32,6 +32,7 @@ from histosam_core.evaluation.records import (
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
+    from histosam_core.evaluation.distributed import RemoteModel
     from histosam_core.model.interface import InteractiveModel
 
 __all__ = ["evaluate", "spread_indices"]
@@ -41,7 +42,7 @@ CHECKPOINT_FIELDS = ("name", "architecture", "decoder", "dense_prompts", "scenar
 
 
 def evaluate(
-    model: InteractiveModel,
+    model: InteractiveModel | RemoteModel | str,
     patches: Sequence[EvaluationPatch],
     *,
     name: str,
@@ -57,13 +58,15 @@ def evaluate(
     resume: bool = True,
     keep_finished: bool = False,
     clock: Clock = time.perf_counter,
+    scheduler: str | None = None,
 ) -> EvaluationResult:
     """Click on patches as the protocol has it; keep a row per click.
 
     Parameters
     ----------
     model
-        Any `InteractiveModel`; with batched forms, many patches advance together.
+        Any `InteractiveModel`; with batched forms, many patches advance together. Or a
+        `RemoteModel`; or a model's name or path, which workers load for themselves.
     patches
         A `PatchStore`, or any sequence of patches. Its `name`, where it has one, names the data
         set.
@@ -87,6 +90,9 @@ def evaluate(
         Return a finished run in `out` as it is if all those are the same, instead of refusing.
     clock
         Returns seconds.
+    scheduler
+        Address of a dask.distributed scheduler, whose workers then do the clicking; see
+        `RemoteModel`.
 
     Returns
     -------
@@ -94,6 +100,8 @@ def evaluate(
 
     Raises
     ------
+    SchedulerError
+        The scheduler or its workers are not there, or fail; what was finished is kept.
     EmptyDatasetError
         There is no patch.
     ConfigError
@@ -103,6 +111,16 @@ def evaluate(
     OutputWriteError
         `out` cannot be written.
     """
+    given = {k: v for k, v in locals().items() if k not in ("model", "patches", "scheduler")}
+    if scheduler is not None:
+        from histosam_core.evaluation.distributed import RemoteModel
+
+        with RemoteModel(scheduler, model) as remote:
+            return evaluate(remote, patches, **given)
+    if isinstance(model, str):
+        from histosam_core.model import load_model
+
+        return evaluate(load_model(model), patches, **given)
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size {batch_size} and limit {limit} must be at least 1")
@@ -123,7 +141,7 @@ def evaluate(
         "batch_size": batch_size,
         # Fine enough to keep runs in the order in which they were made.
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "software": _software(),
+        "software": software(),
     }
     if out is None:
         records = _run(model, patches, indices, settings, batch_size, clock, progress, (), None)
@@ -153,8 +171,12 @@ def spread_indices(n: int, limit: int | None) -> list[int]:
 def describe_model(model: Any) -> dict[str, Any]:
     """Return what is known of a model's checkpoint: name, architecture, sha256, geometry, device.
 
-    A model without `info` is described by its class.
+    A model without `info` is described by its class; one on other machines (`RemoteModel`) by what
+    it says there.
     """
+    elsewhere = getattr(model, "described", None)
+    if isinstance(elsewhere, Mapping):
+        return dict(elsewhere)
     info = getattr(model, "info", None)
     described: dict[str, Any] = {"class": type(model).__name__}
     for field in CHECKPOINT_FIELDS:
@@ -172,7 +194,7 @@ def describe_model(model: Any) -> dict[str, Any]:
 
 
 def _run(
-    model: InteractiveModel,
+    model: Any,
     patches: Sequence[EvaluationPatch],
     indices: Sequence[int],
     settings: ProtocolSettings,
@@ -186,7 +208,11 @@ def _run(
     todo = [index for index in indices if index not in records]
     n_clicks = sum(len(record.clicks) for record in finished)
     progress(len(records), len(indices), "starting")
-    runs = run_patches(model, patches, todo, settings, batch_size=batch_size, clock=clock)
+    elsewhere = getattr(model, "run_patches", None)  # of a model on other machines
+    if elsewhere is not None:
+        runs = elsewhere(patches, todo, settings, batch_size=batch_size)
+    else:
+        runs = run_patches(model, patches, todo, settings, batch_size=batch_size, clock=clock)
     for index, run in runs:
         record = _record(index, patches[index], run)
         if writer is not None:
@@ -216,7 +242,8 @@ def _record(index: int, patch: EvaluationPatch, run: ClickRun) -> PatchRecord:
     )
 
 
-def _software() -> dict[str, Any]:
+def software() -> dict[str, Any]:
+    """Return the versions and the machine that a run's header names."""
     known = {
         "histosam": __version__,
         "python": platform.python_version(),
