@@ -1,0 +1,186 @@
+"""Recorded clicks once more: the mask after each of them, on the model that was clicked or another.
+
+An evaluation keeps clicks and IoUs, and no mask but the last. Here the clicks are given again, the
+previous logits going back in as in the protocol, so that every mask can be looked at, and two
+models can be put side by side on the same clicks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from histosam_core.errors import ConfigError
+from histosam_core.metrics import iou
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Click
+    from histosam_core.model.interface import InteractiveModel
+
+__all__ = [
+    "BOTH_RIGHT",
+    "BOTH_WRONG",
+    "ONLY_A_RIGHT",
+    "ONLY_B_RIGHT",
+    "Walkthrough",
+    "disagreement",
+    "mismatch",
+    "walk_through",
+]
+
+BOTH_RIGHT, ONLY_A_RIGHT, ONLY_B_RIGHT, BOTH_WRONG = 1, 2, 3, 4
+"""Classes of `disagreement`; 0 is background that both leave out, and what is ignored."""
+TOLERANCE = 0.005
+"""Batches, other devices and other numbers of threads move a logit at the threshold, not more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walkthrough:
+    """What a model answered to each click.
+
+    Parameters
+    ----------
+    clicks
+        The n clicks, image pixels (x, y).
+    masks
+        (n, H, W) bool, the mask after each click.
+    ious
+        (n,) float32, the IoU after each click.
+    """
+
+    clicks: tuple[Click, ...]
+    masks: NDArray[np.bool_]
+    ious: NDArray[np.float32]
+
+
+def walk_through(
+    model: InteractiveModel,
+    image: NDArray[np.uint8],
+    gt_mask: ArrayLike,
+    clicks: Sequence[Click],
+    *,
+    mask_threshold: float = 0.49,
+    progress: ProgressCallback = silent,
+) -> Walkthrough:
+    """Give recorded clicks to a model, one after the other, and keep every mask.
+
+    The model that the clicks were made for gives the IoUs that were recorded; see `mismatch`.
+
+    Parameters
+    ----------
+    model
+        Any `InteractiveModel`.
+    image
+        (H, W, 3) uint8 RGB.
+    gt_mask
+        (H, W) truth, bool or whole numbers: 1 object, 0 background, -1 ignored.
+    clicks
+        Of a `PatchRecord` or a `ClickRun`, image pixels (x, y).
+    mask_threshold
+        The run's: a pixel is foreground where its probability lies above this, strictly.
+    progress
+        Told the clicks done.
+
+    Raises
+    ------
+    ConfigError
+        There is no click, one lies outside the image, or image, truth and answer differ in size.
+    """
+    truth = np.asarray(gt_mask).astype(np.int8)
+    height, width = image.shape[:2]
+    if truth.shape != (height, width):
+        raise ConfigError(f"gt_mask {truth.shape} must cover the image {(height, width)}")
+    if not clicks:
+        raise ConfigError("there is no click to give again; choose a patch that was clicked on")
+    for click in clicks:
+        x, y = click.xy
+        if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
+            raise ConfigError(
+                f"the click at {click.xy} lies outside the image of {width} x {height} px; the "
+                "records belong to other patches"
+            )
+    n = len(clicks)
+    masks, ious = np.zeros((n, height, width), dtype=bool), np.zeros(n, dtype=np.float32)
+    progress(0, n)
+    embedding, logits = model.encode(image), None
+    for i in range(n):
+        logits = np.asarray(model.decode(embedding, clicks[: i + 1], logits))
+        if logits.shape != truth.shape:
+            raise ConfigError(
+                f"the model answered {logits.shape} logits for an image of {truth.shape}; "
+                "decode must return them at the size of the image"
+            )
+        # As the protocol has it: on float32 probabilities.
+        masks[i] = expit(logits.astype(np.float32)) > np.float32(mask_threshold)
+        ious[i] = iou(truth, masks[i])
+        progress(i + 1, n)
+    return Walkthrough(tuple(clicks), masks, ious)
+
+
+def mismatch(walkthrough: Walkthrough, ious: ArrayLike, tolerance: float = TOLERANCE) -> str:
+    """Say where a walkthrough departs from the IoUs that were recorded; empty where it does not.
+
+    Parameters
+    ----------
+    walkthrough
+        On the model of the record.
+    ious
+        (n,) IoUs that were recorded.
+    tolerance
+        Differences up to this are no departure.
+    """
+    recorded = np.asarray(ious, dtype=np.float32)
+    if recorded.shape != walkthrough.ious.shape:
+        return f"{recorded.size} clicks were recorded, {walkthrough.ious.size} were given"
+    beyond = np.flatnonzero(np.abs(walkthrough.ious - recorded) > tolerance)
+    if not beyond.size:
+        return ""
+    i = int(beyond[0])
+    return (
+        f"after click {i + 1} the IoU is {walkthrough.ious[i]:.3f}, recorded was "
+        f"{recorded[i]:.3f}: the checkpoint or the patches have changed since; evaluate again"
+    )
+
+
+def disagreement(mask_a: ArrayLike, mask_b: ArrayLike, gt_mask: ArrayLike) -> NDArray[np.uint8]:
+    """Tell pixel by pixel which of two masks is right.
+
+    Parameters
+    ----------
+    mask_a, mask_b
+        (H, W) bool.
+    gt_mask
+        (H, W) truth, bool or whole numbers: 1 object, 0 background, -1 ignored.
+
+    Returns
+    -------
+    (H, W) uint8
+        `BOTH_RIGHT` on the object, `ONLY_A_RIGHT`, `ONLY_B_RIGHT`, `BOTH_WRONG`; 0 on background
+        that both leave out and where the truth is ignored.
+
+    Raises
+    ------
+    ConfigError
+        The three differ in shape.
+    """
+    a, b = np.asarray(mask_a, dtype=bool), np.asarray(mask_b, dtype=bool)
+    truth = np.asarray(gt_mask).astype(np.int8)
+    if not a.shape == b.shape == truth.shape:
+        raise ConfigError(
+            f"masks {a.shape} and {b.shape} and truth {truth.shape} must be of one shape"
+        )
+    is_object = truth == 1
+    right_a, right_b = a == is_object, b == is_object
+    classes = np.zeros(truth.shape, dtype=np.uint8)
+    classes[right_a & right_b & is_object] = BOTH_RIGHT
+    classes[right_a & ~right_b] = ONLY_A_RIGHT
+    classes[~right_a & right_b] = ONLY_B_RIGHT
+    classes[~right_a & ~right_b] = BOTH_WRONG
+    classes[truth == -1] = 0
+    return classes
