@@ -1,0 +1,371 @@
+"""A model that lives on the workers of a dask.distributed scheduler.
+
+Work goes out in chunks; a worker that is free takes one, loads the model once and keeps it. What a
+worker that dies had in hand goes to another one, so often as the scheduler allows
+(``distributed.scheduler.allowed-failures``, 3). Results come back to the client: it alone writes.
+Slides, patch stores and checkpoints are opened by path: every worker must see the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from histosam_core import __version__
+from histosam_core.errors import (
+    CheckpointError,
+    ConfigError,
+    HistoSamError,
+    PatchStoreError,
+    SchedulerError,
+    SlideNotFoundError,
+    UnknownModelError,
+)
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation.protocol import EvaluationPatch, ProtocolSettings
+    from histosam_core.model.interface import InteractiveModel
+
+__all__ = ["RemoteModel"]
+
+POLL_S = 1.0
+NOT_FOUND = (CheckpointError, PatchStoreError, SlideNotFoundError, UnknownModelError)
+_NOISY = ("distributed.client", "distributed.core", "distributed.comm", "tornado.application")
+
+Work = Callable[[Any, Any, Any], Any]
+
+
+class RemoteModel:
+    """Stands for a model in `evaluate` and `evaluate_slides`; connects as a context.
+
+    Parameters
+    ----------
+    scheduler
+        Its address, such as ``tcp://head-node:8786``.
+    model
+        A model's name or a checkpoint's path, which each worker loads for itself; or a model, which
+        is sent to them with every chunk (it must pickle).
+    device
+        Where workers put a model that they load: see `load_model`.
+    timeout_s
+        How long to try to reach the scheduler, and to wait for its first worker.
+    patience_s
+        How long to wait for new workers when none is left.
+
+    Raises
+    ------
+    ConfigError
+        dask.distributed is not installed.
+    SchedulerError
+        On entering: no scheduler answers, or it has no worker, or one that does not fit.
+    """
+
+    def __init__(
+        self,
+        scheduler: str,
+        model: InteractiveModel | RemoteModel | str,
+        *,
+        device: str = "auto",
+        timeout_s: float = 10.0,
+        patience_s: float = 30.0,
+    ) -> None:
+        self.scheduler = scheduler
+        self.patience_s = patience_s
+        self._timeout_s = timeout_s
+        self._model = _source(model), device
+        self._client: Any = None
+        self._described: Mapping[str, Any] = {}
+        self._levels: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            import distributed
+        except ImportError as error:
+            raise ConfigError(
+                "a scheduler needs dask.distributed, which is not installed; "
+                'pip install "napari-histosam[cluster]"'
+            ) from error
+        for name in _NOISY:  # what they have to say is said in one line by our errors
+            self._levels[name] = logging.getLogger(name).level
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            self._client = distributed.Client(
+                self.scheduler, timeout=self._timeout_s, set_as_default=False
+            )
+            self._client.wait_for_workers(1, timeout=self._timeout_s)
+            self._check_versions()
+            ((_, self._described),) = self.run(_describe, None, [None])
+        except BaseException as error:
+            had_client = self._client is not None
+            self._close()
+            if isinstance(error, HistoSamError) or not isinstance(error, OSError | ValueError):
+                raise
+            if had_client:
+                raise SchedulerError(
+                    f"the scheduler {self.scheduler} has no worker; start some with "
+                    f"`dask worker {self.scheduler}`"
+                ) from error
+            raise SchedulerError(
+                f"no dask scheduler answers at {self.scheduler}; start one with `dask scheduler`, "
+                "or check the address"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    @property
+    def described(self) -> Mapping[str, Any]:
+        """What `describe_model` says of the model on a worker."""
+        return self._described
+
+    @property
+    def n_workers(self) -> int:
+        """Workers at this moment."""
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def run_patches(
+        self,
+        patches: Sequence[EvaluationPatch],
+        indices: Iterable[int],
+        settings: ProtocolSettings,
+        *,
+        batch_size: int = 8,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Yield what `histosam_core.evaluation.protocol.run_patches` does, in any order.
+
+        Parameters
+        ----------
+        patches
+            A `PatchStore`, which workers open by its path; any other sequence is sent to them.
+        indices, settings, batch_size
+            As there.
+        options
+            Other keywords of it, sent as they are.
+        """
+        todo = list(indices)
+        if not todo:
+            return
+        # Large enough to fill batches, small enough that all workers end at about the same time.
+        fair = math.ceil(len(todo) / (4 * max(self.n_workers, 1)))
+        size = max(1, min(4 * batch_size, fair))
+        chunks = [todo[i : i + size] for i in range(0, len(todo), size)]
+        setup = patches, settings, {"batch_size": batch_size, **options}
+        for _, runs in self.run(_click_on_patches, setup, chunks):
+            yield from runs
+
+    def run(self, work: Work, setup: Any, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        """Do something on the workers for each of many items; yield items and results as they come.
+
+        Parameters
+        ----------
+        work
+            A function of a module, called with the model, `setup` and an item.
+        setup
+            The same for all items; must pickle.
+        items
+            One task each.
+
+        Raises
+        ------
+        SchedulerError
+            Scheduler or workers are gone, or one of them does not fit.
+        HistoSamError
+            What `work` raises, with the worker's name.
+        """
+        from distributed.protocol.pickle import dumps
+
+        model, shared = dumps(self._model), dumps(setup)
+        common = __version__, self._described.get("sha256"), model, shared, work
+        # Names of their own: the scheduler must not answer from what it may remember.
+        run = uuid.uuid4().hex[:12]
+        waiting = {
+            self._client.submit(_task, *common, item, key=f"histosam-{run}-{i}", pure=False): item
+            for i, item in enumerate(items)
+        }
+        try:
+            while waiting:
+                for future in self._finished(waiting):
+                    item = waiting.pop(future)
+                    yield item, self._result(future)
+        finally:
+            with suppress(Exception):  # the scheduler may be gone
+                self._client.cancel(list(waiting), force=True)
+
+    def _finished(self, futures: Mapping[Any, Any]) -> list[Any]:
+        """Wait for the next results; complain where none can come any more."""
+        from distributed import wait
+
+        alone_since: float | None = None
+        while True:
+            with suppress(*_lost()):
+                return list(wait(list(futures), POLL_S, "FIRST_COMPLETED").done)
+            comm = self._client.scheduler_comm
+            if self._client.status != "running" or comm is None or comm.comm.closed():
+                raise SchedulerError(self._gone())
+            try:
+                n = self.n_workers
+            except (OSError, ValueError) as error:
+                raise SchedulerError(self._gone()) from error
+            alone_since = None if n else alone_since or time.monotonic()
+            if alone_since is not None and time.monotonic() - alone_since > self.patience_s:
+                raise SchedulerError(
+                    f"no worker is left at {self.scheduler}; start some with `dask worker "
+                    f"{self.scheduler}` and give the same command again: it goes on"
+                )
+
+    def _result(self, future: Any) -> Any:
+        from distributed.scheduler import KilledWorker
+
+        try:
+            return future.result()
+        except HistoSamError:
+            raise
+        except KilledWorker as error:
+            raise SchedulerError(
+                "workers died one after another on the same chunk, perhaps for want of memory; "
+                "give them more, or use a smaller --batch-size, and give the same command again: "
+                "it goes on"
+            ) from error
+        except _lost() as error:
+            raise SchedulerError(self._gone()) from error
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise SchedulerError(
+                f"a worker of {self.scheduler} failed ({said}); install this program, version "
+                f"{__version__}, on every worker, in the same environment as here"
+            ) from error
+        finally:
+            future.release()
+
+    def _check_versions(self) -> None:
+        found = self._client.get_versions()
+        mine = found["client"]["packages"]["distributed"]
+        others = {"the scheduler": found["scheduler"]}
+        others |= {f"worker {address}": facts for address, facts in found["workers"].items()}
+        for who, facts in others.items():
+            theirs = (facts or {}).get("packages", {}).get("distributed")
+            if theirs != mine:
+                raise SchedulerError(
+                    f"{who} has dask.distributed {theirs}, here it is {mine}; install the same "
+                    "version everywhere"
+                )
+
+    def _gone(self) -> str:
+        return (
+            f"the scheduler {self.scheduler} is gone; start it again and give the same command: "
+            "it goes on with what was finished"
+        )
+
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(Exception):  # the scheduler may be gone
+                client.close(timeout=2)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        self._levels = {}
+
+
+def _source(model: Any) -> Any:
+    """A name or path that means the same on another machine with the same files."""
+    if not isinstance(model, str | os.PathLike):
+        return model
+    from histosam_core.model.own_models import find_own_model
+
+    own = find_own_model(str(model))
+    path = Path(model) if own is None else own.path
+    return str(path.absolute()) if path.is_file() else str(model)
+
+
+def _lost() -> tuple[type[BaseException], ...]:
+    """What dask raises when it cannot reach what it waits for, time-outs included."""
+    from concurrent.futures import CancelledError
+
+    from distributed.client import FutureCancelledError
+
+    return OSError, CancelledError, FutureCancelledError
+
+
+# What follows runs on the workers.
+
+_AT_HAND: dict[str, tuple[str, Any]] = {}
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _task(
+    version: str, sha256: str | None, model: bytes, shared: bytes, work: Work, item: Any
+) -> Any:
+    from distributed import get_worker
+
+    where = get_worker().address
+    if version != __version__:
+        raise SchedulerError(
+            f"worker {where} has version {__version__} of this program, the client {version}; "
+            "install the same version everywhere"
+        )
+    with _ONE_AT_A_TIME:  # threads of a worker share the model, and its memory
+        try:
+            loaded = _kept("model", model, _load)
+            theirs = getattr(getattr(loaded, "info", None), "sha256", None)
+            if sha256 is not None and theirs != sha256:
+                raise SchedulerError(
+                    "another checkpoint lies under this path than on the other workers; copy the "
+                    "same file to all"
+                )
+            return work(loaded, _kept("setup", shared, lambda setup: setup), item)
+        except NOT_FOUND as error:
+            raise SchedulerError(
+                f"worker {where}: {error} (every worker must see the files under the same paths)"
+            ) from error
+        except HistoSamError as error:
+            raise type(error)(f"worker {where}: {error}") from error
+
+
+def _kept(kind: str, pickled: bytes, make: Callable[[Any], Any]) -> Any:
+    """What a pickle makes; the last one of each kind is kept."""
+    from distributed.protocol.pickle import loads
+
+    key = hashlib.sha256(pickled).hexdigest()
+    if _AT_HAND.get(kind, ("",))[0] != key:
+        _AT_HAND.pop(kind, None)  # first, so that two models never lie in memory together
+        _AT_HAND[kind] = key, make(loads(pickled))
+    return _AT_HAND[kind][1]
+
+
+def _load(source: tuple[Any, str]) -> Any:
+    model, device = source
+    if not isinstance(model, str):
+        return model
+    from histosam_core.model import load_model
+
+    return load_model(model, device=device)
+
+
+def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:
+    from histosam_core.evaluation.run import describe_model
+
+    return describe_model(model)
+
+
+def _click_on_patches(model: Any, setup: Any, indices: list[int]) -> list[Any]:
+    from histosam_core.evaluation.protocol import run_patches
+
+    patches, settings, options = setup
+    return list(run_patches(model, patches, indices, settings, **options))

@@ -1,0 +1,441 @@
+"""Evaluate a model on whole tumour regions of slides: a record per region, as per patch elsewhere.
+
+The run folder is that of `evaluate`, so that tables, curves, comparisons and the report are made
+from it all the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosam_core.annotation.files import slide_stem
+from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
+from histosam_core.errors import (
+    AnnotationError,
+    ConfigError,
+    EmptyDatasetError,
+    HistoSamError,
+    RegionError,
+    SlideError,
+)
+from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
+from histosam_core.evaluation.protocol import ClickRun, Clock, ProtocolSettings
+from histosam_core.evaluation.records import (
+    EvaluationResult,
+    PatchRecord,
+    RunWriter,
+    settings_dict,
+)
+from histosam_core.evaluation.run import (
+    N_EXAMPLES_EACH,
+    describe_model,
+    software,
+    spread_indices,
+)
+from histosam_core.evaluation.slide_clicks import AnnotatedSlide, SlideSource
+from histosam_core.model import TrainingGeometry
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation.distributed import RemoteModel
+    from histosam_core.evaluation.slide_regions import TumorRegion
+    from histosam_core.model import InteractiveModel
+
+__all__ = ["DEFAULT_MIN_AREA_MM2", "evaluate_slides", "slides_name"]
+
+DEFAULT_MIN_AREA_MM2 = 0.01
+"""A square of 100 um: what is smaller has too few pixels at 5x for an IoU to mean much."""
+ONE_FILE_FAILS = (AnnotationError, RegionError, SlideError)
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One region to click on; `index` names its pictures."""
+
+    index: int
+    source: SlideSource
+    region: TumorRegion
+
+    @property
+    def patch_id(self) -> str:
+        return f"{self.source.name}#{self.region.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """A region's record and last mask, or why there is none."""
+
+    job: _Job
+    record: PatchRecord | None
+    run: ClickRun | None
+    error: str = ""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What there is to click on, and what was left out of it."""
+
+    jobs: list[_Job]
+    slides: list[dict[str, Any]]
+    notes: list[str]
+    left_out: dict[str, str]
+
+
+def evaluate_slides(
+    model: InteractiveModel | RemoteModel | str,
+    slides: PathLike | Iterable[tuple[PathLike, PathLike]],
+    *,
+    name: str,
+    annotations: PathLike | None = None,
+    out: PathLike | None = None,
+    target_iou: float = 0.90,
+    max_clicks: int = 20,
+    min_clicks: int = 1,
+    mask_threshold: float = 0.49,
+    slide_mpp: float | None = None,
+    labels: Sequence[str] | None = None,
+    min_area_mm2: float = DEFAULT_MIN_AREA_MM2,
+    limit: int | None = None,
+    progress: ProgressCallback = silent,
+    overwrite: bool = False,
+    resume: bool = True,
+    keep_finished: bool = False,
+    clock: Clock = time.perf_counter,
+    scheduler: str | None = None,
+) -> EvaluationResult:
+    """Click on every annotated tumour region of slides, through sessions; keep a row per click.
+
+    Regions are groups of tumour pixels that touch at the model's resolution. Other tumour round a
+    region counts neither for clicks nor for the IoU. A slide or region that cannot be read is left
+    out, the rest goes on: ``header["left_out"]`` says which and why.
+
+    Parameters
+    ----------
+    model
+        Any `InteractiveModel`, or a `RemoteModel`; or a model's name or path, which is loaded. Its
+        ``info.geometry`` decides resolution and windows.
+    slides
+        A folder of slides, one slide, or (slide, annotation) pairs.
+    name
+        The model's name in tables and legends.
+    annotations
+        Folder of the annotations; None: beside the slides (`find_annotation`). Slides without one
+        are left out with a note.
+    out
+        A folder of this run's own for rows, masks and examples. None keeps the rows in memory.
+    target_iou, max_clicks, min_clicks, mask_threshold
+        See `ProtocolSettings`. Regions that span many windows need more clicks than a patch.
+    slide_mpp
+        The slides' um per level-0 pixel, where their files state none or a wrong one.
+    labels
+        Classes that count as tumour; None: those whose name says so.
+    min_area_mm2
+        Smaller regions are left out and counted.
+    limit
+        At most so many regions, spread evenly over the slides.
+    progress
+        Told the regions done, after each click.
+    overwrite, resume, keep_finished
+        As for `evaluate`.
+    clock
+        Returns seconds.
+    scheduler
+        Address of a dask.distributed scheduler, whose workers then do the clicking, a region at a
+        time; see `RemoteModel`.
+
+    Returns
+    -------
+    EvaluationResult
+        A record per region: its id is ``slide#number``, its clicks are pixels at the model's
+        resolution from `location_xy` on.
+
+    Raises
+    ------
+    SlideNotFoundError
+        There is no slide.
+    AnnotationError, MissingMppError, SlideError
+        No slide is left: why the first one was left out.
+    EmptyDatasetError
+        No annotation has a tumour region of that size.
+    ConfigError
+        A setting is out of range.
+    OutputExistsError, OutputWriteError
+        As for `evaluate`.
+    PredictionError
+        The model's answer cannot be used.
+    SchedulerError
+        The scheduler or its workers are not there, or fail; what was finished is kept.
+    """
+    given = {k: v for k, v in locals().items() if k not in ("model", "slides", "scheduler")}
+    if scheduler is not None:
+        from histosam_core.evaluation.distributed import RemoteModel
+
+        with RemoteModel(scheduler, model) as remote:
+            return evaluate_slides(remote, slides, **given)
+    if isinstance(model, str):
+        from histosam_core.model import load_model
+
+        return evaluate_slides(load_model(model), slides, **given)
+    settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
+    if (limit is not None and limit < 1) or not min_area_mm2 >= 0:
+        raise ConfigError(
+            f"limit {limit} must be at least 1 and min_area_mm2 {min_area_mm2} not below 0"
+        )
+    described = describe_model(model)
+    geometry = _geometry(described)
+    if not isinstance(slides, str | os.PathLike):
+        slides = list(slides)
+    pairs, notes = find_pairs(slides, annotations, skip_unannotated=True)
+    notes += _without_slide(pairs, annotations)
+    classes = None if labels is None else tuple(labels)
+    sources = [
+        SlideSource(slide.absolute(), annotation.absolute(), slide_mpp, classes)
+        for slide, annotation in pairs
+    ]
+    plan = _plan(sources, geometry, min_area_mm2, progress)
+    chosen = [plan.jobs[i] for i in spread_indices(len(plan.jobs), limit)]
+    dataset = slides_name(slides)
+    header: dict[str, Any] = {
+        "name": name,
+        "dataset": {
+            "name": dataset,
+            "path": str(slides) if isinstance(slides, str | os.PathLike) else "",
+            "kind": "slides",
+            "mpp": geometry.mpp,
+            "min_area_mm2": min_area_mm2,
+            "slides": plan.slides,
+            "n_patches": len(plan.jobs),
+            "n_evaluated": len(chosen),
+        },
+        "settings": settings_dict(settings),
+        "checkpoint": described,
+        "batch_size": 1,
+        "started": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "software": software(),
+        "notes": [*notes, *plan.notes],
+        "left_out": dict(plan.left_out),
+    }
+    if out is None:
+        records, failed = _run(model, geometry, chosen, settings, clock, progress, (), None)
+        header |= {"is_complete": not failed, "left_out": plan.left_out | failed}
+        return EvaluationResult(name, dataset, settings, records, header)
+    with RunWriter(
+        out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
+    ) as writer:
+        done = writer.finished
+        records, failed = _run(model, geometry, chosen, settings, clock, progress, done, writer)
+        result = EvaluationResult(name, dataset, settings, records, writer.header, writer.folder)
+        _save_examples(result, {job.index: job for job in chosen}, geometry)
+        writer.write_header(
+            is_complete=not failed,
+            left_out=plan.left_out | failed,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    return result
+
+
+def slides_name(slides: PathLike | Iterable[tuple[PathLike, PathLike]]) -> str:
+    """Return the name of a data set of slides: its folder's, or its only slide's."""
+    if not isinstance(slides, str | os.PathLike):
+        return "slides"
+    path = Path(slides).absolute()
+    if path.is_file():
+        return slide_stem(path)
+    return f"{path.parent.name}/slides" if path.name == "slides" else path.name
+
+
+def _geometry(described: dict[str, Any]) -> TrainingGeometry:
+    """The checkpoint's geometry, wherever the model is; the default where it states none."""
+    usual = TrainingGeometry()
+    stated = described.get("geometry", {})
+    return TrainingGeometry(
+        stated.get("mpp", usual.mpp), stated.get("patch_size_px", usual.patch_size_px)
+    )
+
+
+def _without_slide(pairs: Sequence[tuple[Path, Path]], annotations: PathLike | None) -> list[str]:
+    """Return a note where a folder of annotations has some that no slide goes with."""
+    if annotations is None:
+        return []
+    used = {annotation.resolve() for _, annotation in pairs} | {s.resolve() for s, _ in pairs}
+    kinds = {".xml", ".geojson", *SLIDE_SUFFIXES}
+    left = [
+        path.name
+        for path in sorted(Path(annotations).iterdir())
+        if path.suffix.casefold() in kinds and path.is_file() and path.resolve() not in used
+    ]
+    if not left:
+        return []
+    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+    return [f"no slide goes with {', '.join(left[:3])}{more}; name each file after its slide"]
+
+
+def _plan(
+    sources: Sequence[SlideSource],
+    geometry: TrainingGeometry,
+    min_area_mm2: float,
+    progress: ProgressCallback,
+) -> _Plan:
+    """Find every slide's regions; what cannot be read is left out.
+
+    Raises what the first slide did where none can be read.
+    """
+    plan = _Plan([], [], [], {})
+    errors: list[HistoSamError] = []
+    n_small = 0
+    for source in sources:
+        progress(0, len(sources), f"finding regions: {source.slide.name}")
+        try:
+            with AnnotatedSlide(source, geometry) as slide:
+                regions, n_below = slide.regions(min_area_mm2)
+                plan.notes += slide.notes
+                facts = {"name": source.name, "fingerprint": slide.slide.fingerprint}
+        except ONE_FILE_FAILS as error:
+            plan.left_out[source.name] = str(error)
+            errors.append(error)
+            continue
+        n_small += n_below
+        plan.slides.append({**facts, "n_regions": len(regions), "n_too_small": n_below})
+        plan.jobs += [_Job(len(plan.jobs) + i, source, one) for i, one in enumerate(regions)]
+    if n_small:
+        plan.notes.append(f"{n_small} regions below {min_area_mm2:g} mm2 are left out")
+    if not plan.jobs:
+        if errors:
+            raise errors[0]
+        raise EmptyDatasetError(
+            f"no annotation of {len(sources)} slides outlines tumour of {min_area_mm2:g} mm2 or "
+            "more; annotate some, or ask for smaller regions (--min-area)"
+        )
+    return plan
+
+
+def _run(
+    model: Any,
+    geometry: TrainingGeometry,
+    jobs: Sequence[_Job],
+    settings: ProtocolSettings,
+    clock: Clock,
+    progress: ProgressCallback,
+    finished: Sequence[PatchRecord],
+    writer: RunWriter | None,
+) -> tuple[tuple[PatchRecord, ...], dict[str, str]]:
+    records = {record.index: record for record in finished}
+    failed: dict[str, str] = {}
+    todo = [job for job in jobs if job.index not in records]
+    progress(len(records), len(jobs), "starting")
+
+    def tell(job: _Job, n_clicks: int, iou: float) -> None:
+        done = len(records) + len(failed)
+        progress(done, len(jobs), f"{job.patch_id}: click {n_clicks}, IoU {iou:.2f}")
+
+    outcomes: Iterable[_Outcome]
+    if hasattr(model, "described"):
+        outcomes = _on_workers(model, geometry, todo, settings)
+    else:
+        outcomes = _click_on(model, geometry, todo, settings, told=tell, clock=clock)
+    for outcome in outcomes:
+        job, record = outcome.job, outcome.record
+        if record is None or outcome.run is None:
+            failed[job.patch_id] = outcome.error
+            message = f"{job.patch_id} left out"
+        else:
+            if writer is not None:
+                # The mask goes first: rows say that a region is finished.
+                save_mask(writer.folder, job.index, outcome.run.mask)
+                writer.append(record)
+            records[job.index] = record
+            message = f"{job.patch_id}: {len(record.clicks)} clicks, IoU {record.ious[-1]:.2f}"
+        progress(len(records) + len(failed), len(jobs), message)
+    return tuple(records[job.index] for job in jobs if job.index in records), failed
+
+
+def _click_on(
+    model: Any,
+    geometry: TrainingGeometry,
+    jobs: Iterable[_Job],
+    settings: ProtocolSettings,
+    *,
+    told: Any = None,
+    clock: Clock = time.perf_counter,
+) -> Iterator[_Outcome]:
+    """Click on regions, slide by slide; what cannot be read becomes an outcome without a record."""
+    for source, group in itertools.groupby(jobs, key=lambda job: job.source):
+        waiting = list(group)
+        try:
+            with AnnotatedSlide(source, geometry) as slide:
+                while waiting:
+                    job = waiting[0]
+                    yield _outcome(slide, model, job, settings, told, clock)
+                    waiting.pop(0)
+        except ONE_FILE_FAILS as error:
+            yield from (_Outcome(job, None, None, str(error)) for job in waiting)
+
+
+def _outcome(
+    slide: AnnotatedSlide,
+    model: Any,
+    job: _Job,
+    settings: ProtocolSettings,
+    told: Any,
+    clock: Clock,
+) -> _Outcome:
+    try:
+        truth = slide.truth(job.region)
+        run = slide.click_on(
+            model,
+            truth,
+            settings,
+            told=None if told is None else lambda n, iou: told(job, n, iou),
+            clock=clock,
+        )
+    except ONE_FILE_FAILS as error:
+        return _Outcome(job, None, None, str(error))
+    record = PatchRecord(
+        index=job.index,
+        patch_id=job.patch_id,
+        slide=job.source.name,
+        location_xy=truth.region(slide.grid).location_xy,
+        tumor_fraction=truth.tumor_fraction,
+        clicks=tuple(run.clicks),
+        ious=run.ious,
+        encode_s=run.encode_s,
+        decode_s=run.decode_s,
+        wall_s=run.wall_s,
+    )
+    return _Outcome(job, record, run)
+
+
+def _on_workers(
+    model: RemoteModel,
+    geometry: TrainingGeometry,
+    jobs: Sequence[_Job],
+    settings: ProtocolSettings,
+) -> Iterator[_Outcome]:
+    for _, outcomes in model.run(_click_there, (geometry, settings), [[job] for job in jobs]):
+        yield from outcomes
+
+
+def _click_there(model: Any, setup: Any, jobs: list[_Job]) -> list[_Outcome]:
+    geometry, settings = setup
+    return list(_click_on(model, geometry, jobs, settings))
+
+
+def _save_examples(
+    result: EvaluationResult, jobs: dict[int, _Job], geometry: TrainingGeometry
+) -> None:
+    """Keep image and truth of a few regions; `result` has a folder."""
+    if result.folder is None or not result.patches:
+        return
+    for example in choose_examples(result, N_EXAMPLES_EACH):
+        job = jobs[example.record.index]
+        with AnnotatedSlide(job.source, geometry) as slide:
+            save_example(result.folder, job.index, slide.example(job.region, job.patch_id))
