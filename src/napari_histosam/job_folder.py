@@ -124,9 +124,11 @@ class JobFolder:
             begin = max(begin, self.events.stat().st_size - PIECE_BYTES)
         return _parse(_read(self.events, begin))
 
-    def read_events(self, offset: int) -> tuple[list[dict[str, Any]], int]:
-        """Return the events from an offset in bytes on, and the offset to go on from."""
-        read = _read(self.events, offset)
+    def read_events(
+        self, offset: int, limit: int | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return events from an offset on, and the offset to go on from; as `Job.read_events`."""
+        read = _read(self.events, offset, -1 if limit is None else limit)
         whole = read[: read.rfind(b"\n") + 1]
         return _parse(whole), offset + len(whole)
 

@@ -89,7 +89,9 @@ class Job:
             return "lost" if had_begun else "running"
         return "running" if self._is_starting() else "failed"
 
-    def read_events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    def read_events(
+        self, offset: int = 0, *, limit: int | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
         """Return the events from an offset on, and the offset to go on from.
 
         A line that is only half written is left for the next time; what is no event is left out.
@@ -98,8 +100,10 @@ class Job:
         ----------
         offset
             Bytes; 0, or what this returned before.
+        limit
+            Bytes read at most; None reads to the end.
         """
-        return self._files.read_events(offset)
+        return self._files.read_events(offset, limit)
 
     def pause(self) -> None:
         """Let the work come to rest at its next step; it keeps its memory and goes on at once.

@@ -9,18 +9,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFileDialog,
     QFormLayout,
     QGroupBox,
-    QHBoxLayout,
     QPushButton,
     QSizePolicy,
-    QToolButton,
-    QWidget,
 )
 
-from histosam_core.model.registry import BUNDLED, list_models
 from napari_histosam.interactive.view import Setup
+from napari_histosam.model_box import ModelBox
 
 __all__ = ["SetupPanel"]
 
@@ -56,20 +52,14 @@ class SetupPanel(QGroupBox):
     def __init__(self, viewer: Any) -> None:
         super().__init__("Slide and model")
         self._viewer = viewer
-        self._image, self._model, self._device, self._scale = (QComboBox() for _ in range(4))
-        for box in (self._image, self._model, self._device, self._scale):
+        self._image, self._device, self._scale = (QComboBox() for _ in range(3))
+        self._model = ModelBox()
+        for box in (self._image, self._device, self._scale):
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
             box.setMinimumContentsLength(12)
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for spec in list_models():
-            self._model.addItem(_title(spec), spec.name)
-        self._model.setCurrentIndex(self._model.findData(BUNDLED))
-        browse = QToolButton()
-        browse.setText("\N{HORIZONTAL ELLIPSIS}")
-        browse.setToolTip("Choose a checkpoint file, one fine-tuned here or SAM's")
-        browse.clicked.connect(self._browse)
         for key, text in DEVICES.items():
             self._device.addItem(text, key)
         for text, mpp in SCALES.items():
@@ -91,16 +81,11 @@ class SetupPanel(QGroupBox):
         )
         self.start_button = QPushButton("Start")
         self.start_button.clicked.connect(self.start)
-        model_row = QWidget()
-        row = QHBoxLayout(model_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self._model, 1)
-        row.addWidget(browse)
         form = QFormLayout(self)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.setVerticalSpacing(4)
         form.addRow("Image", self._image)
-        form.addRow("Model", model_row)
+        form.addRow("Model", self._model)
         form.addRow("Device", self._device)
         form.addRow("Windows", self._scale)
         form.addRow("Slide", self._mpp)
@@ -120,10 +105,15 @@ class SetupPanel(QGroupBox):
         return self._image.currentData()
 
     @property
+    def models(self) -> list[str]:
+        """The names and paths that there are to choose from; own models are among them."""
+        return self._model.values
+
+    @property
     def setup(self) -> Setup:
         """What is chosen."""
         return Setup(
-            model=self._model.currentData(),
+            model=self._model.value,
             device=self._device.currentData(),
             slide_mpp=self._mpp.value() or None,
             window_mpp=self._scale.currentData(),
@@ -147,9 +137,7 @@ class SetupPanel(QGroupBox):
         if image is not None:
             self._image.setCurrentIndex(self._index_of(image))
         if model is not None:
-            if self._model.findData(str(model)) < 0:
-                self._model.addItem(Path(model).name, str(model))
-            self._model.setCurrentIndex(self._model.findData(str(model)))
+            self._model.choose(model)
         if device is not None:
             self._device.setCurrentIndex(self._device.findData(device))
         if slide_mpp is not None:
@@ -210,17 +198,3 @@ class SetupPanel(QGroupBox):
     def _index_of(self, layer: Any) -> int:
         every = (i for i in range(self._image.count()) if self._image.itemData(i) is layer)
         return next(every, -1)
-
-    def _browse(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Choose a checkpoint", "", "Checkpoints (*.safetensors *.pth *.pt)"
-        )
-        if path:
-            self.choose(model=path)
-
-
-def _title(spec: Any) -> str:
-    if spec.where == "not downloaded":
-        size = f", {spec.size_bytes / 1e6:,.0f} MB" if spec.size_bytes else ""
-        return f"{spec.name} (to download{size})"
-    return f"{spec.name} ({spec.where})"

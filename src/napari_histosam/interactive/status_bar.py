@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBa
 
 from napari_histosam.interactive.status import Phase, Status
 
-__all__ = ["StatusBar"]
+__all__ = ["StatusBar", "breakable"]
 
 WORDS: dict[Phase, tuple[str, str]] = {
     "idle": ("#8a8f98", "No session"),
@@ -95,7 +95,7 @@ class StatusBar(QFrame):
 
     def show_hint(self, hint: str, *, is_obstacle: bool = False) -> None:
         """Say what to do next; an obstacle stands out."""
-        self._hint.setText(_breakable(hint))
+        self._hint.setText(breakable(hint))
         self._hint.setVisible(bool(hint))
         self._hint.setStyleSheet(f"color: {OBSTACLE if is_obstacle else NEXT};")
 
@@ -104,7 +104,7 @@ class StatusBar(QFrame):
         color, word = WORDS[status.phase]
         self._dot.setStyleSheet(f"color: {color};")
         self._phase.setText(word)
-        self._message.setText(_breakable(status.message))
+        self._message.setText(breakable(status.message))
         self._message.setVisible(bool(status.message))
         is_long = status.phase in ("loading", "working") and status.total > 0
         self._progress.setVisible(is_long or status.phase == "loading")
@@ -114,7 +114,7 @@ class StatusBar(QFrame):
             self._figures[name].setText(text)
 
 
-def _breakable(text: str) -> str:
+def breakable(text: str) -> str:
     """Let a long path be broken, where else it would widen the widget."""
     return re.sub(r"([/\\_.-])", rf"\1{BREAK}", text)
 

@@ -1,0 +1,198 @@
+"""Settings that few need, folded away; made when they are first unfolded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+__all__ = ["AdvancedPanel"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A setting that is a number; `none` is shown where it is left out, at the least value."""
+
+    name: str
+    caption: str
+    tip: str
+    least: float
+    most: float
+    decimals: int = 0
+    none: str = ""
+
+
+NUMBERS = (
+    _Number("learning_rate", "Learning rate", "Adam's, after the warm-up.", 1e-6, 1.0, 6),
+    _Number(
+        "patience", "Early stop", "End when so many validations in a row were no better.",
+        0, 1000, 0, "never",
+    ),
+    _Number(
+        "validation_limit", "Validation patches", "Clicked on after each epoch, spread evenly.",
+        0, 1_000_000, 0, "all",
+    ),
+    _Number("validation_clicks", "Validation clicks", "Click budget of each of them.", 1, 100),
+    _Number(
+        "augment_variants", "Variants", "Augmented variants of each patch whose embeddings are "
+        "kept while the encoder is frozen; 0 draws afresh each time, which is slow.", 0, 1000,
+    ),
+    _Number("cache_mb", "Memory for them", "MiB of embeddings kept in memory.", 0, 1_000_000),
+    _Number("seed", "Seed", "Of every draw: the same one, the same run on a CPU.", 0, 2**31 - 1),
+    _Number("workers", "Reading threads", "That read and augment patches ahead.", 0, 64),
+)  # fmt: skip
+PRECISIONS = {
+    "fp32": "32 bits: exact",
+    "bf16": "16 bits where it is safe: faster on a recent GPU",
+}
+AUGMENTATIONS = {
+    "dihedral": "Flips and quarter turns",
+    "resize": "Scale",
+    "brightness_contrast": "Brightness and contrast",
+    "rgb_shift": "Colour shift",
+    "stain": "Stain (haematoxylin and eosin)",
+}
+
+
+class AdvancedPanel(QWidget):
+    """A line that unfolds into settings with the defaults of `TrainConfig`."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readers: dict[str, tuple[Callable[[], Any], Any]] = {}
+        self._writers: dict[str, Callable[[Any], None]] = {}
+        self._more: QLineEdit | None = None
+        self._fold = QToolButton()
+        self._fold.setText("Advanced settings")
+        self._fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._fold.setArrowType(Qt.ArrowType.RightArrow)
+        self._fold.setCheckable(True)
+        self._fold.setAutoRaise(True)
+        self._fold.toggled.connect(self.unfold)
+        self._body: QWidget | None = None
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.addWidget(self._fold)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings by `TrainConfig`'s names that are not the defaults."""
+        found = {
+            name: read() for name, (read, default) in self._readers.items() if read() != default
+        }
+        for word in self._more.text().split() if self._more is not None else ():
+            name, _, value = word.partition("=")
+            found[name] = _value(value)
+        return found
+
+    def choose(self, **settings: Any) -> None:
+        """Choose from a script; "augment.NAME" too."""
+        self.unfold(True)
+        for name, value in settings.items():
+            self._writers[name](value)
+
+    def unfold(self, is_open: bool) -> None:
+        """Show the settings, or put them away; what was chosen stays."""
+        if is_open and self._body is None:
+            self._body = self._make()
+            self._column.addWidget(self._body)
+        if self._body is not None:
+            self._body.setVisible(is_open)
+        self._fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+        if self._fold.isChecked() != is_open:
+            self._fold.setChecked(is_open)
+
+    def _make(self) -> QWidget:
+        from histosam_core.dataset.augment import AugmentSettings
+        from histosam_core.training.config import TrainConfig
+
+        defaults = {one.name: one.default for one in fields(TrainConfig)}
+        augment = AugmentSettings()
+        body = QWidget()
+        form = QFormLayout(body)
+        form.setContentsMargins(12, 0, 0, 0)
+        form.setVerticalSpacing(3)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        for number in NUMBERS:
+            if number.name in defaults:
+                form.addRow(number.caption, self._spin(number, defaults[number.name]))
+        precision = QComboBox()
+        for key, text in PRECISIONS.items():
+            precision.addItem(text, key)
+        precision.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self._keep(
+            "precision",
+            precision.currentData,
+            "fp32",
+            lambda value: precision.setCurrentIndex(precision.findData(value)),
+        )
+        form.addRow("Precision", precision)
+        form.addRow(QLabel("Augmentation"))
+        for one in fields(AugmentSettings):
+            box = QCheckBox(AUGMENTATIONS.get(one.name, one.name.replace("_", " ").capitalize()))
+            default = getattr(augment, one.name)
+            if not isinstance(default, bool):
+                continue
+            box.setChecked(default)
+            box.toggled.connect(lambda _: self.changed.emit())
+            self._keep(f"augment.{one.name}", box.isChecked, default, box.setChecked)
+            form.addRow(box)
+        self._more = QLineEdit()
+        self._more.setPlaceholderText("NAME=VALUE NAME=VALUE")
+        self._more.setToolTip("Any other setting; docs/finetuning.md lists them")
+        self._more.textChanged.connect(lambda _: self.changed.emit())
+        self._writers["more"] = self._more.setText
+        form.addRow("Others", self._more)
+        return body
+
+    def _spin(self, number: _Number, default: Any) -> QWidget:
+        if number.decimals:
+            spin = QDoubleSpinBox()
+            spin.setDecimals(number.decimals)
+            spin.setRange(number.least, number.most)
+            spin.setSingleStep(10.0 ** -min(number.decimals, 4))
+        else:
+            spin = QSpinBox()
+            spin.setRange(int(number.least), int(number.most))
+        spin.setToolTip(number.tip)
+        if number.none:
+            spin.setSpecialValueText(number.none)
+        spin.setValue(number.least if default is None else default)
+        spin.valueChanged.connect(lambda _: self.changed.emit())
+
+        def read() -> Any:
+            value = spin.value()
+            return None if number.none and value == number.least else value
+
+        self._keep(number.name, read, default, spin.setValue)
+        return spin
+
+    def _keep(
+        self, name: str, read: Callable[[], Any], default: Any, write: Callable[[Any], None]
+    ) -> None:
+        self._readers[name] = read, default
+        self._writers[name] = write
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,179 @@
+"""About how long a fine-tuning takes, and how much memory, told beforehand. No Qt, no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosam_core.model.own_models import checkpoint_facts, find_own_model
+from histosam_core.model.registry import MODELS
+from histosam_core.training.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from napari_histosam.finetune.choices import Choices
+
+__all__ = ["count_patches", "estimate", "training_seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one patch of 400 px costs an architecture, in seconds of one CPU core; and memory.
+
+    Parameters
+    ----------
+    encode
+        Its embedding, forward only.
+    encode_and_learn
+        The same with its gradient.
+    step
+        The rest of a training step, by decoder.
+    click
+        One validation click, by decoder.
+    base_mb, patch_mb, learning_patch_mb
+        Memory of the process, and what a patch of the batch adds with the image encoder frozen and
+        trained.
+    """
+
+    encode: float
+    encode_and_learn: float
+    step: Mapping[str, float]
+    click: Mapping[str, float]
+    base_mb: float
+    patch_mb: float
+    learning_patch_mb: float
+
+
+COSTS: Mapping[str, Cost] = {
+    "histosam_tiny": Cost(
+        0.03,
+        0.10,
+        {"sam": 0.036, "refining": 0.11},
+        {"sam": 0.003, "refining": 0.007},
+        850,
+        90,
+        115,
+    ),
+    "sam_vit_b": Cost(
+        10.6, 33.0, {"sam": 0.3, "refining": 1.8}, {"sam": 0.02, "refining": 0.12}, 1700, 450, 5000
+    ),
+}
+"""As measured on one core, see docs/napari_finetune.md; other architectures were not."""
+CLICKS_USED = 0.6
+"""Of the click budget, that a validation patch takes on average until its mask is good."""
+CORE_POWER = 0.8
+"""N cores are as fast as N to this power."""
+DEFAULT_EPOCHS, DEFAULT_VARIANTS, DEFAULT_VALIDATION, DEFAULT_CLICKS = 30, 8, 100, 20
+DURING = "the time left is shown after the first steps"
+
+
+def estimate(choices: Choices) -> str:
+    """Return about how long training takes, and how much memory, in a line.
+
+    Parameters
+    ----------
+    choices
+        Without a problem.
+    """
+    cost = COSTS.get(_architecture(choices.model))
+    device = _device(choices.device)
+    parts = []
+    if cost is None or device != "cpu":
+        what = "this model" if cost is None else "a GPU"
+        parts.append(f"No figure for {what} before the start; {DURING}")
+    else:
+        memory = cost.base_mb + choices.batch_size * _patch_mb(cost, choices.scenario)
+        cores = os.cpu_count() or 1
+        counts = _counts(choices)
+        if counts is None:
+            parts.append(f"How long depends on the patches that are cut; {DURING}")
+        else:
+            seconds = training_seconds(choices, cost, *counts) / cores**CORE_POWER
+            patches = f"{counts[0]:,} patches"
+            parts.append(f"About {_duration(seconds)} for {patches} on this CPU ({cores} cores)")
+        parts.append(f"about {memory / 1000:.1f} GB of memory")
+    if choices.minutes is not None:
+        parts.append(f"training ends within {choices.minutes:g} min")
+    return "; ".join(parts)
+
+
+def training_seconds(choices: Choices, cost: Cost, n_training: int, n_validation: int) -> float:
+    """Return what the training costs one CPU core, in seconds.
+
+    Parameters
+    ----------
+    choices
+        Scenario, epochs and settings count.
+    cost
+        Of the architecture.
+    n_training, n_validation
+        Patches.
+    """
+    scenario, settings = SCENARIOS[choices.scenario], choices.settings
+    epochs = choices.epochs or DEFAULT_EPOCHS
+    variants = settings.get("augment_variants", DEFAULT_VARIANTS)
+    limit = settings.get("validation_limit", DEFAULT_VALIDATION)
+    used = n_validation if limit is None else min(n_validation, limit)
+    clicks = settings.get("validation_clicks", DEFAULT_CLICKS) * CLICKS_USED
+    validations = epochs // settings.get("validate_every", 1) + 1
+    if scenario.freezes_encoder:
+        # Each variant of a patch is encoded once.
+        encoding = n_training * min(epochs, variants or epochs) * cost.encode + used * cost.encode
+    else:
+        encoding = n_training * epochs * cost.encode_and_learn + validations * used * cost.encode
+    steps = n_training * epochs * cost.step[scenario.decoder]
+    clicking = validations * used * clicks * cost.click[scenario.decoder]
+    return float(encoding + steps + clicking)
+
+
+def count_patches(store: Path) -> int | None:
+    """Return how many patches a store holds; None where it cannot be read."""
+    try:
+        told: dict[str, Any] = json.loads((store / "images" / "zarr.json").read_bytes())
+        return int(told["shape"][0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _counts(choices: Choices) -> tuple[int, int] | None:
+    if choices.source != "patches" or choices.patches is None:
+        return None
+    training, validation = (
+        count_patches(choices.patches / f"{part}.zarr") for part in ("train", "validation")
+    )
+    return None if training is None or validation is None else (training, validation)
+
+
+def _patch_mb(cost: Cost, scenario: str) -> float:
+    frozen = SCENARIOS[scenario].freezes_encoder
+    return cost.patch_mb if frozen else cost.learning_patch_mb
+
+
+def _architecture(model: str) -> str:
+    """A model's architecture, by its name or by its file's header."""
+    if model in MODELS:
+        return MODELS[model].architecture
+    own = find_own_model(model)
+    return str(checkpoint_facts(model if own is None else own.path).get("architecture", ""))
+
+
+def _device(device: str) -> str:
+    """What "auto" will be: a guess that needs no torch."""
+    if device != "auto":
+        return device.partition(":")[0]
+    return "cpu" if sys.platform == "darwin" or shutil.which("nvidia-smi") is None else "cuda"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds / 10)) * 10} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
