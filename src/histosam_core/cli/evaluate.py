@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histosam_core.cli.evaluate_slides import (
+    AnnotationsOption,
+    LabelOption,
+    MinAreaOption,
+    MppOption,
+    SchedulerOption,
+    SlidesOption,
+    end_left_out,
+    evaluate_slides,
+    model_at,
+)
 from histosam_core.cli.job_events import ControlOption, EventsOption, JobEvents, job_events
 
 if TYPE_CHECKING:
@@ -53,6 +64,12 @@ def evaluate(
         Path | None,
         typer.Option(help="Make the report again from the rows in this folder; runs no model."),
     ] = None,
+    slides: SlidesOption = None,
+    annotations: AnnotationsOption = None,
+    mpp: MppOption = None,
+    label: LabelOption = None,
+    min_area: MinAreaOption = None,
+    scheduler: SchedulerOption = None,
     events: EventsOption = False,
     control: ControlOption = None,
 ) -> None:
@@ -68,6 +85,8 @@ def evaluate(
         histosam evaluate --model histosam-tiny --model ours=runs/refining/best.safetensors
         --patches data/liver/test.zarr --patches data/lymph/test.zarr --out results
 
+        histosam evaluate --model histosam-tiny --slides slides --max-clicks 60 --out results
+
         histosam evaluate --from-rows results
     """
     from histosam_core.cli import console
@@ -77,13 +96,39 @@ def evaluate(
         from histosam_core.errors import ConfigError
 
         if from_rows is not None:
-            if model or patches:
-                raise ConfigError("--from-rows runs no model; leave out --model and --patches")
+            if model or patches or slides:
+                raise ConfigError(
+                    "--from-rows runs no model; leave out --model, --patches and --slides"
+                )
             results = evaluation.read_records(from_rows)
             out = out or from_rows
+        elif slides is not None:
+            if not model or patches or out is None:
+                raise ConfigError("with --slides give --model and --out, and no --patches")
+            evaluation.ProtocolSettings(target_iou, max_clicks)
+            results = evaluate_slides(
+                labelled(model),
+                slides,
+                out,
+                job,
+                annotations=annotations,
+                mpp=mpp,
+                labels=label,
+                min_area=min_area,
+                target_iou=target_iou,
+                max_clicks=max_clicks,
+                limit=limit,
+                device=device,
+                overwrite=overwrite,
+                scheduler=scheduler,
+            )
         else:
             if not model or not patches or out is None:
                 raise ConfigError("give --model, --patches and --out (or --from-rows alone)")
+            if annotations or mpp or label or min_area is not None:
+                raise ConfigError(
+                    "--annotations, --mpp, --label and --min-area go with --slides, not --patches"
+                )
             evaluation.ProtocolSettings(target_iou, max_clicks)
             results = _run(
                 labelled(model),
@@ -96,18 +141,20 @@ def evaluate(
                 batch_size=batch_size,
                 device=device,
                 overwrite=overwrite,
+                scheduler=scheduler,
             )
         written = evaluation.write_outputs(results, out, report=report)
         job.result(out=str(out), report=str(written[-1]) if report else None)
-    if events:
-        return
-    if json:
-        console.print_json(evaluation.summary_json(results))
+    if events or json:
+        if json and not events:
+            console.print_json(evaluation.summary_json(results))
+        end_left_out(results)
         return
     console.out.print(evaluation.rich_table(results))
     if any(result.settings.target_iou < 0.90 for result in results):
         console.err.print("NoC@90 and NoF@90 need --target-iou 0.9 or more; they are left out")
     console.out.print(f"Open [bold]{written[-1]}[/]" if report else f"Wrote {written[0]}")
+    end_left_out(results)
 
 
 def labelled(models: list[str]) -> dict[str, str]:
@@ -144,11 +191,11 @@ def _run(
     batch_size: int,
     device: str,
     overwrite: bool,
+    scheduler: str | None,
 ) -> list[EvaluationResult]:
     from histosam_core import evaluation
     from histosam_core.dataset import open_patches
     from histosam_core.errors import ConfigError, OutputExistsError
-    from histosam_core.model import load_model
 
     if (out / "summary.json").exists() and not overwrite:
         raise OutputExistsError(
@@ -160,24 +207,24 @@ def _run(
         raise ConfigError(f"two patch stores are called {names}; give each its own name")
     folders = []
     for label, source in models.items():
-        loaded = load_model(source, device=device)
-        for store, dataset in zip(opened, names, strict=True):
-            with job.progress_bar(f"{label} on {dataset}") as progress:
-                folder = out / "runs" / run_folder_name(label, dataset)
-                evaluation.evaluate(
-                    loaded,
-                    store,
-                    name=label,
-                    out=folder,
-                    target_iou=target_iou,
-                    max_clicks=max_clicks,
-                    limit=limit,
-                    batch_size=batch_size,
-                    progress=progress,
-                    overwrite=overwrite,
-                    keep_finished=True,
-                )
-                folders.append(folder)
+        with model_at(scheduler, source, device) as loaded:
+            for store, dataset in zip(opened, names, strict=True):
+                with job.progress_bar(f"{label} on {dataset}") as progress:
+                    folder = out / "runs" / run_folder_name(label, dataset)
+                    evaluation.evaluate(
+                        loaded,
+                        store,
+                        name=label,
+                        out=folder,
+                        target_iou=target_iou,
+                        max_clicks=max_clicks,
+                        limit=limit,
+                        batch_size=batch_size,
+                        progress=progress,
+                        overwrite=overwrite,
+                        keep_finished=True,
+                    )
+                    folders.append(folder)
         del loaded
     # The report is made from the rows on disk, so that it can be made again to the letter.
     return evaluation.read_records(folders)

@@ -1,0 +1,179 @@
+"""`histosam evaluate --slides`: whole tumour regions. Where models run: here, or on workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from histosam_core.cli.job_events import JobEvents
+    from histosam_core.evaluation import EvaluationResult
+
+__all__ = [
+    "AnnotationsOption",
+    "LabelOption",
+    "MinAreaOption",
+    "MppOption",
+    "SchedulerOption",
+    "SlidesOption",
+    "end_left_out",
+    "evaluate_slides",
+    "model_at",
+]
+
+SlidesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of annotated slides, or one slide: whole tumour regions instead of patches."
+    ),
+]
+AnnotationsOption = Annotated[
+    Path | None,
+    typer.Option(help="With --slides: folder of their annotations; default: by the slides."),
+]
+MppOption = Annotated[
+    float | None,
+    typer.Option(
+        "--mpp",
+        "--slide-mpp",
+        help="With --slides: micrometres per level-0 pixel, where slides state none.",
+    ),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(help="With --slides: a class that counts as tumour; may be repeated."),
+]
+MinAreaOption = Annotated[
+    float | None,
+    typer.Option(help="With --slides: smaller regions are left out, in mm2.  [default: 0.01]"),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(help="Address of a dask scheduler whose workers do the clicking."),
+]
+
+
+@contextmanager
+def model_at(scheduler: str | None, source: str, device: str) -> Iterator[Any]:
+    """Yield a model: loaded here, or on the workers of a scheduler.
+
+    Parameters
+    ----------
+    scheduler
+        Its address; None: here.
+    source
+        The model's name or path.
+    device
+        Where it runs.
+    """
+    if scheduler is None:
+        from histosam_core.model import load_model
+
+        yield load_model(source, device=device)
+        return
+    from histosam_core.evaluation.distributed import RemoteModel
+
+    with RemoteModel(scheduler, source, device=device) as remote:
+        yield remote
+
+
+def evaluate_slides(
+    models: dict[str, str],
+    slides: Path,
+    out: Path,
+    job: JobEvents,
+    *,
+    annotations: Path | None,
+    mpp: float | None,
+    labels: Sequence[str] | None,
+    min_area: float | None,
+    target_iou: float,
+    max_clicks: int,
+    limit: int | None,
+    device: str,
+    overwrite: bool,
+    scheduler: str | None,
+) -> list[EvaluationResult]:
+    """Evaluate models one after the other, a run folder each; return what is on disk.
+
+    Parameters
+    ----------
+    models
+        Label -> name or path.
+    slides, annotations, mpp, labels, min_area, target_iou, max_clicks, limit, overwrite
+        See `histosam_core.evaluation.evaluate_slides`.
+    out
+        The folder of all runs.
+    job
+        Told the progress, and in a notice what was left out.
+    device, scheduler
+        See `model_at`.
+    """
+    from histosam_core import evaluation
+    from histosam_core.cli.evaluate import run_folder_name
+    from histosam_core.errors import OutputExistsError
+    from histosam_core.evaluation.whole_slide import DEFAULT_MIN_AREA_MM2, slides_name
+
+    if (out / "summary.json").exists() and not overwrite:
+        raise OutputExistsError(
+            f"{out} holds the results of an evaluation; choose another folder or pass --overwrite"
+        )
+    folders = []
+    told: set[str] = set()
+    for label, source in models.items():
+        dataset = slides_name(slides)
+        with model_at(scheduler, source, device) as model, job.progress_bar(label) as progress:
+            folder = out / "runs" / run_folder_name(label, dataset)
+            result = evaluation.evaluate_slides(
+                model,
+                slides,
+                annotations=annotations,
+                name=label,
+                out=folder,
+                target_iou=target_iou,
+                max_clicks=max_clicks,
+                slide_mpp=mpp,
+                labels=labels or None,
+                min_area_mm2=DEFAULT_MIN_AREA_MM2 if min_area is None else min_area,
+                limit=limit,
+                progress=progress,
+                overwrite=overwrite,
+                keep_finished=True,
+            )
+        for text in _to_tell(result):
+            if text not in told:
+                told.add(text)
+                _tell(job, text)
+        folders.append(folder)
+    # The report is made from the rows on disk, so that it can be made again to the letter.
+    return evaluation.read_records(folders)
+
+
+def end_left_out(results: Sequence[EvaluationResult]) -> None:
+    """End the command with 1 where something was left out that should have been evaluated."""
+    n = len({what for result in results for what in result.header.get("left_out", {})})
+    if n:
+        from histosam_core.cli.console import err
+
+        err.print(f"[bold red]{n} slides or regions were left out[/]; see the notes above")
+        raise typer.Exit(1)
+
+
+def _to_tell(result: EvaluationResult) -> list[str]:
+    left_out = result.header.get("left_out", {})
+    return [*result.header.get("notes", ()), *(f"left out: {why}" for why in left_out.values())]
+
+
+def _tell(job: JobEvents, text: str) -> None:
+    if job.wanted:
+        job.emit({"event": "notice", "text": text})
+        return
+    from rich.markup import escape
+
+    from histosam_core.cli.console import err
+
+    err.print(f"[yellow]note:[/] {escape(text)}")
