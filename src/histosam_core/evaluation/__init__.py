@@ -1,13 +1,23 @@
 """Evaluation: simulated clicks on any interactive model, records on disk, and reports from them."""
 
-from histosam_core.evaluation.distributed import RemoteModel
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from histosam_core.evaluation.protocol import ClickRun, ProtocolSettings, run_clicks
 from histosam_core.evaluation.records import EvaluationResult, PatchRecord, read_records
 from histosam_core.evaluation.report import write_outputs, write_report
 from histosam_core.evaluation.run import evaluate
 from histosam_core.evaluation.summary import compare, summarise, summary_json
 from histosam_core.evaluation.tables import plain_table, rich_table
-from histosam_core.evaluation.whole_slide import evaluate_slides
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation.distributed import RemoteModel
+    from histosam_core.evaluation.whole_slide import evaluate_slides
+
+# What reads slides takes as long to import as all the rest.
+_HOME = {"RemoteModel": "distributed", "evaluate_slides": "whole_slide"}
 
 __all__ = [
     "ClickRun",
@@ -27,3 +37,9 @@ __all__ = [
     "write_outputs",
     "write_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
