@@ -120,7 +120,13 @@ def finetune(
 
         settings = gather_settings(given, setting or [], config, out if resume else None)
         with job.progress_bar(f"Fine-tune {settings.scenario}") as progress:
-            result = train(settings, resume=resume, overwrite=overwrite, progress=progress)
+            result = train(
+                settings,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+                on_event=job.emit,
+            )
         job.result(**as_json(result), checkpoint=str(result.best_checkpoint))
     if result is None:
         console.err.print(

@@ -17,6 +17,7 @@ from histosam_core.errors import ConfigError, EmptyDatasetError, OutputWriteErro
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.model.registry import load_model
 from histosam_core.progress import ProgressCallback, silent
+from histosam_core.training.events import OnEvent, silent_event
 from histosam_core.training.interrupt import StopRequest
 from histosam_core.training.parts import adapt_network
 from histosam_core.training.run_folder import RunFolder
@@ -75,6 +76,7 @@ def finetune(
     train_patches: Sequence[TrainingPatch] | None = None,
     validation_patches: Sequence[TrainingPatch] | None = None,
     progress: ProgressCallback = silent,
+    on_event: OnEvent | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Fine-tune a model on patches by one of the scenarios.
@@ -97,6 +99,9 @@ def finetune(
         Train on these instead of the stores that `config` names.
     progress
         Called after every step, in steps; in seconds where `config` has a time budget.
+    on_event
+        Called with each step's and each validation's figures, and with notices, as flat dicts of
+        plain values; see docs/finetuning.md.
     clock
         Returns seconds.
 
@@ -134,6 +139,7 @@ def finetune(
             data_name=str(getattr(training, "name", config.patches or "in memory")),
             folder=folder,
             progress=progress,
+            on_event=on_event or silent_event,
             clock=clock,
             stop=stop,
         )

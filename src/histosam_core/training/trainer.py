@@ -16,6 +16,7 @@ from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.model.checkpoint import describe_network, save_checkpoint
 from histosam_core.model.interactive import SamModel, to_image_size
 from histosam_core.training.embeddings import PatchEncoder
+from histosam_core.training.events import StepPace, validation_event
 from histosam_core.training.examples import Examples
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
 from histosam_core.training.parts import part_of, prepare_for_training, set_training_mode
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import TrainingGeometry
     from histosam_core.progress import ProgressCallback
     from histosam_core.training.config import TrainConfig
+    from histosam_core.training.events import OnEvent
     from histosam_core.training.examples import Example, TrainingPatch
     from histosam_core.training.interrupt import StopRequest
     from histosam_core.training.run_folder import RunFolder
@@ -67,6 +69,7 @@ class Trainer:
         data_name: str,
         folder: RunFolder,
         progress: ProgressCallback,
+        on_event: OnEvent,
         clock: Callable[[], float],
         stop: StopRequest,
     ) -> None:
@@ -78,6 +81,8 @@ class Trainer:
         self.data_name = data_name
         self.folder = folder
         self.progress = progress
+        self.tell = on_event
+        self.pace = StepPace()
         self.stop = stop
         self._clock = clock
         self._started = clock()
@@ -140,6 +145,7 @@ class Trainer:
         if self.before is None:
             self.before = self._validate()
             self._log_row(0, self.before)
+            self.tell(validation_event(0, self.before, is_best=False))
         while not self.finished:
             epoch = self.epochs_done + 1
             self._train_epoch(epoch)
@@ -159,6 +165,7 @@ class Trainer:
 
     def _train_step(self, epoch: int, batch: list[Example]) -> None:
         config, network = self.config, self.network
+        began = self._clock()
         gt_masks = [example.gt_mask for example in batch]
         patch_hw = gt_masks[0].shape
         if any(mask.shape != patch_hw for mask in gt_masks):
@@ -202,6 +209,8 @@ class Trainer:
         self.steps_in_epoch += 1
         self.loss_sum += loss.item()
         self.iou_sum += overlap.mean().item()
+        self.pace.add(self._clock() - began)
+        self._tell_step(epoch, loss.item(), overlap.mean().item())
         best = f", NoC@85 {self.best.noc85:.2f}" if self.best else ""
         self._report(
             f"epoch {epoch}/{config.epochs}, loss {self.loss_sum / self.steps_in_epoch:.3f}, "
@@ -216,9 +225,11 @@ class Trainer:
             self._report(f"epoch {epoch}/{config.epochs}, validating")
             scores = self._validate()
             self.last = scores
-            if scores.is_better_than(self.best):
+            is_best = scores.is_better_than(self.best)
+            if is_best:
                 self.best, self.best_epoch = scores, epoch
                 self._save_checkpoint(self.folder.best, epoch, scores)
+            self.tell(validation_event(epoch, scores, is_best=is_best))
         self._log_row(epoch, scores)
         self.epochs_done, self.steps_in_epoch = epoch, 0
         self.loss_sum = self.iou_sum = 0.0
@@ -308,6 +319,32 @@ class Trainer:
         total = round(minutes * 60)
         over = self.finished and message.startswith("done")
         self.progress(total if over else min(int(self.seconds), total), total, message)
+
+    def _tell_step(self, epoch: int, loss: float, iou: float) -> None:
+        self.tell(
+            {
+                "event": "step",
+                "epoch": epoch,
+                "epochs": self.config.epochs,
+                "step": self.step,
+                "steps": self.total_steps,
+                "loss": loss,
+                "iou": iou,
+                "learning_rate": self.optimiser.param_groups[0]["lr"],
+                "seconds": self.seconds,
+                "seconds_left": self._seconds_left(epoch),
+            }
+        )
+
+    def _seconds_left(self, epoch: int) -> float:
+        every, epochs = self.config.validate_every, self.config.epochs
+        validations = epochs // every - (epoch - 1) // every + int(epochs % every != 0)
+        left = self.pace.seconds_left(
+            self.total_steps - self.step, validations, self.validation_seconds
+        )
+        if self.config.max_minutes is not None:
+            left = min(left, max(0.0, self.config.max_minutes * 60 - self.seconds))
+        return left
 
     def _log_row(self, epoch: int, scores: ValidationScores | None) -> None:
         steps = self.steps_in_epoch

@@ -393,3 +393,30 @@ def test_ignored_pixels_do_not_count_in_the_training_iou() -> None:
     logits = torch.tensor(np.array([[[[1.0, 1.0, -1.0, 1.0]]], [[[-1.0, -1.0, -1.0, -1.0]]]]))
     target = torch.tensor([[[[1, 0, 1, -1]]], [[[0, 0, -1, 0]]]])
     assert batch_iou(logits, target).tolist() == [pytest.approx(1 / 3), 1.0]
+
+
+def test_events_tell_steps_and_validations_in_order(
+    tmp_path: Path, train: Callable[..., Any]
+) -> None:
+    now, events = [0.0], []
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    result = train(tmp_path / "run", call={"on_event": events.append, "clock": clock})
+    assert [(e["event"], e["epoch"]) for e in events] == [
+        ("validation", 0), *3 * [("step", 1)], ("validation", 1), *3 * [("step", 2)],
+        ("validation", 2),
+    ]  # fmt: skip
+    steps = [e for e in events if e["event"] == "step"]
+    assert [(e["step"], e["steps"], e["epochs"]) for e in steps] == [(n, 6, 2) for n in range(1, 7)]
+    left = [e["seconds_left"] for e in steps]
+    assert left == sorted(left, reverse=True)
+    assert left[-1] > 0  # the last validation is to come
+    validations = [e for e in events if e["event"] == "validation"]
+    assert [e["noc85"] for e in validations] == [
+        row["val_noc85"] for row in RunFolder(tmp_path / "run").load_state()["rows"]
+    ]
+    assert [e["epoch"] for e in validations if e["is_best"]][-1] == result.best_epoch
+    json.dumps(events)
