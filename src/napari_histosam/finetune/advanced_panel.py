@@ -134,6 +134,10 @@ class AdvancedPanel(QWidget):
             if number.name in defaults:
                 form.addRow(number.caption, self._spin(number, defaults[number.name]))
         precision = QComboBox()
+        precision.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        precision.setMinimumContentsLength(10)
         for key, text in PRECISIONS.items():
             precision.addItem(text, key)
         precision.currentIndexChanged.connect(lambda _: self.changed.emit())

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QLabel,
     QLineEdit,
-    QStackedWidget,
     QWidget,
 )
 
@@ -80,7 +79,7 @@ class DataPanel(QGroupBox):
             "Ticked: whatever is not outlined is none. Else only what lies within 100 um of an "
             "outline is taken for known, and the rest of the slide is ignored."
         )
-        self._pages = QStackedWidget()
+        self._pages: dict[Source, QWidget] = {}
         for key in SOURCES:
             page = QWidget()
             form = QFormLayout(page)
@@ -94,12 +93,13 @@ class DataPanel(QGroupBox):
                 form.addRow("Annotations", self._annotations)
             else:
                 form.addRow("Folder", self._patches)
-            self._pages.addWidget(page)
+            self._pages[key] = page
         layout = QFormLayout(self)
         layout.setVerticalSpacing(4)
         layout.addRow(self._source)
         layout.addRow(self._about)
-        layout.addRow(self._pages)
+        for page in self._pages.values():
+            layout.addRow(page)
         self._of_annotations = QWidget()
         below = QFormLayout(self._of_annotations)
         below.setContentsMargins(0, 0, 0, 0)
@@ -189,6 +189,7 @@ class DataPanel(QGroupBox):
 
     def _on_source(self, index: int) -> None:
         self._about.setText(SOURCES[self.source][1])
-        self._pages.setCurrentIndex(index)
+        for key, page in self._pages.items():
+            page.setVisible(key == self.source)
         self._of_annotations.setVisible(self.source != "patches")
         self.changed.emit()

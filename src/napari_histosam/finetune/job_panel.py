@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSize, Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
@@ -179,7 +179,7 @@ class JobPanel(QWidget):
             text += f"; about {duration(history.seconds_left)} left"
         self._status.setText(breakable(text))
         share = history.share_done
-        self._bar.setVisible(state != "failed")
+        self._bar.setVisible(state not in ("failed", "finished"))
         self._bar.setMaximum(0 if share is None and state == "running" else 1000)
         self._bar.setValue(round(1000 * (share or 0.0)))
         error = history.job.error_text()

@@ -19,6 +19,7 @@ from napari_histosam.jobs import start_job
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QShowEvent
+
     from napari_histosam.finetune.choices import Choices
 
 __all__ = ["FinetuneWidget"]
@@ -129,6 +130,6 @@ class FinetuneWidget(QWidget):
         if found:
             panel: SetupPanel = found[0]
             return panel
-        _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, OUTLINE)
+        _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, OUTLINE, tabify=True)
         opened: SetupPanel = widget.setup_panel
         return opened
