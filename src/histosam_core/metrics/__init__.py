@@ -1,6 +1,7 @@
 """Metrics: overlap of masks, clicks to a target, failures, and how sure the means are."""
 
 from histosam_core.metrics.bootstrap import bootstrap_interval
+from histosam_core.metrics.locality import far_change
 from histosam_core.metrics.noc import clicks_to_reach, failure_rate, miou_per_click, noc
 from histosam_core.metrics.overlap import dice, iou
 
@@ -9,6 +10,7 @@ __all__ = [
     "clicks_to_reach",
     "dice",
     "failure_rate",
+    "far_change",
     "iou",
     "miou_per_click",
     "noc",
