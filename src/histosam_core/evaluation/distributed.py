@@ -99,26 +99,12 @@ class RemoteModel:
             self._levels[name] = logging.getLogger(name).level
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
-            self._client = distributed.Client(
-                self.scheduler, timeout=self._timeout_s, set_as_default=False
-            )
-            self._client.wait_for_workers(1, timeout=self._timeout_s)
+            self._connect(distributed.Client)
             self._check_versions()
             ((_, self._described),) = self.run(_describe, None, [None])
-        except BaseException as error:
-            had_client = self._client is not None
+        except BaseException:
             self._close()
-            if isinstance(error, HistoSamError) or not isinstance(error, OSError | ValueError):
-                raise
-            if had_client:
-                raise SchedulerError(
-                    f"the scheduler {self.scheduler} has no worker; start some with "
-                    f"`dask worker {self.scheduler}`"
-                ) from error
-            raise SchedulerError(
-                f"no dask scheduler answers at {self.scheduler}; start one with `dask scheduler`, "
-                "or check the address"
-            ) from error
+            raise
         return self
 
     def __exit__(
@@ -214,7 +200,7 @@ class RemoteModel:
 
         alone_since: float | None = None
         while True:
-            with suppress(*_lost()):
+            with suppress(*_lost()), self._client.as_current():
                 return list(wait(list(futures), POLL_S, "FIRST_COMPLETED").done)
             comm = self._client.scheduler_comm
             if self._client.status != "running" or comm is None or comm.comm.closed():
@@ -253,6 +239,22 @@ class RemoteModel:
             ) from error
         finally:
             future.release()
+
+    def _connect(self, client: Any) -> None:
+        try:
+            self._client = client(self.scheduler, timeout=self._timeout_s, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise SchedulerError(
+                f"no dask scheduler answers at {self.scheduler}; start one with `dask scheduler`, "
+                "or check the address"
+            ) from error
+        try:
+            self._client.wait_for_workers(1, timeout=self._timeout_s)
+        except TimeoutError as error:
+            raise SchedulerError(
+                f"the scheduler {self.scheduler} has no worker; start some with "
+                f"`dask worker {self.scheduler}`"
+            ) from error
 
     def _check_versions(self) -> None:
         found = self._client.get_versions()
