@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from histosam_core.annotation import PolygonAnnotation, find_annotation, read_annotations
 from histosam_core.annotation.files import ANNOTATION_SUFFIXES, MASK_ENDINGS, slide_stem
 from histosam_core.dataset import (
     Deal,
     ExtractionSummary,
+    Patch,
+    PatchStore,
     deal_patches,
     extract_patches,
     read_split_file,
@@ -24,9 +26,42 @@ if TYPE_CHECKING:
     from histosam_core.dataset.plan import SlidePlan
     from histosam_core.model.interface import TrainingGeometry
 
-__all__ = ["annotated_slides", "cut_patches"]
+__all__ = ["RepeatedPatches", "annotated_slides", "cut_patches"]
 
 Pair = tuple[Path, Path]
+
+
+class RepeatedPatches(Sequence[Patch]):
+    """A store whose patches come several times, so that an epoch of few is not over at once.
+
+    Parameters
+    ----------
+    store
+        The patches.
+    times
+        How often each comes; the whole store in order, again and again.
+    """
+
+    def __init__(self, store: PatchStore, times: int) -> None:
+        self.store = store
+        self.times = times
+        self.geometry = store.geometry
+        self.name = store.name if times == 1 else f"{store.name}, each {times} times"
+
+    def __len__(self) -> int:
+        return self.times * len(self.store)
+
+    @overload
+    def __getitem__(self, index: int) -> Patch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Patch]: ...
+    def __getitem__(self, index: int | slice) -> Patch | list[Patch]:
+        """Read one patch, or a list of them for a slice; IndexError where there is none."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"patch {index} of {len(self)}")
+        return self.store[index % len(self.store)]
 
 
 def cut_patches(

@@ -90,7 +90,11 @@ class Improvement:
             f"for {'the proof' if part == 'test' else 'training' if part == 'train' else part}"
             for part, n in self.n_patches.items()
         )
-        return f"{self.headline()} It was tuned by {self.scenario} with {parts}. {self.trust()}"
+        told = f"{self.headline()} It was tuned by {self.scenario} with {parts}. {self.trust()}"
+        if self.proof.resampled in ("blocks", "slides or blocks"):
+            # The table of differences knows slides only.
+            told += " The differences listed below do not know of blocks: go by this paragraph."
+        return told
 
     def trust(self) -> str:
         """Return what the proof is worth, given how the patches were split and resampled."""
@@ -98,8 +102,7 @@ class Improvement:
             "slides": "The interval resamples slides.",
             "slides or blocks": "With so few held-out slides the interval is the wider one of "
             "resampling slides and resampling blocks of them.",
-            "blocks": "The interval resamples blocks of the held-out slide; differences listed "
-            "below resample its patches and are narrower than they should be.",
+            "blocks": "The interval resamples blocks of the held-out slide.",
             "patches": "The held-out part is one small place, and the interval resamples its "
             "patches, which promises too much.",
         }[self.proof.resampled]

@@ -6,12 +6,12 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histosam_core.atomic import new_file
 from histosam_core.dataset import ExtractionSummary, open_patches
 from histosam_core.errors import ConfigError, OutputExistsError, OutputWriteError
-from histosam_core.improve.patches import cut_patches
+from histosam_core.improve.patches import RepeatedPatches, cut_patches
 from histosam_core.improve.promotion import check_name, deserves_it, promote
 from histosam_core.improve.proof import prove
 from histosam_core.improve.result import Improvement
@@ -216,15 +216,16 @@ def _tune(
 ) -> TrainResult:
     from histosam_core.training import finetune
 
-    config = settings.train_config(summary.n_patches["train"])
-    told: dict[str, Any] = {} if on_event is None else {"on_event": on_event}
+    n_patches = summary.n_patches["train"]
+    patches = open_patches(settings.out / "patches", "train")
     has_state = (settings.out / "tuning" / "state.pt").is_file()
     return finetune(
-        config,
+        settings.train_config(n_patches),
         resume=has_state,
         overwrite=not has_state,
+        train_patches=RepeatedPatches(patches, settings.repeats(n_patches)),
         progress=_part(progress, "tuning", "tuning"),
-        **told,
+        on_event=on_event,
     )
 
 

@@ -25,6 +25,9 @@ FREE_ON_RESUME = frozenset({"out", "device", "promote", "name"})
 """Settings that may differ when work is resumed: they decide where, and what becomes of it."""
 
 _LEAST_STEPS, _LEAST_EPOCHS, _VALIDATIONS = 600, 30, 15
+_LEAST_STEPS_PER_EPOCH, _VARIANTS = 20, 8
+_MOST_REPEATS = _VARIANTS
+_WARMUP = 30  # short runs of networks that are trained already
 _OURS = ("out", "model", "patches", "validation_patches", "scenario", "max_minutes", "device")
 
 
@@ -192,14 +195,17 @@ class ImproveSettings:
             min_known=self.min_known,
         )
 
-    def train_config(self, n_patches: int) -> TrainConfig:
-        """Return the tuning's settings for so many training patches.
+    def repeats(self, n_patches: int) -> int:
+        """Return how often each of so many training patches comes in an epoch.
 
-        Few patches make short epochs: there are then more of them, and not each is validated.
+        A few patches make epochs of a step or two, most of whose time goes into saving the state.
         """
-        batch = self.tuning.get("batch_size", 8)
-        steps = max(1, n_patches // batch if isinstance(batch, int) and batch > 0 else 1)
-        epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / steps))
+        return min(_MOST_REPEATS, math.ceil(_LEAST_STEPS_PER_EPOCH / self._steps(n_patches)))
+
+    def train_config(self, n_patches: int) -> TrainConfig:
+        """Return the tuning's settings for so many training patches, each repeated."""
+        repeats = self.repeats(n_patches)
+        epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / self._steps(repeats * n_patches)))
         epochs = self.tuning.get("epochs", epochs)
         every = epochs // _VALIDATIONS if isinstance(epochs, int) else 1
         return TrainConfig.from_dict(
@@ -207,6 +213,9 @@ class ImproveSettings:
                 "validation_limit": 40,
                 "validate_every": max(1, every),
                 "validation_clicks": self.max_clicks,
+                "warmup_steps": _WARMUP,
+                # Every repeat of a patch has variants of its own.
+                "augment_variants": _VARIANTS // repeats,
                 "seed": self.seed,
                 **self.tuning,
                 "epochs": epochs,
@@ -218,6 +227,11 @@ class ImproveSettings:
                 "device": self.device,
             }
         )
+
+    def _steps(self, n_patches: int) -> int:
+        """Steps of an epoch."""
+        batch = self.tuning.get("batch_size", 8)
+        return max(1, n_patches // batch) if isinstance(batch, int) and batch > 0 else 1
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them; paths are absolute."""
