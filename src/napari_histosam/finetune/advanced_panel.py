@@ -53,12 +53,19 @@ NUMBERS = (
         "kept while the encoder is frozen; 0 draws afresh each time, which is slow.", 0, 1000,
     ),
     _Number("cache_mb", "Memory for them", "MiB of embeddings kept in memory.", 0, 1_000_000),
+    _Number("cache_disk_mb", "Disk for them", "MiB kept beside the patches.", 0, 100_000_000),
+    _Number("accumulate_steps", "Batches a step", "Whose gradients are added up.", 1, 1000),
     _Number("seed", "Seed", "Of every draw: the same one, the same run on a CPU.", 0, 2**31 - 1),
     _Number("workers", "Reading threads", "That read and augment patches ahead.", 0, 64),
 )  # fmt: skip
 PRECISIONS = {
     "fp32": "32 bits: exact",
-    "bf16": "16 bits where it is safe: faster on a recent GPU",
+    "bf16": "bf16: faster on a recent GPU",
+    "fp16": "fp16: faster on an older CUDA GPU",
+}
+SWITCHES = {
+    "half_embeddings": ("Embeddings in half precision", "Twice as many are kept."),
+    "tensorboard": ("Log for TensorBoard", "Into the run folder, beside log.csv."),
 }
 AUGMENTATIONS = {
     "dihedral": "Flips and quarter turns",
@@ -148,16 +155,13 @@ class AdvancedPanel(QWidget):
             lambda value: precision.setCurrentIndex(precision.findData(value)),
         )
         form.addRow("Precision", precision)
+        for name, (caption, tip) in SWITCHES.items():
+            if name in defaults:
+                form.addRow(self._switch(name, caption, tip, bool(defaults[name])))
         form.addRow(QLabel("Augmentation"))
-        for one in fields(AugmentSettings):
-            box = QCheckBox(AUGMENTATIONS.get(one.name, one.name.replace("_", " ").capitalize()))
-            default = getattr(augment, one.name)
-            if not isinstance(default, bool):
-                continue
-            box.setChecked(default)
-            box.toggled.connect(lambda _: self.changed.emit())
-            self._keep(f"augment.{one.name}", box.isChecked, default, box.setChecked)
-            form.addRow(box)
+        for name, caption in AUGMENTATIONS.items():
+            is_on = bool(getattr(augment, name))
+            form.addRow(self._switch(f"augment.{name}", caption, "Drawn for each variant.", is_on))
         self._more = QLineEdit()
         self._more.setPlaceholderText("NAME=VALUE NAME=VALUE")
         self._more.setToolTip("Any other setting; docs/finetuning.md lists them")
@@ -187,6 +191,14 @@ class AdvancedPanel(QWidget):
 
         self._keep(number.name, read, default, spin.setValue)
         return spin
+
+    def _switch(self, name: str, caption: str, tip: str, is_on: bool) -> QCheckBox:
+        box = QCheckBox(caption)
+        box.setToolTip(tip)
+        box.setChecked(is_on)
+        box.toggled.connect(lambda _: self.changed.emit())
+        self._keep(name, box.isChecked, is_on, box.setChecked)
+        return box
 
     def _keep(
         self, name: str, read: Callable[[], Any], default: Any, write: Callable[[Any], None]

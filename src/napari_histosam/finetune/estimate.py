@@ -30,37 +30,48 @@ class Cost:
     encode
         Its embedding, forward only.
     encode_and_learn
-        The same with its gradient.
+        The same with its gradient; None where it was not measured.
     step
         The rest of a training step, by decoder.
     click
         One validation click, by decoder.
+    embedding_mb
+        Of one that is kept, in full precision.
     base_mb, patch_mb, learning_patch_mb
         Memory of the process, and what a patch of the batch adds with the image encoder frozen and
         trained.
     """
 
     encode: float
-    encode_and_learn: float
+    encode_and_learn: float | None
     step: Mapping[str, float]
     click: Mapping[str, float]
+    embedding_mb: float
     base_mb: float
     patch_mb: float
-    learning_patch_mb: float
+    learning_patch_mb: float | None
 
 
 COSTS: Mapping[str, Cost] = {
     "histosam_tiny": Cost(
-        0.03,
-        0.10,
-        {"sam": 0.036, "refining": 0.11},
-        {"sam": 0.003, "refining": 0.007},
-        850,
-        90,
-        115,
+        encode=0.03,
+        encode_and_learn=0.10,
+        step={"sam": 0.036, "refining": 0.11},
+        click={"sam": 0.003, "refining": 0.007},
+        embedding_mb=0.5,
+        base_mb=895,
+        patch_mb=66,
+        learning_patch_mb=80,
     ),
     "sam_vit_b": Cost(
-        10.6, 33.0, {"sam": 0.3, "refining": 1.8}, {"sam": 0.02, "refining": 0.12}, 1700, 450, 5000
+        encode=10.6,
+        encode_and_learn=None,
+        step={"sam": 0.3, "refining": 1.8},
+        click={"sam": 0.02, "refining": 0.12},
+        embedding_mb=4.0,
+        base_mb=1650,
+        patch_mb=470,
+        learning_patch_mb=None,
     ),
 }
 """As measured on one core, see docs/napari_finetune.md; other architectures were not."""
@@ -69,6 +80,7 @@ CLICKS_USED = 0.6
 CORE_POWER = 0.8
 """N cores are as fast as N to this power."""
 DEFAULT_EPOCHS, DEFAULT_VARIANTS, DEFAULT_VALIDATION, DEFAULT_CLICKS = 30, 8, 100, 20
+DEFAULT_CACHE_MB = 1024
 DURING = "the time left is shown after the first steps"
 
 
@@ -81,15 +93,17 @@ def estimate(choices: Choices) -> str:
         Without a problem.
     """
     cost = COSTS.get(_architecture(choices.model))
+    if cost is not None and cost.encode_and_learn is None:
+        cost = cost if SCENARIOS[choices.scenario].freezes_encoder else None
     device = _device(choices.device)
     parts = []
     if cost is None or device != "cpu":
-        what = "this model" if cost is None else "a GPU"
+        what = "this model and scenario" if cost is None else "a GPU"
         parts.append(f"No figure for {what} before the start; {DURING}")
     else:
-        memory = cost.base_mb + choices.batch_size * _patch_mb(cost, choices.scenario)
         cores = os.cpu_count() or 1
         counts = _counts(choices)
+        memory = _memory_mb(choices, cost, None if counts is None else counts[0])
         if counts is None:
             parts.append(f"How long depends on the patches that are cut; {DURING}")
         else:
@@ -125,7 +139,8 @@ def training_seconds(choices: Choices, cost: Cost, n_training: int, n_validation
         # Each variant of a patch is encoded once.
         encoding = n_training * min(epochs, variants or epochs) * cost.encode + used * cost.encode
     else:
-        encoding = n_training * epochs * cost.encode_and_learn + validations * used * cost.encode
+        learning = n_training * epochs * (cost.encode_and_learn or 0.0)
+        encoding = learning + validations * used * cost.encode
     steps = n_training * epochs * cost.step[scenario.decoder]
     clicking = validations * used * clicks * cost.click[scenario.decoder]
     return float(encoding + steps + clicking)
@@ -149,9 +164,19 @@ def _counts(choices: Choices) -> tuple[int, int] | None:
     return None if training is None or validation is None else (training, validation)
 
 
-def _patch_mb(cost: Cost, scenario: str) -> float:
-    frozen = SCENARIOS[scenario].freezes_encoder
-    return cost.patch_mb if frozen else cost.learning_patch_mb
+def _memory_mb(choices: Choices, cost: Cost, n_training: int | None) -> float:
+    """The process, its batch, and the embeddings that it keeps."""
+    if not SCENARIOS[choices.scenario].freezes_encoder:
+        return cost.base_mb + choices.batch_size * (cost.learning_patch_mb or 0.0)
+    settings = choices.settings
+    room: float = settings.get("cache_mb", DEFAULT_CACHE_MB)
+    if n_training is not None:
+        size = cost.embedding_mb / (2 if settings.get("half_embeddings", True) else 1)
+        variants = min(
+            choices.epochs or DEFAULT_EPOCHS, settings.get("augment_variants", DEFAULT_VARIANTS)
+        )
+        room = min(room, n_training * variants * size)
+    return cost.base_mb + choices.batch_size * cost.patch_mb + room
 
 
 def _architecture(model: str) -> str:
