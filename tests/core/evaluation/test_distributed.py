@@ -140,7 +140,7 @@ def test_no_worker_left_is_said_after_a_while(cluster: Cluster, model: Any, stor
         for process in cluster.workers:
             process.kill()
             process.wait()
-        with pytest.raises(SchedulerError, match="no worker is left .* it goes on"):
+        with pytest.raises(SchedulerError, match=r"no worker is left .* it goes on"):
             evaluate(remote, store, **SETTINGS)
     cluster.workers.clear()
     cluster.add_worker()
