@@ -39,7 +39,10 @@ __all__ = [
     "tag_of",
 ]
 
-Role = Literal["clicks", "box", "mask", "heat map", "annotations"]
+Role = Literal[
+    "clicks", "box", "mask", "heat map", "annotations",
+    "patch", "truth", "other mask", "change", "disagreement",
+]  # fmt: skip
 CLICKS: Role = "clicks"
 BOX: Role = "box"
 MASK: Role = "mask"

@@ -1,0 +1,151 @@
+"""The table of results: a row per model and data set, filled while they come in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+
+from histosam_core.evaluation.plots import colour_of
+from histosam_core.evaluation.summary import FAILURE_THRESHOLDS, NOC_THRESHOLDS, Estimate
+from histosam_core.evaluation.tables import MISSING, number, seconds
+from napari_histosam.interactive.widget_parts import color_icon
+
+if TYPE_CHECKING:
+    from napari_histosam.evaluate.results import Run
+
+__all__ = ["HEADINGS", "RunsTable"]
+
+HEADINGS = (
+    "Model, data",
+    *(f"NoC@{round(100 * t)}" for t in NOC_THRESHOLDS),
+    *(f"NoF@{round(100 * t)}" for t in FAILURE_THRESHOLDS),
+    "SPC",
+    "Patches",
+)
+TIPS = (
+    "The colour is the curve's; below the model the data set",
+    *(
+        f"Mean clicks to IoU {t:.2f}; below it the 95 % bootstrap interval. Fewer is better"
+        for t in NOC_THRESHOLDS
+    ),
+    *(
+        f"Share of patches that never reach IoU {t:.2f}, and its interval. Less is better"
+        for t in FAILURE_THRESHOLDS
+    ),
+    "Seconds per click, encoding and the simulated user included",
+    "Done, of those asked for",
+)
+ROW_PX, LEAST_ROWS, MOST_ROWS = 36, 2, 6
+KEY = Qt.ItemDataRole.UserRole
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+class RunsTable(QTableWidget):
+    """Shows runs; a click on one chooses it."""
+
+    chosen = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__(0, len(HEADINGS))
+        self._runs: tuple[Run, ...] = ()
+        self.setHorizontalHeaderLabels(HEADINGS)
+        for column, tip in enumerate(TIPS):
+            self.horizontalHeaderItem(column).setToolTip(tip)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.verticalHeader().setVisible(False)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(44)
+        self.itemSelectionChanged.connect(lambda: self.chosen.emit(self.run))
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is chosen."""
+        rows = self.selectionModel().selectedRows()
+        folder = self.item(rows[0].row(), 0).data(KEY) if rows else None
+        return next((run for run in self._runs if str(run.folder) == folder), None)
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """What the rows say."""
+        return [
+            [str(self.item(row, column).text()) for column in range(self.columnCount())]
+            for row in range(self.rowCount())
+        ]
+
+    def choose(self, folder: Path) -> None:
+        """Choose the run of a folder."""
+        for row in range(self.rowCount()):
+            if self.item(row, 0).data(KEY) == str(folder):
+                self.selectRow(row)
+
+    def show_runs(self, runs: Sequence[Run]) -> None:
+        """Show these runs; the one that is chosen stays so."""
+        chosen = self.run
+        colours = colour_of([run.result for run in runs])
+        self._runs = tuple(runs)
+        self.blockSignals(True)
+        self.clearSelection()
+        self.setRowCount(len(runs))
+        for row, run in enumerate(runs):
+            self._fill(row, run, colours[run.result.name])
+            if chosen is not None and run.folder == chosen.folder:
+                self.selectRow(row)
+        self.blockSignals(False)
+        self.updateGeometry()
+        if chosen is not None and self.run is not chosen:
+            self.chosen.emit(self.run)
+
+    def sizeHint(self) -> QSize:  # Qt's name
+        """As many rows as there are, within bounds."""
+        rows = min(max(self.rowCount(), LEAST_ROWS), MOST_ROWS)
+        height = self.horizontalHeader().height() + rows * ROW_PX + 2 * self.frameWidth() + 12
+        return QSize(super().sizeHint().width(), height)
+
+    def minimumSizeHint(self) -> QSize:  # Qt's name
+        """As `sizeHint`, and narrow enough for a dock."""
+        return QSize(240, self.sizeHint().height())
+
+    def _fill(self, row: int, run: Run, colour: str) -> None:
+        s = run.summary
+        texts = [
+            f"{s.name}\n{s.dataset}",
+            *(_cell(s.noc, t) for t in NOC_THRESHOLDS),
+            *(_cell(s.failures, t) for t in FAILURE_THRESHOLDS),
+            seconds(s.spc_s),
+            f"{s.n_patches}\nof {run.n_expected}",
+        ]
+        for column, text in enumerate(texts):
+            item = self.item(row, column)
+            if item is None:
+                item = QTableWidgetItem()
+                self.setItem(row, column, item)
+            item.setText(text)
+            if column == 0:
+                item.setData(KEY, str(run.folder))
+                rgb = QColor(colour)
+                item.setIcon(color_icon((rgb.red(), rgb.green(), rgb.blue())))
+                item.setToolTip(f"{s.name} on {s.dataset}: {run.folder}")
+            else:
+                item.setTextAlignment(RIGHT)
+
+
+def _cell(estimates: Mapping[float, Estimate], threshold: float) -> str:
+    """Return a mean, and its interval in the line below."""
+    one = estimates.get(threshold)
+    if one is None or not math.isfinite(one.value):
+        return MISSING
+    if not math.isfinite(one.low):
+        return number(one.value)
+    return f"{number(one.value)}\n{number(one.low, 1)}\N{EN DASH}{number(one.high, 1)}"

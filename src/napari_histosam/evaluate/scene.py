@@ -1,0 +1,221 @@
+"""An opened patch in the viewer: our layers, beside whatever the user has there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.evaluation.walkthrough import disagreement
+from napari_histosam import layers as ours
+from napari_histosam.evaluate.patch_layers import (
+    ADDED,
+    REMOVED,
+    make_labels,
+    make_numbered_clicks,
+    make_patch,
+)
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation.records import EvaluationResult
+    from histosam_core.evaluation.walkthrough import Walkthrough
+    from napari_histosam.evaluate.engine import Picture
+
+__all__ = ["Mode", "Opened", "Scene"]
+
+Mode = Literal["mask", "change", "disagreement"]
+
+VIEW_SHARE = 0.9  # of the canvas that a patch fills when it is opened
+GAP_SHARE = 0.05
+OUTLINE_PX = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A patch that is looked at, as far as its masks are there.
+
+    Parameters
+    ----------
+    picture
+        Its pixels.
+    walk
+        The masks of the run's own model; None until they are there.
+    other
+        The run that it is compared with.
+    other_walk
+        The masks of that run's model on the same clicks.
+    mismatch
+        How the masks depart from the record; empty where they do not.
+    """
+
+    picture: Picture
+    walk: Walkthrough | None = None
+    other: EvaluationResult | None = None
+    other_walk: Walkthrough | None = None
+    mismatch: str = ""
+
+    @property
+    def n_clicks(self) -> int:
+        """How many clicks were recorded."""
+        return len(self.picture.record.clicks)
+
+    def mask(self, click: int) -> NDArray[np.bool_] | None:
+        """Return the mask after a click, 1 the first, 0 before any; None where it is not known."""
+        if click == 0:
+            return np.zeros(self.picture.truth.shape, dtype=bool)
+        if self.walk is not None:
+            return np.asarray(self.walk.masks[click - 1])
+        return self.picture.last_mask if click == self.n_clicks else None
+
+    def other_mask(self, click: int) -> NDArray[np.bool_] | None:
+        """Return the other model's mask after a click; None where it is not known."""
+        return None if self.other_walk is None else np.asarray(self.other_walk.masks[click - 1])
+
+    def change(self, click: int) -> NDArray[np.uint8] | None:
+        """Return what a click added and removed, (H, W) uint8; None where that is not known."""
+        before, after = self.mask(click - 1), self.mask(click)
+        if before is None or after is None:
+            return None
+        classes = np.zeros(after.shape, dtype=np.uint8)
+        classes[after & ~before] = ADDED
+        classes[before & ~after] = REMOVED
+        return classes
+
+    def disagreement(self, click: int) -> NDArray[np.uint8] | None:
+        """Return who is right after a click; see `disagreement` of the core; None: not known."""
+        mask, other = self.mask(click), self.other_mask(click)
+        if mask is None or other is None:
+            return None
+        return disagreement(mask, other, self.picture.truth)
+
+
+class Scene:
+    """Our layers of one patch at a time in one viewer.
+
+    Parameters
+    ----------
+    viewer
+        napari's.
+    owner
+        Goes into the layers' tags.
+    """
+
+    def __init__(self, viewer: Any, owner: object) -> None:
+        self._viewer = viewer
+        self._owner = owner
+        self._layers: dict[ours.Role, Any] = {}
+        self._picture: Picture | None = None
+        self._place: tuple[NDArray[np.float64], Any] = (np.eye(3), None)
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """Our layers that are in the viewer now."""
+        return tuple(self._layers.values())
+
+    def layer(self, role: ours.Role) -> Any | None:
+        """Return one of our layers, or None."""
+        return self._layers.get(role)
+
+    def shows(self, picture: Picture) -> bool:
+        """Whether it is the patch that is open."""
+        return picture is self._picture
+
+    def open(self, picture: Picture) -> None:
+        """Show another patch: image, truth and clicks, beside what the user has in the viewer."""
+        self.clear()
+        self._picture = picture
+        affine, units = self._place = self._free_place(picture)
+        record = picture.record
+        truth = np.where(picture.truth == -1, 2, picture.truth).astype(np.uint8)
+        self._add("patch", make_patch(self._owner, picture.image, affine, units, record.patch_id))
+        self._add("truth", make_labels(self._owner, "truth", truth, affine, units))
+        side = max(truth.shape)
+        clicks = make_numbered_clicks(self._owner, record.clicks, side, affine, units)
+        self._add(ours.CLICKS, clicks)
+        self._look_at(truth.shape, affine)
+
+    def show(self, opened: Opened, click: int, mode: Mode) -> None:
+        """Show the state after a click, 1 the first."""
+        self._show_clicks(click)
+        is_pair = opened.other_walk is not None
+        self._show_labels(ours.MASK, lambda: opened.mask(click))
+        self._show_labels("other mask", lambda: opened.other_mask(click) if is_pair else None)
+        self._show_labels("change", lambda: opened.change(click) if mode == "change" else None)
+        self._show_labels(
+            "disagreement",
+            lambda: opened.disagreement(click) if mode == "disagreement" else None,
+        )
+        mask = self._layers.get(ours.MASK)
+        if mask is not None:
+            as_outline = is_pair or mode != "mask"
+            mask.contour = OUTLINE_PX if as_outline else 0
+            mask.opacity = 0.9 if as_outline else 0.45
+
+    def clear(self) -> None:
+        """Take our layers out of the viewer."""
+        self._picture = None
+        for layer in list(self._layers.values()):
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        self._layers.clear()
+
+    def close(self) -> None:
+        """Let go of the viewer; our layers stay."""
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def _show_clicks(self, click: int) -> None:
+        layer = self._layers.get(ours.CLICKS)
+        if layer is not None:
+            layer.shown = np.arange(len(layer.data)) < click
+
+    def _show_labels(self, role: ours.Role, data_of: Callable[[], NDArray[Any] | None]) -> None:
+        """Let the layer of a role show these classes; it is hidden where there are none."""
+        data, layer = data_of(), self._layers.get(role)
+        if data is None:
+            if layer is not None:
+                layer.visible = False
+            return
+        classes = data.astype(np.uint8)
+        if layer is None:
+            layer = make_labels(self._owner, role, classes, *self._place)
+            self._add(role, layer)
+        else:
+            layer.data = classes
+            layer.visible = True
+
+    def _add(self, role: ours.Role, layer: Any) -> None:
+        """Put a layer on top of our others, but below the clicks."""
+        layers, clicks = self._viewer.layers, self._layers.get(ours.CLICKS)
+        self._layers[role] = layer
+        layers.insert(len(layers) if clicks is None else layers.index(clicks), layer)
+        if clicks is not None:
+            layers.selection.active = clicks
+
+    def _free_place(self, picture: Picture) -> tuple[NDArray[np.float64], Any]:
+        """Where nothing of the user's lies: right of it, in its units."""
+        affine = np.diag((picture.mpp, picture.mpp, 1.0))
+        if not len(self._viewer.layers):
+            return affine, ("um", "um")
+        units = self._viewer.layers[0].units[-2:]
+        if str(units[-1]) not in ("micrometer", "micron", "um"):
+            affine = np.eye(3)
+        (top, _), (_, right) = np.asarray(self._viewer.layers.extent.world)[:, -2:]
+        gap = GAP_SHARE * picture.truth.shape[1] * affine[0, 0]
+        affine[:2, 2] = top, right + gap
+        return affine, units
+
+    def _look_at(self, shape: tuple[int, ...], affine: NDArray[np.float64]) -> None:
+        height, width = shape
+        scale, (top, left) = affine[0, 0], affine[:2, 2]
+        camera = self._viewer.scene.camera
+        camera.center = (0.0, top + (height - 1) * scale / 2, left + (width - 1) * scale / 2)
+        camera.zoom = VIEW_SHARE * min(self._viewer.canvas.size) / (max(shape) * scale)
+
+    def _on_removed(self, event: Any) -> None:
+        for role, layer in list(self._layers.items()):
+            if layer is event.value:
+                del self._layers[role]

@@ -1,0 +1,325 @@
+"""The widget's first page: which models, on which data, and the button that starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from histosam_core.errors import ConfigError
+from histosam_core.model.own_models import list_own_models
+from histosam_core.model.registry import BUNDLED, list_models
+from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
+from napari_histosam.evaluate.ticked_list import TickedList, TickLine
+from napari_histosam.finetune.path_row import PathRow
+from napari_histosam.interactive.setup_panel import DEVICES
+from napari_histosam.interactive.widget_parts import push_button
+
+__all__ = ["SetupPanel"]
+
+CHECKPOINTS = "Checkpoints (*.safetensors *.pth *.pt)"
+MODELS_PX, DATA_PX = 108, 76
+CHECK_MS = 150
+"""After the last change, until settings are checked."""
+GREY, WRONG = "#8a8f98", "#ff9f1a"
+DOTS = "\N{HORIZONTAL ELLIPSIS}"
+
+
+class SetupPanel(QWidget):
+    """Chooses what is evaluated, and says beforehand what stands against it."""
+
+    started = Signal(object)
+    failed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._model_files: list[str] = []
+        self._data: dict[str, str] = {}
+        self.models = TickedList(MODELS_PX)
+        self.data = TickedList(DATA_PX)
+        self._annotations = PathRow("Choose the annotations' folder", "beside the slides")
+        self._out = PathRow("Choose a folder for the results", "results folder")
+        self._target, self._clicks = QDoubleSpinBox(), QSpinBox()
+        self._limit, self._batch = QSpinBox(), QSpinBox()
+        self._device = QComboBox()
+        self._verdict = QLabel()
+        self._verdict.setWordWrap(True)
+        self.start_button = push_button(
+            "Run", "Runs in a process of its own: napari may be closed meanwhile", self.start
+        )
+
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.setSpacing(6)
+        column.addWidget(self._model_group())
+        column.addWidget(self._data_group())
+        column.addWidget(self._more_group())
+        for part in (self._verdict, self.start_button):
+            column.addWidget(part)
+        column.addStretch(1)
+
+        self._soon = QTimer(self)
+        self._soon.setObjectName("histosam: choices are checked soon")
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(CHECK_MS)
+        self._soon.timeout.connect(self.check)
+        self._named: Path | None = None
+        for part in (self.models, self.data, self._annotations, self._out):
+            part.changed.connect(self._soon.start)
+        for spin in (self._target, self._clicks, self._limit, self._batch):
+            spin.valueChanged.connect(lambda _: self._soon.start())
+        self.refresh()
+        self.models.tick([BUNDLED])
+
+    @property
+    def choices(self) -> Choices:
+        """What is chosen."""
+        ticked = self.data.ticked
+        slides = [Path(path) for path in ticked if self._data[path] == "slides"]
+        return Choices(
+            models=tuple(self.models.ticked),
+            out=self._out.path or free_results_folder(),
+            patches=tuple(Path(path) for path in ticked if self._data[path] == "patches"),
+            slides=slides[0] if slides else None,
+            annotations=self._annotations.path if slides else None,
+            target_iou=self._target.value(),
+            max_clicks=self._clicks.value(),
+            limit=self._limit.value() or None,
+            batch_size=self._batch.value(),
+            device=self._device.currentData(),
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What stands against a start; else what it will do."""
+        return str(self._verdict.text())
+
+    def choose(
+        self,
+        *,
+        models: Sequence[str | Path] | None = None,
+        data: Sequence[Path] = (),
+        annotations: Path | None = None,
+        out: Path | None = None,
+        max_clicks: int | None = None,
+        limit: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        """Choose from a script; models may be names or checkpoints' paths."""
+        if models is not None:
+            for model in map(str, models):
+                if model not in self.models.values:
+                    self._model_files.append(model)
+            self.refresh()
+            self.models.tick(self.models.ticked, False)
+            self.models.tick([str(model) for model in models])
+        for folder in data:
+            self.add_data(folder)
+        if annotations is not None:
+            self._annotations.path = annotations
+        if out is not None:
+            self._out.path = out
+        if max_clicks is not None:
+            self._clicks.setValue(max_clicks)
+        if limit is not None:
+            self._limit.setValue(limit)
+        if device is not None:
+            self._device.setCurrentIndex(self._device.findData(device))
+
+    def add_data(self, folder: Path) -> None:
+        """Add patches, or a folder of slides; of several splits the test split is ticked.
+
+        A folder of slides replaces the one before, and unticks patches; patches untick slides.
+
+        Raises
+        ------
+        ConfigError
+            There is no such folder.
+        """
+        kind, found = data_in(folder)
+        if kind == "slides":
+            self._data = {path: k for path, k in self._data.items() if k != "slides"}
+        self._data |= {str(path): kind for path in found}
+        self._show_data()
+        self.data.tick([path for path, k in self._data.items() if k != kind], False)
+        self.data.tick([str(path) for path, is_meant in found.items() if is_meant])
+        self._annotations.setVisible("slides" in self._data.values())
+
+    def refresh(self) -> None:
+        """Look again at which models there are and which folder is free."""
+        lines = [
+            TickLine(own.name, f"{own.name} (your own)", str(own.path)) for own in list_own_models()
+        ]
+        own_names = {line.value for line in lines}
+        for spec in list_models():
+            if spec.name not in own_names:
+                lines.append(TickLine(spec.name, f"{spec.name} ({spec.where})", spec.about))
+        lines += [TickLine(path, _short(Path(path)), path) for path in self._model_files]
+        # What is here comes before what is still to be downloaded.
+        lines.sort(key=lambda line: "not downloaded" in line.title)
+        self.models.show_lines(lines)
+        if self._out.path in (None, self._named):  # no folder that the user named
+            self._named = free_results_folder()
+            self._out.path = self._named
+        self._soon.start()
+
+    def check(self) -> bool:
+        """Check what is chosen, and show what stands against it or what will be done."""
+        self._soon.stop()
+        choices = self.choices
+        problem = choices.problem()
+        self._verdict.setText(problem or _plan(choices))
+        self._verdict.setStyleSheet(f"color: {WRONG if problem else GREY};")
+        self.start_button.setEnabled(not problem)
+        return not problem
+
+    def start(self) -> None:
+        """Ask for a job with what is chosen."""
+        if self.check():
+            self.started.emit(self.choices)
+
+    def _model_group(self) -> QGroupBox:
+        group = QGroupBox("Models")
+        column = QVBoxLayout(group)
+        column.setSpacing(4)
+        column.addWidget(self.models)
+        column.addWidget(
+            push_button(
+                f"Add a checkpoint{DOTS}", "One fine-tuned here, or SAM's", self._ask_models
+            )
+        )
+        return group
+
+    def _data_group(self) -> QGroupBox:
+        group = QGroupBox("Data")
+        column = QVBoxLayout(group)
+        column.setSpacing(4)
+        column.addWidget(self.data)
+        row = QHBoxLayout()
+        row.addWidget(
+            push_button(
+                f"Add patches{DOTS}",
+                "A folder that `histosam prepare` wrote, or one split of it",
+                lambda: self._ask_data("Choose patches"),
+            )
+        )
+        row.addWidget(
+            push_button(
+                f"Add slides{DOTS}",
+                "A folder of slides with annotations: every outlined tumour region is clicked on "
+                "as a whole",
+                lambda: self._ask_data("Choose a folder of annotated slides"),
+            )
+        )
+        column.addLayout(row)
+        column.addWidget(self._annotations)
+        self._annotations.setVisible(False)
+        return group
+
+    def _more_group(self) -> QGroupBox:
+        group = QGroupBox("Results")
+        column = QVBoxLayout(group)
+        column.setSpacing(4)
+        column.addWidget(self._out)
+        fold = QToolButton()
+        fold.setText("Advanced settings")
+        fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        fold.setArrowType(Qt.ArrowType.RightArrow)
+        fold.setCheckable(True)
+        fold.setAutoRaise(True)
+        body = self._advanced()
+        body.setVisible(False)
+
+        def unfold(is_open: bool) -> None:
+            body.setVisible(is_open)
+            fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
+
+        fold.toggled.connect(unfold)
+        column.addWidget(fold)
+        column.addWidget(body)
+        return group
+
+    def _advanced(self) -> QWidget:
+        self._target.setRange(0.05, 1.01)
+        self._target.setSingleStep(0.05)
+        self._target.setValue(0.90)
+        self._target.setToolTip("Clicking ends at this IoU; NoC@90 needs 0.90")
+        self._clicks.setRange(1, 200)
+        self._clicks.setValue(20)
+        self._clicks.setToolTip("Budget of each patch or region")
+        self._limit.setRange(0, 1_000_000)
+        self._limit.setSpecialValueText("all")
+        self._limit.setToolTip("Patches of each data set, spread evenly over it")
+        self._batch.setRange(1, 256)
+        self._batch.setValue(8)
+        self._batch.setToolTip("Patches that advance together; halve it where memory runs out")
+        for key, text in DEVICES.items():
+            self._device.addItem(text, key)
+        self._device.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self._device.setMinimumContentsLength(12)
+        body = QWidget()
+        form = QFormLayout(body)
+        form.setContentsMargins(12, 0, 0, 0)
+        form.setVerticalSpacing(3)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Target IoU", self._target)
+        form.addRow("Clicks at most", self._clicks)
+        form.addRow("Patches", self._limit)
+        form.addRow("Batch", self._batch)
+        form.addRow("Device", self._device)
+        return body
+
+    def _show_data(self) -> None:
+        self.data.show_lines(
+            [
+                TickLine(path, f"{_short(Path(path))} ({kind})", path)
+                for path, kind in self._data.items()
+            ]
+        )
+
+    def _ask_models(self) -> None:
+        paths, _ = QFileDialog.getOpenFileNames(self, "Choose checkpoints", "", CHECKPOINTS)
+        if paths:
+            self.choose(models=[*self.models.ticked, *paths])
+
+    def _ask_data(self, caption: str) -> None:
+        folder = QFileDialog.getExistingDirectory(self, caption, "")
+        if folder:
+            try:
+                self.add_data(Path(folder))
+            except ConfigError as error:
+                self.failed.emit(str(error))
+
+
+def _short(path: Path) -> str:
+    """Return a path's last two parts."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
+
+
+def _plan(choices: Choices) -> str:
+    """Say what a run will do."""
+
+    def count(n: int, what: str) -> str:
+        return f"{n} {what}{'s' if n != 1 else ''}"
+
+    n_models = len(choices.models)
+    data: Any = count(len(choices.patches), "data set") if choices.patches else "whole slides"
+    limit = f", at most {choices.limit} of each" if choices.limit else ""
+    return f"{count(n_models, 'model')} on {data}{limit}, up to {choices.max_clicks} clicks each"

@@ -1,0 +1,310 @@
+"""The patch that is open: a slider over its clicks, the IoU, and another model beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QSlider,
+    QVBoxLayout,
+)
+
+from histosam_core.evaluation.walkthrough import (
+    BOTH_RIGHT,
+    BOTH_WRONG,
+    ONLY_A_RIGHT,
+    ONLY_B_RIGHT,
+)
+from napari_histosam.evaluate.patch_layers import (
+    ADDED,
+    CHANGE_COLORS,
+    DISAGREEMENT_COLORS,
+    OTHER_RGB,
+    REMOVED,
+    TRUTH_RGB,
+)
+from napari_histosam.finetune.chart import Chart, Line
+from napari_histosam.finetune.history import Curve
+from napari_histosam.interactive.widget_parts import push_button
+from napari_histosam.layers import MASK_RGB
+
+if TYPE_CHECKING:
+    from napari_histosam.evaluate.results import Run
+    from napari_histosam.evaluate.scene import Mode, Opened
+
+__all__ = ["StepPanel"]
+
+MODES: Mapping[Mode, str] = {
+    "mask": "Mask",
+    "change": "Change since the click before",
+    "disagreement": "Disagreement of two models",
+}
+CHECKPOINTS = "Checkpoints (*.safetensors *.pth *.pt)"
+NOBODY = "no other model"
+GREY, WRONG = "#8a8f98", "#ff9f1a"
+SQUARE = "\N{BLACK SQUARE}"
+
+
+class StepPanel(QGroupBox):
+    """Steps through the clicks of a patch."""
+
+    stepped = Signal(int)
+    compared = Signal(object)
+    source_said = Signal(str, str)
+    left = Signal()
+
+    def __init__(self) -> None:
+        super().__init__("Patch")
+        self._opened: Opened | None = None
+        self._others: list[Run] = []
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setMinimum(1)
+        self.slider.setPageStep(1)
+        self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
+        self.slider.setTickInterval(1)
+        self.slider.valueChanged.connect(self._on_step)
+        self._iou, self._other_iou, self._note = QLabel(), QLabel(), QLabel()
+        self._legend = QLabel()
+        for label in (self._iou, self._other_iou, self._note, self._legend):
+            label.setWordWrap(True)
+        for label in (self._iou, self._other_iou, self._legend):
+            label.setTextFormat(Qt.TextFormat.RichText)
+        self._note.setTextFormat(Qt.TextFormat.PlainText)
+        self._note.setStyleSheet(f"color: {WRONG};")
+        self.chart = Chart("IoU after each click")
+        self._other, self._mode = QComboBox(), QComboBox()
+        for box in (self._other, self._mode):
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setMinimumContentsLength(12)
+        self._other.setToolTip("Its model gets the same clicks, and its mask is shown too")
+        self._other.activated.connect(lambda _: self._on_other())
+        for mode, text in MODES.items():
+            self._mode.addItem(text, mode)
+        self._mode.currentIndexChanged.connect(lambda _: self._on_step())
+        self._bar = QProgressBar()
+        self._bar.setMaximumHeight(8)
+        self._bar.setTextVisible(False)
+        self._busy = QLabel()
+        self._busy.setStyleSheet(f"color: {GREY};")
+        self._checkpoint = push_button(
+            "Where is the model?\N{HORIZONTAL ELLIPSIS}",
+            "Choose the checkpoint that these results were made with",
+            self._ask_checkpoint,
+        )
+        self.close_button = push_button(
+            "Close", "Take the patch out of the viewer", lambda: self.left.emit()
+        )
+        grid = QGridLayout()
+        grid.setVerticalSpacing(4)
+        for row, (caption, box) in enumerate((("Beside", self._other), ("Show", self._mode))):
+            grid.addWidget(QLabel(caption), row, 0)
+            grid.addWidget(box, row, 1)
+        grid.setColumnStretch(1, 1)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._checkpoint, 1)
+        buttons.addWidget(self.close_button)
+        column = QVBoxLayout(self)
+        column.setSpacing(4)
+        for part in (self.slider, self._iou, self._other_iou, self._note, self.chart):
+            column.addWidget(part)
+        column.addLayout(grid)
+        for part in (self._legend, self._busy, self._bar):
+            column.addWidget(part)
+        column.addLayout(buttons)
+        self.show_busy("", 0, 0)
+        self.show_opened(None)
+
+    @property
+    def click(self) -> int:
+        """The click that is shown, 1 the first."""
+        return int(self.slider.value())
+
+    @property
+    def mode(self) -> Mode:
+        """What is shown of the masks."""
+        chosen: Mode = self._mode.currentData()
+        return chosen
+
+    @property
+    def text(self) -> str:
+        """What is said of the click."""
+        return _plain(self._iou.text())
+
+    @property
+    def other_text(self) -> str:
+        """What is said of the other model."""
+        return _plain(self._other_iou.text())
+
+    @property
+    def legend(self) -> str:
+        """What the colours mean."""
+        return _plain(self._legend.text())
+
+    @property
+    def note(self) -> str:
+        """What is wrong with the masks, if something is."""
+        return str(self._note.text())
+
+    @property
+    def others(self) -> list[str]:
+        """The models that can be put beside."""
+        return [run.result.name for run in self._others]
+
+    def choose_mode(self, mode: Mode) -> None:
+        """Choose what is shown of the masks."""
+        self._mode.setCurrentIndex(self._mode.findData(mode))
+
+    def choose_other(self, name: str | None) -> None:
+        """Put a model beside, from a script; None takes it away."""
+        row = 0 if name is None else 1 + self.others.index(name)
+        self._other.setCurrentIndex(row)
+        self._on_other()
+
+    def show_others(self, others: Sequence[Run]) -> None:
+        """Offer these runs to compare with; the model that is chosen stays so."""
+        chosen = self._other.currentText()
+        self._others = list(others)
+        self._other.blockSignals(True)
+        self._other.clear()
+        self._other.addItems([NOBODY, *self.others])
+        self._other.setCurrentIndex(max(0, self._other.findText(chosen)))
+        self._other.blockSignals(False)
+
+    def show_busy(self, words: str, done: int, total: int) -> None:
+        """Show what goes on; empty words: nothing."""
+        for part in (self._busy, self._bar):
+            part.setVisible(bool(words))
+        self._busy.setText(words)
+        self._bar.setMaximum(total)  # 0: moves without saying how far
+        self._bar.setValue(done)
+
+    def show_opened(self, opened: Opened | None, *, lost_model: bool = False) -> None:
+        """Show a patch, at its last click where it is another one.
+
+        Parameters
+        ----------
+        opened
+            The patch; None hides the panel.
+        lost_model
+            Nobody knows where a model is: ask for it.
+        """
+        before, self._opened = self._opened, opened
+        self.setVisible(opened is not None)
+        if opened is None:
+            return
+        if before is None or before.picture is not opened.picture:
+            record = opened.picture.record
+            self.setTitle(f"{record.patch_id}: {opened.picture.result.name}")
+            self.slider.blockSignals(True)
+            self.slider.setMaximum(opened.n_clicks)
+            self.slider.setValue(opened.n_clicks)
+            self.slider.blockSignals(False)
+        self._checkpoint.setVisible(lost_model)
+        self._note.setText(opened.mismatch)
+        self._note.setVisible(bool(opened.mismatch))
+        self._on_step()
+
+    def _on_step(self) -> None:
+        opened = self._opened
+        if opened is None:
+            return
+        self.slider.setEnabled(opened.n_clicks > 1)
+        record, k = opened.picture.record, self.click
+        sign = "object" if record.clicks[k - 1].is_positive else "background"
+        self._iou.setText(
+            f"{_square(MASK_RGB)} Click {k} of {opened.n_clicks} ({sign}): "
+            f"<b>IoU {record.ious[k - 1]:.3f}</b>{_step(record.ious, k)}"
+        )
+        curves = [Line("", _hex(MASK_RGB), _curve(record.ious), has_dots=True)]
+        walk = opened.other_walk
+        self._other_iou.setVisible(opened.other is not None)
+        if walk is not None:
+            curves.insert(0, Line("", _hex(OTHER_RGB), _curve(walk.ious), has_dots=True))
+            name = "" if opened.other is None else opened.other.name
+            self._other_iou.setText(
+                f"{_square(OTHER_RGB)} {name}, same clicks: "
+                f"<b>IoU {walk.ious[k - 1]:.3f}</b>{_step(walk.ious, k)}"
+            )
+        elif opened.other is not None:
+            self._other_iou.setText(f"{_square(OTHER_RGB)} {opened.other.name}: not there yet")
+        self.chart.show_lines(curves, float(max(opened.n_clicks, 2)), mark=float(k))
+        self._legend.setText(_legend(opened, k, self.mode))
+        self.stepped.emit(k)
+
+    def _on_other(self) -> None:
+        row = self._other.currentIndex()
+        self.compared.emit(self._others[row - 1] if row > 0 else None)
+
+    def _ask_checkpoint(self) -> None:
+        opened = self._opened
+        if opened is None:
+            return
+        lost = opened.picture.result if opened.walk is None else opened.other
+        path, _ = QFileDialog.getOpenFileName(self, "Choose the checkpoint", "", CHECKPOINTS)
+        if path and lost is not None:
+            self.source_said.emit(lost.name, str(Path(path)))
+
+
+def _legend(opened: Opened, click: int, mode: Mode) -> str:
+    """Return what the colours mean, and how much of the patch each covers."""
+    parts = [f"{_square(TRUTH_RGB)} truth"]
+    if mode == "mask":
+        return parts[0]
+    if mode == "change":
+        classes, colors = opened.change(click), CHANGE_COLORS
+        words = {ADDED: "added", REMOVED: "removed"}
+        missing = "the change is known when the masks are there"
+    else:
+        classes, colors = opened.disagreement(click), DISAGREEMENT_COLORS
+        words = {
+            BOTH_RIGHT: "both right",
+            ONLY_A_RIGHT: f"only {opened.picture.result.name} right",
+            ONLY_B_RIGHT: f"only {opened.other.name if opened.other else 'the other'} right",
+            BOTH_WRONG: "both wrong",
+        }
+        missing = "choose a model to put beside" if opened.other is None else "not there yet"
+    if classes is None:
+        return missing
+    for value, text in words.items():
+        share = 100 * np.count_nonzero(classes == value) / classes.size
+        parts.append(f"{_square(colors[value])} {text} {share:.1f} %")
+    return " &nbsp; ".join(parts)
+
+
+def _step(ious: Any, click: int) -> str:
+    """Return the change since the click before."""
+    if click < 2:
+        return ""
+    return f" ({float(ious[click - 1]) - float(ious[click - 2]):+.3f})"
+
+
+def _curve(ious: Any) -> Curve:
+    return Curve([float(i + 1) for i in range(len(ious))], [float(iou) for iou in ious])
+
+
+def _hex(rgb: tuple[int, int, int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*rgb)
+
+
+def _square(rgb: tuple[int, int, int]) -> str:
+    return f'<span style="color: {_hex(rgb)};">{SQUARE}</span>'
+
+
+def _plain(text: str) -> str:
+    import re
+
+    bare = re.sub(r"<[^>]*>", "", text).replace("&nbsp;", " ").replace(SQUARE, "")
+    return " ".join(bare.split())
