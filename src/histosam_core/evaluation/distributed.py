@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RemoteModel"]
 
+CONNECT_S = 10.0
+PATIENCE_S = 60.0
 POLL_S = 1.0
 NOT_FOUND = (CheckpointError, PatchStoreError, SlideNotFoundError, UnknownModelError)
 _NOISY = ("distributed.client", "distributed.core", "distributed.comm", "tornado.application")
@@ -58,7 +60,7 @@ class RemoteModel:
     device
         Where workers put a model that they load: see `load_model`.
     timeout_s
-        How long to try to reach the scheduler, and to wait for its first worker.
+        How long to try to reach the scheduler, and to wait for its first worker; None: 10 s.
     patience_s
         How long to wait for new workers when none is left.
 
@@ -76,12 +78,12 @@ class RemoteModel:
         model: InteractiveModel | RemoteModel | str,
         *,
         device: str = "auto",
-        timeout_s: float = 10.0,
-        patience_s: float = 30.0,
+        timeout_s: float | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.scheduler = scheduler
         self.patience_s = patience_s
-        self._timeout_s = timeout_s
+        self._timeout_s = CONNECT_S if timeout_s is None else timeout_s
         self._model = _source(model), device
         self._client: Any = None
         self._described: Mapping[str, Any] = {}

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from histosam_core.errors import ConfigError, SchedulerError
-from histosam_core.evaluation import RemoteModel, evaluate, read_records
+from histosam_core.evaluation import RemoteModel, evaluate, evaluate_slides, read_records
+
+from .slide_stand_ins import Brush, write_slide
 
 pytest.importorskip("distributed")
 
@@ -42,6 +44,7 @@ def start(program: str, *arguments: str) -> Process:
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"},
     )
 
 
@@ -134,16 +137,14 @@ def test_what_a_killed_worker_had_in_hand_is_done_by_another(
     cluster.add_worker()
 
 
-def test_no_worker_left_is_said_after_a_while(cluster: Cluster, model: Any, store: Any) -> None:
-    """Workers come back afterwards: the scheduler forgets nothing that matters."""
-    with RemoteModel(cluster.address, model, patience_s=0.5) as remote:
-        for process in cluster.workers:
-            process.kill()
-            process.wait()
-        with pytest.raises(SchedulerError, match=r"no worker is left .* it goes on"):
-            evaluate(remote, store, **SETTINGS)
-    cluster.workers.clear()
-    cluster.add_worker()
+def test_regions_of_slides_are_the_same_too(cluster: Cluster, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_slide(tmp_path, name, [(100, 100, 300, 160), (500, 300, 600, 400)])
+    settings: dict[str, Any] = {"name": "brush", "max_clicks": 8, "min_area_mm2": 0}
+    here = evaluate_slides(Brush(), tmp_path, **settings)
+    there = evaluate_slides(Brush(), tmp_path, **settings, scheduler=cluster.address)
+    assert rows(there) == rows(here)
+    assert there.header["dataset"] == here.header["dataset"]
 
 
 def test_a_model_that_workers_do_not_find_is_named(cluster: Cluster, store: Any) -> None:
@@ -157,6 +158,29 @@ def test_another_version_of_this_program_is_refused(
     monkeypatch.setattr("histosam_core.evaluation.distributed.__version__", "99.0")
     with pytest.raises(SchedulerError, match=r"the client 99\.0; install the same version"):
         RemoteModel(cluster.address, model).__enter__()
+
+
+@dataclass
+class Deadly:
+    """Takes the process with it."""
+
+    def encode(self, image: Any) -> Any:
+        os._exit(1)
+
+    def decode(self, *arguments: Any, **keywords: Any) -> Any:
+        raise AssertionError
+
+
+def test_deadly_work_is_given_up_and_no_worker_left_is_said(cluster: Cluster, store: Any) -> None:
+    with RemoteModel(cluster.address, Deadly(), patience_s=0.5) as remote:
+        with pytest.raises(SchedulerError, match=r"one after another .* smaller --batch-size"):
+            evaluate(remote, store[:1], **SETTINGS)
+        for process in cluster.workers:
+            process.wait()
+        with pytest.raises(SchedulerError, match=r"no worker is left .* it goes on"):
+            evaluate(remote, store[:1], **SETTINGS)
+    cluster.workers.clear()
+    cluster.add_worker()
 
 
 def test_when_the_scheduler_goes_what_was_finished_is_kept(
