@@ -35,7 +35,14 @@ from histosam_core.slide import open_slide
 if TYPE_CHECKING:
     from histosam_core.model import InteractiveModel, TrainingGeometry
 
-__all__ = ["AnnotatedSlide", "RegionExample", "SlideSource", "click_on_region"]
+__all__ = [
+    "AnnotatedSlide",
+    "RegionExample",
+    "SlideSource",
+    "click_on_region",
+    "click_on_slide",
+    "put_answer",
+]
 
 THUMBNAIL_PX = 1024
 """Longest side of an example's image; its truth and masks are kept at full size."""
@@ -224,8 +231,8 @@ def click_on_region(
     start = clock()
     while not _is_finished(ious, settings):
         click = next_click(truth.mask, mask, clicks)
-        answer = session.click(_on_slide(session.grid, truth, click), click.is_positive)
-        _put(mask, truth.location_xy, session.grid.location_of(answer.region), answer.mask)
+        answer = session.click(click_on_slide(session.grid, truth, click), click.is_positive)
+        put_answer(mask, truth.location_xy, session.grid.location_of(answer.region), answer.mask)
         clicks.append(click)
         ious.append(iou(truth.mask, mask))
         encode_s += answer.timings.read_s + answer.timings.encode_s
@@ -252,14 +259,14 @@ def _is_finished(ious: list[float], settings: ProtocolSettings) -> bool:
     return n >= settings.min_clicks and ious[-1] >= settings.target_iou
 
 
-def _on_slide(grid: WindowGrid, truth: RegionTruth, click: Click) -> tuple[float, float]:
+def click_on_slide(grid: WindowGrid, truth: RegionTruth, click: Click) -> tuple[float, float]:
     """Return a click on the truth in level-0 pixels; the last grid pixel may be cut by the edge."""
     (x0, y0), (x, y) = truth.location_xy, click.xy
     at = grid.frame.to_level0((x0 + x, y0 + y))
     return min(at[0], grid.slide_wh[0] - 1.0), min(at[1], grid.slide_wh[1] - 1.0)
 
 
-def _put(
+def put_answer(
     mask: NDArray[np.bool_],
     location_xy: tuple[int, int],
     window_xy: tuple[int, int],

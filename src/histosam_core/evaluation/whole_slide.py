@@ -212,6 +212,8 @@ def evaluate_slides(
             "kind": "slides",
             "mpp": geometry.mpp,
             "min_area_mm2": min_area_mm2,
+            "slide_mpp": slide_mpp,
+            "labels": None if classes is None else list(classes),
             "slides": plan.slides,
             "n_patches": len(plan.jobs),
             "n_evaluated": len(chosen),
@@ -298,7 +300,12 @@ def _plan(
             with AnnotatedSlide(source, geometry) as slide:
                 regions, n_below = slide.regions(min_area_mm2)
                 plan.notes += slide.notes
-                facts = {"name": source.name, "fingerprint": slide.slide.fingerprint}
+                facts = {
+                    "name": source.name,
+                    "fingerprint": slide.slide.fingerprint,
+                    "path": str(source.slide),
+                    "annotation": str(source.annotation),
+                }
         except ONE_FILE_FAILS as error:
             plan.left_out[source.name] = str(error)
             errors.append(error)

@@ -1,0 +1,184 @@
+"""A region of a slide once more: its pixels, and the mask after each recorded click.
+
+As `walkthrough`, for the records of `evaluate_slides`. A region may have a hundred million pixels,
+of which a screen shows few: image, truth and masks are thinned, the IoUs are counted on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.errors import ConfigError, EvaluationRecordsError
+from histosam_core.evaluation.slide_clicks import (
+    AnnotatedSlide,
+    SlideSource,
+    click_on_slide,
+    put_answer,
+)
+from histosam_core.evaluation.walkthrough import Walkthrough
+from histosam_core.inference import Session
+from histosam_core.metrics import iou
+from histosam_core.model import TrainingGeometry
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.clicks import Click
+    from histosam_core.evaluation.records import EvaluationResult, PatchRecord
+    from histosam_core.evaluation.slide_regions import RegionTruth
+    from histosam_core.model import InteractiveModel
+
+__all__ = ["RegionPicture", "open_region", "thin", "walk_through_region"]
+
+LONGEST_PX = 2048
+Pixel = TypeVar("Pixel", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionPicture:
+    """A region of a slide to be looked at.
+
+    Parameters
+    ----------
+    source
+        The slide and its annotation.
+    geometry
+        The scale and windows that it was clicked on with.
+    truth
+        The region, all its pixels.
+    image
+        (h, w, 3) uint8 RGB, one pixel for `step` x `step` of the truth's.
+    step
+        How far image and masks are thinned.
+    mpp
+        Micrometres per pixel of the truth.
+    """
+
+    source: SlideSource
+    geometry: TrainingGeometry
+    truth: RegionTruth
+    image: NDArray[np.uint8]
+    step: int
+    mpp: float
+
+
+def open_region(
+    result: EvaluationResult, record: PatchRecord, *, longest_px: int = LONGEST_PX
+) -> RegionPicture:
+    """Read a region of a whole-slide run.
+
+    Parameters
+    ----------
+    result
+        From `evaluate_slides`, or read back.
+    record
+        One of its regions.
+    longest_px
+        Of the image's sides at most.
+
+    Raises
+    ------
+    EvaluationRecordsError
+        The run does not say where the slide is, or its annotation outlines other regions now.
+    AnnotationError, SlideError
+        The slide or its annotation cannot be read.
+    """
+    dataset, checkpoint = result.header.get("dataset", {}), result.header.get("checkpoint", {})
+    facts = {one.get("name"): one for one in dataset.get("slides", ())}.get(record.slide, {})
+    if "path" not in facts or "annotation" not in facts:
+        raise EvaluationRecordsError(
+            f"the records of {result.dataset} do not say where slide {record.slide} is; evaluate "
+            "the slides again"
+        )
+    labels = dataset.get("labels")
+    source = SlideSource(
+        Path(facts["path"]),
+        Path(facts["annotation"]),
+        dataset.get("slide_mpp"),
+        None if labels is None else tuple(labels),
+    )
+    usual, stated = TrainingGeometry(), checkpoint.get("geometry", {})
+    geometry = TrainingGeometry(
+        stated.get("mpp", usual.mpp), stated.get("patch_size_px", usual.patch_size_px)
+    )
+    with AnnotatedSlide(source, geometry) as slide:
+        regions, _ = slide.regions(float(dataset.get("min_area_mm2", 0.0)))
+        wanted = [one for one in regions if f"{source.name}#{one.number}" == record.patch_id]
+        truth = slide.truth(wanted[0]) if wanted else None
+        if truth is None or truth.region(slide.grid).location_xy != record.location_xy:
+            raise EvaluationRecordsError(
+                f"{source.annotation} no longer outlines {record.patch_id} as it did; evaluate the "
+                "slides again"
+            )
+        step = max(1, -(-max(truth.mask.shape) // longest_px))
+        height, width = thin(truth.mask, step).shape
+        place = truth.region(slide.grid, step)
+        image = slide.slide.read_frame(place.frame(slide.scale.mpp), (width, height))
+        return RegionPicture(source, geometry, truth, image, step, slide.grid.mpp)
+
+
+def walk_through_region(
+    model: InteractiveModel,
+    region: RegionPicture,
+    clicks: Sequence[Click],
+    *,
+    mask_threshold: float = 0.49,
+    progress: ProgressCallback = silent,
+) -> Walkthrough:
+    """Give recorded clicks to a session on the slide, and keep every mask, thinned.
+
+    Parameters
+    ----------
+    model
+        Any `InteractiveModel`; it sees windows of the run's scale, whatever its own is.
+    region
+        From `open_region`.
+    clicks
+        Of the region's record: pixels (x, y) of the truth.
+    mask_threshold
+        The run's.
+    progress
+        Told the clicks done.
+
+    Raises
+    ------
+    ConfigError
+        There is no click.
+    PredictionError
+        The model's answer cannot be used.
+    SlideError
+        The slide cannot be read.
+    """
+    if not clicks:
+        raise ConfigError("there is no click to give again; choose a region that was clicked on")
+    truth, n = region.truth, len(clicks)
+    mask = np.zeros(truth.mask.shape, dtype=bool)
+    masks = np.zeros((n, *thin(mask, region.step).shape), dtype=bool)
+    ious = np.zeros(n, dtype=np.float32)
+    progress(0, n)
+    with AnnotatedSlide(region.source, region.geometry) as slide:
+        session = Session(
+            slide.slide,
+            model,
+            mpp=region.source.mpp,
+            mask_threshold=mask_threshold,
+            geometry=region.geometry,
+        )
+        grid = session.grid
+        for i, click in enumerate(clicks):
+            answer = session.click(click_on_slide(grid, truth, click), click.is_positive)
+            put_answer(mask, truth.location_xy, grid.location_of(answer.region), answer.mask)
+            masks[i] = thin(mask, region.step)
+            ious[i] = iou(truth.mask, mask)
+            progress(i + 1, n)
+    return Walkthrough(tuple(clicks), masks, ious)
+
+
+def thin(pixels: NDArray[Pixel], step: int) -> NDArray[Pixel]:
+    """Return every `step`-th pixel of (H, W), from the middle of the first on."""
+    return pixels[step // 2 :: step, step // 2 :: step]
