@@ -33,6 +33,9 @@ class Choices:
         A folder of annotated slides, whose tumour regions are clicked on as a whole.
     annotations
         Folder of their annotations; None: beside them.
+    slide_mpp, labels
+        Of the slides: micrometres per level-0 pixel where files state none, and the classes that
+        count as tumour; None and none: as files say.
     target_iou, max_clicks, limit, batch_size, device
         As in `histosam evaluate`; `limit` of None takes all.
     """
@@ -42,6 +45,8 @@ class Choices:
     patches: tuple[Path, ...] = ()
     slides: Path | None = None
     annotations: Path | None = None
+    slide_mpp: float | None = None
+    labels: tuple[str, ...] = ()
     target_iou: float = 0.90
     max_clicks: int = 20
     limit: int | None = None
@@ -93,6 +98,10 @@ class Choices:
             given += ["--slides", str(self.slides)]
             if self.annotations is not None:
                 given += ["--annotations", str(self.annotations)]
+            if self.slide_mpp is not None:
+                given += ["--slide-mpp", f"{self.slide_mpp:g}"]
+            for label in self.labels:
+                given += ["--label", label]
         given += ["--out", str(self.out), "--target-iou", f"{self.target_iou:g}"]
         given += ["--max-clicks", str(self.max_clicks), "--batch-size", str(self.batch_size)]
         if self.limit is not None:

@@ -22,7 +22,9 @@ from histosam_core.model.registry import list_models
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
+    from histosam_core.clicks import Click
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
+    from histosam_core.evaluation.slide_walkthrough import RegionPicture
 
 __all__ = ["Engine", "Picture", "source_of"]
 
@@ -34,7 +36,7 @@ LoadModel = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A patch to be looked at.
+    """A patch, or a region of a slide, to be looked at.
 
     Parameters
     ----------
@@ -48,6 +50,8 @@ class Picture:
         Micrometres per pixel.
     last_mask
         (H, W) bool after the last click, as the run kept it; None where it did not.
+    region
+        Where it lies on its slide, of which a large region is thinned here; None: a patch.
     """
 
     result: EvaluationResult
@@ -56,6 +60,13 @@ class Picture:
     truth: NDArray[np.int8]
     mpp: float
     last_mask: NDArray[np.bool_] | None = None
+    region: RegionPicture | None = None
+
+    @property
+    def clicks_xy(self) -> list[tuple[float, float]]:
+        """Where the clicks lie, pixels (x, y) of the image."""
+        step = 1 if self.region is None else self.region.step
+        return [_thinned(click, step) for click in self.record.clicks]
 
 
 class Engine:
@@ -72,13 +83,17 @@ class Engine:
         self._models: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
 
     def open(self, result: EvaluationResult, record: PatchRecord) -> Picture:
-        """Read a patch of a run.
+        """Read a patch, or a region of a slide.
 
         Raises
         ------
         PatchStoreError
             The store is gone, cannot be read, or holds other patches now.
+        EvaluationRecordsError, AnnotationError, SlideError
+            Likewise for a slide.
         """
+        if result.header.get("dataset", {}).get("kind") == "slides":
+            return _open_region(result, record)
         path = str(result.header.get("dataset", {}).get("path", ""))
         if not path:
             raise PatchStoreError(
@@ -124,12 +139,23 @@ class Engine:
         """
         checkpoint = run.header.get("checkpoint", {})
         model = self._model(source, checkpoint.get("decoder"))
+        threshold = picture.result.settings.mask_threshold
+        if picture.region is not None:
+            from histosam_core.evaluation.slide_walkthrough import walk_through_region
+
+            return walk_through_region(
+                model,
+                picture.region,
+                picture.record.clicks,
+                mask_threshold=threshold,
+                progress=progress,
+            )
         return walk_through(
             model,
             picture.image,
             picture.truth,
             picture.record.clicks,
-            mask_threshold=picture.result.settings.mask_threshold,
+            mask_threshold=threshold,
             progress=progress,
         )
 
@@ -155,6 +181,26 @@ class Engine:
 
             self._load = load_model
         return self._load
+
+
+def _open_region(result: EvaluationResult, record: PatchRecord) -> Picture:
+    from napari_histosam.torch_beside_opengl import import_torch
+
+    import_torch()  # a session's canvas needs it
+    from histosam_core.evaluation.slide_walkthrough import open_region, thin
+
+    region = open_region(result, record)
+    mask = None if result.folder is None else read_mask(result.folder, record.index)
+    if mask is not None:
+        mask = thin(mask, region.step) if mask.shape == region.truth.mask.shape else None
+    truth = thin(region.truth.mask, region.step)
+    return Picture(result, record, region.image, truth, region.mpp * region.step, mask, region)
+
+
+def _thinned(click: Click, step: int) -> tuple[float, float]:
+    """Where a click lies on every `step`-th pixel, centres at whole numbers."""
+    x, y = click.xy
+    return (x + 0.5) / step - 0.5, (y + 0.5) / step - 0.5
 
 
 def source_of(result: EvaluationResult, told: Mapping[str, str]) -> str:

@@ -100,15 +100,19 @@ def make_labels(
 def make_numbered_clicks(
     owner: object,
     clicks: Sequence[Click],
+    clicks_xy: Sequence[tuple[float, float]],
     side_px: int,
     affine: NDArray[np.float64],
     units: Any,
 ) -> Any:
-    """Return the Points layer of clicks, numbered from 1, on an image of `side_px`."""
+    """Return the Points layer of clicks, numbered from 1, on an image of `side_px`.
+
+    `clicks_xy` says where they lie on it.
+    """
     from napari.layers import Points
 
     layer = Points(
-        to_row_column([click.xy for click in clicks]),
+        to_row_column(clicks_xy),
         name="Clicks",
         affine=affine,
         units=units,

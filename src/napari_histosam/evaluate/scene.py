@@ -133,8 +133,9 @@ class Scene:
         truth = np.where(picture.truth == -1, 2, picture.truth).astype(np.uint8)
         self._add("patch", make_patch(self._owner, picture.image, affine, units, record.patch_id))
         self._add("truth", make_labels(self._owner, "truth", truth, affine, units))
-        side = max(truth.shape)
-        clicks = make_numbered_clicks(self._owner, record.clicks, side, affine, units)
+        clicks = make_numbered_clicks(
+            self._owner, record.clicks, picture.clicks_xy, max(truth.shape), affine, units
+        )
         self._add(ours.CLICKS, clicks)
         self._look_at(truth.shape, affine)
 

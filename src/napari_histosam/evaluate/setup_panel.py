@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QSpinBox,
-    QToolButton,
+    QLineEdit,
     QVBoxLayout,
     QWidget,
 )
@@ -24,10 +22,11 @@ from qtpy.QtWidgets import (
 from histosam_core.errors import ConfigError
 from histosam_core.model.own_models import list_own_models
 from histosam_core.model.registry import BUNDLED, list_models
+from napari_histosam.evaluate.advanced_panel import AdvancedPanel
 from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
 from napari_histosam.evaluate.ticked_list import TickedList, TickLine
 from napari_histosam.finetune.path_row import PathRow
-from napari_histosam.interactive.setup_panel import DEVICES
+from napari_histosam.interactive.setup_panel import FROM_FILE
 from napari_histosam.interactive.widget_parts import push_button
 
 __all__ = ["SetupPanel"]
@@ -53,10 +52,9 @@ class SetupPanel(QWidget):
         self.models = TickedList(MODELS_PX)
         self.data = TickedList(DATA_PX)
         self._annotations = PathRow("Choose the annotations' folder", "beside the slides")
+        self._slide_mpp, self._labels = QDoubleSpinBox(), QLineEdit()
         self._out = PathRow("Choose a folder for the results", "results folder")
-        self._target, self._clicks = QDoubleSpinBox(), QSpinBox()
-        self._limit, self._batch = QSpinBox(), QSpinBox()
-        self._device = QComboBox()
+        self.advanced_panel = AdvancedPanel()
         self._verdict = QLabel()
         self._verdict.setWordWrap(True)
         self.start_button = push_button(
@@ -79,10 +77,11 @@ class SetupPanel(QWidget):
         self._soon.setInterval(CHECK_MS)
         self._soon.timeout.connect(self.check)
         self._named: Path | None = None
-        for part in (self.models, self.data, self._annotations, self._out):
+        parts = (self.models, self.data, self._annotations, self._out, self.advanced_panel)
+        for part in parts:
             part.changed.connect(self._soon.start)
-        for spin in (self._target, self._clicks, self._limit, self._batch):
-            spin.valueChanged.connect(lambda _: self._soon.start())
+        self._labels.textChanged.connect(lambda _: self._soon.start())
+        self._slide_mpp.valueChanged.connect(lambda _: self._soon.start())
         self.refresh()
         self.models.tick([BUNDLED])
 
@@ -97,11 +96,9 @@ class SetupPanel(QWidget):
             patches=tuple(Path(path) for path in ticked if self._data[path] == "patches"),
             slides=slides[0] if slides else None,
             annotations=self._annotations.path if slides else None,
-            target_iou=self._target.value(),
-            max_clicks=self._clicks.value(),
-            limit=self._limit.value() or None,
-            batch_size=self._batch.value(),
-            device=self._device.currentData(),
+            slide_mpp=(self._slide_mpp.value() or None) if slides else None,
+            labels=_words(self._labels.text()) if slides else (),
+            **self.advanced_panel.settings,
         )
 
     @property
@@ -116,11 +113,12 @@ class SetupPanel(QWidget):
         data: Sequence[Path] = (),
         annotations: Path | None = None,
         out: Path | None = None,
-        max_clicks: int | None = None,
-        limit: int | None = None,
-        device: str | None = None,
+        **settings: Any,
     ) -> None:
-        """Choose from a script; models may be names or checkpoints' paths."""
+        """Choose from a script; models may be names or checkpoints' paths.
+
+        `settings` are those of `AdvancedPanel.choose`.
+        """
         if models is not None:
             for model in map(str, models):
                 if model not in self.models.values:
@@ -134,12 +132,7 @@ class SetupPanel(QWidget):
             self._annotations.path = annotations
         if out is not None:
             self._out.path = out
-        if max_clicks is not None:
-            self._clicks.setValue(max_clicks)
-        if limit is not None:
-            self._limit.setValue(limit)
-        if device is not None:
-            self._device.setCurrentIndex(self._device.findData(device))
+        self.advanced_panel.choose(**settings)
 
     def add_data(self, folder: Path) -> None:
         """Add patches, or a folder of slides; of several splits the test split is ticked.
@@ -158,7 +151,7 @@ class SetupPanel(QWidget):
         self._show_data()
         self.data.tick([path for path, k in self._data.items() if k != kind], False)
         self.data.tick([str(path) for path, is_meant in found.items() if is_meant])
-        self._annotations.setVisible("slides" in self._data.values())
+        self._of_slides.setVisible("slides" in self._data.values())
 
     def refresh(self) -> None:
         """Look again at which models there are and which folder is free."""
@@ -227,64 +220,38 @@ class SetupPanel(QWidget):
             )
         )
         column.addLayout(row)
-        column.addWidget(self._annotations)
-        self._annotations.setVisible(False)
+        column.addWidget(self._slides_body())
         return group
+
+    def _slides_body(self) -> QWidget:
+        """What is asked of slides alone; hidden until there are some."""
+        self._slide_mpp.setRange(0.0, 20.0)
+        self._slide_mpp.setDecimals(4)
+        self._slide_mpp.setSingleStep(0.05)
+        self._slide_mpp.setSpecialValueText(FROM_FILE)
+        self._slide_mpp.setSuffix(" um per pixel")
+        self._slide_mpp.setToolTip("Of the slides at full resolution, where their files state none")
+        self._labels.setPlaceholderText("by its name: tumour, carcinoma, metastasis")
+        self._labels.setToolTip("The classes to click on, with commas between them")
+        body = QWidget()
+        form = QFormLayout(body)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(3)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.addRow("Annotations", self._annotations)
+        form.addRow("Class", self._labels)
+        form.addRow("Scale", self._slide_mpp)
+        body.setVisible(False)
+        self._of_slides = body
+        return body
 
     def _more_group(self) -> QGroupBox:
         group = QGroupBox("Results")
         column = QVBoxLayout(group)
         column.setSpacing(4)
         column.addWidget(self._out)
-        fold = QToolButton()
-        fold.setText("Advanced settings")
-        fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        fold.setArrowType(Qt.ArrowType.RightArrow)
-        fold.setCheckable(True)
-        fold.setAutoRaise(True)
-        body = self._advanced()
-        body.setVisible(False)
-
-        def unfold(is_open: bool) -> None:
-            body.setVisible(is_open)
-            fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-
-        fold.toggled.connect(unfold)
-        column.addWidget(fold)
-        column.addWidget(body)
+        column.addWidget(self.advanced_panel)
         return group
-
-    def _advanced(self) -> QWidget:
-        self._target.setRange(0.05, 1.01)
-        self._target.setSingleStep(0.05)
-        self._target.setValue(0.90)
-        self._target.setToolTip("Clicking ends at this IoU; NoC@90 needs 0.90")
-        self._clicks.setRange(1, 200)
-        self._clicks.setValue(20)
-        self._clicks.setToolTip("Budget of each patch or region")
-        self._limit.setRange(0, 1_000_000)
-        self._limit.setSpecialValueText("all")
-        self._limit.setToolTip("Patches of each data set, spread evenly over it")
-        self._batch.setRange(1, 256)
-        self._batch.setValue(8)
-        self._batch.setToolTip("Patches that advance together; halve it where memory runs out")
-        for key, text in DEVICES.items():
-            self._device.addItem(text, key)
-        self._device.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._device.setMinimumContentsLength(12)
-        body = QWidget()
-        form = QFormLayout(body)
-        form.setContentsMargins(12, 0, 0, 0)
-        form.setVerticalSpacing(3)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.addRow("Target IoU", self._target)
-        form.addRow("Clicks at most", self._clicks)
-        form.addRow("Patches", self._limit)
-        form.addRow("Batch", self._batch)
-        form.addRow("Device", self._device)
-        return body
 
     def _show_data(self) -> None:
         self.data.show_lines(
@@ -306,6 +273,11 @@ class SetupPanel(QWidget):
                 self.add_data(Path(folder))
             except ConfigError as error:
                 self.failed.emit(str(error))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Return the words between commas."""
+    return tuple(word for part in text.split(",") if (word := part.strip()))
 
 
 def _short(path: Path) -> str:
