@@ -39,6 +39,16 @@ def test_finetune_a_model(workspace: Path, run: Run) -> None:
     assert (workspace / "out" / "run" / "best.safetensors").is_file()
 
 
+def test_improve_on_your_outlines(
+    workspace: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOSAM_DATA", str(workspace / "data"))
+    script = EXAMPLES / "improve_on_your_outlines.py"
+    done = run("python", script, "slides", "out", "0.1", cwd=workspace)
+    assert "held-out patches" in done.stdout
+    assert (workspace / "out" / "report.html").is_file()
+
+
 def test_every_example_is_run_here() -> None:
     run_here = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {path.stem for path in EXAMPLES.glob("*.py")} <= run_here

@@ -22,6 +22,8 @@ __all__ = ["BLOCK_PATCHES", "THRESHOLD", "Proof", "prove"]
 THRESHOLD = 0.85
 BLOCK_PATCHES = 2.0
 """Edge of the blocks that are resampled where there are few slides, in patches."""
+LEAST_IOU = 0.001
+"""A difference of the mean IoU below this is none, however sure."""
 SLIDES_ALONE = 5
 """Slides from which on they alone are resampled: fewer promise too narrow an interval."""
 
@@ -68,14 +70,14 @@ class Proof:
         """Whether the whole interval lies on the better side of no difference."""
         if self.measure == "noc85":
             return self.difference.high < 0
-        return self.difference.low > 0
+        return self.difference.low > 0 and self.difference.value >= LEAST_IOU
 
     @property
     def is_worse(self) -> bool:
         """Whether the whole interval lies on the worse side of no difference."""
         if self.measure == "noc85":
             return self.difference.low > 0
-        return self.difference.high < 0
+        return self.difference.high < 0 and self.difference.value <= -LEAST_IOU
 
     def to_dict(self) -> dict[str, Any]:
         """Return the proof as JSON types."""

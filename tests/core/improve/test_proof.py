@@ -96,6 +96,9 @@ def test_where_no_patch_gets_there_the_mean_iou_decides() -> None:
     same = prove(result(before, "aaaa"), result(before, "aaaa"), patch_px=PX)
     assert not same.is_better
     assert not same.is_worse
+    hardly = prove(result(before, "aaaa"), result([[0.3002] * 5] * 4, "aaaa"), patch_px=PX)
+    assert hardly.difference.low > 0
+    assert not hardly.is_better
 
 
 def test_one_slide_is_resampled_by_blocks_so_neighbours_count_as_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,7 +19,7 @@ from histosam_core.errors import (
     UnknownModelError,
 )
 from histosam_core.evaluation import read_records
-from histosam_core.improve import Improvement, improve
+from histosam_core.improve import improve
 from histosam_core.improve import run as run_module
 from histosam_core.model import (
     build_network,
@@ -42,12 +43,6 @@ class StopAt:
             self.after -= 1
             if self.after < 0:
                 raise KeyboardInterrupt
-
-
-@pytest.fixture
-def finished(make_slide: Callable, settings_for: Callable) -> Improvement:
-    make_slide()
-    return improve(settings_for(name="mine", promote="always"))
 
 
 def test_work_that_was_stopped_at_every_stage_ends_as_if_it_had_not_been(
@@ -77,27 +72,27 @@ def test_work_that_was_stopped_at_every_stage_ends_as_if_it_had_not_been(
     assert stages == ["patches", "before", "tuning", "after"]
 
 
-def test_a_promoted_model_loads_by_its_name_and_is_not_promoted_twice(
-    finished: Improvement, settings_for: Callable
+def test_a_promoted_model_loads_by_its_name_is_reported_and_not_promoted_twice(
+    make_slide: Callable, settings_for: Callable
 ) -> None:
-    assert (finished.own_model, finished.is_promoted) == ("mine", True)
+    make_slide()
+    done = improve(settings_for(name="mine", promote="always"))
+    assert (done.own_model, done.is_promoted) == ("mine", True)
     model = load_model("mine", device="cpu")
     assert model.info.scenario == "refining"
     assert model.path is not None
-    assert model.path.read_bytes() == finished.checkpoint.read_bytes()
-    again = improve(settings_for(name="mine", promote="always"), resume=True)
-    assert again.proof == finished.proof
-    assert [own.name for own in list_own_models()] == ["mine"]
+    assert model.path.read_bytes() == done.checkpoint.read_bytes()
 
-
-def test_the_report_and_the_json_say_the_same(finished: Improvement) -> None:
-    page = finished.report.read_text()
-    told = json.loads((finished.out / "improvement.json").read_text())
-    assert finished.headline() in page
-    assert told["headline"] == finished.headline()
-    assert told["proof"]["n_patches"] == finished.proof.n_patches
+    told = json.loads((done.out / "improvement.json").read_text())
+    assert told["headline"] == done.headline()
+    assert done.headline() in html.unescape(done.report.read_text())
+    assert told["proof"]["n_patches"] == done.proof.n_patches
     assert "split by place" in told["trust"]
     assert told["own_model"] == "mine"
+
+    again = improve(settings_for(name="mine", promote="always"), resume=True)
+    assert again.proof == done.proof
+    assert [own.name for own in list_own_models()] == ["mine"]
 
 
 def test_a_model_that_is_not_proven_better_is_not_promoted(
@@ -139,8 +134,13 @@ def test_a_model_that_is_proven_better_is_promoted(
 
 
 def test_a_taken_folder_is_not_touched_unless_it_is_said(
-    finished: Improvement, settings_for: Callable, tmp_path: Path
+    make_slide: Callable, settings_for: Callable, tmp_path: Path
 ) -> None:
+    make_slide()
+    earlier = settings_for()
+    earlier.save(earlier.out / "improve.json")
+    (earlier.out / "tuning").mkdir()
+    (earlier.out / "my notes.txt").touch()
     with pytest.raises(OutputExistsError, match="--resume to go on with it, --overwrite"):
         improve(settings_for())
     (tmp_path / "other").mkdir()
@@ -154,7 +154,8 @@ def test_a_taken_folder_is_not_touched_unless_it_is_said(
         improve(settings_for(max_clicks=4), resume=True)
     with pytest.raises(KeyboardInterrupt):
         improve(settings_for(max_clicks=4), overwrite=True, progress=StopAt("cutting patches"))
-    assert not (finished.out / "tuning").exists()
+    assert not (earlier.out / "tuning").exists()
+    assert (earlier.out / "my notes.txt").exists()
 
 
 def test_what_cannot_end_well_does_not_begin(
