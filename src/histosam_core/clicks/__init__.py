@@ -10,6 +10,7 @@ from histosam_core.clicks.journal_folder import (
     resume_journal,
 )
 from histosam_core.clicks.simulate import next_click
+from histosam_core.clicks.users import User
 
 __all__ = [
     "Box",
@@ -21,6 +22,7 @@ __all__ = [
     "JournalWriter",
     "Lasso",
     "Prompt",
+    "User",
     "find_journals",
     "journal_folder",
     "new_journal",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from histosam_core.clicks.click import Click
 from histosam_core.errors import ConfigError
 
-__all__ = ["next_click"]
+__all__ = ["error_depths", "next_click"]
 
 IGNORE = -1
 
@@ -59,6 +59,37 @@ def next_click(
     K. Sofiiuk et al., "Reviving iterative training with mask guidance for interactive
     segmentation", ICIP 2022.
     """
+    missed, wrong = error_depths(gt_mask, pred_mask, clicked, ignore_mask)
+    is_positive = bool(missed.max() > wrong.max())
+    depth = missed if is_positive else wrong
+    row, column = divmod(int(depth.argmax()), depth.shape[1])
+    return Click(xy=(column, row), is_positive=is_positive)
+
+
+def error_depths(
+    gt_mask: ArrayLike,
+    pred_mask: ArrayLike,
+    clicked: Iterable[Click] = (),
+    ignore_mask: ArrayLike | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return how deep every pixel lies in the missed object, and in the wrong foreground.
+
+    Parameters
+    ----------
+    gt_mask, pred_mask, clicked, ignore_mask
+        As for `next_click`.
+
+    Returns
+    -------
+    missed, wrong
+        (H, W) float32, the exact Euclidean distance in pixels to the nearest pixel without that
+        error; 0 where there is none, and at pixels clicked before.
+
+    Raises
+    ------
+    ConfigError
+        The masks are not two-dimensional, empty, or of different shapes.
+    """
     gt = np.asarray(gt_mask)
     pred = np.asarray(pred_mask, dtype=bool)
     if gt.ndim != 2 or gt.size == 0 or gt.shape != pred.shape:
@@ -80,11 +111,7 @@ def next_click(
         x, y = (math.floor(v + 0.5) for v in click.xy)
         if 0 <= x < width and 0 <= y < height:
             missed[y, x] = wrong[y, x] = 0
-
-    is_positive = bool(missed.max() > wrong.max())
-    depth = missed if is_positive else wrong
-    row, column = divmod(int(depth.argmax()), width)
-    return Click(xy=(column, row), is_positive=is_positive)
+    return missed, wrong
 
 
 def _depth(error: NDArray[np.bool_]) -> NDArray[np.float32]:
