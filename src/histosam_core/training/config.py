@@ -16,7 +16,7 @@ from histosam_core.training.scenarios import SCENARIOS
 
 __all__ = ["TrainConfig", "read_settings"]
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,9 @@ class TrainConfig:
     epochs
         Passes over the training patches.
     batch_size
-        Patches a step.
+        Patches that are in memory together, over all processes.
+    accumulate_steps
+        Batches whose gradients make a step: batch_size x accumulate_steps patches a step.
     max_steps_per_epoch
         End an epoch after so many steps; None takes every patch once.
     max_minutes
@@ -77,14 +79,29 @@ class TrainConfig:
     augment_variants
         With a frozen image encoder each patch gets this many augmented variants, drawn once, so
         that embeddings can be cached. 0 draws afresh every time and caches nothing.
+    half_embeddings
+        With a frozen image encoder, round embeddings to half precision, cached or not.
     cache_mb
-        Memory for cached embeddings in MiB; what does not fit is encoded again when needed.
+        Memory for cached embeddings in MiB.
+    cache_dir
+        Folder for cached embeddings, which runs on the same patches share. None takes the folder
+        ``embeddings`` beside the training store, and no folder for patches in memory.
+    cache_disk_mb
+        Bound on that folder in MiB; 0 keeps nothing on disk. What fits neither in memory nor on
+        disk is encoded again when needed.
     validation_limit
         Validation patches used (spread evenly over the store); None takes all.
     validation_clicks
         Click budget in validation; a patch that fails counts this many.
     validate_every
         Epochs between validations; the last epoch is always validated.
+    patience
+        End the run after so many validations in a row without a lower NoC@85; None never does.
+    save_every_minutes
+        Minutes between saved states within an epoch: what a crash loses at most. 0 saves after
+        every step.
+    tensorboard
+        Write the log for TensorBoard too, into the run folder.
     seed
         Of every draw.
     workers
@@ -92,7 +109,7 @@ class TrainConfig:
     device
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision
-        "fp32", or "bf16" for automatic mixed precision.
+        "fp32", or automatic mixed precision: "bf16", or "fp16" (CUDA GPUs only).
 
     Raises
     ------
@@ -107,6 +124,7 @@ class TrainConfig:
     scenario: str = "refining"
     epochs: int = 30
     batch_size: int = 8
+    accumulate_steps: int = 1
     max_steps_per_epoch: int | None = None
     max_minutes: float | None = None
     learning_rate: float = 5e-4
@@ -124,10 +142,16 @@ class TrainConfig:
     single_click_share: float = 0.0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     augment_variants: int = 8
+    half_embeddings: bool = True
     cache_mb: int = 1024
+    cache_dir: Path | None = None
+    cache_disk_mb: int = 20480
     validation_limit: int | None = 100
     validation_clicks: int = 20
     validate_every: int = 1
+    patience: int | None = None
+    save_every_minutes: float = 5.0
+    tensorboard: bool = False
     seed: int = 0
     workers: int = 0
     device: str = "auto"
@@ -142,7 +166,7 @@ class TrainConfig:
             raise ConfigError("fine-tuning settings: " + "; ".join(problems))
 
     def _normalise(self) -> None:
-        for name in ("out", "patches", "validation_patches"):
+        for name in ("out", "patches", "validation_patches", "cache_dir"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
         object.__setattr__(self, "milestones", tuple(float(v) for v in self.milestones))
@@ -157,11 +181,12 @@ class TrainConfig:
         names = ", ".join(SCENARIOS)
         require("model", bool(self.model), "a registry name or a checkpoint path")
         require("scenario", self.scenario in SCENARIOS, f"one of {names}")
-        require("precision", self.precision in PRECISIONS, "fp32 or bf16")
+        require("precision", self.precision in PRECISIONS, "fp32, bf16 or fp16")
         for name in ("epochs", "batch_size", "max_random_clicks", "validation_clicks"):
             require(name, getattr(self, name) >= 1, "at least 1")
-        require("validate_every", self.validate_every >= 1, "at least 1")
-        for name in ("max_steps_per_epoch", "validation_limit"):
+        for name in ("validate_every", "accumulate_steps"):
+            require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("max_steps_per_epoch", "validation_limit", "patience"):
             value = getattr(self, name)
             require(name, value is None or value >= 1, "at least 1, or left out")
         require("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0")
@@ -176,10 +201,10 @@ class TrainConfig:
         )
         for name in ("warmup_steps", "max_iterations", "augment_variants", "workers"):
             require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("cache_mb", "seed"):
+        for name in ("cache_mb", "cache_disk_mb", "seed"):
             require(name, getattr(self, name) >= 0, "0 or more")
         require("focal_alpha", 0 < self.focal_alpha < 1, "between 0 and 1")
-        for name in ("focal_gamma", "quality_weight"):
+        for name in ("focal_gamma", "quality_weight", "save_every_minutes"):
             require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         require("single_click_share", 0 <= self.single_click_share <= 1, "0 to 1")
         return problems

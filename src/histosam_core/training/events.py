@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes on: flat dicts of plain values, and the time left."""
+"""What a run tells of itself while it goes on: flat dicts of plain values."""
 
 from __future__ import annotations
 
@@ -8,17 +8,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from histosam_core.training.validation import ValidationScores
 
-__all__ = ["OnEvent", "StepPace", "notice_event", "silent_event", "validation_event"]
+__all__ = ["OnEvent", "notice_event", "silent_event", "step_event", "validation_event"]
 
 OnEvent = Callable[[Mapping[str, object]], None]
 """Called with ``{"event": "step" | "validation" | "notice", ...}``; may raise to stop the run."""
 
-NEWEST_SHARE = 0.1
-"""Weight of the newest step in the running mean: later epochs find their embeddings kept."""
-
 
 def silent_event(event: Mapping[str, object]) -> None:
     """Tell nobody: the default."""
+
+
+def step_event(
+    *,
+    epoch: int,
+    epochs: int,
+    step: int,
+    steps: int,
+    loss: float,
+    iou: float,
+    learning_rate: float,
+    seconds: float,
+    seconds_left: float,
+) -> dict[str, object]:
+    """Return what one optimiser step was like; `steps` is the run's total, times are of the run."""
+    return {
+        "event": "step",
+        "epoch": epoch,
+        "epochs": epochs,
+        "step": step,
+        "steps": steps,
+        "loss": loss,
+        "iou": iou,
+        "learning_rate": learning_rate,
+        "seconds": seconds,
+        "seconds_left": seconds_left,
+    }
 
 
 def validation_event(epoch: int, scores: ValidationScores, *, is_best: bool) -> dict[str, object]:
@@ -39,19 +63,3 @@ def validation_event(epoch: int, scores: ValidationScores, *, is_best: bool) -> 
 def notice_event(text: str) -> dict[str, object]:
     """Return something that the user should know and that does not end the run."""
     return {"event": "notice", "text": text}
-
-
-class StepPace:
-    """How long steps take of late, in seconds, and so how long the rest will take."""
-
-    def __init__(self) -> None:
-        self.step_seconds = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Take in what one step took."""
-        share = NEWEST_SHARE if self.step_seconds else 1.0
-        self.step_seconds += share * (seconds - self.step_seconds)
-
-    def seconds_left(self, steps: int, validations: int, validation_seconds: float) -> float:
-        """Return what so many steps and validations will take, if things stay as they are."""
-        return steps * self.step_seconds + validations * validation_seconds

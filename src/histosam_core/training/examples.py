@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Example", "Examples", "TrainingPatch"]
 
-ORDER, VARIANT, AUGMENT, CLICKS, STEP = range(5)
+ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS = range(6)
 """What a generator is for."""
 
 
@@ -48,6 +48,8 @@ class Example:
 
     Parameters
     ----------
+    index
+        The patch's place among the training patches.
     key
         Names patch and variant in the embedding cache; None where there is none to reuse.
     image
@@ -57,9 +59,10 @@ class Example:
     clicks
         First clicks, patch pixels.
     embedding
-        (C, h, w) from the cache, or None.
+        (C, h, w) from the cache, on the CPU, or None.
     """
 
+    index: int
     key: tuple[int, int] | None
     image: NDArray[np.uint8] | None
     gt_mask: NDArray[np.int8]
@@ -75,7 +78,8 @@ class Examples:
     patches
         Training patches of one size.
     batch_size
-        Patches a step; the incomplete batch at an epoch's end is left out, as RITM does.
+        Patches a step, over all processes; the incomplete batch at an epoch's end is left out, as
+        RITM does.
     max_steps_per_epoch
         End an epoch after so many steps, or None.
     augmentation
@@ -90,6 +94,8 @@ class Examples:
         Where to look for embeddings; None when they change during training.
     workers
         Threads that work ahead; 0 works when asked.
+    share
+        (rank, count) of the process that trains: it gets every count-th patch of each batch.
     """
 
     def __init__(
@@ -104,8 +110,10 @@ class Examples:
         seed: int,
         cache: EmbeddingCache | None,
         workers: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.patches = patches
+        self.share = share
         self.batch_size = min(batch_size, len(patches))
         whole = len(patches) // self.batch_size
         self.steps_per_epoch = min(whole, max_steps_per_epoch or whole)
@@ -118,11 +126,15 @@ class Examples:
         self.workers = workers
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[list[Example]]:
-        """Yield the epoch's batches from step `first_step` on."""
+        """Yield this process's share of the epoch's batches from step `first_step` on."""
+        rank, count = self.share
         order = self._rng(ORDER, epoch).permutation(len(self.patches))
         steps = range(first_step, self.steps_per_epoch)
         jobs = [
-            [(epoch, int(index)) for index in order[step * self.batch_size :][: self.batch_size]]
+            [
+                (epoch, int(index))
+                for index in order[step * self.batch_size :][: self.batch_size][rank::count]
+            ]
             for step in steps
         ]
         if not self.workers:
@@ -143,27 +155,35 @@ class Examples:
                     future.cancel()
 
     def step_rng(self, epoch: int, step: int) -> np.random.Generator:
-        """Source of what is drawn for a batch as a whole: its error-region clicks."""
+        """Source of what is drawn for a batch as a whole: how many error-region clicks."""
         return self._rng(STEP, epoch, step)
+
+    def error_rng(self, epoch: int, example: Example) -> np.random.Generator:
+        """Source of a sample's error-region clicks, whatever else is in its batch."""
+        return self._rng(ERRORS, epoch, example.index)
+
+    def augmented(self, index: int, variant: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """Return image and mask of a variant of a patch; the same whenever it is asked for."""
+        patch = self.patches[index]
+        gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
+        draws = self._rng(AUGMENT, variant, index)
+        return augment(patch.image, gt_mask, self.augmentation, draws)
 
     def _example(self, epoch: int, index: int) -> Example:
         key: tuple[int, int] | None = None
         image: NDArray[np.uint8] | None = None
-        draws = self._rng(AUGMENT, epoch, index)
+        variant = epoch
         if self.variants:
             variant = int(self._rng(VARIANT, epoch, index).integers(self.variants))
             key = (index, variant)
-            draws = self._rng(AUGMENT, variant, index)
         kept = self.cache.get(key) if self.cache is not None and key is not None else None
         if kept is not None:
             embedding, gt_mask = kept
         else:
             embedding = None
-            patch = self.patches[index]
-            gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
-            image, gt_mask = augment(patch.image, gt_mask, self.augmentation, draws)
+            image, gt_mask = self.augmented(index, variant)
         clicks = first_clicks(gt_mask, self.prompts, self._rng(CLICKS, epoch, index))
-        return Example(key, image, gt_mask, clicks, embedding)
+        return Example(index, key, image, gt_mask, clicks, embedding)
 
     def _rng(self, *what: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, *what))

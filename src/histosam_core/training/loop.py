@@ -8,21 +8,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from histosam_core.dataset import open_patches
-from histosam_core.errors import ConfigError, EmptyDatasetError, OutputWriteError
+from histosam_core.errors import (
+    ConfigError,
+    EmptyDatasetError,
+    HistoSamError,
+    OutputWriteError,
+)
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.model.registry import load_model
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.training.events import OnEvent, silent_event
 from histosam_core.training.interrupt import StopRequest
 from histosam_core.training.parts import adapt_network
+from histosam_core.training.processes import Processes
 from histosam_core.training.run_folder import RunFolder
 from histosam_core.training.run_state import restore
 from histosam_core.training.scenarios import Scenario, find_scenario
+from histosam_core.training.tensorboard_log import TensorBoardLog, check_installed
 from histosam_core.training.trainer import Trainer, TrainingDivergedError
 
 if TYPE_CHECKING:
@@ -33,7 +40,14 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainResult", "finetune"]
 
-FREE_ON_RESUME = frozenset({"out", "device", "workers", "cache_mb"})
+Value = TypeVar("Value")
+
+FREE_ON_RESUME = frozenset(
+    {
+        "out", "device", "workers", "cache_mb", "cache_dir", "cache_disk_mb", "save_every_minutes",
+        "tensorboard",
+    }
+)  # fmt: skip
 """Settings that may differ when a run is resumed: they decide where and how fast, not what."""
 
 
@@ -81,9 +95,11 @@ def finetune(
 ) -> TrainResult:
     """Fine-tune a model on patches by one of the scenarios.
 
-    The state is saved after every epoch, and at the last whole step when the run is interrupted
-    (Ctrl-C, or `progress` raising). A resumed run gives, on a CPU and with the same number of
-    threads, bit for bit what the uninterrupted one gives.
+    The state is saved after every epoch, every few minutes within one, and at the last whole step
+    when the run is interrupted (Ctrl-C, or `progress` raising). A resumed run gives, on a CPU and
+    with the same number of threads, bit for bit what the uninterrupted one gives, even if the
+    process was killed. Started by ``accelerate launch`` or ``torchrun``, all processes take part:
+    the first one alone writes and calls `progress` and `on_event`.
 
     Parameters
     ----------
@@ -114,21 +130,21 @@ def finetune(
     EmptyDatasetError
         No training or no validation patches.
     TrainingDivergedError
-        The loss is no longer a number; the state of the last whole epoch stays.
+        The loss is no longer a number; the last good state stays.
+    OutOfMemoryError
+        The device has too little memory for a single patch.
+    OutputWriteError
+        A file of the run cannot be written; those written before stay as they were.
     KeyboardInterrupt
         Passed on, once the state is saved.
     """
-    folder = RunFolder(Path(config.out))
-    state: dict[str, Any] | None = None
-    if resume:
-        state = folder.load_state()
-        _check_same_settings(config, state)
-    elif not overwrite:
-        folder.check_free()
     scenario = find_scenario(config.scenario)
     training, validation = _open_patches(config, train_patches, validation_patches)
+    processes = Processes.join(config.device)
+    folder = RunFolder(Path(config.out))
     with _own_torch_random_state(config.seed), StopRequest() as stop:
-        start = _starting_model(config, scenario, model)
+        state = _on_main(processes, lambda: _previous_state(config, folder, resume, overwrite))
+        start = _starting_model(config, scenario, model, processes.device)
         trainer = Trainer(
             config,
             scenario,
@@ -138,17 +154,15 @@ def finetune(
             geometry=_geometry(training, start.info.geometry),
             data_name=str(getattr(training, "name", config.patches or "in memory")),
             folder=folder,
-            progress=progress,
-            on_event=on_event or silent_event,
+            progress=_heard(progress, processes, stop),
+            on_event=_heard(on_event or silent_event, processes, stop),
             clock=clock,
             stop=stop,
+            processes=processes,
         )
         if state is not None:
             restore(trainer, state)
-        else:
-            if overwrite:
-                folder.clear()
-            config.save(folder.config)
+        _on_main(processes, lambda: _make_ready(trainer, is_new=state is None, clear=overwrite))
         try:
             trainer.run()
         except TrainingDivergedError:
@@ -158,6 +172,8 @@ def finetune(
             with suppress(OutputWriteError):
                 trainer.save_state()
             raise
+        finally:
+            trainer.close()
     before, best, last = trainer.before, trainer.best, trainer.last
     if before is None or best is None or last is None:
         raise ConfigError("the run ended before its first epoch; allow it more time")
@@ -175,8 +191,71 @@ def finetune(
     )
 
 
+def _previous_state(
+    config: TrainConfig, folder: RunFolder, resume: bool, overwrite: bool
+) -> dict[str, Any] | None:
+    """State to go on from, or None to start; what is in the folder is left as it is."""
+    if resume and folder.has_begun_only:
+        return None
+    if resume:
+        state = folder.load_state()
+        _check_same_settings(config, state)
+        return state
+    if not overwrite:
+        folder.check_free()
+    return None
+
+
+def _make_ready(trainer: Trainer, *, is_new: bool, clear: bool) -> None:
+    """Put the folder in order: what a killed process left goes, what there is to know is there."""
+    folder, config = trainer.folder, trainer.config
+    if config.tensorboard:
+        check_installed()
+    if is_new and clear:
+        folder.clear()
+    folder.clear_leftovers()
+    if config.tensorboard:
+        trainer.tensorboard = TensorBoardLog(folder.tensorboard, trainer.step)
+    if is_new:
+        config.save(folder.config)
+        trainer.save_state()
+
+
+def _on_main(processes: Processes, work: Callable[[], Value]) -> Value:
+    """Do something in the first process; its answer, or its error, is everybody's."""
+    answer: Value | None = None
+    error: HistoSamError | None = None
+    if processes.is_main:
+        try:
+            answer = work()
+        except HistoSamError as raised:
+            error = raised
+    answer, error = processes.from_main((answer, error))
+    if error is not None:
+        raise error
+    return cast("Value", answer)
+
+
+def _heard(
+    call: Callable[..., None], processes: Processes, stop: StopRequest
+) -> Callable[..., None]:
+    """Return `call`, in the first process only where there are several; its stop is everybody's."""
+    if processes.count == 1:
+        return call
+
+    def hear(*arguments: Any) -> None:
+        if processes.is_main:
+            try:
+                call(*arguments)
+            except KeyboardInterrupt:
+                stop.requested = True
+
+    return hear
+
+
 def _check_same_settings(config: TrainConfig, state: dict[str, Any]) -> None:
-    now, then = config.as_dict(), state["config"]
+    # By way of today's settings, so that those which the run did not know have their defaults.
+    now, then = config.as_dict(), type(config).from_dict(state["config"]).as_dict()
     changed = sorted(
         name
         for name in now.keys() | then.keys()
@@ -217,16 +296,18 @@ def _open_patches(
     return train_patches or (), validation_patches or ()
 
 
-def _starting_model(config: TrainConfig, scenario: Scenario, model: SamModel | None) -> SamModel:
+def _starting_model(
+    config: TrainConfig, scenario: Scenario, model: SamModel | None, device: str
+) -> SamModel:
     """Load or copy the model to start from, with what the scenario adds."""
     from histosam_core.model.interactive import SamModel, pick_device
 
     if model is not None:
         network = adapt_network(copy.deepcopy(model.network), scenario)
-        return SamModel(network, model.info, pick_device(config.device))
+        return SamModel(network, model.info, pick_device(device))
     return load_model(
         config.model,
-        config.device,
+        device,
         decoder=scenario.decoder,
         dense_prompts=scenario.adds_dense_prompts or None,
     )

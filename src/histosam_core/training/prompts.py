@@ -6,7 +6,7 @@ size, where errors are judged and the loss is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def first_clicks(
 
 
 def pack_clicks(
-    clicks: Clicks, patch_hw: tuple[int, int], network: SamNetwork
+    clicks: Clicks, patch_hw: tuple[int, int], network: SamNetwork, width: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Turn ragged clicks into what `SamNetwork.decode` takes.
 
@@ -64,15 +64,18 @@ def pack_clicks(
         Size of the patches.
     network
         Says how large a patch is in the model input.
+    width
+        Pad to so many points at least: those of a batch of which these are a part, since padding
+        takes part in the attention.
 
     Returns
     -------
     points_xy
-        (B, N, 2) float32 in model-input pixels, N the longest list (at least 1).
+        (B, N, 2) float32 in model-input pixels, N the longest list (at least `width`).
     labels
         (B, N) int64: 1 positive, 0 negative, -1 padding.
     """
-    longest = max([1, *(len(sample) for sample in clicks)])
+    longest = max([width, *(len(sample) for sample in clicks)])
     points = np.zeros((len(clicks), longest, 2), np.float32)
     labels = np.full((len(clicks), longest), -1, np.int64)
     input_hw = network.input_size_hw(*patch_hw)
@@ -92,7 +95,10 @@ def add_error_clicks(
     gt_masks: Sequence[NDArray[np.int8]],
     clicks: Clicks,
     iterations: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | Sequence[np.random.Generator],
+    *,
+    in_parts: Callable[[int, Callable[[slice], Tensor]], list[Tensor]] | None = None,
+    agree: Callable[[int], int] = int,
 ) -> tuple[list[list[Click]], Tensor | None]:
     """Let the network answer and click on its errors, `iterations` times.
 
@@ -113,7 +119,12 @@ def add_error_clicks(
     iterations
         How often; drawn per batch from 0 to the setting's maximum, both included.
     rng
-        Source of the draws.
+        Source of the draws, or one for each sample.
+    in_parts
+        Calls a function with parts of range(B) that fit into memory and returns what it gives;
+        None answers all at once.
+    agree
+        Returns the longest of the click lists in all processes from that in this one.
 
     Returns
     -------
@@ -124,15 +135,26 @@ def add_error_clicks(
     """
     patch_hw = (gt_masks[0].shape[0], gt_masks[0].shape[1])
     grown = [list(sample) for sample in clicks]
+    sources = [rng] * len(grown) if isinstance(rng, np.random.Generator) else rng
     previous: Tensor | None = None
+
+    def answer(part: slice) -> Tensor:
+        before = None if previous is None else previous[part]
+        seen = embeddings[part].detach()
+        low_res, _quality = network.decode(seen, points_xy[part], labels[part], before)
+        return to_image_size(network, low_res.float(), patch_hw)
+
     for _ in range(iterations):
-        points_xy, labels = pack_clicks(grown, patch_hw, network)
-        low_res, _quality = network.decode(embeddings.detach(), points_xy, labels, previous)
-        logits = to_image_size(network, low_res.float(), patch_hw)
+        width = agree(max([1, *(len(sample) for sample in grown)]))
+        points_xy, labels = pack_clicks(grown, patch_hw, network, width)
+        answers = in_parts(len(grown), answer) if in_parts else [answer(slice(None))]
+        logits = torch.cat(answers)
         previous = to_mask_input(network, logits)
         probability = torch.sigmoid(logits)[:, 0].cpu().numpy()
-        for sample, gt, predicted in zip(grown, gt_masks, probability, strict=True):
-            click = sample_next_click(gt, predicted, rng)
+        for sample, gt, predicted, source in zip(
+            grown, gt_masks, probability, sources, strict=True
+        ):
+            click = sample_next_click(gt, predicted, source)
             if click is not None:
                 sample.append(click)
     return grown, previous

@@ -9,6 +9,7 @@ import csv
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ class RunFolder:
         """What an interrupted run goes on from."""
         return self.path / "state.pt"
 
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the log for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def has_begun_only(self) -> bool:
+        """Whether a run was killed here before its first state: there is nothing to go on from."""
+        return self.config.is_file() and not self.state.is_file() and not self.log.is_file()
+
     def check_free(self) -> None:
         """Raise OutputExistsError if the path is taken by anything but an empty folder."""
         taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
@@ -92,8 +103,22 @@ class RunFolder:
         """Delete a run's files, and nothing else that lies in the folder."""
         if self.path.exists() and not self.path.is_dir():
             raise OutputExistsError(f"{self.path} is a file; choose a folder for the run")
-        for file in (self.state, self.best, self.last, self.log, self.curves, self.config):
+        for file in self._files:
             file.unlink(missing_ok=True)
+        for file in self.tensorboard.glob("events.out.tfevents.*"):
+            file.unlink()
+        with suppress(OSError):  # there is none, or it holds more
+            self.tensorboard.rmdir()
+
+    def clear_leftovers(self) -> None:
+        """Delete what a killed process had half written."""
+        for file in self._files:
+            for half in self.path.glob(f".{file.stem}-????????{file.suffix}"):
+                half.unlink(missing_ok=True)
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (self.state, self.best, self.last, self.log, self.curves, self.config)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the state; values are tensors and plain Python values."""

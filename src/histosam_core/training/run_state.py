@@ -27,6 +27,7 @@ POSITION = (
     "iou_sum",
     "validation_seconds",
     "best_epoch",
+    "chunk",
 )
 
 
@@ -81,7 +82,7 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> None:
     for name, value in state["position"].items():
         setattr(trainer, name, value)
     trainer.finished = state["finished"]
-    trainer.seconds_before = state["seconds"]
+    trainer.time.seconds_before = state["seconds"]
     for name, values in state["scores"].items():
         setattr(trainer, name, ValidationScores.from_dict(values) if values else None)
     trainer.rows = list(state["rows"])

@@ -224,15 +224,15 @@ def test_an_existing_run_is_kept_unless_overwriting_is_asked_for(
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
     tmp_path: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from histosam_core.training import trainer
+    from histosam_core.training import step
 
-    loss, calls = trainer.normalized_focal_loss, []
+    loss, calls = step.normalized_focal_loss, []
 
     def breaks_in_the_second_epoch(*args: Any, **kwargs: Any) -> torch.Tensor:
         calls.append(1)
         return loss(*args, **kwargs) * (float("nan") if len(calls) > 4 else 1.0)
 
-    monkeypatch.setattr(trainer, "normalized_focal_loss", breaks_in_the_second_epoch)
+    monkeypatch.setattr(step, "normalized_focal_loss", breaks_in_the_second_epoch)
     with pytest.raises(TrainingDivergedError, match=r"epoch 2, step 2.*learning rate"):
         train(tmp_path / "run")
     state = RunFolder(tmp_path / "run").load_state()
@@ -373,18 +373,27 @@ def test_patches_of_two_sizes_are_refused(
         train(tmp_path / "run", call={"train_patches": mixed})
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_file(
+def test_a_full_disk_is_told_and_leaves_the_state_before_whole(
     tmp_path: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from histosam_core.training import run_folder
 
-    def full(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
+    save, saved = torch.save, []
 
-    monkeypatch.setattr(run_folder.torch, "save", full)
+    def full_after_the_first_epoch(content: Any, path: Path) -> None:
+        save(content, path)
+        saved.append(path)
+        if len(saved) > 2:  # at the start, after an epoch
+            path.write_bytes(path.read_bytes()[:1000])
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_folder.torch, "save", full_after_the_first_epoch)
     with pytest.raises(OutputWriteError, match="free space"):
-        train(tmp_path / "run", epochs=1)
-    assert {f.name for f in (tmp_path / "run").iterdir()} == {"config.json", "best.safetensors"}
+        train(tmp_path / "run", max_steps_per_epoch=1)
+    assert {f.name for f in (tmp_path / "run").iterdir()} == RUN_FILES
+    assert RunFolder(tmp_path / "run").load_state()["position"]["epochs_done"] == 1
+    monkeypatch.setattr(run_folder.torch, "save", save)
+    assert train(tmp_path / "run", max_steps_per_epoch=1, call={"resume": True}).steps == 2
 
 
 def test_ignored_pixels_do_not_count_in_the_training_iou() -> None:

@@ -1,0 +1,75 @@
+"""How long a run has taken, what its time budget leaves, and what is still to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["TimeBudget"]
+
+NEWEST_SHARE = 0.1
+"""Weight of the newest step in the running mean: later epochs find their embeddings kept."""
+
+
+class TimeBudget:
+    """The time of a run, over all sittings.
+
+    Parameters
+    ----------
+    max_minutes
+        The budget, or None.
+    clock
+        Returns seconds.
+
+    Attributes
+    ----------
+    seconds_before : float
+        Of earlier sittings.
+    validation_seconds, step_seconds : float
+        What the last validation took, and a step of late.
+    agreed_seconds : float or None
+        Seconds so far that all processes agreed on; None where there is one.
+    """
+
+    def __init__(self, max_minutes: float | None, clock: Callable[[], float]) -> None:
+        self.max_seconds = None if max_minutes is None else max_minutes * 60
+        self.clock = clock
+        self._started = clock()
+        self.seconds_before = 0.0
+        self.validation_seconds = self.step_seconds = 0.0
+        self.agreed_seconds: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return self.seconds_before + self.clock() - self._started
+
+    def add_step(self, seconds: float) -> None:
+        """Take in what one step took."""
+        share = NEWEST_SHARE if self.step_seconds else 1.0
+        self.step_seconds += share * (seconds - self.step_seconds)
+
+    def share_used(self) -> float:
+        """Share of the time for training that is used; 0 where there is no budget."""
+        budget = self._training_seconds()
+        return 0.0 if budget is None else self._used() / budget
+
+    def is_spent(self, coming_validations: int = 0) -> bool:
+        """Whether training must end, so that the last validation still fits."""
+        budget = self._training_seconds()
+        soon = self._used() + coming_validations * self.validation_seconds
+        return budget is not None and soon >= budget
+
+    def seconds_left(self, steps: int, validations: int) -> float:
+        """What so many steps and validations will take if things stay as they are."""
+        left = steps * self.step_seconds + validations * self.validation_seconds
+        if self.max_seconds is not None:
+            left = min(left, max(0.0, self.max_seconds - self.seconds))
+        return left
+
+    def _used(self) -> float:
+        return self.seconds if self.agreed_seconds is None else self.agreed_seconds
+
+    def _training_seconds(self) -> float | None:
+        if self.max_seconds is None:
+            return None
+        return max(self.max_seconds - self.validation_seconds, 0.1 * self.max_seconds)
