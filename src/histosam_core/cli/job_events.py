@@ -1,7 +1,7 @@
 """`--events` and `--control`: what a long command tells the program that started it, and is told.
 
 Events are JSON lines on standard output, for napari's widgets and for anybody's scripts; the
-control file is polled whenever the work reports progress. See docs/jobs.md.
+control file is polled whenever the work reports progress. See docs/napari_finetune.md.
 """
 
 from __future__ import annotations

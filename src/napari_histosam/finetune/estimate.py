@@ -55,12 +55,12 @@ class Cost:
 COSTS: Mapping[str, Cost] = {
     "histosam_tiny": Cost(
         encode=0.03,
-        encode_and_learn=0.10,
-        step={"sam": 0.036, "refining": 0.11},
-        click={"sam": 0.003, "refining": 0.007},
+        encode_and_learn=0.08,
+        step={"sam": 0.04, "refining": 0.10},
+        click={"sam": 0.017, "refining": 0.02},
         embedding_mb=0.5,
-        base_mb=895,
-        patch_mb=66,
+        base_mb=890,
+        patch_mb=62,
         learning_patch_mb=80,
     ),
     "sam_vit_b": Cost(

@@ -17,6 +17,8 @@ READ_BYTES = 512 * 1024
 """At most, at a time: a job of a day is read in pieces, and the window lives between them."""
 SMOOTHED_SHARE = 0.04
 """Of a curve's points, that each point of its smoothed form is the mean of."""
+ROOM = 1.5
+"""Width of the charts, of what is done."""
 VALIDATION_NAMES = ("noc80", "noc85", "noc90", "iou_1_click", "iou_5_clicks", "iou_last_click")
 
 
@@ -112,11 +114,13 @@ class History:
     @property
     def n_epochs(self) -> float:
         """Width of the charts."""
-        known = self._step.get("epochs")
-        if isinstance(known, int | float) and known > 0:
-            return float(known)
         ends = [curve.xs[-1] for curve in (self.loss, *self.validation.values()) if curve.xs]
-        return max([1.0, *ends])
+        done = max([1.0, *ends])
+        if self.result is not None:
+            return done
+        known = self._step.get("epochs")
+        # A time limit may end the run long before its epochs: the axis grows with what is done.
+        return min(done * ROOM, float(known)) if isinstance(known, int | float) else done
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]

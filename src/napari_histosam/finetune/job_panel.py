@@ -177,7 +177,7 @@ class JobPanel(QWidget):
         text = ": ".join(words)
         if state == "running" and history.seconds_left is not None:
             text += f"; about {duration(history.seconds_left)} left"
-        self._status.setText(breakable(text))
+        self._status.setText(text)
         share = history.share_done
         self._bar.setVisible(state not in ("failed", "finished"))
         self._bar.setMaximum(0 if share is None and state == "running" else 1000)

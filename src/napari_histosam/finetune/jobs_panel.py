@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from qtpy.QtCore import QSize, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
@@ -38,6 +38,8 @@ class JobsPanel(QWidget):
         self._beats = 0
         self.n_alive = 0
         self._list = _List()
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self._list.currentRowChanged.connect(self._on_row)
         self._none = QLabel("No job yet: choose settings, and press Start.")
         self._none.setWordWrap(True)
@@ -84,7 +86,7 @@ class JobsPanel(QWidget):
                 self._list.addItem(item)
             color, word = STATES[states[job.id]]
             when = datetime.fromtimestamp(job.created).strftime("%d %b, %H:%M")
-            text = f"{word}: {job.title} ({when})"
+            text = f"{word} {when}: {job.title}"
             if item.text() != text:
                 rgb = QColor(color)
                 item.setText(text)

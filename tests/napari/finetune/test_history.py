@@ -48,7 +48,7 @@ def test_steps_and_validations_become_curves_over_epochs() -> None:
     assert history.loss.xs == [0.5, 1.0]
     assert history.validation["noc85"] == Curve([0.0, 1.0], [9.0, 8.0])
     assert history.best_epoch == 1
-    assert history.n_epochs == 4
+    assert history.n_epochs == 1.5  # of 4: the axis grows with what is done
     assert history.notices == [
         "Before training: NoC@85 9.00",
         "Epoch 1: NoC@85 8.00, the best so far",
