@@ -136,7 +136,7 @@ class RemoteModel:
         batch_size: int = 8,
         **options: Any,
     ) -> Iterator[Any]:
-        """Yield what `histosam_core.evaluation.protocol.run_patches` does, in any order.
+        """Yield what `histosam_core.evaluation.side_by_side.run_patches` does, in any order.
 
         Parameters
         ----------
@@ -369,7 +369,7 @@ def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:
 
 
 def _click_on_patches(model: Any, setup: Any, indices: list[int]) -> list[Any]:
-    from histosam_core.evaluation.protocol import run_patches
+    from histosam_core.evaluation.side_by_side import run_patches
 
     patches, settings, options = setup
     return list(run_patches(model, patches, indices, settings, **options))

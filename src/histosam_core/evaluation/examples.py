@@ -69,10 +69,10 @@ def choose_examples(result: EvaluationResult, n_each: int = 1) -> list[Example]:
     return [Example(places[place], ranked[place]) for place in sorted(places)]
 
 
-def save_mask(folder: Path, index: int, mask: NDArray[np.bool_]) -> None:
+def save_mask(folder: Path, index: int, mask: NDArray[np.bool_], repeat: int = 0) -> None:
     """Write a patch's last mask, (H, W) bool, as a one-bit PNG into a run folder."""
     options = [cv2.IMWRITE_PNG_BILEVEL, 1]
-    _write(_mask_path(folder, index), mask.astype(np.uint8) * 255, options)
+    _write(_mask_path(folder, index, repeat), mask.astype(np.uint8) * 255, options)
 
 
 def save_example(folder: Path, index: int, patch: EvaluationPatch) -> None:
@@ -84,9 +84,9 @@ def save_example(folder: Path, index: int, patch: EvaluationPatch) -> None:
     _write(_truth_path(folder, index), grey, [])
 
 
-def read_mask(folder: Path, index: int) -> NDArray[np.bool_] | None:
+def read_mask(folder: Path, index: int, repeat: int = 0) -> NDArray[np.bool_] | None:
     """Return a patch's last mask, (H, W) bool; None where it was not kept."""
-    grey = _read_grey(_mask_path(folder, index))
+    grey = _read_grey(_mask_path(folder, index, repeat))
     return None if grey is None else grey > 0
 
 
@@ -104,8 +104,9 @@ def read_image(folder: Path, index: int) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _mask_path(folder: Path, index: int) -> Path:
-    return folder / "masks" / f"{index:06d}.png"
+def _mask_path(folder: Path, index: int, repeat: int) -> Path:
+    again = f"_repeat{repeat}" if repeat else ""
+    return folder / "masks" / f"{index:06d}{again}.png"
 
 
 def _image_path(folder: Path, index: int) -> Path:

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.atomic import new_file
-from histosam_core.clicks import Click
+from histosam_core.clicks import Click, User
+from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import EvaluationRecordsError, OutputExistsError, OutputWriteError
 from histosam_core.evaluation.protocol import ProtocolSettings
 
@@ -35,6 +36,8 @@ __all__ = ["COLUMNS", "EvaluationResult", "PatchRecord", "RunWriter", "read_reco
 HEADER_NAME, ROWS_NAME = "evaluation.json", "rows.csv"
 OWN_NAMES = (HEADER_NAME, ROWS_NAME, "masks", "examples")
 SCHEMA = 1
+USUAL = {"user": asdict(IDEAL)}
+"""What a header means that does not say."""
 
 COLUMNS = (
     "run",
@@ -42,6 +45,7 @@ COLUMNS = (
     "dataset",
     "patch_index",
     "patch_id",
+    "repeat",
     "slide",
     "location_x",
     "location_y",
@@ -79,6 +83,8 @@ class PatchRecord:
         Seconds to encode it.
     decode_s, wall_s
         (n,) float64, see `ClickRun`.
+    repeat
+        Which of the user's repeats this is, from 0.
     """
 
     index: int
@@ -91,6 +97,7 @@ class PatchRecord:
     encode_s: float
     decode_s: NDArray[np.float64]
     wall_s: NDArray[np.float64]
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +113,10 @@ class EvaluationResult:
     settings
         The protocol as it was run.
     patches
-        Finished patches in the order of the store.
+        Finished patches in the order of the store; one that a user clicks on several times is there
+        as often, its repeats after each other.
     header
-        The contents of evaluation.json: checkpoint, data set, software, times.
+        The contents of evaluation.json: checkpoint, data set, user, software, times.
     folder
         The run folder; None for a run that was kept in memory only.
     """
@@ -134,6 +142,15 @@ class EvaluationResult:
     def is_complete(self) -> bool:
         """Whether every patch that was asked for is there."""
         return bool(self.header.get("is_complete", False))
+
+    @property
+    def user(self) -> User:
+        """Who clicked."""
+        return User(**self.header.get("user", {}))
+
+    def of_repeat(self, repeat: int) -> EvaluationResult:
+        """Return the part of the run that is one of the user's repeats."""
+        return replace(self, patches=tuple(p for p in self.patches if p.repeat == repeat))
 
 
 class RunWriter:
@@ -210,8 +227,8 @@ class RunWriter:
         now = json.loads(json.dumps(self.header, default=str))
         differing = [
             key
-            for key in ("name", "settings", "checkpoint", "dataset")
-            if earlier.header.get(key) != now.get(key)
+            for key in ("name", "settings", "checkpoint", "dataset", "user")
+            if earlier.header.get(key, USUAL.get(key)) != now.get(key, USUAL.get(key))
         ]
         if differing or not resume:
             why = f"its {', '.join(differing)} differ" if differing else "resuming is off"
@@ -260,6 +277,7 @@ class RunWriter:
                 dataset,
                 record.index,
                 record.patch_id,
+                record.repeat,
                 record.slide,
                 x0,
                 y0,
@@ -318,16 +336,17 @@ def _read_run(folder: Path) -> EvaluationResult:
         rows_path = folder / ROWS_NAME
         with rows_path.open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("wall_s")]
-        by_patch: dict[str, list[dict[str, str]]] = {}
+        by_patch: dict[tuple[str, str], list[dict[str, str]]] = {}
         for row in rows:
-            by_patch.setdefault(row["patch_index"], []).append(row)
+            # Runs of before there were repeats have no such column.
+            by_patch.setdefault((row["patch_index"], row.get("repeat") or "0"), []).append(row)
         patches = [_patch_record(group) for group in by_patch.values()]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise EvaluationRecordsError(
             f"{folder} is not a readable evaluation ({type(error).__name__}: {error}); run it again"
         ) from error
     whole = [p for p in patches if _is_finished(p, settings)]
-    whole.sort(key=lambda patch: patch.index)
+    whole.sort(key=lambda patch: (patch.index, patch.repeat))
     return EvaluationResult(name, dataset, settings, tuple(whole), header, folder)
 
 
@@ -347,6 +366,7 @@ def _patch_record(rows: Sequence[Mapping[str, str]]) -> PatchRecord:
         encode_s=float(first["encode_s"]),
         decode_s=np.array([float(r["decode_s"]) for r in rows]),
         wall_s=np.array([float(r["wall_s"]) for r in rows]),
+        repeat=int(first.get("repeat") or 0),
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histosam_core import __version__
+from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
 from histosam_core.evaluation.protocol import (
@@ -21,7 +22,6 @@ from histosam_core.evaluation.protocol import (
     Clock,
     EvaluationPatch,
     ProtocolSettings,
-    run_patches,
 )
 from histosam_core.evaluation.records import (
     EvaluationResult,
@@ -29,10 +29,12 @@ from histosam_core.evaluation.records import (
     RunWriter,
     settings_dict,
 )
+from histosam_core.evaluation.side_by_side import run_patches
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.distributed import RemoteModel
+    from histosam_core.evaluation.embedding_cache import EmbeddingCache
     from histosam_core.model.interface import InteractiveModel
 
 __all__ = ["evaluate", "spread_indices"]
@@ -51,8 +53,10 @@ def evaluate(
     max_clicks: int = 20,
     min_clicks: int = 1,
     mask_threshold: float = 0.49,
+    user: User = IDEAL,
     limit: int | None = None,
     batch_size: int = 8,
+    cache: EmbeddingCache | None = None,
     progress: ProgressCallback = silent,
     overwrite: bool = False,
     resume: bool = True,
@@ -76,12 +80,17 @@ def evaluate(
         A folder of this run's own for rows, masks and examples. None keeps the rows in memory.
     target_iou, max_clicks, min_clicks, mask_threshold
         See `ProtocolSettings`. NoC can only be told for thresholds up to `target_iou`.
+    user
+        Who clicks, and how often on each patch.
     limit
         At most so many patches, spread evenly over the store.
     batch_size
         Patches that advance together.
+    cache
+        Keeps embeddings for the next model with the same encoder; without effect on a scheduler's
+        workers.
     progress
-        Told the patches done.
+        Told the patches done, each as often as the user clicks on it.
     overwrite
         Throw away an earlier run in `out`.
     resume
@@ -137,21 +146,22 @@ def evaluate(
             "n_evaluated": len(indices),
         },
         "settings": settings_dict(settings),
+        "user": asdict(user),
         "checkpoint": describe_model(model),
         "batch_size": batch_size,
         # Fine enough to keep runs in the order in which they were made.
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
         "software": software(),
     }
+    todo = [(index, repeat) for index in indices for repeat in range(user.repeats)]
+    options = {"user": user, "batch_size": batch_size, "cache": cache, "clock": clock}
     if out is None:
-        records = _run(model, patches, indices, settings, batch_size, clock, progress, (), None)
+        records = _run(model, patches, todo, settings, options, progress, (), None)
         return EvaluationResult(name, dataset, settings, records, {**header, "is_complete": True})
     with RunWriter(
         out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
     ) as writer:
-        records = _run(
-            model, patches, indices, settings, batch_size, clock, progress, writer.finished, writer
-        )
+        records = _run(model, patches, todo, settings, options, progress, writer.finished, writer)
         result = EvaluationResult(name, dataset, settings, records, writer.header, writer.folder)
         for example in choose_examples(result, N_EXAMPLES_EACH):
             index = example.record.index
@@ -196,33 +206,33 @@ def describe_model(model: Any) -> dict[str, Any]:
 def _run(
     model: Any,
     patches: Sequence[EvaluationPatch],
-    indices: Sequence[int],
+    asked: Sequence[tuple[int, int]],
     settings: ProtocolSettings,
-    batch_size: int,
-    clock: Clock,
+    options: Mapping[str, Any],
     progress: ProgressCallback,
     finished: Sequence[PatchRecord],
     writer: RunWriter | None,
 ) -> tuple[PatchRecord, ...]:
-    records = {record.index: record for record in finished}
-    todo = [index for index in indices if index not in records]
+    records = {(record.index, record.repeat): record for record in finished}
+    todo = [which for which in asked if which not in records]
     n_clicks = sum(len(record.clicks) for record in finished)
-    progress(len(records), len(indices), "starting")
+    progress(len(records), len(asked), "starting")
     elsewhere = getattr(model, "run_patches", None)  # of a model on other machines
     if elsewhere is not None:
-        runs = elsewhere(patches, todo, settings, batch_size=batch_size)
+        sent = {name: options[name] for name in ("user", "batch_size")}
+        runs = elsewhere(patches, todo, settings, **sent)
     else:
-        runs = run_patches(model, patches, todo, settings, batch_size=batch_size, clock=clock)
+        runs = run_patches(model, patches, todo, settings, **options)
     for index, run in runs:
         record = _record(index, patches[index], run)
         if writer is not None:
             # The mask goes first: rows say that a patch is finished.
-            save_mask(writer.folder, index, run.mask)
+            save_mask(writer.folder, index, run.mask, run.repeat)
             writer.append(record)
-        records[index] = record
+        records[index, run.repeat] = record
         n_clicks += len(run.clicks)
-        progress(len(records), len(indices), f"{n_clicks / len(records):.1f} clicks a patch")
-    return tuple(records[index] for index in indices)
+        progress(len(records), len(asked), f"{n_clicks / len(records):.1f} clicks a patch")
+    return tuple(records[which] for which in asked)
 
 
 def _record(index: int, patch: EvaluationPatch, run: ClickRun) -> PatchRecord:
@@ -239,6 +249,7 @@ def _record(index: int, patch: EvaluationPatch, run: ClickRun) -> PatchRecord:
         encode_s=run.encode_s,
         decode_s=run.decode_s,
         wall_s=run.wall_s,
+        repeat=run.repeat,
     )
 
 

@@ -180,4 +180,5 @@ def _units(
     if groups is None or len(code) < LEAST_GROUPS:
         return values, np.ones(len(values)), "values"
     index = np.array([code[group] for group in groups])
-    return np.bincount(index, weights=values), np.bincount(index).astype(float), "groups"
+    sums: NDArray[np.float64] = np.bincount(index, weights=values).astype(float)
+    return sums, np.bincount(index).astype(float), "groups"
