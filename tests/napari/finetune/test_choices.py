@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,3 +148,25 @@ def test_an_estimate_grows_with_patches_and_epochs_and_says_what_it_does_not_kno
     assert estimate(cpu).startswith("About")
     assert estimate(replace(cpu, device="cuda")).startswith("No figure for a GPU")
     assert estimate(replace(cpu, model="sam_vit_h")).startswith("No figure for this model")
+
+
+def test_the_widget_opens_and_checks_its_settings_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from types import SimpleNamespace\n"
+        "from qtpy.QtWidgets import QApplication\n"
+        "application = QApplication([])\n"
+        "from napari_histosam.finetune.widget import FinetuneWidget\n"
+        "widget = FinetuneWidget(SimpleNamespace(layers=[]))\n"
+        "widget.settings_panel.advanced_panel.unfold(True)\n"
+        "widget.settings_panel.check()\n"
+        "print(sorted({'torch', 'torchvision', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "[]"
