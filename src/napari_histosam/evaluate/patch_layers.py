@@ -30,6 +30,7 @@ __all__ = [
     "make_labels",
     "make_numbered_clicks",
     "make_patch",
+    "show_clicks",
 ]
 
 RGB = tuple[int, int, int]
@@ -98,37 +99,46 @@ def make_labels(
 
 
 def make_numbered_clicks(
-    owner: object,
-    clicks: Sequence[Click],
-    clicks_xy: Sequence[tuple[float, float]],
-    side_px: int,
-    affine: NDArray[np.float64],
-    units: Any,
+    owner: object, side_px: int, affine: NDArray[np.float64], units: Any
 ) -> Any:
-    """Return the Points layer of clicks, numbered from 1, on an image of `side_px`.
-
-    `clicks_xy` says where they lie on it.
-    """
+    """Return the Points layer of clicks on an image of `side_px`; `show_clicks` fills it."""
     from napari.layers import Points
 
     layer = Points(
-        to_row_column(clicks_xy),
+        np.empty((0, 2)),
         name="Clicks",
         affine=affine,
         units=units,
         size=DISC_SHARE * side_px,
         symbol="disc",
         face_color="transparent",
-        border_color=ours.click_colors(clicks),
+        border_color=ours.POSITIVE,
         border_width=0.25,
         canvas_size_limits=ours.SCREEN_PX,
-        text={
-            "string": [str(number + 1) for number in range(len(clicks))],
-            "color": "white",
-            "size": 11,
-            "anchor": "upper_left",
-        },
+        features={"number": np.empty(0, int)},
+        text={"string": "{number}", "color": "white", "size": 11, "anchor": "upper_left"},
         metadata={ours.TAG: ours.LayerTag(ours.CLICKS, owner)},
     )
     layer.editable = False
     return layer
+
+
+def show_clicks(
+    layer: Any, clicks: Sequence[Click], clicks_xy: Sequence[tuple[float, float]]
+) -> None:
+    """Let a layer of `make_numbered_clicks` show these clicks, numbered from 1.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    clicks
+        What they are.
+    clicks_xy
+        Where they lie on the image.
+    """
+    # Data, not `shown`: napari 0.9.2 paints points that are not shown.
+    layer.data = to_row_column(clicks_xy)
+    layer.features = {"number": np.arange(1, len(clicks) + 1)}
+    layer.border_color = ours.click_colors(clicks)
+    layer.refresh()

@@ -56,7 +56,7 @@ class PatchesTable(QTableView):
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 52), (2, 66), (3, 62), (4, 90)):
+        for column, width in ((1, 52), (2, 64), (3, 60), (4, 80)):
             header.resizeSection(column, width)
         self.activated.connect(lambda _: self.open_chosen())  # double click, Enter
 

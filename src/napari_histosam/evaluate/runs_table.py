@@ -41,7 +41,10 @@ TIPS = (
     "Seconds per click, encoding and the simulated user included",
     "Done, of those asked for",
 )
-ROW_PX, LEAST_ROWS, MOST_ROWS = 36, 2, 6
+ROW_PX, LEAST_ROWS, MOST_ROWS = 34, 2, 6
+LEAST_WIDTH_PX = 430
+SMALL = 0.88
+"""Of the usual letters: nine columns stand in a dock."""
 KEY = Qt.ItemDataRole.UserRole
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
@@ -54,6 +57,10 @@ class RunsTable(QTableWidget):
     def __init__(self) -> None:
         super().__init__(0, len(HEADINGS))
         self._runs: tuple[Run, ...] = ()
+        font = self.font()
+        font.setPointSizeF(SMALL * font.pointSizeF())
+        self.setFont(font)
+        self.horizontalHeader().setFont(font)
         self.setHorizontalHeaderLabels(HEADINGS)
         for column, tip in enumerate(TIPS):
             self.horizontalHeaderItem(column).setToolTip(tip)
@@ -66,7 +73,7 @@ class RunsTable(QTableWidget):
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(44)
+        header.setMinimumSectionSize(36)
         self.itemSelectionChanged.connect(lambda: self.chosen.emit(self.run))
 
     @property
@@ -110,12 +117,13 @@ class RunsTable(QTableWidget):
     def sizeHint(self) -> QSize:  # Qt's name
         """As many rows as there are, within bounds."""
         rows = min(max(self.rowCount(), LEAST_ROWS), MOST_ROWS)
-        height = self.horizontalHeader().height() + rows * ROW_PX + 2 * self.frameWidth() + 12
+        height = self.horizontalHeader().sizeHint().height() + rows * ROW_PX
+        height += 2 * self.frameWidth() + 4
         return QSize(super().sizeHint().width(), height)
 
     def minimumSizeHint(self) -> QSize:  # Qt's name
         """As `sizeHint`, and narrow enough for a dock."""
-        return QSize(240, self.sizeHint().height())
+        return QSize(LEAST_WIDTH_PX, self.sizeHint().height())
 
     def _fill(self, row: int, run: Run, colour: str) -> None:
         s = run.summary

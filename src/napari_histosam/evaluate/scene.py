@@ -17,6 +17,7 @@ from napari_histosam.evaluate.patch_layers import (
     make_labels,
     make_numbered_clicks,
     make_patch,
+    show_clicks,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ __all__ = ["Mode", "Opened", "Scene"]
 
 Mode = Literal["mask", "change", "disagreement"]
 
+PILE: tuple[ours.Role, ...] = (
+    *("patch", "change", "disagreement", ours.MASK, "other mask", "truth", ours.CLICKS),
+)
+"""Our layers, undermost first."""
 VIEW_SHARE = 0.9  # of the canvas that a patch fills when it is opened
 GAP_SHARE = 0.05
 OUTLINE_PX = 2
@@ -133,9 +138,7 @@ class Scene:
         truth = np.where(picture.truth == -1, 2, picture.truth).astype(np.uint8)
         self._add("patch", make_patch(self._owner, picture.image, affine, units, record.patch_id))
         self._add("truth", make_labels(self._owner, "truth", truth, affine, units))
-        clicks = make_numbered_clicks(
-            self._owner, record.clicks, picture.clicks_xy, max(truth.shape), affine, units
-        )
+        clicks = make_numbered_clicks(self._owner, max(truth.shape), affine, units)
         self._add(ours.CLICKS, clicks)
         self._look_at(truth.shape, affine)
 
@@ -169,9 +172,9 @@ class Scene:
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
     def _show_clicks(self, click: int) -> None:
-        layer = self._layers.get(ours.CLICKS)
-        if layer is not None:
-            layer.shown = np.arange(len(layer.data)) < click
+        layer, picture = self._layers.get(ours.CLICKS), self._picture
+        if layer is not None and picture is not None:
+            show_clicks(layer, picture.record.clicks[:click], picture.clicks_xy[:click])
 
     def _show_labels(self, role: ours.Role, data_of: Callable[[], NDArray[Any] | None]) -> None:
         """Let the layer of a role show these classes; it is hidden where there are none."""
@@ -189,12 +192,16 @@ class Scene:
             layer.visible = True
 
     def _add(self, role: ours.Role, layer: Any) -> None:
-        """Put a layer on top of our others, but below the clicks."""
-        layers, clicks = self._viewer.layers, self._layers.get(ours.CLICKS)
+        """Put a layer where it belongs in the pile; the clicks are the active layer."""
+        layers = self._viewer.layers
+        above = [
+            layers.index(other)
+            for other_role, other in self._layers.items()
+            if PILE.index(other_role) > PILE.index(role) and other in layers
+        ]
         self._layers[role] = layer
-        layers.insert(len(layers) if clicks is None else layers.index(clicks), layer)
-        if clicks is not None:
-            layers.selection.active = clicks
+        layers.insert(min(above, default=len(layers)), layer)
+        layers.selection.active = self._layers.get(ours.CLICKS, layer)
 
     def _free_place(self, picture: Picture) -> tuple[NDArray[np.float64], Any]:
         """Where nothing of the user's lies: right of it, in its units."""

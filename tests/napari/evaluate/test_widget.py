@@ -93,9 +93,15 @@ def test_the_worst_patch_opens_and_its_clicks_are_stepped_through(
     assert f"IoU {ranked[0].ious[0]:.3f}" in panel.text
     assert panel.text != text
     assert (shown(widget, "mask") != last).any()
-    assert widget.scene.layer("clicks").shown.tolist() == [True] + [False] * (n - 1)
+    clicks = widget.scene.layer("clicks")
+    assert len(clicks.data) == 1
+    assert tuple(clicks.data[0][::-1]) == ranked[0].clicks[0].xy
     panel.choose_mode("change")
     panel.slider.setValue(2)
+    assert clicks.features["number"].tolist() == [1, 2]
+    lime, red = (0, 1, 0, 1), (1, 0, 0, 1)
+    wanted = [lime if click.is_positive else red for click in ranked[0].clicks[:2]]
+    np.testing.assert_allclose(clicks.border_color, wanted)
     change, before = shown(widget, "change"), opened.mask(1)
     np.testing.assert_array_equal(shown(widget, "mask") > 0, before & (change != 2) | (change == 1))
     assert "added" in panel.legend

@@ -1,0 +1,188 @@
+"""Make the pictures of docs/napari_evaluate.md: a real window, real slides, real runs.
+
+    .venv/bin/python scripts/screenshots_evaluate.py [--out docs/images]
+
+Draws slides whose tumour is known, cuts patches from them, and lets the widget evaluate both
+decoders of the bundled model on the patches, and one on the slides. Needs Xvfb, as the tests do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histosam_core.dataset import extract_patches, make_cohort
+from napari_histosam.virtual_display import rerun_on_virtual_display
+
+WINDOW_WH = 1500, 940
+QUALITY = 62
+N_SLIDES, SLIDE_UM = 4, 2400.0
+MAX_CLICKS, SLIDE_CLICKS = 20, 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--work", type=Path, help="keep slides and results here")
+    asked = parser.parse_args()
+    rerun_on_virtual_display()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.work or Path(temporary)
+        os.environ["NAPARI_CONFIG"] = str(folder / "settings.yaml")
+        os.environ["HISTOSAM_CACHE"] = str(folder / "cache")
+        os.environ["HISTOSAM_DATA"] = str(folder / "data")
+        take(folder, asked.out)
+
+
+def take(folder: Path, out: Path) -> None:
+    """Evaluate, open, compare; a picture after each."""
+    import napari
+    from napari_histosam.evaluate.widget import EvaluateWidget
+    from napari_histosam.torch_beside_opengl import import_torch
+
+    import_torch()
+    models = write_models(folder)
+    slides, patches = draw(folder)
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*WINDOW_WH)
+    widget = EvaluateWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="HistoSAM: evaluate models")
+    pictures = Pictures(viewer, widget, out)
+    panel = widget.setup_panel
+    panel.choose(models=models, data=[patches], out=folder / "results", max_clicks=MAX_CLICKS)
+    panel.check()
+    pictures.save("napari_evaluate_new")
+    panel.start_button.click()
+    pictures.wait(lambda: sum(run.summary.n_patches for run in pictures.runs) >= 26, 900)
+    widget.runs_table.selectRow(0)
+    pictures.save("napari_evaluate_running")
+    pictures.wait(lambda: widget.controller.news.state in ("finished", "failed"), 900)
+    pictures.rest(2.0)
+    print(widget.job_row.status, widget.job_row.error, *widget.runs_table.texts, sep="\n")
+    widget.runs_table.selectRow(0)
+    widget.open_button.click()
+    pictures.settle()
+    widget.step_panel.slider.setValue(max(1, widget.step_panel.slider.value() // 3))
+    pictures.save("napari_evaluate_patch")
+    widget.step_panel.choose_mode("change")
+    pictures.save("napari_evaluate_change")
+    widget.step_panel.choose_other(widget.step_panel.others[0])
+    pictures.settle()
+    widget.step_panel.choose_mode("disagreement")
+    pictures.save("napari_evaluate_compare")
+    widget.step_panel.close_button.click()
+
+    panel.choose(
+        models=models[-1:], data=[slides], out=folder / "regions", max_clicks=SLIDE_CLICKS, limit=3
+    )
+    panel.check()
+    panel.start_button.click()
+    pictures.wait(lambda: len(pictures.runs) == 1 and pictures.ended, 900)
+    print(widget.job_row.status, widget.job_row.error, *widget.runs_table.texts, sep="\n")
+    widget.runs_table.selectRow(0)
+    widget.open_button.click()
+    pictures.settle()
+    widget.step_panel.choose_mode("mask")
+    pictures.save("napari_evaluate_slide")
+    widget.shut_down()
+    viewer.close()
+
+
+class Pictures:
+    """A widget at work, photographed.
+
+    Parameters
+    ----------
+    viewer
+        napari's.
+    widget
+        Docked in it.
+    out
+        Folder of the pictures.
+    """
+
+    def __init__(self, viewer: Any, widget: Any, out: Path) -> None:
+        self.viewer = viewer
+        self.widget = widget
+        self.out = out
+
+    @property
+    def runs(self) -> Any:
+        """What the table shows."""
+        results = self.widget.controller.news.results
+        return results.runs if results else ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job has come to an end."""
+        return self.widget.controller.news.state not in ("running", "paused")
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Let the window live until a condition holds."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError(f"waited {timeout_s:g} s: {self.widget.job_row.status}")
+            self.rest(0.05)
+
+    def settle(self) -> None:
+        """Wait until the patch and its masks are there."""
+        self.rest(0.2)
+        self.wait(lambda: self.widget.controller.is_settled, 600)
+
+    def rest(self, seconds: float) -> None:
+        """Let the window live."""
+        from qtpy.QtWidgets import QApplication
+
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            QApplication.processEvents()
+            time.sleep(0.01)
+
+    def save(self, name: str) -> None:
+        """Write the whole window as JPEG."""
+        from PIL import Image
+
+        self.rest(1.0)
+        image = np.asarray(self.viewer.screenshot(canvas_only=False, flash=False))[..., :3]
+        path = self.out / f"{name}.jpg"
+        Image.fromarray(image).save(path, quality=QUALITY, optimize=True)
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+def write_models(folder: Path) -> list[str]:
+    """Write each decoder of the bundled model as a checkpoint; return the paths, the default last.
+
+    The command takes a file's default decoder, so that each has to be a file of its own.
+    """
+    from histosam_core.model import load_model
+    from histosam_core.model.checkpoint import save_checkpoint
+
+    names = load_model("histosam-tiny", "cpu").info.decoders
+    paths = []
+    for name in reversed(names):
+        model = load_model("histosam-tiny", "cpu", decoder=name)
+        path = folder / f"tiny-{name}.safetensors"
+        save_checkpoint(path, model.network, model.info)
+        paths.append(str(path))
+    return paths
+
+
+def draw(folder: Path) -> tuple[Path, Path]:
+    """Draw annotated slides and cut them into patches; return both folders."""
+    slides, patches = folder / "slides" / "liver", folder / "patches" / "liver"
+    if not patches.exists():
+        make_cohort(slides, n_slides=N_SLIDES, slide_um=SLIDE_UM, seed=11)
+        extract_patches(slides, patches, stride_px=300, splits={"test": 1.0})
+    return slides, patches
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What is chosen: problems in one line, the command, and what a folder offers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from histosam_core.errors import ConfigError
+from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
+
+
+@pytest.fixture
+def choices(tmp_path: Path) -> Choices:
+    store = tmp_path / "liver" / "test.zarr"
+    store.mkdir(parents=True)
+    return Choices(("histosam-tiny", "runs/liver/best.safetensors"), tmp_path / "out", (store,))
+
+
+def test_the_command_names_models_data_and_settings(choices: Choices) -> None:
+    given = choices.arguments()
+    assert given[:5] == (
+        "evaluate",
+        *("--model", "histosam-tiny=histosam-tiny"),
+        *("--model", "liver best=runs/liver/best.safetensors"),
+    )
+    assert given[given.index("--patches") + 1] == str(choices.patches[0])
+    assert "--limit" not in given
+    slides = replace(
+        choices, patches=(), slides=choices.patches[0].parent, slide_mpp=0.25, labels=("HCC",)
+    )
+    assert slides.arguments()[5:11] == (
+        *("--slides", str(slides.slides)),
+        *("--slide-mpp", "0.25"),
+        *("--label", "HCC"),
+    )
+
+
+def test_the_command_is_one_that_the_program_takes(choices: Choices) -> None:
+    import typer
+
+    from histosam_core.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    for one in (choices, replace(choices, patches=(), slides=Path("/"), labels=("a", "b"))):
+        given = replace(one, limit=3, slide_mpp=0.5, annotations=choices.patches[0]).arguments()
+        context = group.commands["evaluate"].make_context("evaluate", list(given[1:]))
+        assert context.params["limit"] == 3
+
+
+def test_all_problems_are_told_in_one_line(choices: Choices) -> None:
+    assert choices.problem() == ""
+    wrong = replace(choices, models=(), patches=())
+    assert wrong.problem() == (
+        "add patches or a folder of annotated slides; tick at least one model"
+    )
+    for other, text in (
+        (replace(choices, patches=(Path("gone"),)), "gone is not there"),
+        (replace(choices, slides=Path("/")), "two runs"),
+        (replace(choices, target_iou=0.0), "target_iou"),
+        (replace(choices, out=choices.patches[0].parent), "is taken"),
+        (replace(choices, models=("a/best.pt", "b/a/best.pt")), "write LABEL=NAME"),
+    ):
+        assert text in other.problem()
+        with pytest.raises(ConfigError):
+            other.arguments()
+
+
+def test_of_several_splits_the_test_split_is_meant(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.zarr").mkdir()
+    kind, found = data_in(tmp_path)
+    assert kind == "patches"
+    assert {path.stem: meant for path, meant in found.items()} == {"test": True, "train": False}
+    (tmp_path / "test.zarr" / "zarr.json").touch()
+    assert data_in(tmp_path / "test.zarr") == ("patches", {tmp_path / "test.zarr": True})
+    (tmp_path / "slides").mkdir()
+    assert data_in(tmp_path / "slides")[0] == "slides"
+    with pytest.raises(ConfigError, match="no folder"):
+        data_in(tmp_path / "gone")
+
+
+def test_a_results_folder_that_is_there_is_not_offered() -> None:
+    first = free_results_folder()
+    first.mkdir(parents=True)
+    assert free_results_folder() != first
