@@ -33,6 +33,13 @@ def test_evaluate_a_model(demo_folder: Path, tmp_path: Path, run: Run) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_evaluate_on_slides(workspace: Path, run: Run) -> None:
+    done = run("python", EXAMPLES / "evaluate_on_slides.py", "slides", "out", "4", cwd=workspace)
+    assert "after 4 clicks" in done.stdout
+    assert "NoC@85" in done.stdout
+    assert (workspace / "out" / "report.html").is_file()
+
+
 def test_finetune_a_model(workspace: Path, run: Run) -> None:
     done = run("python", EXAMPLES / "finetune_a_model.py", "slides", "out", "1", cwd=workspace)
     assert "validation NoC@85:" in done.stdout

@@ -159,7 +159,7 @@ def end_left_out(results: Sequence[EvaluationResult]) -> None:
     if n:
         from histosam_core.cli.console import err
 
-        err.print(f"[bold red]{n} slides or regions were left out[/]; see the notes above")
+        err.print(f"[bold red]left out that should count: {n}[/]; the notes above say why")
         raise typer.Exit(1)
 
 

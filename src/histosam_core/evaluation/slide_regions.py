@@ -28,7 +28,7 @@ __all__ = ["RegionTruth", "TumorRegion", "draw_truth", "find_regions"]
 
 STRIP_PX = 1 << 24
 MAX_TRUTH_PX = 10**8
-"""A region's truth, its distance maps and its masks take about 15 bytes per pixel."""
+"""A region's truth, its distance maps and its masks take about 22 bytes per pixel."""
 
 XY = tuple[int, int]
 XYXY = tuple[int, int, int, int]

@@ -314,7 +314,7 @@ def _plan(
         plan.slides.append({**facts, "n_regions": len(regions), "n_too_small": n_below})
         plan.jobs += [_Job(len(plan.jobs) + i, source, one) for i, one in enumerate(regions)]
     if n_small:
-        plan.notes.append(f"{n_small} regions below {min_area_mm2:g} mm2 are left out")
+        plan.notes.append(f"regions below {min_area_mm2:g} mm2, not clicked on: {n_small}")
     if not plan.jobs:
         if errors:
             raise errors[0]

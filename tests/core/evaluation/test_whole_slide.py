@@ -51,7 +51,7 @@ def test_a_record_per_region_that_tables_and_report_take(folder: Path, tmp_path:
     assert read.is_complete
     assert read.dataset == "liver"
     assert read.header["dataset"]["slides"][0]["n_too_small"] == 1
-    assert read.header["notes"] == ["1 regions below 0.0005 mm2 are left out"]
+    assert read.header["notes"] == ["regions below 0.0005 mm2, not clicked on: 1"]
     assert summarise(read).n_slides == 2
     for patch in read.patches:
         assert patch.ious[-1] >= 0.9
