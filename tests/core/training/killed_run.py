@@ -1,0 +1,136 @@
+"""Kill a training process at random moments, resume, and compare with the uninterrupted run.
+
+    python tests/core/training/killed_run.py FOLDER [--kills 20] [--seed 0]
+
+Prints a JSON object: the steps that were done at each kill, as the state on disk has them, and
+whether both runs ended with the same weights, log and leftovers. A process is forked for each
+sitting, before torch has started a thread, so that killing is all that it costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from conftest import make_model, make_patches
+from histosam_core.errors import HistoSamError
+from histosam_core.model.checkpoint import load_checkpoint
+from histosam_core.training import TrainConfig, finetune
+from histosam_core.training.run_folder import RunFolder
+
+
+def config(out: Path, cache: Path) -> TrainConfig:
+    """Settings of both runs; every step is saved."""
+    return TrainConfig(
+        out=out,
+        device="cpu",
+        scenario="refining",
+        epochs=6,
+        batch_size=2,
+        augment_variants=3,
+        validation_clicks=3,
+        save_every_minutes=0.0,
+        cache_dir=cache,
+    )
+
+
+def train(out: Path, cache: Path, *, resume: bool) -> None:
+    """Train to the end, in this process."""
+    finetune(
+        config(out, cache),
+        resume=resume,
+        model=make_model("refining"),
+        train_patches=make_patches(8, 0),
+        validation_patches=make_patches(3, 1),
+    )
+
+
+def start(out: Path, cache: Path) -> int:
+    """Train in a process of its own; return its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        train(out, cache, resume=(out / "config.json").is_file())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def steps_done(out: Path) -> int:
+    """Steps in the state on disk."""
+    try:
+        return int(RunFolder(out).load_state()["position"]["step"])
+    except HistoSamError:
+        return 0
+
+
+def ended(child: int) -> bool:
+    """Whether a process is over; it can still be waited for."""
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, child, flags) is not None
+
+
+def outcome(out: Path) -> dict[str, object]:
+    """What may not differ: weights, log but for its times, files."""
+    weights = {
+        name: {key: value.numpy().tobytes() for key, value in network.state_dict().items()}
+        for name in ("best", "last")
+        for network in [load_checkpoint(out / f"{name}.safetensors")[0]]
+    }
+    with (out / "log.csv").open(newline="") as file:
+        rows = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+    return {"weights": weights, "rows": rows, "files": sorted(f.name for f in out.iterdir())}
+
+
+def main() -> None:
+    """Run as the module says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    whole, killed = options.folder / "whole", options.folder / "killed"
+
+    began = time.monotonic()
+    _, status = os.waitpid(start(whole, options.folder / "cache-whole"), 0)
+    if status:
+        raise SystemExit("the uninterrupted run failed")
+    seconds = time.monotonic() - began
+
+    rng = np.random.default_rng(options.seed)
+    steps: list[int] = []
+    step_seconds = seconds / steps_done(whole)
+    while len(steps) < options.kills:
+        before = steps_done(killed)
+        child = start(killed, options.folder / "cache-killed")
+        # Every other sitting comes at least one step on; then any moment may be the last.
+        must_move = rng.random() < 0.5
+        while must_move and steps_done(killed) == before and not ended(child):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.0, 1.5 * step_seconds))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            break  # the run came to its end, or failed, before it could be killed
+        steps.append(steps_done(killed))
+    _, status = os.waitpid(start(killed, options.folder / "cache-killed"), 0)
+    same = status == 0 and outcome(whole) == outcome(killed)
+    total = steps_done(whole)
+    print(json.dumps({"steps_at_kills": steps, "steps": total, "seconds": seconds, "same": same}))
+
+
+if __name__ == "__main__":
+    main()
