@@ -60,7 +60,7 @@ def take(folder: Path, out: Path) -> None:
     panel.check()
     pictures.save("napari_evaluate_new")
     panel.start_button.click()
-    pictures.wait(lambda: sum(run.summary.n_patches for run in pictures.runs) >= 26, 900)
+    pictures.wait(lambda: sum(run.n_done for run in pictures.runs) >= 26, 900)
     widget.runs_table.selectRow(0)
     pictures.save("napari_evaluate_running")
     pictures.wait(lambda: widget.controller.news.state in ("finished", "failed"), 900)

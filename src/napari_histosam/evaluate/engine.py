@@ -106,7 +106,9 @@ class Engine:
                 f"{path} no longer holds {record.patch_id}; it was prepared anew: evaluate again"
             )
         patch = store[record.index]
-        mask = None if result.folder is None else read_mask(result.folder, record.index)
+        mask = (
+            None if result.folder is None else read_mask(result.folder, record.index, record.repeat)
+        )
         if mask is not None and mask.shape != patch.gt_mask.shape:
             mask = None
         return Picture(result, record, patch.image, patch.gt_mask, patch.mpp, mask)
@@ -190,7 +192,7 @@ def _open_region(result: EvaluationResult, record: PatchRecord) -> Picture:
     from histosam_core.evaluation.slide_walkthrough import open_region, thin
 
     region = open_region(result, record)
-    mask = None if result.folder is None else read_mask(result.folder, record.index)
+    mask = None if result.folder is None else read_mask(result.folder, record.index, record.repeat)
     if mask is not None:
         mask = thin(mask, region.step) if mask.shape == region.truth.mask.shape else None
     truth = thin(region.truth.mask, region.step)

@@ -76,7 +76,8 @@ class PatchesTable(QTableView):
         chosen = self.record
         self._model.show_rows(rows)
         for number, row in enumerate(self._model.rows):
-            if chosen is not None and row.record.index == chosen.index:
+            at = (row.record.index, row.record.repeat)
+            if chosen is not None and at == (chosen.index, chosen.repeat):
                 self.selectRow(number)
                 break
 
@@ -159,4 +160,6 @@ def _text(row: PatchRow, column: int) -> str:
         return f"{row.last_iou:.3f}"
     if column == 3:
         return "" if record.tumor_fraction is None else f"{100 * record.tumor_fraction:.0f} %"
-    return record.patch_id if column == 0 else record.slide
+    if column == 4:
+        return record.slide
+    return record.patch_id + (f" ({record.repeat + 1})" if record.repeat else "")

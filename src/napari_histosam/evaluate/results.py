@@ -34,13 +34,14 @@ class Run:
         Its records.
     summary
         Its line of the table.
-    n_expected
-        Patches that were asked for.
+    n_done, n_expected
+        Patches, each as often as the user clicks on it: finished, and asked for.
     """
 
     folder: Path
     result: EvaluationResult
     summary: RunSummary
+    n_done: int
     n_expected: int
 
 
@@ -141,5 +142,7 @@ def _read(folder: Path) -> Run | str:
         (result,) = read_records(folder)
     except EvaluationRecordsError as error:
         return str(error)
-    expected = result.header.get("dataset", {}).get("n_evaluated", len(result.patches))
-    return Run(folder, result, summarise(result), int(expected))
+    n_done = len(result.patches)
+    n_patches = result.header.get("dataset", {}).get("n_evaluated")
+    expected = n_done if n_patches is None else int(n_patches) * result.user.repeats
+    return Run(folder, result, summarise(result), n_done, expected)

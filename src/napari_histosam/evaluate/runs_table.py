@@ -132,7 +132,7 @@ class RunsTable(QTableWidget):
             *(_cell(s.noc, t) for t in NOC_THRESHOLDS),
             *(_cell(s.failures, t) for t in FAILURE_THRESHOLDS),
             seconds(s.spc_s),
-            f"{s.n_patches}\nof {run.n_expected}",
+            f"{run.n_done}\nof {run.n_expected}",
         ]
         for column, text in enumerate(texts):
             item = self.item(row, column)

@@ -232,7 +232,7 @@ class EvaluateWidget(QWidget):
 
     def _show_curves(self, runs: Any) -> None:
         colours = colour_of([run.result for run in runs])
-        shown = [run for run in runs if run.summary.n_patches]
+        shown = [run for run in runs if run.n_done]
         lines = [
             Line(
                 "",
@@ -253,7 +253,7 @@ class EvaluateWidget(QWidget):
     def _enable(self) -> None:
         news = self.controller.news
         runs = news.results.runs if news.results else ()
-        self.export_button.setEnabled(any(run.summary.n_patches for run in runs))
+        self.export_button.setEnabled(any(run.n_done for run in runs))
         self.report_button.setEnabled(news.report is not None)
         self.open_button.setEnabled(bool(self.patches_table.rows))
 
