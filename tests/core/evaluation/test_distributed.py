@@ -84,6 +84,11 @@ class Slow:
         return self.inner.decode(*arguments, **keywords)
 
 
+@pytest.fixture(autouse=True)
+def _workers_may_start_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("histosam_core.evaluation.distributed.CONNECT_S", 120.0)
+
+
 def rows(result: Any) -> list[Any]:
     """All that does not depend on the clock."""
     return [(p.index, p.patch_id, p.clicks, p.ious.tolist()) for p in result.patches]
@@ -173,6 +178,8 @@ class Deadly:
 
 def test_deadly_work_is_given_up_and_no_worker_left_is_said(cluster: Cluster, store: Any) -> None:
     with RemoteModel(cluster.address, Deadly(), patience_s=0.5) as remote:
+        while remote.n_workers < 2:
+            time.sleep(0.05)
         with pytest.raises(SchedulerError, match=r"one after another .* smaller --batch-size"):
             evaluate(remote, store[:1], **SETTINGS)
         for process in cluster.workers:
