@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.evaluation.comparison import compare
 from histosam_core.evaluation.protocol import ClickRun, ProtocolSettings, run_clicks
 from histosam_core.evaluation.records import EvaluationResult, PatchRecord, read_records
 from histosam_core.evaluation.report import write_outputs, write_report
 from histosam_core.evaluation.run import evaluate
-from histosam_core.evaluation.summary import compare, summarise, summary_json
+from histosam_core.evaluation.summary import summarise
+from histosam_core.evaluation.summary_json import summary_json
 from histosam_core.evaluation.tables import plain_table, rich_table
 
 if TYPE_CHECKING:

@@ -112,7 +112,8 @@ def run_clicks(
     user
         Who clicks.
     rng
-        The user's draws; `run_patches` takes ``user.rng(patch.id, repeat)``. None: ``user.rng("")``.
+        The user's draws, such as ``user.rng(patch.id, repeat)``, which `evaluate` takes. None:
+        ``user.rng("")``.
     clock
         Returns seconds.
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from histosam_core import __version__
 from histosam_core.atomic import new_file
 from histosam_core.errors import EvaluationRecordsError
+from histosam_core.evaluation.comparison import Difference, compare
 from histosam_core.evaluation.examples import (
     choose_examples,
     read_image,
@@ -34,12 +35,10 @@ from histosam_core.evaluation.plots import (
 from histosam_core.evaluation.summary import (
     FAILURE_THRESHOLDS,
     NOC_THRESHOLDS,
-    Difference,
     RunSummary,
-    compare,
     summarise,
-    summary_json,
 )
+from histosam_core.evaluation.summary_json import summary_json
 from histosam_core.evaluation.tables import number, seconds
 
 if TYPE_CHECKING:

@@ -1,16 +1,18 @@
-"""From the rows to the numbers: NoC, failures, time per click, and differences between models."""
+"""From the rows to the numbers: NoC, failures and time per click, by run, slide and repeat."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_click
+from histosam_core.clicks.users import IDEAL
+from histosam_core.evaluation.patch_means import Estimate, PatchMeans, estimate_mean
+from histosam_core.metrics import clicks_to_reach, miou_per_click
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
@@ -18,12 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILURE_THRESHOLDS",
     "NOC_THRESHOLDS",
-    "Difference",
     "Estimate",
+    "RepeatSpread",
     "RunSummary",
-    "compare",
+    "SlideSummary",
     "summarise",
-    "summary_json",
 ]
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
@@ -31,12 +32,55 @@ FAILURE_THRESHOLDS = (0.85, 0.90)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean and its 95 % bootstrap interval."""
+class RepeatSpread:
+    """How NoC differs between the repeats of a user.
 
-    value: float
-    low: float
-    high: float
+    Parameters
+    ----------
+    means
+        NoC of each repeat, in their order.
+    std
+        Their standard deviation (n - 1); nan for one repeat.
+    worst
+        Mean over the patches of the most clicks that any repeat needed: what an unlucky user needs.
+    """
+
+    means: tuple[float, ...]
+    std: float
+    worst: float
+
+    @property
+    def low(self) -> float:
+        """The least NoC of a repeat."""
+        return min(self.means, default=math.nan)
+
+    @property
+    def high(self) -> float:
+        """The greatest NoC of a repeat."""
+        return max(self.means, default=math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideSummary:
+    """One slide's part of a run.
+
+    Parameters
+    ----------
+    slide
+        Its name.
+    n_patches
+        Its patches.
+    noc, failures
+        Threshold -> mean number of clicks, and share of patches that fail.
+    last_iou
+        Mean IoU after the last click.
+    """
+
+    slide: str
+    n_patches: int
+    noc: Mapping[float, float]
+    failures: Mapping[float, float]
+    last_iou: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +92,7 @@ class RunSummary:
     name, dataset
         The model and the data set.
     n_patches, n_slides, n_clicks
-        What was evaluated.
+        What was evaluated; a patch counts once, however often a user clicks on it.
     max_clicks, target_iou
         The budget and the IoU at which clicking stopped.
     noc
@@ -67,6 +111,15 @@ class RunSummary:
         What the intervals resample: "slides", or "patches" where there is one slide only.
     is_complete
         Whether every patch that was asked for is there.
+    user
+        Who clicked, in a few words.
+    noc_by_slide
+        Threshold -> mean over the slides of each slide's NoC: every slide counts the same, however
+        many patches it has.
+    slides
+        The slides, in the order in which they come.
+    repeats
+        Threshold -> spread over the user's repeats; empty for one repeat.
     """
 
     name: str
@@ -85,30 +138,10 @@ class RunSummary:
     miou: tuple[float, ...]
     resampled: str
     is_complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Clicks that `name` needs more (+) or fewer (-) than `reference`, patch by patch.
-
-    Parameters
-    ----------
-    dataset, name, reference
-        What is compared.
-    threshold
-        The IoU to reach.
-    n_patches
-        Patches that both runs hold.
-    noc
-        Mean difference of the number of clicks, with its interval over the same patches.
-    """
-
-    dataset: str
-    name: str
-    reference: str
-    threshold: float
-    n_patches: int
-    noc: Estimate
+    user: str = IDEAL.described
+    noc_by_slide: Mapping[float, float] = field(default_factory=dict)
+    slides: tuple[SlideSummary, ...] = ()
+    repeats: Mapping[float, RepeatSpread] = field(default_factory=dict)
 
 
 def summarise(
@@ -137,149 +170,86 @@ def summarise(
         for t in sorted({*thresholds, *failure_thresholds})
         if t <= target + 1e-9
     }
+    # Repeats of a patch are no patches of their own: intervals are those of the patches' means.
+    patches = PatchMeans(result)
 
     def estimate(values: Any) -> Estimate:
-        return _estimate(values, result.slides, seed)
+        return estimate_mean(patches.mean(values), patches.slides, seed)
 
     n_clicks = sum(len(patch.clicks) for patch in result.patches)
     wall_s = sum(float(patch.wall_s.sum()) for patch in result.patches)
     decode_s = sum(float(patch.decode_s.sum()) for patch in result.patches)
     encode_s = sum(patch.encode_s for patch in result.patches)
-    n_slides = len(set(result.slides))
+    clicks = {t: np.minimum(needed[t], budget) for t in thresholds if t in needed}
+    failed = {t: np.isinf(needed[t]) for t in failure_thresholds if t in needed}
+    slides = _slides(result, patches, clicks, failed)
+    n_repeats = len({patch.repeat for patch in result.patches})
     return RunSummary(
         name=result.name,
         dataset=result.dataset,
-        n_patches=len(result.patches),
-        n_slides=n_slides,
+        n_patches=len(patches.slides),
+        n_slides=len(slides),
         n_clicks=n_clicks,
         max_clicks=budget,
         target_iou=target,
-        noc={t: estimate(np.minimum(needed[t], budget)) for t in thresholds if t in needed},
-        failures={t: estimate(np.isinf(needed[t])) for t in failure_thresholds if t in needed},
-        failures_ritm={t: estimate(needed[t] >= budget) for t in failure_thresholds if t in needed},
+        noc={t: estimate(values) for t, values in clicks.items()},
+        failures={t: estimate(values) for t, values in failed.items()},
+        failures_ritm={t: estimate(needed[t] >= budget) for t in failed},
         spc_s=_ratio(wall_s, n_clicks),
         encode_s=_ratio(encode_s, len(result.patches)),
         decode_s=_ratio(decode_s, n_clicks),
         miou=tuple(miou_per_click(result.iou_curves, budget).tolist()),
-        resampled="slides" if n_slides > 1 else "patches",
+        resampled="slides" if len(slides) > 1 else "patches",
         is_complete=result.is_complete,
+        user=result.user.described,
+        noc_by_slide={
+            t: float(np.mean([s.noc[t] for s in slides])) if slides else math.nan for t in clicks
+        },
+        slides=slides,
+        repeats={
+            t: _spread([p.repeat for p in result.patches], values, patches)
+            for t, values in clicks.items()
+            if n_repeats > 1
+        },
     )
 
 
-def compare(
-    results: Sequence[EvaluationResult],
-    *,
-    thresholds: Sequence[float] = NOC_THRESHOLDS,
-    seed: int = 0,
-) -> list[Difference]:
-    """Compare every pair of models on the patches that both were given, per data set.
-
-    The same patches are hard for both, so that the interval of the difference is narrower than
-    those of the two means; where it leaves out 0, the models differ beyond the choice of slides.
-
-    Parameters
-    ----------
-    results
-        Runs; the earlier of a pair is the reference.
-    thresholds
-        IoUs to reach; those above either run's target are left out.
-    seed
-        Of the bootstrap.
-    """
-    differences = []
-    for reference, other in combinations(results, 2):
-        if reference.dataset != other.dataset:
-            continue
-        by_id = {patch.patch_id: patch for patch in reference.patches}
-        pairs = [(by_id[p.patch_id], p) for p in other.patches if p.patch_id in by_id]
-        budget = min(reference.settings.max_clicks, other.settings.max_clicks)
-        target = min(reference.settings.target_iou, other.settings.target_iou)
-        for threshold in thresholds if pairs else ():
-            if threshold > target + 1e-9:
-                continue
-            before, after = (
-                np.minimum(clicks_to_reach([p[i].ious for p in pairs], threshold, budget), budget)
-                for i in (0, 1)
+def _slides(
+    result: EvaluationResult,
+    patches: PatchMeans,
+    clicks: Mapping[float, NDArray[np.float64]],
+    failed: Mapping[float, NDArray[np.bool_]],
+) -> tuple[SlideSummary, ...]:
+    names = np.array(patches.slides, dtype=object)
+    last = patches.mean([patch.ious[-1] for patch in result.patches])
+    by_patch = {t: patches.mean(values) for t, values in clicks.items()}
+    failed_by_patch = {t: patches.mean(values) for t, values in failed.items()}
+    slides = []
+    for slide in dict.fromkeys(patches.slides):
+        here = names == slide
+        slides.append(
+            SlideSummary(
+                slide=slide,
+                n_patches=int(here.sum()),
+                noc={t: float(values[here].mean()) for t, values in by_patch.items()},
+                failures={t: float(values[here].mean()) for t, values in failed_by_patch.items()},
+                last_iou=float(last[here].mean()),
             )
-            slides = [patch.slide for _, patch in pairs]
-            differences.append(
-                Difference(
-                    dataset=other.dataset,
-                    name=other.name,
-                    reference=reference.name,
-                    threshold=threshold,
-                    n_patches=len(pairs),
-                    noc=_estimate(after - before, slides, seed),
-                )
-            )
-    return differences
-
-
-def summary_json(results: Sequence[EvaluationResult]) -> dict[str, Any]:
-    """Return all numbers of several runs as JSON has them (nan and infinity become null).
-
-    Thresholds become keys in per cent: ``["runs"][0]["noc"]["85"]["value"]``.
-    """
-    runs = []
-    for result in results:
-        s = summarise(result)
-        runs.append(
-            {
-                "model": s.name,
-                "dataset": s.dataset,
-                "n_patches": s.n_patches,
-                "n_slides": s.n_slides,
-                "n_clicks": s.n_clicks,
-                "is_complete": s.is_complete,
-                "noc": _by_percent(s.noc),
-                "nof": _by_percent(s.failures),
-                "nof_ritm": _by_percent(s.failures_ritm),
-                "spc_s": _plain(s.spc_s),
-                "encode_s_per_patch": _plain(s.encode_s),
-                "decode_s_per_click": _plain(s.decode_s),
-                "miou_per_click": [_plain(v) for v in s.miou],
-                "interval": {"level": 0.95, "resampled": s.resampled},
-                "settings": dict(result.header.get("settings", {})),
-                "checkpoint": dict(result.header.get("checkpoint", {})),
-                "folder": None if result.folder is None else str(result.folder),
-            }
         )
-    differences = [
-        {
-            "dataset": d.dataset,
-            "model": d.name,
-            "reference": d.reference,
-            "iou_percent": round(100 * d.threshold),
-            "n_patches": d.n_patches,
-            "noc": _estimate_json(d.noc),
-        }
-        for d in compare(results)
-    ]
-    return {"schema": 1, "runs": runs, "differences": differences}
+    return tuple(slides)
 
 
-def _estimate(values: Any, slides: Sequence[str], seed: int) -> Estimate:
-    numbers = np.asarray(values, dtype=float)
-    mean = float(numbers.mean()) if numbers.size else math.nan
-    rng = np.random.default_rng(seed)
-    return Estimate(mean, *bootstrap_interval(numbers, slides, rng=rng))
+def _spread(
+    repeats: Sequence[int], values: NDArray[np.float64], patches: PatchMeans
+) -> RepeatSpread:
+    of = np.array(repeats)
+    means = [float(values[of == repeat].mean()) for repeat in sorted(set(repeats))]
+    return RepeatSpread(
+        means=tuple(means),
+        std=float(np.std(means, ddof=1)),
+        worst=float(patches.worst(values).mean()),
+    )
 
 
 def _ratio(total: float, n: int) -> float:
     return total / n if n else math.nan
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, float | None]:
-    return {
-        "value": _plain(estimate.value),
-        "low": _plain(estimate.low),
-        "high": _plain(estimate.high),
-    }
-
-
-def _by_percent(estimates: Mapping[float, Estimate]) -> dict[str, Any]:
-    return {f"{round(100 * t)}": _estimate_json(e) for t, e in estimates.items()}
