@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,14 @@ def test_every_kind_of_slide_has_our_reader(name: str, change: Any) -> None:
     manager.discover()
     readers = manager.iter_compatible_readers(change(name))
     assert "napari-histosam" in [reader.plugin_name for reader in readers]
+
+
+def test_widgets_are_imported_without_torch(manifest: PluginManifest) -> None:
+    names = {command.id: command.python_name for command in manifest.contributions.commands}
+    modules = {names[one.command].split(":")[0] for one in manifest.contributions.widgets}
+    probe = f"import sys, {', '.join(sorted(modules))}; sys.exit('torch' in sys.modules)"
+    assert len(modules) > 1
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
 @pytest.mark.gui
