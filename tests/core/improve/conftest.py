@@ -84,7 +84,7 @@ def settings_for(tmp_path: Path, checkpoint: Path) -> Callable[..., ImproveSetti
     """Return a function that makes settings of a few seconds' work."""
 
     def make(**changes: object) -> ImproveSettings:
-        few = {"epochs": 2, "batch_size": 4, "max_steps_per_epoch": 2, "validation_limit": 4}
+        few = {"epochs": 1, "batch_size": 4, "max_steps_per_epoch": 3, "validation_limit": 2}
         base = {
             "out": tmp_path / "work",
             "slides": tmp_path / "slides",
