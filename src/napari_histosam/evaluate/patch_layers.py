@@ -24,6 +24,7 @@ __all__ = [
     "ADDED",
     "CHANGE_COLORS",
     "DISAGREEMENT_COLORS",
+    "IGNORED_RGB",
     "OTHER_RGB",
     "REMOVED",
     "TRUTH_RGB",

@@ -30,7 +30,7 @@ KEYS: Sequence[Callable[[Any], Any]] = (
     lambda row: row.record.tumor_fraction or 0.0,
     lambda row: row.record.slide,
 )
-TABLE_PX = 150
+TABLE_PX, LEAST_PX = 150, 96
 DISPLAY, ALIGN = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole
 TOOLTIP = Qt.ItemDataRole.ToolTipRole
 ASCENDING, DESCENDING = Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder
@@ -94,7 +94,7 @@ class PatchesTable(QTableView):
 
     def minimumSizeHint(self) -> QSize:  # Qt's name
         """Not less, and narrow enough for a dock."""
-        return QSize(240, TABLE_PX)
+        return QSize(240, LEAST_PX)
 
 
 class _Model(QAbstractTableModel):

@@ -17,14 +17,15 @@ from histosam_core.evaluation.tables import MISSING, number, seconds
 from napari_histosam.interactive.widget_parts import color_icon
 
 if TYPE_CHECKING:
+    from histosam_core.evaluation.summary import RunSummary
     from napari_histosam.evaluate.results import Run
 
 __all__ = ["HEADINGS", "RunsTable"]
 
 HEADINGS = (
     "Model, data",
-    *(f"NoC@{round(100 * t)}" for t in NOC_THRESHOLDS),
-    *(f"NoF@{round(100 * t)}" for t in FAILURE_THRESHOLDS),
+    *(f"NoC\n@{round(100 * t)}" for t in NOC_THRESHOLDS),
+    *(f"NoF\n@{round(100 * t)}" for t in FAILURE_THRESHOLDS),
     "SPC",
     "Patches",
 )
@@ -42,9 +43,9 @@ TIPS = (
     "Done, of those asked for",
 )
 ROW_PX, LEAST_ROWS, MOST_ROWS = 34, 2, 6
-LEAST_WIDTH_PX = 430
+LEAST_WIDTH_PX = 456
 SMALL = 0.88
-"""Of the usual letters: nine columns stand in a dock."""
+"""Of the usual letters: eight columns stand in a dock."""
 KEY = Qt.ItemDataRole.UserRole
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
@@ -73,7 +74,7 @@ class RunsTable(QTableWidget):
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setMinimumSectionSize(36)
+        header.setMinimumSectionSize(34)
         self.itemSelectionChanged.connect(lambda: self.chosen.emit(self.run))
 
     @property
@@ -127,10 +128,11 @@ class RunsTable(QTableWidget):
 
     def _fill(self, row: int, run: Run, colour: str) -> None:
         s = run.summary
+        user = "" if run.result.user.kind == "ideal" else f", {s.user}"
         texts = [
-            f"{s.name}\n{s.dataset}",
-            *(_cell(s.noc, t) for t in NOC_THRESHOLDS),
-            *(_cell(s.failures, t) for t in FAILURE_THRESHOLDS),
+            f"{s.name}\n{s.dataset}{user}",
+            *(_cell(s.noc, t, 1) for t in NOC_THRESHOLDS),
+            *(_cell(s.failures, t, 2) for t in FAILURE_THRESHOLDS),
             seconds(s.spc_s),
             f"{run.n_done}\nof {run.n_expected}",
         ]
@@ -144,16 +146,33 @@ class RunsTable(QTableWidget):
                 item.setData(KEY, str(run.folder))
                 rgb = QColor(colour)
                 item.setIcon(color_icon((rgb.red(), rgb.green(), rgb.blue())))
-                item.setToolTip(f"{s.name} on {s.dataset}: {run.folder}")
+                item.setToolTip(f"{s.name} on {s.dataset}{user}: {run.folder}")
             else:
                 item.setTextAlignment(RIGHT)
+        for column, threshold in enumerate(NOC_THRESHOLDS, 1):
+            self.item(row, column).setToolTip(_more(s, threshold))
 
 
-def _cell(estimates: Mapping[float, Estimate], threshold: float) -> str:
+def _more(summary: RunSummary, threshold: float) -> str:
+    """Return what is known of a NoC besides."""
+    lines = [f"Intervals resample {summary.resampled}"]
+    if threshold in summary.noc_by_slide:
+        by_slide = number(summary.noc_by_slide[threshold])
+        lines.append(f"Mean of the {summary.n_slides} slides' means: {by_slide}")
+    spread = summary.repeats.get(threshold)
+    if spread is not None:
+        lines.append(
+            f"Over the repeats: {number(spread.low)} to {number(spread.high)}, standard deviation "
+            f"{number(spread.std)}; the worst repeat of each patch: {number(spread.worst)}"
+        )
+    return "\n".join(lines)
+
+
+def _cell(estimates: Mapping[float, Estimate], threshold: float, digits: int) -> str:
     """Return a mean, and its interval in the line below."""
     one = estimates.get(threshold)
     if one is None or not math.isfinite(one.value):
         return MISSING
     if not math.isfinite(one.low):
         return number(one.value)
-    return f"{number(one.value)}\n{number(one.low, 1)}\N{EN DASH}{number(one.high, 1)}"
+    return f"{number(one.value)}\n{number(one.low, digits)}\N{EN DASH}{number(one.high, digits)}"

@@ -30,6 +30,7 @@ from napari_histosam.evaluate.patch_layers import (
     ADDED,
     CHANGE_COLORS,
     DISAGREEMENT_COLORS,
+    IGNORED_RGB,
     OTHER_RGB,
     REMOVED,
     TRUTH_RGB,
@@ -261,8 +262,10 @@ class StepPanel(QGroupBox):
 def _legend(opened: Opened, click: int, mode: Mode) -> str:
     """Return what the colours mean, and how much of the patch each covers."""
     parts = [f"{_square(TRUTH_RGB)} truth"]
+    if (opened.picture.truth == -1).any():
+        parts.append(f"{_square(IGNORED_RGB)} not counted")
     if mode == "mask":
-        return parts[0]
+        return " &nbsp; ".join(parts)
     if mode == "change":
         classes, colors = opened.change(click), CHANGE_COLORS
         words = {ADDED: "added", REMOVED: "removed"}
