@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json as json_text
-from contextlib import suppress
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from histosam_core.cli.job_events import ControlOption, EventsOption, job_events
+from histosam_core.progress import silent
 from histosam_core.training.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -37,7 +40,12 @@ def finetune(
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the patches (default: 30).")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Patches a step (default: 8).")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Patches in memory together (default: 8).")
+    ] = None,
+    accumulate_steps: Annotated[
+        int | None, typer.Option(help="Batches that make a step (default: 1).")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Adam's, after the warm-up (default: 5e-4).")
     ] = None,
@@ -50,6 +58,10 @@ def finetune(
     validation_limit: Annotated[
         int | None, typer.Option(help="Validation patches used (default: 100).")
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="End after so many validations without a lower NoC@85 (default: never)."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every draw (default: 0).")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Threads that read patches ahead (default: 0).")
@@ -57,7 +69,23 @@ def finetune(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps (default: auto).")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16 (default: fp32).")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16, or fp16 on a CUDA GPU (default: fp32).")
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a frozen encoder's embeddings (default: beside patches)."),
+    ] = None,
+    cache_disk_mb: Annotated[
+        int | None, typer.Option(help="Bound on that folder; 0 keeps none (default: 20480).")
+    ] = None,
+    stain: Annotated[
+        bool | None,
+        typer.Option("--stain/--no-stain", help="Jitter haematoxylin and eosin (default: off)."),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the log for TensorBoard too.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="JSON file of settings; options here go before it.")
     ] = None,
@@ -91,6 +119,9 @@ def finetune(
         --set validation_clicks=10 --set augment.stain=true
 
         histosam finetune --out runs/refining --resume
+
+        accelerate launch --multi_gpu --num_processes 4 -m histosam_core finetune
+        --patches data/liver --out runs/refining
     """
     from histosam_core.cli import console
     from histosam_core.errors import ConfigError
@@ -104,36 +135,53 @@ def finetune(
         "scenario": scenario,
         "epochs": epochs,
         "batch_size": batch_size,
+        "accumulate_steps": accumulate_steps,
         "learning_rate": learning_rate,
         "max_minutes": max_minutes,
         "max_steps_per_epoch": max_steps_per_epoch,
         "validation_limit": validation_limit,
+        "patience": patience,
         "seed": seed,
         "workers": workers,
         "device": device,
         "precision": precision,
+        "cache_dir": str(cache_dir) if cache_dir is not None else None,
+        "cache_disk_mb": cache_disk_mb,
+        "tensorboard": tensorboard or None,
     }
+    extra = list(setting or [])
+    if stain is not None:
+        extra.append(f"augment.stain={str(stain).lower()}")
     given = {name: value for name, value in given.items() if value is not None}
     result: TrainResult | None = None
+    # Of the processes that train together the first one speaks.
+    is_first = int(os.environ.get("RANK", "0")) == 0
+    if not is_first:
+        events, control = False, None
     with suppress(KeyboardInterrupt), job_events(events, control) as job:
         from histosam_core.training import finetune as train
 
-        settings = gather_settings(given, setting or [], config, out if resume else None)
-        with job.progress_bar(f"Fine-tune {settings.scenario}") as progress:
+        settings = gather_settings(given, extra, config, out if resume else None)
+
+        def tell(event: Mapping[str, object]) -> None:
+            job.emit(event)
+            if event["event"] == "notice" and not events:
+                console.err.print(f"{event['text']}", markup=False)
+
+        title = f"Fine-tune {settings.scenario}"
+        with job.progress_bar(title) if is_first else nullcontext(silent) as progress:
             result = train(
-                settings,
-                resume=resume,
-                overwrite=overwrite,
-                progress=progress,
-                on_event=job.emit,
+                settings, resume=resume, overwrite=overwrite, progress=progress, on_event=tell
             )
         job.result(**as_json(result), checkpoint=str(result.best_checkpoint))
+    if result is None and not is_first:
+        raise typer.Exit(1)
     if result is None:
         console.err.print(
             f"Stopped; the state is saved. Go on with: histosam finetune --out {out} --resume"
         )
         raise typer.Exit(1)
-    if events:
+    if events or not is_first:
         return
     if json:
         console.print_json(as_json(result))

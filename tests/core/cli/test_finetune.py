@@ -30,6 +30,7 @@ class Training:
         self.config, self.call = config, call
         config.save(config.out / "config.json")
         call["progress"](1, 2, "epoch 1/1, loss 0.3")
+        call["on_event"]({"event": "notice", "text": "4 patches at a time"})
         if self.stop:
             raise KeyboardInterrupt
         before = ValidationScores(6.0, 8.0, 12.0, (0.4, 0.6, 0.8), 20)
@@ -56,15 +57,20 @@ def test_options_reach_the_settings(tmp_path: Path, training: Training) -> None:
     out = tmp_path / "run"
     result = _run(
         "--out", str(out), "--patches", str(tmp_path), "--scenario", "md", "--epochs", "4",
-        "--set", "validation_clicks=9", "--set", "augment.stain=true", "--max-minutes", "1.5",
+        "--set", "validation_clicks=9", "--set", "augment.resize=false", "--max-minutes", "1.5",
+        "--stain", "--patience", "3", "--accumulate-steps", "2", "--cache-disk-mb", "7",
+        "--cache-dir", str(tmp_path / "cache"), "--tensorboard", "--precision", "bf16",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     config = training.config
     assert config is not None
     assert (config.out, config.patches, config.scenario) == (out, tmp_path, "md")
     assert (config.epochs, config.max_minutes, config.validation_clicks) == (4, 1.5, 9)
-    assert config.augment.stain
-    assert config.augment.dihedral
+    assert (config.patience, config.accumulate_steps, config.cache_disk_mb) == (3, 2, 7)
+    assert (config.cache_dir, config.tensorboard) == (tmp_path / "cache", True)
+    assert (config.augment.stain, config.augment.resize, config.augment.dihedral) == (
+        True, False, True,
+    )  # fmt: skip
     assert training.call["resume"] is False
     assert training.call["overwrite"] is False
 
@@ -82,6 +88,21 @@ def test_a_model_that_got_worse_is_called_so(tmp_path: Path, training: Training)
     training.noc85_after = 9.0
     result = _run("--out", str(tmp_path / "run"), "--patches", "data/liver")
     assert "needs more clicks than before" in result.stdout
+
+
+def test_notices_are_shown_beside_the_bar(tmp_path: Path, training: Training) -> None:
+    result = _run("--out", str(tmp_path / "run"), "--patches", "data/liver")
+    assert "4 patches at a time" in result.stderr
+
+
+def test_of_several_processes_the_first_one_speaks(
+    tmp_path: Path, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    result = _run("--out", str(tmp_path / "run"), "--patches", "data/liver", "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert training.config is not None
 
 
 def test_json_is_all_that_stdout_holds(tmp_path: Path, training: Training) -> None:
