@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -97,6 +98,8 @@ def cut_patches(
     pairs, notes = annotated_slides(settings)
     if (folder / "dataset.json").is_file():
         return ExtractionSummary.load(folder), notes
+    for cut_off in settings.out.glob(".patches-*"):
+        shutil.rmtree(cut_off, ignore_errors=True)  # of a process that was killed
     cut = settings.extraction(geometry)
 
     def deal(plans: Sequence[SlidePlan]) -> Deal:

@@ -122,7 +122,7 @@ def improve(
         own = promote(training.best_checkpoint, name=settings.name, wanted=out.absolute().name)
     improvement = Improvement(
         out=out,
-        base=settings.model,
+        base=_short(settings.model),
         scenario=settings.scenario,
         checkpoint=training.best_checkpoint,
         proof=proof,
@@ -195,11 +195,11 @@ def _clicks(
     from histosam_core.evaluation import evaluate
     from histosam_core.model import load_model
 
-    name = f"{settings.model} before" if stage == "before" else f"{settings.scenario} after"
+    name = _short(settings.model) if stage == "before" else settings.scenario
     return evaluate(
         load_model(model, settings.device),
         open_patches(settings.out / "patches", "test"),
-        name=Path(name).name,
+        name=f"{name} {stage}",
         out=settings.out / "runs" / stage,
         max_clicks=settings.max_clicks,
         limit=settings.test_limit,
@@ -240,6 +240,11 @@ def _write_report(improvement: Improvement, results: list[EvaluationResult]) -> 
     )
     with new_file(improvement.out / "improvement.json") as path:
         path.write_text(json.dumps(improvement.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _short(model: str) -> str:
+    """A model's name; of a checkpoint's path the end, with the folder of its run."""
+    return "/".join(Path(model).parts[-2:]) if Path(model).suffix else model
 
 
 def _part(progress: ProgressCallback, stage: str, title: str) -> ProgressCallback:

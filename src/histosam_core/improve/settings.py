@@ -130,6 +130,9 @@ class ImproveSettings:
             return tuple(Path(one) for one in ((value,) if single else value))
 
         object.__setattr__(self, "out", Path(self.out))
+        checkpoint = Path(self.model)
+        if checkpoint.suffix and checkpoint.is_file():
+            object.__setattr__(self, "model", str(checkpoint.absolute()))
         object.__setattr__(self, "slides", several(self.slides))
         object.__setattr__(self, "annotations", several(self.annotations or ()))
         if self.split_file is not None:
@@ -219,8 +222,9 @@ class ImproveSettings:
                 "seed": self.seed,
                 **self.tuning,
                 "epochs": epochs,
-                "out": self.out / "tuning",
-                "patches": self.out / "patches",
+                # Absolute, so that work resumed from another folder finds the same settings.
+                "out": self.out.absolute() / "tuning",
+                "patches": self.out.absolute() / "patches",
                 "model": self.model,
                 "scenario": self.scenario,
                 "max_minutes": self.minutes,

@@ -134,11 +134,14 @@ def test_stated_splits_are_kept_and_checked(
         cut_patches(settings_for(split_file=table, out=tmp_path / "other"), GEOMETRY)
 
 
-def test_patches_that_were_cut_are_not_cut_again(
+def test_patches_are_cut_once_and_what_a_killed_process_left_goes(
     make_slide: Callable, settings_for: Callable
 ) -> None:
     slide, _ = make_slide()
+    killed = settings_for().out / ".patches-0123abcd"
+    killed.mkdir(parents=True)
     first, _ = cut_patches(settings_for(), GEOMETRY)
+    assert not killed.exists()
     slide.write_bytes(b"no slide any more")
     assert cut_patches(settings_for(), GEOMETRY)[0] == first
 

@@ -56,7 +56,7 @@ def test_other_training_settings_win_over_ours() -> None:
     )
     config = settings.train_config(50)
     assert (config.epochs, config.validation_limit, config.max_minutes) == (3, 7, None)
-    assert config.out == Path("work/tuning")
+    assert config.out == Path("work/tuning").absolute()
 
 
 def test_settings_come_back_from_their_file_and_from_any_folder(tmp_path: Path) -> None:
@@ -75,6 +75,20 @@ def test_settings_come_back_from_their_file_and_from_any_folder(tmp_path: Path) 
     (tmp_path / "improve.json").write_text(json.dumps({"out": "work", "slide": "a"}))
     with pytest.raises(ConfigError, match=r"called 'slide'; slides is missing"):
         ImproveSettings.load(tmp_path / "improve.json")
+
+
+def test_work_can_be_resumed_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    here = ImproveSettings(out="work", slides="slides", model="mine.pt", split_file="splits.csv")
+    saved, config = here.as_dict(), here.train_config(20)
+    monkeypatch.chdir("/")
+    there = ImproveSettings.from_dict({**saved, "out": tmp_path / "work"})
+    there.check_same(ImproveSettings.from_dict(saved))
+    assert there.as_dict() == saved
+    assert there.train_config(20) == config
 
 
 def test_only_what_decides_nothing_may_change_on_resuming() -> None:
