@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,9 +22,12 @@ from histosam_core.cli.evaluate_slides import (
 from histosam_core.cli.job_events import ControlOption, EventsOption, JobEvents, job_events
 
 if TYPE_CHECKING:
+    from histosam_core.clicks import User
     from histosam_core.evaluation import EvaluationResult
 
 __all__ = ["evaluate"]
+
+UserKind = Literal["ideal", "jitter", "region"]
 
 CHECKPOINT_STEMS = ("best", "last", "checkpoint")
 
@@ -60,6 +63,28 @@ def evaluate(
         bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
     ] = False,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    user: Annotated[
+        UserKind,
+        typer.Option(
+            help="Who clicks: ideal (the middle of the deepest error), jitter (aims there and "
+            "misses), region (anywhere in that error)."
+        ),
+    ] = "ideal",
+    sigma: Annotated[
+        float, typer.Option(help="With --user jitter: how far it misses, SD in pixels.")
+    ] = 8.0,
+    repeats: Annotated[
+        int | None,
+        typer.Option(help="Times such a user clicks on each patch.  [default: 5; ideal: 1]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of such a user's draws.")] = 0,
+    latex: Annotated[
+        Path | None, typer.Option(help="Write the table for LaTeX to this file too.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps embeddings for other runs with the same encoder."),
+    ] = None,
     from_rows: Annotated[
         Path | None,
         typer.Option(help="Make the report again from the rows in this folder; runs no model."),
@@ -75,8 +100,8 @@ def evaluate(
 ) -> None:
     """Click on patches as a simulated user would, and count the clicks a model needs.
 
-    Writes a row per click, `summary.json`, `curves.png` and a self-contained `report.html`. When it
-    is stopped, the same command goes on where it was.
+    Writes a row per click, the table as `summary.json`, `summary.csv` and `table.tex`, `curves.png`
+    and a self-contained `report.html`. When it is stopped, the same command goes on where it was.
 
     **Examples**
 
@@ -87,12 +112,17 @@ def evaluate(
 
         histosam evaluate --model histosam-tiny --slides slides --max-clicks 60 --out results
 
-        histosam evaluate --from-rows results
+        histosam evaluate --model md=md.safetensors --model ours=ours.safetensors
+        --patches data/liver/test.zarr --user jitter --sigma 8 --repeats 5 --out jittered
+
+        histosam evaluate --from-rows results --latex table.tex
     """
     from histosam_core.cli import console
 
     with job_events(events, control) as job:
         from histosam_core import evaluation
+        from histosam_core.atomic import new_file
+        from histosam_core.clicks import User
         from histosam_core.errors import ConfigError
 
         if from_rows is not None:
@@ -105,6 +135,10 @@ def evaluate(
         elif slides is not None:
             if not model or patches or out is None:
                 raise ConfigError("with --slides give --model and --out, and no --patches")
+            if user != "ideal" or repeats is not None or embeddings is not None:
+                raise ConfigError(
+                    "--user, --repeats and --embeddings go with --patches, not --slides"
+                )
             evaluation.ProtocolSettings(target_iou, max_clicks)
             results = evaluate_slides(
                 labelled(model),
@@ -130,6 +164,10 @@ def evaluate(
                     "--annotations, --mpp, --label and --min-area go with --slides, not --patches"
                 )
             evaluation.ProtocolSettings(target_iou, max_clicks)
+            if embeddings is not None and scheduler is not None:
+                raise ConfigError(
+                    "--embeddings are kept here and do not help a scheduler's workers"
+                )
             results = _run(
                 labelled(model),
                 patches,
@@ -137,13 +175,18 @@ def evaluate(
                 job,
                 target_iou=target_iou,
                 max_clicks=max_clicks,
+                user=User(user, sigma, repeats or (1 if user == "ideal" else 5), seed),
                 limit=limit,
                 batch_size=batch_size,
                 device=device,
                 overwrite=overwrite,
                 scheduler=scheduler,
+                embeddings=embeddings,
             )
         written = evaluation.write_outputs(results, out, report=report)
+        if latex is not None:
+            with new_file(latex) as temporary:
+                temporary.write_text(evaluation.latex_table(results), encoding="utf-8")
         job.result(out=str(out), report=str(written[-1]) if report else None)
     if events or json:
         if json and not events:
@@ -187,11 +230,13 @@ def _run(
     *,
     target_iou: float,
     max_clicks: int,
+    user: User,
     limit: int | None,
     batch_size: int,
     device: str,
     overwrite: bool,
     scheduler: str | None,
+    embeddings: Path | None,
 ) -> list[EvaluationResult]:
     from histosam_core import evaluation
     from histosam_core.dataset import open_patches
@@ -206,6 +251,9 @@ def _run(
     if len(set(names)) < len(names):
         raise ConfigError(f"two patch stores are called {names}; give each its own name")
     folders = []
+    # Several models may share an encoder; what one alone encodes, nobody asks for again.
+    keep = scheduler is None and (len(models) > 1 or embeddings is not None)
+    cache = evaluation.EmbeddingCache(folder=embeddings) if keep else None
     for label, source in models.items():
         with model_at(scheduler, source, device) as loaded:
             for store, dataset in zip(opened, names, strict=True):
@@ -218,8 +266,10 @@ def _run(
                         out=folder,
                         target_iou=target_iou,
                         max_clicks=max_clicks,
+                        user=user,
                         limit=limit,
                         batch_size=batch_size,
+                        cache=cache,
                         progress=progress,
                         overwrite=overwrite,
                         keep_finished=True,

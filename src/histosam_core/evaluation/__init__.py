@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.evaluation.comparison import compare
+from histosam_core.evaluation.exports import csv_table, latex_table
 from histosam_core.evaluation.protocol import ClickRun, ProtocolSettings, run_clicks
 from histosam_core.evaluation.records import EvaluationResult, PatchRecord, read_records
 from histosam_core.evaluation.report import write_outputs, write_report
@@ -16,20 +17,28 @@ from histosam_core.evaluation.tables import plain_table, rich_table
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.distributed import RemoteModel
+    from histosam_core.evaluation.embedding_cache import EmbeddingCache
     from histosam_core.evaluation.whole_slide import evaluate_slides
 
 # What reads slides takes as long to import as all the rest.
-_HOME = {"RemoteModel": "distributed", "evaluate_slides": "whole_slide"}
+_HOME = {
+    "EmbeddingCache": "embedding_cache",
+    "RemoteModel": "distributed",
+    "evaluate_slides": "whole_slide",
+}
 
 __all__ = [
     "ClickRun",
+    "EmbeddingCache",
     "EvaluationResult",
     "PatchRecord",
     "ProtocolSettings",
     "RemoteModel",
     "compare",
+    "csv_table",
     "evaluate",
     "evaluate_slides",
+    "latex_table",
     "plain_table",
     "read_records",
     "rich_table",

@@ -53,8 +53,9 @@ def choose_examples(result: EvaluationResult, n_each: int = 1) -> list[Example]:
     """Return the best, median and worst patches of a run, `n_each` of each.
 
     Patches are ranked by the clicks to the target, then by the IoU at the end. In a run of few
-    patches none is shown twice.
+    patches none is shown twice. Of a user's repeats the first one counts.
     """
+    result = result.of_repeat(0)
     target = min(result.settings.target_iou, 0.90)
     needed = clicks_to_reach(result.iou_curves, target, result.settings.max_clicks)
     last = [float(curve[-1]) for curve in result.iou_curves]

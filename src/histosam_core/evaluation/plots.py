@@ -26,6 +26,9 @@ __all__ = [
     "figure_png",
     "figure_svg",
     "group_by_dataset",
+    "panels",
+    "shared_legend",
+    "style",
 ]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow left out as too
@@ -71,8 +74,8 @@ def curve_figure(results: Sequence[EvaluationResult]) -> Figure:
     """
     groups = group_by_dataset(results)
     colours = colour_of(results)
-    with _style():
-        figure, axes = _panels(len(groups), panel_wh=(4.4, 3.4))
+    with style():
+        figure, axes = panels(len(groups), panel_wh=(4.4, 3.4))
         for axis, (dataset, runs) in zip(axes, groups.items(), strict=True):
             budget = max(run.settings.max_clicks for run in runs)
             lowest = 1.0
@@ -98,7 +101,7 @@ def curve_figure(results: Sequence[EvaluationResult]) -> Figure:
             axis.set_xticks(_click_ticks(budget))
             axis.set_ylim(max(0.0, math.floor(10 * lowest - 0.2) / 10), 1.0)
         axes[0].set_ylabel("mean IoU")
-        _legend(figure, axes)
+        shared_legend(figure, axes)
     return figure
 
 
@@ -111,8 +114,8 @@ def distribution_figure(results: Sequence[EvaluationResult], threshold: float = 
     groups = group_by_dataset(results)
     colours = colour_of(results)
     n_rows = max(len(runs) for runs in groups.values())
-    with _style():
-        figure, axes = _panels(len(groups), n_rows, panel_wh=(4.4, 1.35), share="col")
+    with style():
+        figure, axes = panels(len(groups), n_rows, panel_wh=(4.4, 1.35), share="col")
         for column, (dataset, runs) in enumerate(groups.items()):
             for row in range(n_rows):
                 axis = axes[row * len(groups) + column]
@@ -135,14 +138,14 @@ def distribution_figure(results: Sequence[EvaluationResult], threshold: float = 
 def figure_svg(figure: Figure) -> str:
     """Return a figure as an SVG text; letters are outlines, so it looks the same everywhere."""
     buffer = io.StringIO()
-    with _style():
+    with style():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def figure_png(figure: Figure, path: str | Path, dpi: int = 160) -> None:
     """Write a figure as PNG, whole or not at all."""
-    with _style(), new_file(path) as temporary:
+    with style(), new_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 
@@ -177,9 +180,10 @@ def _click_ticks(budget: int) -> list[int]:
     return [t for t in ticks if t <= budget]
 
 
-def _panels(
+def panels(
     n_columns: int, n_rows: int = 1, *, panel_wh: tuple[float, float], share: Any = False
 ) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its axes in row-major order; sizes in inches."""
     from matplotlib.figure import Figure
 
     size = panel_wh[0] * n_columns, panel_wh[1] * n_rows + 0.3
@@ -189,7 +193,8 @@ def _panels(
     return figure, list(grid.ravel())
 
 
-def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+def shared_legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend below all panels."""
     handles: dict[str, Any] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -203,7 +208,8 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     )
 
 
-def _style() -> Any:
+def style() -> Any:
+    """Return a context in which figures are drawn, and saved."""
     import matplotlib as mpl
 
     return mpl.rc_context(STYLE)

@@ -24,6 +24,7 @@ from histosam_core.evaluation.examples import (
     read_mask,
     read_truth,
 )
+from histosam_core.evaluation.exports import csv_table, latex_table
 from histosam_core.evaluation.plots import (
     colour_of,
     curve_figure,
@@ -32,6 +33,7 @@ from histosam_core.evaluation.plots import (
     figure_svg,
     group_by_dataset,
 )
+from histosam_core.evaluation.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
 from histosam_core.evaluation.summary import (
     FAILURE_THRESHOLDS,
     NOC_THRESHOLDS,
@@ -39,14 +41,16 @@ from histosam_core.evaluation.summary import (
     summarise,
 )
 from histosam_core.evaluation.summary_json import summary_json
-from histosam_core.evaluation.tables import number, seconds
+from histosam_core.evaluation.tables import number, p_value, seconds
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
 
 __all__ = ["REPORT_FILES", "render_report", "write_outputs", "write_report"]
 
-REPORT_FILES = ("report.html", "summary.json", "curves.png")
+REPORT_FILES = ("report.html", "summary.json", "curves.png", "summary.csv", "table.tex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,10 @@ def write_outputs(
     introduction: str = "",
     report: bool = True,
 ) -> list[Path]:
-    """Write summary.json and curves.png, and report.html unless `report` is False, into a folder.
+    """Write the results into a folder, for people and for programs.
+
+    summary.json has all numbers, summary.csv the table, table.tex the same for a paper, curves.png
+    the curves, and report.html, unless `report` is False, all that in one page.
 
     Parameters
     ----------
@@ -98,7 +105,7 @@ def write_outputs(
     Returns
     -------
     list of Path
-        What was written.
+        What was written, the report last.
 
     Raises
     ------
@@ -106,13 +113,19 @@ def write_outputs(
         There is no run.
     """
     _require_runs(results)
-    html, summary, curves = (Path(out) / name for name in REPORT_FILES)
-    with new_file(summary) as path:
-        path.write_text(json.dumps(summary_json(results), indent=2, default=str) + "\n")
+    html, summary, curves, table, latex = (Path(out) / name for name in REPORT_FILES)
+    texts = {
+        summary: json.dumps(summary_json(results), indent=2, default=str) + "\n",
+        table: csv_table(results),
+        latex: latex_table(results),
+    }
+    for file, text in texts.items():
+        with new_file(file) as path:
+            path.write_text(text, encoding="utf-8")
     figure_png(curve_figure(results), curves)
     if report:
         write_report(results, html, title=title, introduction=introduction)
-    return [summary, curves, *([html] if report else [])]
+    return [*texts, curves, *([html] if report else [])]
 
 
 def write_report(
@@ -159,12 +172,19 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, seconds=seconds, percent=_percent)
+    environment.filters.update(number=number, seconds=seconds, percent=_percent, p=p_value)
     groups = group_by_dataset(results)
     summaries = {dataset: [summarise(run) for run in runs] for dataset, runs in groups.items()}
     shown_threshold = _distribution_threshold(results)
     settings = [run.settings for run in results]
     colours = colour_of(results)
+
+    def picture(figure: Figure) -> str:
+        return _data_uri(figure_svg(figure).encode(), "image/svg+xml")
+
+    differences = _differences_from_first(results)
+    several_slides = any(line.n_slides > 1 for lines in summaries.values() for line in lines)
+    repeated = [run for run in results if run.user.repeats > 1 and run.patches]
     return environment.get_template("report.html.j2").render(
         title=title,
         introduction=introduction,
@@ -174,12 +194,16 @@ def render_report(
         noc_thresholds=NOC_THRESHOLDS,
         failure_thresholds=FAILURE_THRESHOLDS,
         colours=colours,
-        curves=_data_uri(figure_svg(curve_figure(results)).encode(), "image/svg+xml"),
-        spread=_data_uri(
-            figure_svg(distribution_figure(results, shown_threshold)).encode(), "image/svg+xml"
-        ),
+        curves=picture(curve_figure(results)),
+        spread=picture(distribution_figure(results, shown_threshold)),
         shown_threshold=shown_threshold,
-        differences=_differences_from_first(results),
+        slides=picture(slides_figure(results, shown_threshold)) if several_slides else "",
+        most_slides=MOST_SLIDES,
+        repeats=picture(repeats_figure(repeated)) if repeated else "",
+        ranks=_ranks(summaries, shown_threshold),
+        users=list(dict.fromkeys(run.user.described for run in results)),
+        differences=differences,
+        tested=_tested(differences),
         examples={
             dataset: views
             for i, (dataset, runs) in enumerate(groups.items())
@@ -227,11 +251,40 @@ def _differences_from_first(
     """Return differences from the first model of each data set: data set -> model -> thresholds."""
     table: dict[str, dict[str, list[Difference]]] = {}
     for dataset, runs in group_by_dataset(results).items():
-        for run in runs[1:]:
-            found = compare([runs[0], run])
-            if found:
-                table.setdefault(dataset, {})[run.name] = found
+        if len(runs) > 1:
+            # All pairs are compared, so that p values are corrected for all of them.
+            for found in compare(runs):
+                if found.reference == runs[0].name:
+                    table.setdefault(dataset, {}).setdefault(found.name, []).append(found)
     return table
+
+
+def _tested(differences: Mapping[str, Mapping[str, Sequence[Difference]]]) -> set[str]:
+    """Return what the paired tests flip the signs of: "slides", "patches", or both."""
+    return {d.tested for models in differences.values() for found in models.values() for d in found}
+
+
+def _ranks(
+    summaries: Mapping[str, Sequence[RunSummary]], threshold: float
+) -> dict[str, list[tuple[str, list[tuple[int, float]], int]]]:
+    """Return each model's place in each of the user's repeats, by NoC, where there are several.
+
+    Data set -> (model, (place, NoC) in each repeat, number of different places). Models of one NoC
+    share a place.
+    """
+    ranks: dict[str, list[tuple[str, list[tuple[int, float]], int]]] = {}
+    for dataset, lines in summaries.items():
+        means = {s.name: s.repeats[threshold].means for s in lines if threshold in s.repeats}
+        if len(means) < 2 or len({len(values) for values in means.values()}) > 1:
+            continue
+        for name, values in means.items():
+            places = [
+                (1 + sum(other[i] < noc for other in means.values()), noc)
+                for i, noc in enumerate(values)
+            ]
+            different = len({place for place, _ in places})
+            ranks.setdefault(dataset, []).append((name, places, different))
+    return ranks
 
 
 def _examples(
@@ -246,7 +299,12 @@ def _examples(
             why.setdefault(example.record.patch_id, []).append(reason)
     views = []
     for i, (patch_id, reasons) in enumerate(why.items()):
-        records = [(run, r) for run in runs for r in run.patches if r.patch_id == patch_id]
+        records = [
+            (run, r)
+            for run in runs
+            for r in run.patches
+            if r.patch_id == patch_id and r.repeat == 0
+        ]
         stored = [
             (image, truth)
             for run, r in records

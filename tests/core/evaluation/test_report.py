@@ -77,7 +77,8 @@ def test_everything_is_made_from_the_folders_alone(runs_folder: Path, tmp_path: 
     shutil.move(runs_folder, moved)
     runs = read_records(moved)
     written = write_outputs(runs, moved)
-    assert sorted(p.name for p in written) == ["curves.png", "report.html", "summary.json"]
+    names = ["curves.png", "report.html", "summary.csv", "summary.json", "table.tex"]
+    assert sorted(p.name for p in written) == names
     content = json.loads((moved / "summary.json").read_text())
     assert [(r["model"], r["dataset"]) for r in content["runs"]] == [
         (run.name, run.dataset) for run in runs
