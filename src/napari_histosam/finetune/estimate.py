@@ -64,9 +64,9 @@ COSTS: Mapping[str, Cost] = {
         learning_patch_mb=80,
     ),
     "sam_vit_b": Cost(
-        encode=10.6,
+        encode=10.8,
         encode_and_learn=None,
-        step={"sam": 0.3, "refining": 1.8},
+        step={"sam": 0.2, "refining": 1.6},
         click={"sam": 0.02, "refining": 0.12},
         embedding_mb=4.0,
         base_mb=1650,
