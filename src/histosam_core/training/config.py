@@ -110,6 +110,9 @@ class TrainConfig:
         "auto", "cpu", "cuda", "cuda:1", "mps".
     precision
         "fp32", or automatic mixed precision: "bf16", or "fp16" (CUDA GPUs only).
+    channels_last
+        Lay images out with their channels last, which some GPUs' convolutions want; on a CPU it
+        does not pay.
 
     Raises
     ------
@@ -156,6 +159,7 @@ class TrainConfig:
     workers: int = 0
     device: str = "auto"
     precision: str = "fp32"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         problems = _wrong_types(self)

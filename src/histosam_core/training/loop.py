@@ -145,6 +145,8 @@ def finetune(
     with _own_torch_random_state(config.seed), StopRequest() as stop:
         state = _on_main(processes, lambda: _previous_state(config, folder, resume, overwrite))
         start = _starting_model(config, scenario, model, processes.device)
+        if config.channels_last:
+            start.network.to(memory_format=torch.channels_last)
         trainer = Trainer(
             config,
             scenario,

@@ -141,6 +141,11 @@ def test_tensorboard_that_is_not_installed_is_said_before_anything_is_deleted(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_layout_in_memory_changes_no_more_than_rounding(run: Callable[..., Run]) -> None:
+    usual, channels_last = run("usual", epochs=1), run("last", epochs=1, channels_last=True)
+    assert channels_last.losses == pytest.approx(usual.losses, rel=1e-3)
+
+
 def test_half_precision_on_a_cpu_is_refused(run: Callable[..., Run]) -> None:
     with pytest.raises(ConfigError, match="choose bf16"):
         run("run", precision="fp16")
