@@ -103,7 +103,8 @@ def run_patches(
     todo = [index if isinstance(index, tuple) else (index, 0) for index in indices]
     width = batch_size if batched else 1
     n_lanes = default_lanes(model) if lanes is None else lanes
-    n_lanes = max(1, min(n_lanes, -(-len(todo) // width)))
+    n_lanes = max(1, min(n_lanes, len(todo)))
+    width = max(1, min(width, -(-len(todo) // n_lanes)))  # so that no lane waits for another
     work = _Work(
         calls,
         CachedEncoder(model, calls, cache),
