@@ -35,6 +35,7 @@ def main() -> None:
     rerun_on_virtual_display()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.work or Path(temporary)
+        os.environ["HOME"] = str(folder)  # paths in the pictures begin with ~
         os.environ["NAPARI_CONFIG"] = str(folder / "settings.yaml")
         os.environ["HISTOSAM_CACHE"] = str(folder / "cache")
         os.environ["HISTOSAM_DATA"] = str(folder / "data")
@@ -56,7 +57,7 @@ def take(folder: Path, out: Path) -> None:
     viewer.window.add_dock_widget(widget, name="HistoSAM: evaluate models")
     pictures = Pictures(viewer, widget, out)
     panel = widget.setup_panel
-    panel.choose(models=models, data=[patches], out=folder / "results", max_clicks=MAX_CLICKS)
+    panel.choose(models=models, data=[patches], out=Path("~/results"), max_clicks=MAX_CLICKS)
     panel.check()
     pictures.save("napari_evaluate_new")
     panel.start_button.click()
@@ -80,7 +81,7 @@ def take(folder: Path, out: Path) -> None:
     widget.step_panel.close_button.click()
 
     panel.choose(
-        models=models[-1:], data=[slides], out=folder / "regions", max_clicks=SLIDE_CLICKS, limit=3
+        models=models[-1:], data=[slides], out=Path("~/regions"), max_clicks=SLIDE_CLICKS, limit=3
     )
     panel.check()
     panel.start_button.click()
@@ -169,7 +170,8 @@ def write_models(folder: Path) -> list[str]:
     paths = []
     for name in reversed(names):
         model = load_model("histosam-tiny", "cpu", decoder=name)
-        path = folder / f"tiny-{name}.safetensors"
+        path = folder / "models" / f"tiny-{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
         save_checkpoint(path, model.network, model.info)
         paths.append(str(path))
     return paths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -17,7 +17,17 @@ from qtpy.QtWidgets import (
 
 from napari_histosam.interactive.setup_panel import DEVICES
 
+if TYPE_CHECKING:
+    from histosam_core.clicks.users import UserKind
+
 __all__ = ["AdvancedPanel"]
+
+USERS: dict[UserKind, tuple[str, str]] = {
+    "ideal": ("Ideal: the middle of the deepest error", "The protocol that is compared by"),
+    "jitter": ("Aims there and misses", "By a normal distance in x and in y, within the error"),
+    "region": ("Clicks anywhere in that error", "The deeper a place, the likelier"),
+}
+TOOLTIP = Qt.ItemDataRole.ToolTipRole
 
 
 class AdvancedPanel(QWidget):
@@ -52,6 +62,21 @@ class AdvancedPanel(QWidget):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self._device.setMinimumContentsLength(12)
+        self._user = QComboBox()
+        for number, (kind, (title, tip)) in enumerate(USERS.items()):
+            self._user.addItem(title, kind)
+            self._user.setItemData(number, tip, TOOLTIP)
+        self._user.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self._user.setMinimumContentsLength(12)
+        self._sigma = QDoubleSpinBox()
+        self._sigma.setRange(0.5, 200.0)
+        self._sigma.setDecimals(1)
+        self._sigma.setValue(8.0)
+        self._sigma.setSuffix(" px")
+        self._sigma.setToolTip("Standard deviation in x and in y, pixels of the patch")
+        self._repeats = _spin(1, 100, 5, "Of each patch, with other draws each time")
         self._body = QWidget()
         form = QFormLayout(self._body)
         form.setContentsMargins(12, 0, 0, 0)
@@ -60,6 +85,9 @@ class AdvancedPanel(QWidget):
         form.addRow("Target IoU", self._target)
         form.addRow("Clicks at most", self._clicks)
         form.addRow("Patches", self._limit)
+        form.addRow("User", self._user)
+        form.addRow("Misses by", self._sigma)
+        form.addRow("Repeats", self._repeats)
         form.addRow("Batch", self._batch)
         form.addRow("Device", self._device)
         column = QVBoxLayout(self)
@@ -67,9 +95,12 @@ class AdvancedPanel(QWidget):
         column.addWidget(self._fold)
         column.addWidget(self._body)
         self._body.setVisible(False)
-        for spin in (self._target, self._clicks, self._limit, self._batch):
+        spins = (self._target, self._clicks, self._limit, self._batch, self._sigma, self._repeats)
+        for spin in spins:
             spin.valueChanged.connect(lambda _: self.changed.emit())
         self._device.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self._user.currentIndexChanged.connect(lambda _: self._on_user())
+        self._on_user()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,6 +111,9 @@ class AdvancedPanel(QWidget):
             "limit": self._limit.value() or None,
             "batch_size": self._batch.value(),
             "device": self._device.currentData(),
+            "user": self._user.currentData(),
+            "sigma_px": self._sigma.value(),
+            "repeats": self._repeats.value(),
         }
 
     def choose(
@@ -89,6 +123,8 @@ class AdvancedPanel(QWidget):
         max_clicks: int | None = None,
         limit: int | None = None,
         device: str | None = None,
+        user: UserKind | None = None,
+        repeats: int | None = None,
     ) -> None:
         """Choose from a script."""
         if target_iou is not None:
@@ -99,6 +135,10 @@ class AdvancedPanel(QWidget):
             self._limit.setValue(limit)
         if device is not None:
             self._device.setCurrentIndex(self._device.findData(device))
+        if user is not None:
+            self._user.setCurrentIndex(self._user.findData(user))
+        if repeats is not None:
+            self._repeats.setValue(repeats)
 
     def unfold(self, is_open: bool) -> None:
         """Show the settings, or put them away; what was chosen stays."""
@@ -106,6 +146,12 @@ class AdvancedPanel(QWidget):
         self._fold.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
         if self._fold.isChecked() != is_open:
             self._fold.setChecked(is_open)
+
+    def _on_user(self) -> None:
+        kind = self._user.currentData()
+        self._sigma.setEnabled(kind == "jitter")
+        self._repeats.setEnabled(kind != "ideal")
+        self.changed.emit()
 
 
 def _spin(least: int, most: int, value: int, tip: str) -> QSpinBox:

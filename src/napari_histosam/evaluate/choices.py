@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from histosam_core.clicks.users import UserKind
 
 __all__ = ["Choices", "DataKind", "data_in", "free_results_folder"]
 
@@ -38,6 +41,8 @@ class Choices:
         count as tumour; None and none: as files say.
     target_iou, max_clicks, limit, batch_size, device
         As in `histosam evaluate`; `limit` of None takes all.
+    user, sigma_px, repeats
+        Who clicks on patches, see `User`; on slides it is always the ideal user.
     """
 
     models: tuple[str, ...]
@@ -52,6 +57,9 @@ class Choices:
     limit: int | None = None
     batch_size: int = 8
     device: str = "auto"
+    user: UserKind = "ideal"
+    sigma_px: float = 8.0
+    repeats: int = 5
 
     @property
     def title(self) -> str:
@@ -106,6 +114,9 @@ class Choices:
         given += ["--max-clicks", str(self.max_clicks), "--batch-size", str(self.batch_size)]
         if self.limit is not None:
             given += ["--limit", str(self.limit)]
+        if self.user != "ideal" and self.slides is None:
+            given += ["--user", self.user, "--repeats", str(self.repeats)]
+            given += ["--sigma", f"{self.sigma_px:g}"] if self.user == "jitter" else []
         return (*given, "--device", self.device)
 
     def _problem_of_data(self) -> str:
@@ -116,6 +127,8 @@ class Choices:
         for path in (*self.patches, self.slides):
             if path is not None and not path.exists():
                 return f"{path} is not there; take it off the list"
+        if self.slides is not None and self.user != "ideal":
+            return "on slides the ideal user clicks; choose it in the advanced settings"
         if self.annotations is not None and not self.annotations.is_dir():
             return f"there is no folder {self.annotations}; choose the annotations'"
         return ""

@@ -30,7 +30,7 @@ KEYS: Sequence[Callable[[Any], Any]] = (
     lambda row: row.record.tumor_fraction or 0.0,
     lambda row: row.record.slide,
 )
-TABLE_PX, LEAST_PX = 150, 96
+TABLE_PX, LEAST_PX = 116, 96
 DISPLAY, ALIGN = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.TextAlignmentRole
 TOOLTIP = Qt.ItemDataRole.ToolTipRole
 ASCENDING, DESCENDING = Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder

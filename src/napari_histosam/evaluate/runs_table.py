@@ -27,7 +27,7 @@ HEADINGS = (
     *(f"NoC\n@{round(100 * t)}" for t in NOC_THRESHOLDS),
     *(f"NoF\n@{round(100 * t)}" for t in FAILURE_THRESHOLDS),
     "SPC",
-    "Patches",
+    "Done",
 )
 TIPS = (
     "The colour is the curve's; below the model the data set",
@@ -40,7 +40,7 @@ TIPS = (
         for t in FAILURE_THRESHOLDS
     ),
     "Seconds per click, encoding and the simulated user included",
-    "Done, of those asked for",
+    "Patches done, of those asked for",
 )
 ROW_PX, LEAST_ROWS, MOST_ROWS = 34, 2, 6
 LEAST_WIDTH_PX = 456
@@ -68,6 +68,7 @@ class RunsTable(QTableWidget):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setWordWrap(False)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(ROW_PX)
@@ -131,8 +132,8 @@ class RunsTable(QTableWidget):
         user = "" if run.result.user.kind == "ideal" else f", {s.user}"
         texts = [
             f"{s.name}\n{s.dataset}{user}",
-            *(_cell(s.noc, t, 1) for t in NOC_THRESHOLDS),
-            *(_cell(s.failures, t, 2) for t in FAILURE_THRESHOLDS),
+            *(_cell(s.noc, t) for t in NOC_THRESHOLDS),
+            *(_cell(s.failures, t, percent=True) for t in FAILURE_THRESHOLDS),
             seconds(s.spc_s),
             f"{run.n_done}\nof {run.n_expected}",
         ]
@@ -168,11 +169,14 @@ def _more(summary: RunSummary, threshold: float) -> str:
     return "\n".join(lines)
 
 
-def _cell(estimates: Mapping[float, Estimate], threshold: float, digits: int) -> str:
+def _cell(estimates: Mapping[float, Estimate], threshold: float, *, percent: bool = False) -> str:
     """Return a mean, and its interval in the line below."""
     one = estimates.get(threshold)
     if one is None or not math.isfinite(one.value):
         return MISSING
+    scale, digits = (100, 0) if percent else (1, 1)
+    mean = f"{100 * one.value:.0f} %" if percent else number(one.value)
     if not math.isfinite(one.low):
-        return number(one.value)
-    return f"{number(one.value)}\n{number(one.low, digits)}\N{EN DASH}{number(one.high, digits)}"
+        return mean
+    low, high = (number(scale * value, digits) for value in (one.low, one.high))
+    return f"{mean}\n{low}\N{EN DASH}{high}"

@@ -226,7 +226,7 @@ class StepPanel(QGroupBox):
         record, k = opened.picture.record, self.click
         sign = "object" if record.clicks[k - 1].is_positive else "background"
         self._iou.setText(
-            f"{_square(MASK_RGB)} Click {k} of {opened.n_clicks} ({sign}): "
+            f"{_square(MASK_RGB)}Click {k} of {opened.n_clicks} ({sign}): "
             f"<b>IoU {record.ious[k - 1]:.3f}</b>{_step(record.ious, k)}"
         )
         curves = [Line("", _hex(MASK_RGB), _curve(record.ious), has_dots=True)]
@@ -236,11 +236,11 @@ class StepPanel(QGroupBox):
             curves.insert(0, Line("", _hex(OTHER_RGB), _curve(walk.ious), has_dots=True))
             name = "" if opened.other is None else opened.other.name
             self._other_iou.setText(
-                f"{_square(OTHER_RGB)} {name}, same clicks: "
+                f"{_square(OTHER_RGB)}{name}, same clicks: "
                 f"<b>IoU {walk.ious[k - 1]:.3f}</b>{_step(walk.ious, k)}"
             )
         elif opened.other is not None:
-            self._other_iou.setText(f"{_square(OTHER_RGB)} {opened.other.name}: not there yet")
+            self._other_iou.setText(f"{_square(OTHER_RGB)}{opened.other.name}: not there yet")
         self.chart.show_lines(curves, float(max(opened.n_clicks, 2)), mark=float(k))
         self._legend.setText(_legend(opened, k, self.mode))
         self.stepped.emit(k)
@@ -261,9 +261,9 @@ class StepPanel(QGroupBox):
 
 def _legend(opened: Opened, click: int, mode: Mode) -> str:
     """Return what the colours mean, and how much of the patch each covers."""
-    parts = [f"{_square(TRUTH_RGB)} truth"]
+    parts = [f"{_square(TRUTH_RGB)}truth"]
     if (opened.picture.truth == -1).any():
-        parts.append(f"{_square(IGNORED_RGB)} not counted")
+        parts.append(f"{_square(IGNORED_RGB)}not counted")
     if mode == "mask":
         return " &nbsp; ".join(parts)
     if mode == "change":
@@ -283,7 +283,8 @@ def _legend(opened: Opened, click: int, mode: Mode) -> str:
         return missing
     for value, text in words.items():
         share = 100 * np.count_nonzero(classes == value) / classes.size
-        parts.append(f"{_square(colors[value])} {text} {share:.1f} %")
+        unbroken = f"{text} {share:.1f} %".replace(" ", "&nbsp;")
+        parts.append(f"{_square(colors[value])}{unbroken}")
     return " &nbsp; ".join(parts)
 
 
@@ -303,7 +304,7 @@ def _hex(rgb: tuple[int, int, int]) -> str:
 
 
 def _square(rgb: tuple[int, int, int]) -> str:
-    return f'<span style="color: {_hex(rgb)};">{SQUARE}</span>'
+    return f'<span style="color: {_hex(rgb)};">{SQUARE}</span>&nbsp;'
 
 
 def _plain(text: str) -> str:

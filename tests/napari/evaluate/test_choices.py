@@ -44,10 +44,14 @@ def test_the_command_is_one_that_the_program_takes(choices: Choices) -> None:
     from histosam_core.cli.app import app
 
     group: Any = typer.main.get_command(app)
-    for one in (choices, replace(choices, patches=(), slides=Path("/"), labels=("a", "b"))):
+    slides = replace(choices, patches=(), slides=Path("/"), labels=("a", "b"))
+    for one in (choices, replace(choices, user="jitter", sigma_px=4.5), slides):
         given = replace(one, limit=3, slide_mpp=0.5, annotations=choices.patches[0]).arguments()
         context = group.commands["evaluate"].make_context("evaluate", list(given[1:]))
         assert context.params["limit"] == 3
+        assert (context.params["user"], context.params["repeats"]) == (
+            ("jitter", 5) if one.user == "jitter" else ("ideal", None)
+        )
 
 
 def test_all_problems_are_told_in_one_line(choices: Choices) -> None:
@@ -59,6 +63,7 @@ def test_all_problems_are_told_in_one_line(choices: Choices) -> None:
     for other, text in (
         (replace(choices, patches=(Path("gone"),)), "gone is not there"),
         (replace(choices, slides=Path("/")), "two runs"),
+        (replace(choices, patches=(), slides=Path("/"), user="region"), "the ideal user clicks"),
         (replace(choices, target_iou=0.0), "target_iou"),
         (replace(choices, out=choices.patches[0].parent), "is taken"),
         (replace(choices, models=("a/best.pt", "b/a/best.pt")), "write LABEL=NAME"),

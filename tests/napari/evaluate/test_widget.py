@@ -172,8 +172,9 @@ def test_an_unfinished_run_is_shown_and_grows(
     lines = (run / "rows.csv").read_text().splitlines(keepends=True)
     header = json.loads((run / "evaluation.json").read_text()) | {"is_complete": False}
     (run / "evaluation.json").write_text(json.dumps(header))
-    half = next(i for i, line in enumerate(lines) if i > 4 and line.split(",")[3] == "2")
-    (run / "rows.csv").write_text("".join(lines[: half + 1]))
+    third = list(dict.fromkeys(line.split(",")[3] for line in lines[1:]))[2]
+    cut = next(i for i, line in enumerate(lines) if line.split(",")[3] == third)
+    (run / "rows.csv").write_text("".join(lines[: cut + 1]))  # within the third patch's rows
     show_results(widget, tmp_path, wait_for)
     assert widget.runs_table.texts[0][-1] == "2\nof 5"
     (run / "rows.csv").write_text("".join(lines))
