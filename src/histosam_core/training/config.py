@@ -66,6 +66,11 @@ class TrainConfig:
         Of the normalized focal loss.
     quality_weight
         Weight of the squared error of the predicted IoU; 0 leaves the quality head alone (paper).
+    keep_base
+        Share of the starting weights in what is validated and written: weights are averaged,
+        parameter by parameter, between the start and what was trained. Above 0 a model tuned on
+        few slides keeps more of what it could do elsewhere; 0 is the paper's. Needs a base model
+        that has the scenario's decoder already.
     max_random_clicks
         Most positive, and most negative, first clicks.
     max_iterations
@@ -139,6 +144,7 @@ class TrainConfig:
     focal_alpha: float = 0.5
     focal_gamma: float = 2.0
     quality_weight: float = 0.0
+    keep_base: float = 0.0
     max_random_clicks: int = 24
     max_iterations: int = 3
     first_click_centre: bool = False
@@ -211,6 +217,7 @@ class TrainConfig:
         for name in ("focal_gamma", "quality_weight", "save_every_minutes"):
             require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
         require("single_click_share", 0 <= self.single_click_share <= 1, "0 to 1")
+        require("keep_base", 0 <= self.keep_base < 1, "0, or above 0 and below 1")
         return problems
 
     def as_dict(self) -> dict[str, Any]:

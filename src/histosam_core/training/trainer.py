@@ -18,6 +18,7 @@ from histosam_core.training.embedding_caches import open_caches
 from histosam_core.training.embeddings import PatchEncoder
 from histosam_core.training.events import notice_event, step_event, validation_event
 from histosam_core.training.examples import Examples
+from histosam_core.training.kept_weights import KeptWeights
 from histosam_core.training.optimiser import Optimiser, mixed_precision
 from histosam_core.training.parts import prepare_for_training
 from histosam_core.training.prompts import PromptSettings
@@ -93,6 +94,8 @@ class Trainer:
         self._saved_at = clock()
 
         self.trained_names = prepare_for_training(self.network, scenario)
+        self._check_keep_base()
+        self.kept = KeptWeights(self.network, self.trained_names, config.keep_base)
         self.optimiser = Optimiser(config, self.network, self.trained_names)
         self.examples = self._make_examples(train_patches)
         in_memory = min(config.batch_size, self.examples.batch_size)
@@ -263,7 +266,8 @@ class Trainer:
 
     def _validate(self) -> ValidationScores:
         began = self.time.clock()
-        scores = self.validator.run(self.encoder)
+        with self.kept.averaged():
+            scores = self.validator.run(self.encoder)
         (self.validation_seconds,) = self.processes.largest([self.time.clock() - began])
         return scores
 
@@ -326,6 +330,13 @@ class Trainer:
             on_encode=self._on_encode,
             notice=self.notice,
         )
+
+    def _check_keep_base(self) -> None:
+        if self.config.keep_base and self.scenario.decoder not in self.model.info.decoders:
+            raise ConfigError(
+                f"keep_base is {self.config.keep_base:g}, but {self.model.info.name} has no "
+                f"{self.scenario.decoder} decoder to keep a share of; set keep_base to 0"
+            )
 
     def _precision(self) -> AbstractContextManager[Any]:
         return mixed_precision(self.config.precision, self.model.device.type)
@@ -435,7 +446,8 @@ class Trainer:
                 f"Python {platform.python_version()}",
             },
         )
-        save_checkpoint(path, self.network, info)
+        with self.kept.averaged():
+            save_checkpoint(path, self.network, info)
 
     def save_state(self) -> None:
         """Write all that the run needs to go on from here."""

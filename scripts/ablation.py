@@ -1,0 +1,295 @@
+"""What each part of the decoder brings: one encoder, the same training for all, one table.
+
+    python scripts/ablation.py --patches demo/patches/liver --shifted demo/patches/lymph_node \
+        --out runs/ablation
+
+Each variant is fine-tuned on the same patches from the same checkpoint, then evaluated on the test
+patches in-domain and on a shifted domain, by the ideal user and by a jittered one. Beside the
+clicks needed stand the seconds per click and how much of the mask far from a click changes. What is
+tried here and is not part of the library (early encoder features, image detail, a local second
+pass) is built in this file: docs/ablation.md says what came of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+import histosam_core as hs
+from histosam_core.clicks import Click
+from histosam_core.dataset.augment import AugmentSettings
+from histosam_core.evaluation import read_records, summarise, write_outputs
+from histosam_core.evaluation.run import spread_indices
+from histosam_core.evaluation.walkthrough import walk_through
+from histosam_core.metrics import far_change
+from histosam_core.model.interactive import SamModel
+from histosam_core.model.network import SamNetwork
+from histosam_core.model.refining_decoder import RefiningMaskDecoder
+from histosam_core.training import TrainConfig, finetune
+
+FAR_PX = 100.0
+WALKED = 16  # patches on which the change far from a click is measured
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A line of the table: how the network is changed, how it is trained, how it is used."""
+
+    name: str
+    decoder: str = "refining"
+    scenario: str | None = None
+    change: Callable[[SamNetwork], None] | None = None
+    wrap: Callable[[SamModel], Any] | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+# Early encoder features and image detail: a second, finer input of the refining path. It travels
+# in the embedding's further channels, folded to the embedding's grid.
+
+
+class FineNetwork(SamNetwork):
+    """A network whose embedding also carries fine detail, from the encoder or from the image."""
+
+    fine: str
+    coarse_channels: int
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Embeddings, and after them the detail."""
+        embedding = super().encode(inputs)
+        if self.fine == "image":
+            side = 4 * embedding.shape[-1]
+            detail = functional.avg_pool2d(inputs, inputs.shape[-1] // side)
+        else:
+            encoder: Any = self.image_encoder
+            detail = encoder.stage4(encoder.stem(inputs))
+        fold = detail.shape[-1] // embedding.shape[-1]
+        return torch.cat([embedding, functional.pixel_unshuffle(detail, fold)], 1)
+
+    def prompts(self, embeddings: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        """As ever, from the embedding proper."""
+        return super().prompts(embeddings[:, : self.coarse_channels], *rest)
+
+    def decode(self, embeddings: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        """As ever, with the detail handed to the refining path."""
+        sparse, dense = self.prompts(embeddings, *rest)
+        coarse = embeddings[:, : self.coarse_channels]
+        decoder: Any = self.mask_decoder
+        decoder.detail = embeddings[:, self.coarse_channels :]
+        logits, quality = decoder(coarse, self.prompt_encoder.get_dense_pe(), sparse, dense)
+        return logits, quality
+
+
+class FineDecoder(RefiningMaskDecoder):
+    """The refining decoder with detail added where the path has its resolution."""
+
+    detail: Tensor
+    after: int
+
+    def _refined_masks(self, image: Tensor, image_pe: Tensor) -> Tensor:
+        x = self.refine_attention(image, image_pe)
+        for place, block in enumerate(self.refine_path):
+            x = block(x)
+            if place == self.after:
+                fold = x.shape[-1] // self.detail.shape[-1]
+                x = x + self.refine_detail(functional.pixel_shuffle(self.detail, fold))
+        return x
+
+
+def add_detail(source: str) -> Callable[[SamNetwork], None]:
+    """Return a change that adds "image" or "early" detail, without effect until it is trained."""
+
+    def change(network: SamNetwork) -> None:
+        channels = network.prompt_encoder.embed_dim
+        network.__class__ = FineNetwork
+        fine: Any = network
+        fine.fine, fine.coarse_channels = source, channels
+        decoder: Any = network.mask_decoder
+        decoder.__class__ = FineDecoder
+        decoder.after = 1 if source == "image" else 0
+        inputs = 3 if source == "image" else 64
+        decoder.refine_detail = nn.Sequential(
+            nn.Conv2d(inputs, 32, 3, padding=1, bias=False),
+            nn.InstanceNorm2d(32, affine=True),
+            nn.GELU(),
+            nn.Conv2d(32, channels // (4 if source == "image" else 2), 3, padding=1),
+        )
+        for parameter in decoder.refine_detail[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    return change
+
+
+def without_dense_prompts(network: SamNetwork) -> None:
+    """Let clicks reach the decoder as SAM's tokens alone."""
+    fusion: Any = network.prompt_encoder.click_fusion  # type: ignore[union-attr]
+    for parameter in fusion[-1].parameters():
+        nn.init.zeros_(parameter)
+
+
+class LocalSecondPass:
+    """After each click but the first, look again at a crop round it and paste the answer in.
+
+    Parameters
+    ----------
+    model
+        Answers both times.
+    share
+        Side of the crop, as a share of the image's.
+    """
+
+    def __init__(self, model: SamModel, share: float = 0.6) -> None:
+        self.model, self.share = model, share
+        self.info, self.device = model.info, model.device
+
+    def encode(self, image: Any) -> Any:
+        """The embedding, and the image for the second pass."""
+        return self.model.encode(image), image
+
+    def decode(self, embedding: Any, clicks: Sequence[Click], previous: Any = None) -> Any:
+        """(H, W) float32 logits."""
+        features, image = embedding
+        logits = self.model.decode(features, clicks, previous)
+        if len(clicks) < 2:
+            return logits
+        height, width = logits.shape
+        side = round(self.share * max(height, width))
+        x0, y0 = (
+            int(np.clip(round(v - side / 2), 0, whole - side))
+            for v, whole in zip(clicks[-1].xy, (width, height), strict=True)
+        )
+        crop = np.s_[y0 : y0 + side, x0 : x0 + side]
+        inside = [
+            Click((c.xy[0] - x0, c.xy[1] - y0), c.is_positive)
+            for c in clicks
+            if x0 <= c.xy[0] < x0 + side and y0 <= c.xy[1] < y0 + side
+        ]
+        local = self.model.decode(
+            self.model.encode(np.ascontiguousarray(image[crop])),
+            inside,
+            np.ascontiguousarray(logits[crop]),
+        )
+        # Fades out towards the crop's border, where it lies inside the image.
+        reach = np.minimum((np.arange(side) + 0.5) / (0.15 * side), 1)
+        fade = [np.ones(side), np.ones(side)]
+        for axis, (start, whole) in enumerate(((y0, height), (x0, width))):
+            fade[axis] *= reach if start > 0 else 1
+            fade[axis] *= reach[::-1] if start + side < whole else 1
+        weight = (fade[0][:, None] * fade[1][None]).astype(np.float32)
+        merged = logits.copy()
+        merged[crop] = (1 - weight) * logits[crop] + weight * local
+        return merged
+
+
+VARIANTS = (
+    Variant("SAM head, as shipped", decoder="sam"),
+    Variant("refining, as shipped"),
+    Variant("md", decoder="sam", scenario="md"),
+    Variant("refining without dense clicks", scenario="refining", change=without_dense_prompts),
+    Variant("refining", scenario="refining"),
+    Variant("histosam", scenario="histosam"),
+    Variant("histosam, image detail", scenario="histosam", change=add_detail("image")),
+    Variant("histosam, early features", scenario="histosam", change=add_detail("early")),
+    Variant("histosam, local second pass", scenario="histosam", wrap=LocalSecondPass),
+)
+
+
+def build(variant: Variant, arguments: argparse.Namespace) -> Any:
+    """Change, fine-tune and wrap the base model as the variant has it."""
+    model = hs.load_model(arguments.model, arguments.device, decoder=variant.decoder)
+    torch.manual_seed(0)
+    if variant.change is not None:
+        variant.change(model.network)
+        model.network.to(model.device)
+    if variant.scenario is not None:
+        run = arguments.out / "training" / variant.name.replace(", ", "-").replace(" ", "-")
+        if not (run / "best.safetensors").is_file() or not (run / "done").is_file():
+            config = TrainConfig(
+                out=run,
+                patches=arguments.patches,
+                scenario=variant.scenario,
+                epochs=arguments.epochs,
+                max_steps_per_epoch=arguments.steps // arguments.epochs,
+                learning_rate=arguments.learning_rate,
+                augment_variants=4,
+                augment=AugmentSettings(stain=True),
+                single_click_share=0.3,
+                quality_weight=0.2,
+                validation_limit=24,
+                validation_clicks=10,
+                device=arguments.device,
+                **dict(variant.settings),
+            )
+            finetune(config, model=model, overwrite=True)
+            (run / "done").touch()
+        model.network.load_state_dict(load_file(run / "best.safetensors"))
+    return variant.wrap(model) if variant.wrap is not None else model
+
+
+def far_changes(model: Any, patches: Any, run: Any) -> float:
+    """Mean share of pixels farther than 100 px from a click that it changes, first click left out.
+
+    Replays the recorded clicks.
+    """
+    shares: list[float] = []
+    chosen = [run.patches[i] for i in spread_indices(len(run.patches), WALKED)]
+    for record in chosen:
+        patch = patches[record.index]
+        walk = walk_through(model, patch.image, patch.gt_mask, record.clicks)
+        places = [click.xy for click in record.clicks]
+        shares += far_change(walk.masks, places, radius_px=FAR_PX).tolist()
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def main() -> None:
+    """Run every variant, or those named; write table and rows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patches", type=Path, required=True, help="in-domain patch folder")
+    parser.add_argument(
+        "--shifted", type=Path, required=True, help="patch folder of another domain"
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", default="histosam-tiny")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=480)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--limit", type=int, default=48, help="test patches of each domain")
+    parser.add_argument("--only", nargs="*", help="names of variants")
+    arguments = parser.parse_args()
+    stores = {
+        "in-domain": hs.open_patches(arguments.patches, "test"),
+        "shifted": hs.open_patches(arguments.shifted, "test"),
+    }
+    far: dict[str, dict[str, float]] = {}
+    far_path = arguments.out / "far.json"
+    if far_path.is_file():
+        far = json.loads(far_path.read_text())
+    for variant in VARIANTS:
+        if arguments.only and variant.name not in arguments.only:
+            continue
+        model = build(variant, arguments)
+        for domain, store in stores.items():
+            folder = arguments.out / "runs" / f"{variant.name.replace(' ', '-')}@{domain}"
+            run = hs.evaluate(
+                model, store, name=variant.name, out=folder, limit=arguments.limit,
+                keep_finished=True,
+            )  # fmt: skip
+            far.setdefault(variant.name, {})[domain] = far_changes(model, store, run)
+            print(variant.name, domain, summarise(run).noc, file=sys.stderr)
+        far_path.write_text(json.dumps(far, indent=2))
+    write_outputs(read_records(arguments.out / "runs"), arguments.out)
+
+
+if __name__ == "__main__":
+    main()
