@@ -1,0 +1,129 @@
+"""Patches side by side: the clicks of one after the other, whatever shares a batch or a lane."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from histosam_core.clicks import User
+from histosam_core.errors import ConfigError
+from histosam_core.evaluation import ClickRun, ProtocolSettings, run_clicks
+from histosam_core.evaluation.side_by_side import default_lanes, run_patches
+
+# The fixtures are classes of conftest.py, which cannot be imported by name here.
+
+SETTINGS = ProtocolSettings(target_iou=0.8, max_clicks=9)
+
+
+def equal(one: ClickRun, other: ClickRun) -> bool:
+    return (
+        one.clicks == other.clicks
+        and one.ious.tolist() == other.ious.tolist()
+        and bool((one.mask == other.mask).all())
+    )
+
+
+@pytest.mark.parametrize(("lanes", "batch_size"), [(2, 2), (3, 8), (40, 1)])
+@pytest.mark.parametrize(
+    "user", [User(), User("jitter", 3.0, 2, seed=5), User("region", repeats=2)]
+)
+def test_lanes_give_the_clicks_of_one_after_the_other(
+    batched_model, store, user, lanes, batch_size
+) -> None:  # type: ignore[no-untyped-def]
+    todo = [(i, repeat) for i in range(len(store)) for repeat in range(user.repeats)]
+    runs = {
+        (i, run.repeat): run
+        for i, run in run_patches(
+            batched_model, store, todo, SETTINGS, user=user, lanes=lanes, batch_size=batch_size
+        )
+    }
+    assert sorted(runs) == todo
+    for i, repeat in todo:
+        patch = store[i]
+        alone = run_clicks(
+            batched_model,
+            patch.image,
+            patch.gt_mask,
+            target_iou=0.8,
+            max_clicks=9,
+            user=user,
+            rng=user.rng(patch.id, repeat),
+        )
+        assert equal(runs[i, repeat], alone)
+
+
+def test_users_on_threads_give_the_same_clicks(batched_model, store, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    alone = dict(run_patches(batched_model, store, range(11), SETTINGS, batch_size=1))
+    monkeypatch.setattr("histosam_core.evaluation.side_by_side._n_cores", lambda: 4)
+    seen = set()
+    click = User.next_click
+
+    def watched(self, *arguments, **options):  # type: ignore[no-untyped-def]
+        seen.add(threading.current_thread().name)
+        return click(self, *arguments, **options)
+
+    monkeypatch.setattr(User, "next_click", watched)
+    together = dict(run_patches(batched_model, store, range(11), SETTINGS, batch_size=11))
+    assert all(equal(together[i], alone[i]) for i in range(11))
+    assert any(name.startswith("users") for name in seen)
+
+
+def test_repeats_that_follow_each_other_are_encoded_once(batched_model, store, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    encoded = []
+    encode = type(batched_model).encode
+    monkeypatch.setattr(
+        type(batched_model), "encode", lambda self, image: encoded.append(1) or encode(self, image)
+    )
+    user = User("jitter", 3.0, repeats=4)
+    todo = [(i, repeat) for i in range(5) for repeat in range(4)]
+    runs = list(run_patches(batched_model, store, todo, SETTINGS, user=user, batch_size=3))
+    assert len(runs) == 20
+    assert len(encoded) == 5
+    assert len({run.encode_s for i, run in runs if i == 2}) == 1
+
+
+def test_what_a_lane_raises_is_raised_and_all_lanes_end(batched_model, store) -> None:  # type: ignore[no-untyped-def]
+    store[7] = type(store[7])(store[7].image, store[7].gt_mask[:-1], "short", "s")
+    before = threading.active_count()
+    with pytest.raises(ConfigError, match="patch short"):
+        list(run_patches(batched_model, store, range(11), SETTINGS, lanes=3, batch_size=1))
+    assert threading.active_count() == before
+
+
+def test_nobody_waits_for_runs_that_are_not_wanted(batched_model, store) -> None:  # type: ignore[no-untyped-def]
+    slow = type(batched_model).decode
+
+    def decode(*arguments, **options):  # type: ignore[no-untyped-def]
+        time.sleep(0.001)
+        return slow(batched_model, *arguments, **options)
+
+    batched_model.decode = decode
+    before = threading.active_count()
+    runs = run_patches(batched_model, store, [0] * 500, SETTINGS, lanes=2, batch_size=1)
+    next(runs)
+    runs.close()
+    assert threading.active_count() == before
+    assert len(batched_model.calls) < 500
+
+
+def test_models_that_are_not_known_to_bear_it_get_one_lane(model) -> None:  # type: ignore[no-untyped-def]
+    assert default_lanes(model) == 1
+
+
+def test_the_networks_answers_in_lanes_are_those_of_single_calls(store) -> None:  # type: ignore[no-untyped-def]
+    torch = pytest.importorskip("torch")
+    from histosam_core.model import SamModel, build_network, describe_network
+
+    torch.manual_seed(3)
+    network = build_network("histosam_tiny", decoder="sam", image_size=64)
+    model = SamModel(network, describe_network(network, name="tiny"), "cpu")
+    threads = torch.get_num_threads()
+    settings = ProtocolSettings(max_clicks=4)
+    runs = dict(run_patches(model, store, range(6), settings, lanes=2, batch_size=2))
+    assert torch.get_num_threads() == threads
+    for i, run in runs.items():
+        alone = run_clicks(model, store[i].image, store[i].gt_mask, max_clicks=4)
+        assert run.ious == pytest.approx(alone.ious, abs=0.02)
+        assert run.clicks[0] == alone.clicks[0]
