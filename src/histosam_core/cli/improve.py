@@ -105,11 +105,12 @@ def improve(
         int | None, typer.Option(help="Clicks per patch at most (default: 20).")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the patches (default: 30, more for few).")
+        int | None,
+        typer.Option(help="Passes over the patches (default: 600 steps, 30 epochs at least)."),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Patches a step (default: 8).")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's, after the warm-up (default: 5e-4).")
+        float | None, typer.Option(help="Adam's, after the warm-up (default: 2e-4).")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every draw (default: 0).")] = None,
     workers: Annotated[

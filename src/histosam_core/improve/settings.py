@@ -25,9 +25,18 @@ FREE_ON_RESUME = frozenset({"out", "device", "promote", "name"})
 """Settings that may differ when work is resumed: they decide where, and what becomes of it."""
 
 _LEAST_STEPS, _LEAST_EPOCHS, _VALIDATIONS = 600, 30, 15
-_LEAST_STEPS_PER_EPOCH, _VARIANTS = 20, 8
+_LEAST_STEPS_PER_EPOCH, _VARIANTS = 20, 4
 _MOST_REPEATS = _VARIANTS
-_WARMUP = 30  # short runs of networks that are trained already
+# Short runs of networks that are trained already: a lower rate and a short warm-up, stains varied
+# since slides are few, first clicks as the proof makes them, the quality score kept in step.
+_TUNING: Mapping[str, Any] = {
+    "learning_rate": 2e-4,
+    "warmup_steps": 10,
+    "single_click_share": 0.3,
+    "quality_weight": 0.2,
+    "augment": {"stain": True},
+    "validation_limit": 40,
+}
 _OURS = ("out", "model", "patches", "validation_patches", "scenario", "max_minutes", "device")
 
 
@@ -75,7 +84,8 @@ class ImproveSettings:
     test_limit
         Held-out patches used, spread evenly over them; None takes all.
     tuning
-        Other settings of `TrainConfig` by name.
+        Other settings of `TrainConfig` by name. Those for which nothing is said are for short runs
+        from few slides, see docs/improve.md.
     promote
         "better": the new model is added to the user's own if it is proven to be better; "always";
         "never".
@@ -211,16 +221,19 @@ class ImproveSettings:
         epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / self._steps(repeats * n_patches)))
         epochs = self.tuning.get("epochs", epochs)
         every = epochs // _VALIDATIONS if isinstance(epochs, int) else 1
+        augment = self.tuning.get("augment", {})
+        if isinstance(augment, Mapping):
+            augment = {**_TUNING["augment"], **augment}
         return TrainConfig.from_dict(
             {
-                "validation_limit": 40,
+                **_TUNING,
                 "validate_every": max(1, every),
                 "validation_clicks": self.max_clicks,
-                "warmup_steps": _WARMUP,
                 # Every repeat of a patch has variants of its own.
                 "augment_variants": _VARIANTS // repeats,
                 "seed": self.seed,
                 **self.tuning,
+                "augment": augment,
                 "epochs": epochs,
                 # Absolute, so that work resumed from another folder finds the same settings.
                 "out": self.out.absolute() / "tuning",
