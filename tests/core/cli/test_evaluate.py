@@ -137,6 +137,18 @@ def test_a_low_target_says_what_is_left_out(tmp_path: Path) -> None:
     assert "NoC@90 and NoF@90 need --target-iou" in result.stderr
 
 
+def test_a_user_that_misses_clicks_several_times(tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    jitter = ("--user", "jitter", "--sigma", 3, "--seed", 7, "--max-clicks", 4)
+    result = call(*TWO, "--patches", "liver", "--out", out, *jitter, "--latex", tmp_path / "t.tex")
+    assert result.exit_code == 0, result.output
+    assert "jitter of 3 px, 5 repeats, seed 7" in result.stdout
+    content = json.loads((out / "summary.json").read_text())
+    assert len(content["runs"][0]["noc_repeats"]["85"]["means"]) == 5
+    assert content["runs"][0]["user"]["seed"] == 7
+    assert (tmp_path / "t.tex").read_text() == (out / "table.tex").read_text()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -147,6 +159,8 @@ def test_a_low_target_says_what_is_left_out(tmp_path: Path) -> None:
         ("--model", "tiny", "--model", "tiny", "--patches", "liver", "--out", "OUT"),
         ("--model", "tiny", "--patches", "liver", "--out", "OUT", "--max-clicks", "0"),
         ("--from-rows", "OUT", "--model", "tiny"),
+        ("--model", "tiny", "--patches", "liver", "--out", "OUT", "--repeats", "2"),
+        ("--model", "tiny", "--slides", "slides", "--out", "OUT", "--user", "region"),
     ],
 )
 def test_wrong_calls_write_nothing(arguments: tuple[str, ...], tmp_path: Path) -> None:

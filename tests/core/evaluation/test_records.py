@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from histosam_core.clicks import User
 from histosam_core.errors import EvaluationRecordsError, OutputExistsError
 from histosam_core.evaluation import EvaluationResult, evaluate, read_records
+from histosam_core.evaluation.examples import read_mask
 from histosam_core.evaluation.records import COLUMNS
 
 # The fixtures are classes of conftest.py, which cannot be imported by name here.
@@ -141,3 +143,54 @@ def test_unreadable_records_are_one_line_errors(model, store, tmp_path: Path) ->
     (tmp_path / "run" / "evaluation.json").write_text("{")
     with pytest.raises(EvaluationRecordsError, match="run it again"):
         read_records(tmp_path)
+
+
+def test_repeats_are_rows_of_their_own_and_go_on_where_they_were(
+    batched_model, store, tmp_path
+) -> None:  # type: ignore[no-untyped-def]
+    user = User("jitter", sigma_px=3.0, repeats=3, seed=4)
+    how = {"name": "blob", "user": user, "max_clicks": 5}
+    whole = evaluate(batched_model, store, **how)
+    out = tmp_path / "run"
+    with pytest.raises(Cut):  # within the repeats of a patch
+        evaluate(batched_model, store, out=out, progress=cut_after(8), **how)
+    (cut,) = read_records(out)
+    assert 0 < len(cut.patches) < 33
+    evaluate(batched_model, store, out=out, **how)
+    (again,) = read_records(out)
+    assert same(again, whole)
+    assert [(p.index, p.repeat) for p in again.patches] == [
+        (i, repeat) for i in range(11) for repeat in range(3)
+    ]
+    assert again.user == user
+    assert [p.index for p in again.of_repeat(2).patches] == list(range(11))
+    for patch in again.patches:
+        assert read_mask(out, patch.index, patch.repeat) is not None
+
+
+def test_a_run_of_another_user_does_not_go_on(model, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "run"
+    with pytest.raises(Cut):
+        evaluate(model, store, name="blob", out=out, max_clicks=2, progress=cut_after(3))
+    with pytest.raises(OutputExistsError, match="user"):
+        evaluate(model, store, name="blob", out=out, max_clicks=2, user=User("region"))
+
+
+def test_runs_of_before_there_were_users_read_and_go_on(model, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "run"
+    whole = evaluate(model, store, name="blob", max_clicks=3)
+    with pytest.raises(Cut):
+        evaluate(model, store, name="blob", out=out, max_clicks=3, progress=cut_after(4))
+    header = json.loads((out / "evaluation.json").read_text())
+    del header["user"]
+    (out / "evaluation.json").write_text(json.dumps(header))
+    with (out / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    old = [column for column in COLUMNS if column != "repeat"]
+    with (out / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, old, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    (before,) = read_records(out)
+    assert (before.user, len(before.patches)) == (User(), 4)
+    assert same(evaluate(model, store, name="blob", out=out, max_clicks=3), whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from histosam_core.clicks import User
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation import EvaluationResult, evaluate, read_records, write_outputs
 from histosam_core.evaluation.examples import (
@@ -22,6 +24,7 @@ from histosam_core.evaluation.examples import (
 )
 from histosam_core.evaluation.plots import colour_of, curve_figure, distribution_figure
 from histosam_core.evaluation.report import outline_path, render_report
+from histosam_core.evaluation.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
 
 
 class Outline(HTMLParser):
@@ -197,3 +200,34 @@ def test_figures_have_a_panel_per_data_set_and_a_line_per_model(runs_folder: Pat
     for axis in spread.axes:
         assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(100)
     assert list(colour_of(runs)) == ["plain", "<b>small</b>"]
+
+
+def test_report_tells_of_slides_tests_and_a_users_repeats(
+    model, batched_model, store, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    batched_model.radius_px = 6.0
+    user = User("jitter", sigma_px=3.0, repeats=2)
+    for name, one in (("wide", model), ("narrow", batched_model)):
+        evaluate(one, store, name=name, out=tmp_path / name, max_clicks=6, user=user)
+    runs = read_records(tmp_path)
+    page = parsed(render_report(runs))
+    text = " ".join(page.text.split())
+    for said in ("Slide by slide", "Other hands", "jitter of 3 px, 2 repeats", "repeat 2", "± "):
+        assert said in text.lower() or said in text, said
+    assert re.search(r"p (< 0\.001|\d\.\d+), Wilcoxon", text)
+    assert "single patches are flipped" in text, "three slides are too few"
+    assert len(repeats_figure(runs).axes) == 1
+    ideal = evaluate(model, store, name="ideal", max_clicks=3)
+    assert "Other hands" not in render_report([ideal])
+
+
+def test_slides_are_drawn_hardest_first_up_to_a_number(model, store) -> None:  # type: ignore[no-untyped-def]
+    run = evaluate(model, store, name="wide", max_clicks=6)
+    many = [replace(p, slide=f"slide-{i:03d}") for i, p in enumerate(run.patches * 4)]
+    many = [replace(p, index=i) for i, p in enumerate(many)]
+    figure = slides_figure([replace(run, patches=tuple(many))], 0.85)
+    (axis,) = figure.axes
+    points = next(line for line in axis.lines if line.get_label() == "wide")
+    by_row = sorted(zip(points.get_ydata(), points.get_xdata(), strict=True), reverse=True)
+    assert len(by_row) == MOST_SLIDES
+    assert [noc for _, noc in by_row] == sorted((noc for _, noc in by_row), reverse=True)

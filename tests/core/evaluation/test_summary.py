@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from histosam_core.clicks import Click
+from histosam_core.clicks import Click, User
 from histosam_core.evaluation import (
     EvaluationResult,
     PatchRecord,
     ProtocolSettings,
     compare,
+    csv_table,
+    latex_table,
     plain_table,
     rich_table,
     summarise,
@@ -28,14 +32,18 @@ def run_of(
     name: str = "model",
     dataset: str = "data",
     slides: Sequence[str] | None = None,
+    repeats: int = 1,
     **settings: float,
 ) -> EvaluationResult:
-    """Return a run of these IoU curves; decoding takes 0.1 s, a click 0.2 s, encoding 1 s."""
+    """Return a run of these IoU curves; decoding takes 0.1 s, a click 0.2 s, encoding 1 s.
+
+    With repeats, every `repeats` curves are those of one patch.
+    """
     patches = tuple(
         PatchRecord(
-            index=i,
-            patch_id=f"p{i}",
-            slide=slides[i] if slides else f"s{i % 2}",
+            index=i // repeats,
+            patch_id=f"p{i // repeats}",
+            slide=slides[i // repeats] if slides else f"s{i // repeats % 2}",
             location_xy=None,
             tumor_fraction=None,
             clicks=tuple(Click((j, j)) for j in range(len(curve))),
@@ -43,11 +51,14 @@ def run_of(
             encode_s=1.0,
             decode_s=np.full(len(curve), 0.1),
             wall_s=np.array([1.2] + [0.2] * (len(curve) - 1)),
+            repeat=i % repeats,
         )
         for i, curve in enumerate(curves)
     )
     protocol = ProtocolSettings(**settings)  # type: ignore[arg-type]
     header = {"is_complete": True, "settings": {}, "dataset": {"name": dataset}}
+    if repeats > 1:
+        header["user"] = asdict(User("jitter", repeats=repeats))
     return EvaluationResult(name, dataset, protocol, patches, header)
 
 
@@ -127,3 +138,93 @@ def test_tables_hold_every_run_at_any_width() -> None:
         assert shown.count("6.75") == 4
         assert "liver" in shown
         assert "…" not in shown
+
+
+def reaching(*clicks: int) -> list[list[float]]:
+    """Return curves that reach every threshold after so many clicks."""
+    return [[0.1] * (n - 1) + [0.95] for n in clicks]
+
+
+def test_repeats_are_averaged_before_patches_are() -> None:
+    line = summarise(run_of(reaching(1, 3, 5, 6, 8, 10), repeats=3, slides=["a", "b"]))
+    assert line.n_patches == 2
+    assert line.noc[0.85].value == pytest.approx((3 + 8) / 2)
+    # Two patches to resample, of means 3 and 8; as six patches the interval would be narrower.
+    assert (line.noc[0.85].low, line.noc[0.85].high) == (3, 8)
+    spread = line.repeats[0.85]
+    assert spread.means == (3.5, 5.5, 7.5)
+    assert spread.std == pytest.approx(2)
+    assert (spread.low, spread.high, spread.worst) == (3.5, 7.5, 7.5)
+    assert summarise(run_of(reaching(1, 3))).repeats == {}
+
+
+def test_every_slide_counts_the_same_in_the_mean_over_slides() -> None:
+    line = summarise(run_of(reaching(2, 4, 9), slides=["a", "a", "b"]))
+    assert line.noc[0.85].value == 5
+    assert line.noc_by_slide[0.85] == (3 + 9) / 2
+    assert [(s.slide, s.n_patches, s.noc[0.85]) for s in line.slides] == [("a", 2, 3), ("b", 1, 9)]
+    never = summarise(run_of([[0.5], [0.86]], slides=["a", "b"], max_clicks=1))
+    assert [s.failures[0.85] for s in never.slides] == [1, 0]
+
+
+def test_p_values_are_paired_and_corrected_for_all_pairs_of_models() -> None:
+    slow, fast = run_of(reaching(*[4] * 7), "slow"), run_of(reaching(*[2] * 7), "fast")
+    (found,) = [d for d in compare([slow, fast]) if d.threshold == 0.85]
+    assert found.p == found.p_holm == pytest.approx(2 / 2**7)
+    assert found.tested == "patches"
+    mixed = run_of(reaching(1, 6, 2, 5, 3, 4, 4), "mixed")
+    three = [d for d in compare([slow, fast, mixed]) if d.threshold == 0.85]
+    assert three[0].p_holm == pytest.approx(3 * 2 / 2**7)
+    assert all(d.p_holm >= d.p for d in three)
+
+
+def test_six_slides_are_tested_as_slides() -> None:
+    slides = [f"s{i // 2}" for i in range(12)]
+    slow = run_of(reaching(*[4] * 12), "slow", slides=slides)
+    fast = run_of(reaching(*[3] * 12), "fast", slides=slides)
+    difference = compare([slow, fast])[0]
+    assert difference.tested == "slides"
+    assert difference.p == pytest.approx(2 / 2**6)
+
+
+def test_repeats_are_paired_with_repeats_and_users_with_the_same_user() -> None:
+    one = run_of(reaching(1, 9, 2, 8), "one", repeats=2)
+    two = run_of(reaching(2, 10, 3, 9), "two", repeats=2)
+    for difference in compare([one, two]):
+        assert difference.noc.value == difference.noc.low == difference.noc.high == 1
+        assert difference.n_patches == 2
+    assert compare([one, run_of(reaching(1, 2), "ideal")]) == []
+
+
+def test_exports_hold_every_run() -> None:
+    runs = [
+        run_of(reaching(3, 5), "a_b & <c>", "liver"),
+        run_of(reaching(2, 3), "50 %", "liver"),
+        run_of(reaching(1, 2, 3, 4), "r", "node", repeats=2),
+    ]
+    rows = list(csv.DictReader(io.StringIO(csv_table(runs))))
+    assert [(row["model"], row["dataset"]) for row in rows] == [
+        (run.name, run.dataset) for run in runs
+    ]
+    assert float(rows[0]["noc85"]) == 4
+    assert [float(rows[0][f"noc85_{end}"]) for end in ("low", "high")] == [3, 5]
+    assert rows[0]["noc85_repeats_std"] == ""
+    assert float(rows[2]["noc85_worst_of_repeats"]) == 3
+    latex = latex_table(runs)
+    assert r"a\_b \& \textless{}c\textgreater{}" in latex
+    assert r"\textbf{2.50} {\scriptsize [2.00, 3.00]}" in latex
+    body = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert {line.replace(r"\&", "").count("&") for line in body} == {7}
+    assert "50 % against a_b & <c> -1.50" in latex
+
+
+def test_terminal_shows_intervals_p_and_repeats() -> None:
+    from rich.console import Console
+
+    runs = [run_of(reaching(*[n] * 14), f"m{n}", repeats=2) for n in (2, 4)]
+    console = Console(width=80, file=io.StringIO())
+    console.print(rich_table(runs))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for text in ("[2.0, 2.0]", "jitter of 8 px, 2 repeats", "+2.00 [2.00, 2.00]", "p 0.016", "SD"):
+        assert text in shown
+    assert "…" not in shown
