@@ -122,7 +122,9 @@ def distribution_figure(results: Sequence[EvaluationResult], threshold: float = 
                 if row >= len(runs):
                     axis.set_axis_off()
                     continue
-                _histogram(axis, runs[row], threshold, colours[runs[row].name])
+                tallest = _histogram(axis, runs[row], threshold, colours[runs[row].name])
+                # The rows of a column share their axis: a limit set anew would cut the others.
+                axis.set_ylim(0, max(axis.get_ylim()[1] if row else 0, 1.06 * tallest))
                 if row == 0:
                     axis.set_title(dataset, loc="left", fontweight="bold", pad=20)
                 if row == len(runs) - 1:
@@ -149,7 +151,8 @@ def figure_png(figure: Figure, path: str | Path, dpi: int = 160) -> None:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 
-def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str) -> None:
+def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str) -> float:
+    """Draw the bars; return the height of the tallest."""
     budget = run.settings.max_clicks
     needed = clicks_to_reach(run.iou_curves, threshold, budget)
     n = max(len(needed), 1)
@@ -170,7 +173,7 @@ def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str)
     ticks = _click_ticks(budget)
     axis.set_xticks([*ticks, budget + 2], [*(str(t) for t in ticks), "never"])
     axis.set_xlim(0.3, budget + 2.9)
-    axis.set_ylim(bottom=0)
+    return max(float(shares.max(initial=0)), failed)
 
 
 def _click_ticks(budget: int) -> list[int]:

@@ -126,10 +126,6 @@ def _repeats_column(
     mean = float(np.mean(spread.means))
     axis.plot([x - 0.16, x + 0.16], [mean, mean], color=INK, linewidth=1.4)
     axis.plot([x], [spread.worst], linestyle="none", marker="x", markersize=6, color=colour)
-    axis.annotate(
-        f"{mean:.2f}", (x, mean), textcoords="offset points", xytext=(0, -15), ha="center",
-        fontsize=7.5,
-    )  # fmt: skip
 
 
 def _order(lines: Sequence[RunSummary], threshold: float) -> list[str]:

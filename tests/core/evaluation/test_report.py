@@ -199,6 +199,7 @@ def test_figures_have_a_panel_per_data_set_and_a_line_per_model(runs_folder: Pat
     assert len(spread.axes) == 4
     for axis in spread.axes:
         assert sum(bar.get_height() for bar in axis.patches) == pytest.approx(100)
+        assert all(bar.get_height() < axis.get_ylim()[1] for bar in axis.patches), "none is cut"
     assert list(colour_of(runs)) == ["plain", "<b>small</b>"]
 
 
