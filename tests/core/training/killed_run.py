@@ -117,7 +117,7 @@ def main() -> None:
         before = steps_done(killed)
         child = start(killed, options.folder / "cache-killed")
         # Every other sitting comes at least one step on; then any moment may be the last.
-        must_move = rng.random() < 0.5
+        must_move = len(steps) % 2 == 1
         while must_move and steps_done(killed) == before and not ended(child):
             time.sleep(0.02)
         time.sleep(rng.uniform(0.0, 1.5 * step_seconds))
