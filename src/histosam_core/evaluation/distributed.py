@@ -369,7 +369,11 @@ def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:
 
 
 def _click_on_patches(model: Any, setup: Any, indices: list[int]) -> list[Any]:
-    from histosam_core.evaluation.side_by_side import run_patches
+    from distributed import get_worker
+
+    from histosam_core.evaluation.side_by_side import default_lanes, run_patches
 
     patches, settings, options = setup
-    return list(run_patches(model, patches, indices, settings, **options))
+    # A machine may run several workers; each takes the threads that it was given.
+    lanes = min(default_lanes(model), get_worker().state.nthreads)
+    return list(run_patches(model, patches, indices, settings, lanes=lanes, **options))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histosam_core.errors import ConfigError
-from histosam_core.metrics import holm, sign_flip_test
+from histosam_core.metrics import holm, sign_flip_test, wilcoxon_test
 
 
 def rng() -> np.random.Generator:
@@ -68,3 +68,17 @@ def test_holm_by_hand() -> None:
     adjusted = holm([0.02, math.nan])
     assert adjusted[0] == 0.02
     assert math.isnan(adjusted[1])
+
+
+def test_wilcoxon_by_hand_and_by_slide() -> None:
+    # Five values of one sign: two of the 32 ways of giving signs to their ranks are as far out.
+    found = wilcoxon_test([1.0, 2, 3, 4, 5])
+    assert (found.p, found.n_units, found.units) == (pytest.approx(2 / 32), 5, "values")
+    assert wilcoxon_test([1.0, 2, 3, 4, 100]).p == found.p, "ranks alone count"
+    assert wilcoxon_test([0.0, 0.0]).p == 1.0
+    assert math.isnan(wilcoxon_test([]).p)
+    slides = [f"s{i}" for i in range(6) for _ in range(5)]
+    by_slide = wilcoxon_test(np.repeat([1.0, 2, 3, 4, 5, 6], 5), slides)
+    assert (by_slide.p, by_slide.n_units, by_slide.units) == (pytest.approx(2 / 64), 6, "groups")
+    with pytest.raises(ConfigError, match="2 values but 1 groups"):
+        wilcoxon_test([1, 2], ["a"])
