@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,15 +28,19 @@ from torch.nn import functional
 
 import histosam_core as hs
 from histosam_core.clicks import Click
+from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.augment import AugmentSettings
-from histosam_core.evaluation import read_records, summarise, write_outputs
+from histosam_core.evaluation import compare, summarise
 from histosam_core.evaluation.run import spread_indices
 from histosam_core.evaluation.walkthrough import walk_through
 from histosam_core.metrics import far_change
-from histosam_core.model.interactive import SamModel
 from histosam_core.model.network import SamNetwork
 from histosam_core.model.refining_decoder import RefiningMaskDecoder
 from histosam_core.training import TrainConfig, finetune
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation import EvaluationResult
+    from histosam_core.model.interactive import SamModel
 
 FAR_PX = 100.0
 WALKED = 16  # patches on which the change far from a click is measured
@@ -191,17 +195,21 @@ class LocalSecondPass:
         return merged
 
 
+HALF_KEPT = (("keep_base", 0.5),)
+REFERENCE = "refining"
 VARIANTS = (
     Variant("SAM head, as shipped", decoder="sam"),
     Variant("refining, as shipped"),
     Variant("md", decoder="sam", scenario="md"),
+    Variant(REFERENCE, scenario="refining"),
     Variant("refining without dense clicks", scenario="refining", change=without_dense_prompts),
-    Variant("refining", scenario="refining"),
     Variant("histosam", scenario="histosam"),
+    Variant("histosam, half kept", scenario="histosam", settings=HALF_KEPT),
     Variant("histosam, image detail", scenario="histosam", change=add_detail("image")),
     Variant("histosam, early features", scenario="histosam", change=add_detail("early")),
     Variant("histosam, local second pass", scenario="histosam", wrap=LocalSecondPass),
 )
+USERS = {"": IDEAL, ", jitter": User("jitter", sigma_px=8.0, repeats=2)}
 
 
 def build(variant: Variant, arguments: argparse.Namespace) -> Any:
@@ -212,16 +220,20 @@ def build(variant: Variant, arguments: argparse.Namespace) -> Any:
         variant.change(model.network)
         model.network.to(model.device)
     if variant.scenario is not None:
-        run = arguments.out / "training" / variant.name.replace(", ", "-").replace(" ", "-")
-        if not (run / "best.safetensors").is_file() or not (run / "done").is_file():
+        run = arguments.out / "training" / file_name(variant.name)
+        if not (run / "done").is_file():
             config = TrainConfig(
                 out=run,
                 patches=arguments.patches,
+                # Embeddings with detail are not those without.
+                cache_dir=arguments.out / "embeddings" / getattr(model.network, "fine", "plain"),
                 scenario=variant.scenario,
                 epochs=arguments.epochs,
                 max_steps_per_epoch=arguments.steps // arguments.epochs,
                 learning_rate=arguments.learning_rate,
-                augment_variants=4,
+                augment_variants=2,
+                milestones=(0.6, 0.85),
+                warmup_steps=20,
                 augment=AugmentSettings(stain=True),
                 single_click_share=0.3,
                 quality_weight=0.2,
@@ -251,18 +263,54 @@ def far_changes(model: Any, patches: Any, run: Any) -> float:
     return float(np.mean(shares)) if shares else float("nan")
 
 
+def file_name(name: str) -> str:
+    """A variant's name as a folder's."""
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+def line(name: str, runs: dict[str, EvaluationResult], far: dict[str, float]) -> str:
+    """One line of the table, in Markdown."""
+    cells = [name]
+    for domain in ("in-domain", "shifted"):
+        summary = summarise(runs[domain])
+        cells += [f"{summary.noc[t].value:.2f}" for t in (0.80, 0.85, 0.90)]
+        cells.append(f"{summary.failures[0.90].value:.2f}")
+        cells.append(f"{summarise(runs[domain + ', jitter']).noc[0.85].value:.2f}")
+        cells.append(f"{100 * far[domain]:.1f}")
+    cells.append(f"{1000 * summarise(runs['in-domain']).spc_s:.0f}")
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(done: dict[str, dict[str, EvaluationResult]], far: dict[str, dict[str, float]]) -> str:
+    """The table, and how each variant differs from the reference."""
+    measures = ["NoC@80", "85", "90", "NoF@90", "85 jitter", "far %"]
+    head = ["variant", *measures, *(f"{m} shifted" for m in measures), "SPC ms"]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rows += [line(name, runs, far[name]) for name, runs in done.items()]
+    if REFERENCE in done:
+        rows += ["", f"NoC@85 beside {REFERENCE}, patch by patch:", ""]
+        for name, runs in done.items():
+            for domain in ("in-domain", "shifted") if name != REFERENCE else ():
+                pair = [done[REFERENCE][domain], runs[domain]]
+                difference = compare(pair, thresholds=[0.85])[0]
+                noc = difference.noc
+                rows.append(
+                    f"- {name}, {domain}: {noc.value:+.2f} [{noc.low:+.2f}, {noc.high:+.2f}], "
+                    f"p = {difference.p:.3g}"
+                )
+    return "\n".join(rows) + "\n"
+
+
 def main() -> None:
-    """Run every variant, or those named; write table and rows."""
+    """Run every variant, or those named; write the table and the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patches", type=Path, required=True, help="in-domain patch folder")
-    parser.add_argument(
-        "--shifted", type=Path, required=True, help="patch folder of another domain"
-    )
+    parser.add_argument("--shifted", type=Path, required=True, help="patches of another domain")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="histosam-tiny")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--steps", type=int, default=480)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--limit", type=int, default=48, help="test patches of each domain")
     parser.add_argument("--only", nargs="*", help="names of variants")
@@ -271,24 +319,34 @@ def main() -> None:
         "in-domain": hs.open_patches(arguments.patches, "test"),
         "shifted": hs.open_patches(arguments.shifted, "test"),
     }
-    far: dict[str, dict[str, float]] = {}
+    arguments.out.mkdir(parents=True, exist_ok=True)
     far_path = arguments.out / "far.json"
-    if far_path.is_file():
-        far = json.loads(far_path.read_text())
+    far = json.loads(far_path.read_text()) if far_path.is_file() else {}
+    done: dict[str, dict[str, EvaluationResult]] = {}
     for variant in VARIANTS:
         if arguments.only and variant.name not in arguments.only:
             continue
         model = build(variant, arguments)
+        runs: dict[str, EvaluationResult] = {}
         for domain, store in stores.items():
-            folder = arguments.out / "runs" / f"{variant.name.replace(' ', '-')}@{domain}"
-            run = hs.evaluate(
-                model, store, name=variant.name, out=folder, limit=arguments.limit,
-                keep_finished=True,
-            )  # fmt: skip
-            far.setdefault(variant.name, {})[domain] = far_changes(model, store, run)
-            print(variant.name, domain, summarise(run).noc, file=sys.stderr)
+            for suffix, user in USERS.items():
+                key = domain + suffix
+                runs[key] = hs.evaluate(
+                    model,
+                    store,
+                    name=variant.name,
+                    out=arguments.out / "runs" / f"{file_name(variant.name)}@{file_name(key)}",
+                    limit=arguments.limit,
+                    user=user,
+                    keep_finished=True,
+                )
+            if domain not in far.setdefault(variant.name, {}):
+                far[variant.name][domain] = far_changes(model, store, runs[domain])
         far_path.write_text(json.dumps(far, indent=2))
-    write_outputs(read_records(arguments.out / "runs"), arguments.out)
+        done[variant.name] = runs
+        print(line(variant.name, runs, far[variant.name]), file=sys.stderr, flush=True)
+        (arguments.out / "ablation.md").write_text(table(done, far))
+    print((arguments.out / "ablation.md").read_text())
 
 
 if __name__ == "__main__":

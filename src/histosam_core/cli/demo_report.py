@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["write_demo_report"]
 
 INTRODUCTION = (
-    "A small model, pre-trained on generic synthetic images, is fine-tuned in two ways on "
+    "A small model, pre-trained on drawn shapes and random tissue, is fine-tuned in two ways on "
     "synthetic liver-like slides and evaluated by simulated clicks: on other slides of the same "
     "kind, and on lymph-node-like slides of another texture, stain and scale. The numbers show "
     "that the whole path works and how the decoders compare here; they say nothing about patients."
