@@ -39,6 +39,8 @@ LOG_COLUMNS = (
 (after the random and error-region clicks) are means over the epoch's steps."""
 
 STATE_FORMAT = 1
+SAFETENSORS_HALF = ".tmp??????"
+"""What safetensors writes beside a file before it gets its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class RunFolder:
         for file in self._files:
             for half in self.path.glob(f".{file.stem}-????????{file.suffix}"):
                 half.unlink(missing_ok=True)
+        for half in self.path.glob(SAFETENSORS_HALF):
+            half.unlink(missing_ok=True)
 
     @property
     def _files(self) -> tuple[Path, ...]:

@@ -45,6 +45,17 @@ def test_clearing_deletes_the_runs_files_only(tmp_path: Path) -> None:
         RunFolder(tmp_path / "notes.txt").clear()
 
 
+def test_what_a_killed_process_had_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_state({})
+    mine = {"notes.txt", ".hidden", ".state.pt", ".tmp"}
+    halves = {".state-0123abcd.pt", ".last-0123abcd.safetensors", ".log-0123abcd.csv", ".tmpoH7uMX"}
+    for name in mine | halves:
+        (tmp_path / name).write_text("x")
+    folder.clear_leftovers()
+    assert {file.name for file in tmp_path.iterdir()} == mine | {"state.pt"}
+
+
 def test_the_state_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     state = {"weights": {"a": torch.arange(3.0)}, "rows": ROWS, "best": None, "step": 7}
