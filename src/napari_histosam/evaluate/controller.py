@@ -7,8 +7,8 @@ been left is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,96 +18,24 @@ from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation.walkthrough import mismatch
 from napari_histosam.evaluate.engine import Engine, source_of
 from napari_histosam.evaluate.export import export_results
-from napari_histosam.evaluate.results import Results, ResultsReader
 from napari_histosam.evaluate.scene import Opened
-from napari_histosam.jobs import Job, JobState, find_jobs, start_job
+from napari_histosam.evaluate.watch import News, Watch
+from napari_histosam.jobs import Job, find_jobs, start_job
 from napari_histosam.workers import Answer, SerialWorker
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord
     from napari_histosam.evaluate.choices import Choices
+    from napari_histosam.evaluate.engine import Picture
     from napari_histosam.evaluate.results import Run
 
-__all__ = ["Controller", "News"]
+__all__ = ["Controller", "runs_to_compare"]
 
 KIND = "evaluate"
-ALIVE = ("running", "paused")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class News:
-    """How the job and its results stand.
-
-    Parameters
-    ----------
-    results
-        As far as they have come; None before a folder was chosen.
-    job
-        The job that is watched; None where results were opened.
-    state
-        Its state.
-    done, total, message
-        What it said last: progress of the run at hand.
-    error
-        One line where it failed.
-    report
-        The report that is there.
-    """
-
-    results: Results | None = None
-    job: Job | None = None
-    state: JobState | None = None
-    done: int = 0
-    total: int = 0
-    message: str = ""
-    error: str = ""
-    report: Path | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether a job works on the results."""
-        return self.state in ALIVE
 
 
 class _LeftError(Exception):
     """The patch that this work was for has been left."""
-
-
-class _Watch:
-    """What is looked at again and again, on the reading worker."""
-
-    def __init__(self, folder: Path, job: Job | None) -> None:
-        self.folder = folder
-        self.job = job
-        self._reader = ResultsReader(folder)
-        self._offset = 0
-        self._progress: Mapping[str, Any] = {}
-
-    def look(self) -> News:
-        """Read job and results."""
-        job, report = self.job, self.folder / "report.html"
-        # The state first: what a job writes before its end is read after it.
-        state = None if job is None else job.state()
-        if job is not None:
-            events, self._offset = job.read_events(self._offset)
-            told = [event for event in events if event["event"] == "progress"]
-            self._progress = told[-1] if told else self._progress
-        results = self._reader.read()
-        if job is None and not results.runs and not results.problems:
-            raise EvaluationRecordsError(
-                f"no evaluation below {self.folder}; choose a folder that `histosam evaluate` wrote"
-            )
-        title, message = (str(self._progress.get(k) or "") for k in ("title", "message"))
-        return News(
-            results=results,
-            job=job,
-            state=state,
-            done=int(self._progress.get("done") or 0),
-            total=int(self._progress.get("total") or 0),
-            message=": ".join(filter(None, (title, message))),
-            error="" if job is None else job.error_text(),
-            report=report if report.is_file() else None,
-        )
 
 
 class Controller:
@@ -135,12 +63,11 @@ class Controller:
         self.opened: Opened | None = None
         self._post = post
         self._engine = engine or Engine()
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._told: dict[str, str] = {}
         self._is_looking = False
         self._n_pending = 0
         self._token = 0
-        self._runs: tuple[Run | None, Run | None] = (None, None)
         self._reads = SerialWorker("histosam-evaluations", lambda a: post(lambda: self._take(a)))
         self._opens = SerialWorker("histosam-patches", lambda a: post(lambda: self._take(a)))
 
@@ -201,19 +128,27 @@ class Controller:
 
     # Patches.
 
-    def open_patch(self, run: Run, record: PatchRecord) -> None:
-        """Show a patch at once, and its masks as soon as the model has given them."""
+    def open_patch(self, run: Run, record: PatchRecord, other: Run | None = None) -> None:
+        """Show a patch at once, and its masks as soon as the model has given them.
+
+        Parameters
+        ----------
+        run, record
+            The patch, and the run that it is of.
+        other
+            The run to put beside it.
+        """
         self._token += 1
-        other = self._runs[1]
-        self._runs = (run, other if other is not run else None)
         token = self._token
-        self._submit(self._opens, "open", lambda: (token, self._engine.open(run.result, record)))
+
+        def work() -> tuple[int, Picture, Run | None]:
+            return token, self._engine.open(run.result, record), other
+
+        self._submit(self._opens, "open", work)
         self._busy("Reading the patch", 0, 0)
 
     def compare_with(self, run: Run | None) -> None:
         """Put another run's model beside it on the same clicks; None takes it away."""
-        first, _ = self._runs
-        self._runs = (first, run)
         if self.opened is not None:
             self.opened = replace(
                 self.opened, other=None if run is None else run.result, other_walk=None
@@ -256,11 +191,10 @@ class Controller:
 
     def _begin(self, folder: Path, job: Job | None) -> None:
         self.close_patch()
-        self._runs = (None, None)
         self._told = {}
         if job is not None:
             self._told = {str(k): str(v) for k, v in dict(job.about.get("models") or {}).items()}
-        self._watch, self._is_looking = _Watch(folder, job), False
+        self._watch, self._is_looking = Watch(folder, job), False
         self.look()
 
     def _walk(self, opened: Opened, *, is_other: bool) -> None:
@@ -328,7 +262,7 @@ class Controller:
             return result
         return Path(str(result.about["out"])), result
 
-    def _take_news(self, watch: _Watch, news: News) -> None:
+    def _take_news(self, watch: Watch, news: News) -> None:
         if watch is not self._watch:
             return
         before, self.news = self.news, news
@@ -338,10 +272,9 @@ class Controller:
             if problem not in known:
                 self.failed.emit(EvaluationRecordsError(problem))
 
-    def _take_picture(self, token: int, picture: Any) -> None:
+    def _take_picture(self, token: int, picture: Picture, other: Run | None) -> None:
         if token != self._token:
             return
-        other = self._runs[1]
         self.opened = Opened(picture, other=None if other is None else other.result)
         self.opened_changed.emit(self.opened)
         self._walk(self.opened, is_other=False)

@@ -22,7 +22,7 @@ from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
 
 if TYPE_CHECKING:
-    from napari_histosam.evaluate.controller import News
+    from napari_histosam.evaluate.watch import News
     from napari_histosam.jobs import Job, JobState
 
 __all__ = ["JobRow"]

@@ -31,6 +31,7 @@ __all__ = [
     "make_labels",
     "make_numbered_clicks",
     "make_patch",
+    "set_disc_size",
     "show_clicks",
 ]
 
@@ -99,10 +100,8 @@ def make_labels(
     return layer
 
 
-def make_numbered_clicks(
-    owner: object, side_px: int, affine: NDArray[np.float64], units: Any
-) -> Any:
-    """Return the Points layer of clicks on an image of `side_px`; `show_clicks` fills it."""
+def make_numbered_clicks(owner: object, affine: NDArray[np.float64], units: Any) -> Any:
+    """Return the Points layer of clicks, empty; `set_disc_size` and `show_clicks` go on."""
     from napari.layers import Points
 
     layer = Points(
@@ -110,7 +109,6 @@ def make_numbered_clicks(
         name="Clicks",
         affine=affine,
         units=units,
-        size=DISC_SHARE * side_px,
         symbol="disc",
         face_color="transparent",
         border_color=ours.POSITIVE,
@@ -122,6 +120,12 @@ def make_numbered_clicks(
     )
     layer.editable = False
     return layer
+
+
+def set_disc_size(layer: Any, side_px: int) -> None:
+    """Let the clicks of a layer be as large as suits an image of `side_px`."""
+    layer.selected_data = set()
+    layer.current_size = DISC_SHARE * side_px
 
 
 def show_clicks(
@@ -141,5 +145,6 @@ def show_clicks(
     # Data, not `shown`: napari 0.9.2 paints points that are not shown.
     layer.data = to_row_column(clicks_xy)
     layer.features = {"number": np.arange(1, len(clicks) + 1)}
+    layer.size = layer.current_size
     layer.border_color = ours.click_colors(clicks)
     layer.refresh()

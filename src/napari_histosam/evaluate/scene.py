@@ -17,6 +17,7 @@ from napari_histosam.evaluate.patch_layers import (
     make_labels,
     make_numbered_clicks,
     make_patch,
+    set_disc_size,
     show_clicks,
 )
 
@@ -131,16 +132,25 @@ class Scene:
 
     def open(self, picture: Picture) -> None:
         """Show another patch: image, truth and clicks, beside what the user has in the viewer."""
-        self.clear()
         self._picture = picture
         affine, units = self._place = self._free_place(picture)
-        record = picture.record
-        truth = np.where(picture.truth == -1, 2, picture.truth).astype(np.uint8)
-        self._add("patch", make_patch(self._owner, picture.image, affine, units, record.patch_id))
-        self._add("truth", make_labels(self._owner, "truth", truth, affine, units))
-        clicks = make_numbered_clicks(self._owner, max(truth.shape), affine, units)
-        self._add(ours.CLICKS, clicks)
-        self._look_at(truth.shape, affine)
+        # Layers stay and get other data. When napari 0.9.2 removes one it collects garbage, which
+        # holds the window for half a second, and with Mesa it may crash when it draws the next.
+        for role, layer in self._layers.items():
+            layer.affine, layer.units = affine, units
+            layer.visible = role in ("patch", "truth", ours.CLICKS)
+        name, shape = picture.record.patch_id, picture.truth.shape
+        patch, clicks = self._layers.get("patch"), self._layers.get(ours.CLICKS)
+        if patch is None:
+            self._add("patch", make_patch(self._owner, picture.image, affine, units, name))
+        else:
+            patch.data, patch.name = picture.image, name
+        self._show_labels("truth", lambda: np.where(picture.truth == -1, 2, picture.truth))
+        if clicks is None:
+            clicks = make_numbered_clicks(self._owner, affine, units)
+            self._add(ours.CLICKS, clicks)
+        set_disc_size(clicks, max(shape))
+        self._look_at(shape, affine)
 
     def show(self, opened: Opened, click: int, mode: Mode) -> None:
         """Show the state after a click, 1 the first."""
@@ -159,7 +169,13 @@ class Scene:
             mask.contour = OUTLINE_PX if as_outline else 0
             mask.opacity = 0.9 if as_outline else 0.45
 
-    def clear(self) -> None:
+    def hide(self) -> None:
+        """Show no patch; our layers stay, hidden, for the next one."""
+        self._picture = None
+        for layer in self._layers.values():
+            layer.visible = False
+
+    def remove(self) -> None:
         """Take our layers out of the viewer."""
         self._picture = None
         for layer in list(self._layers.values()):
@@ -206,12 +222,14 @@ class Scene:
     def _free_place(self, picture: Picture) -> tuple[NDArray[np.float64], Any]:
         """Where nothing of the user's lies: right of it, in its units."""
         affine = np.diag((picture.mpp, picture.mpp, 1.0))
-        if not len(self._viewer.layers):
+        theirs = [layer for layer in self._viewer.layers if ours.tag_of(layer) is None]
+        if not theirs:
             return affine, ("um", "um")
-        units = self._viewer.layers[0].units[-2:]
+        units = theirs[0].units[-2:]
         if str(units[-1]) not in ("micrometer", "micron", "um"):
             affine = np.eye(3)
-        (top, _), (_, right) = np.asarray(self._viewer.layers.extent.world)[:, -2:]
+        extent = self._viewer.layers.get_extent(theirs)
+        (top, _), (_, right) = np.asarray(extent.world)[:, -2:]
         gap = GAP_SHARE * picture.truth.shape[1] * affine[0, 0]
         affine[:2, 2] = top, right + gap
         return affine, units

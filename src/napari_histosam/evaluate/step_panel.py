@@ -106,7 +106,7 @@ class StepPanel(QGroupBox):
             self._ask_checkpoint,
         )
         self.close_button = push_button(
-            "Close", "Take the patch out of the viewer", lambda: self.left.emit()
+            "Close", "Hide the patch's layers, until another is opened", lambda: self.left.emit()
         )
         grid = QGridLayout()
         grid.setVerticalSpacing(4)
@@ -163,6 +163,12 @@ class StepPanel(QGroupBox):
     def others(self) -> list[str]:
         """The models that can be put beside."""
         return [run.result.name for run in self._others]
+
+    @property
+    def other(self) -> Run | None:
+        """The run that is chosen to stand beside."""
+        row = self._other.currentIndex()
+        return self._others[row - 1] if row > 0 else None
 
     def choose_mode(self, mode: Mode) -> None:
         """Choose what is shown of the masks."""
@@ -246,8 +252,7 @@ class StepPanel(QGroupBox):
         self.stepped.emit(k)
 
     def _on_other(self) -> None:
-        row = self._other.currentIndex()
-        self.compared.emit(self._others[row - 1] if row > 0 else None)
+        self.compared.emit(self.other)
 
     def _ask_checkpoint(self) -> None:
         opened = self._opened

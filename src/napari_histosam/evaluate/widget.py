@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 from histosam_core.errors import HistoSamError, UnknownModelError
 from histosam_core.evaluation.plots import colour_of
 from napari_histosam.dock_life import DockLife
-from napari_histosam.evaluate.controller import Controller, News, runs_to_compare
+from napari_histosam.evaluate.controller import Controller, runs_to_compare
 from napari_histosam.evaluate.export import EXPORTS, export_path
 from napari_histosam.evaluate.job_row import JobRow
 from napari_histosam.evaluate.patches_table import PatchesTable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_histosam.evaluate.choices import Choices
     from napari_histosam.evaluate.results import Run
     from napari_histosam.evaluate.scene import Opened
+    from napari_histosam.evaluate.watch import News
 
 __all__ = ["EvaluateWidget"]
 
@@ -111,6 +112,7 @@ class EvaluateWidget(QWidget):
 
     def _connect(self) -> None:
         controller = self.controller
+        self._tabs.currentChanged.connect(lambda _: self.setup_panel.refresh())
         self.setup_panel.started.connect(self.start)
         self.setup_panel.failed.connect(notify)
         self.job_row.job_chosen.connect(controller.watch_job)
@@ -166,7 +168,7 @@ class EvaluateWidget(QWidget):
     def _open_patch(self, record: PatchRecord) -> None:
         if self._shown_run is not None:
             self._lost_model = False
-            self.controller.open_patch(self._shown_run, record)
+            self.controller.open_patch(self._shown_run, record, self.step_panel.other)
 
     def _compare(self, run: Run | None) -> None:
         self._lost_model = False
@@ -216,7 +218,7 @@ class EvaluateWidget(QWidget):
 
     def _on_opened(self, opened: Opened | None) -> None:
         if opened is None:
-            self.scene.clear()
+            self.scene.hide()
         elif not self.scene.shows(opened.picture):
             self.scene.open(opened.picture)
         self.step_panel.show_opened(opened, lost_model=self._lost_model)
@@ -262,7 +264,7 @@ class EvaluateWidget(QWidget):
         self.controller.close()
         if not is_window_gone:
             self._timer.stop()
-            self.scene.clear()
+            self.scene.remove()
         self.scene.close()
 
 

@@ -126,6 +126,11 @@ def test_two_models_stand_side_by_side_on_the_same_clicks(
     np.testing.assert_array_equal(classes == 4, (a != truth) & (b != truth))
     assert "only other right" in panel.legend
     assert "other, same clicks: IoU" in panel.other_text
+    widget.patches_table.selectRow(1)
+    widget.open_button.click()
+    wait_for(lambda: widget.controller.is_settled, 60)
+    assert widget.controller.opened.picture.record is not opened.picture.record
+    assert widget.controller.opened.other_walk is not None  # it stays beside the next patch
     panel.choose_other(None)
     assert not widget.scene.layer("other mask").visible
 
@@ -160,7 +165,11 @@ def test_what_is_the_users_stays_and_ours_goes(
     widget.open_button.click()
     wait_for(lambda: widget.controller.opened.picture is not opened.picture, 60)
     wait_for(lambda: widget.controller.is_settled, 60)
-    assert patch not in viewer.layers
+    assert widget.scene.layer("patch") is patch  # the next one takes its place
+    assert (np.asarray(patch.data) == widget.controller.opened.picture.image).all()
+    assert len(viewer.layers) == 1 + len(widget.scene.layers)
+    widget.step_panel.close_button.click()
+    assert [layer for layer in viewer.layers if layer.visible] == [theirs]
     viewer.window.remove_dock_widget(widget)
     wait_for(lambda: list(viewer.layers) == [theirs])
 
