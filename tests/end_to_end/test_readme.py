@@ -15,17 +15,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-# Training as long as the README means would take minutes.
-SHORTER = [
-    "--epochs",
-    "1",
-    "--max-steps-per-epoch",
-    "2",
-    "--batch-size",
-    "2",
-    "--validation-limit",
-    "2",
-]
+# Training as long as the README means would take minutes, and would not always be promoted.
+SHORTER = {
+    "finetune": ["--epochs", "1", "--max-steps-per-epoch", "2", "--batch-size", "2",
+                 "--validation-limit", "2"],
+    "improve": ["--minutes", "0.05", "--test-limit", "2", "--promote", "always"],
+}  # fmt: skip
 
 
 def blocks(language: str) -> list[str]:
@@ -34,19 +29,24 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[list[str]]:
     lines = [line for block in blocks("bash") for line in block.splitlines()]
-    return [line.split() for line in lines if line.startswith("histosam ")]
+    commands = [line.partition("#")[0].split() for line in lines]
+    return [command for command in commands if command[:1] == ["histosam"]]
 
 
-def test_the_commands_run_in_the_order_given(workspace: Path, run: Run) -> None:
+def test_the_commands_run_in_the_order_given(
+    workspace: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOSAM_DATA", str(workspace / "data"))
     assert [command[1] for command in commands()] == [
-        "info", "segment", "prepare", "finetune", "evaluate",
+        "info", "segment", "prepare", "finetune", "evaluate", "improve", "segment",
     ]  # fmt: skip
     for command in commands():
-        run(*command, *(SHORTER if command[1] == "finetune" else []), cwd=workspace)
+        run(*command, *SHORTER.get(command[1], []), cwd=workspace)
     outline = json.loads((workspace / "outline.geojson").read_text())
     assert outline["features"]
     assert (workspace / "outline.png").stat().st_size > 0
     assert (workspace / "results" / "report.html").is_file()
+    assert json.loads((workspace / "improved.geojson").read_text())["features"]
 
 
 def test_the_python_example_runs(workspace: Path, run: Run) -> None:
