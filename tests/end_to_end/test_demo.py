@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -30,7 +31,9 @@ def test_it_prints_a_row_per_system_and_domain_and_what_to_open(demo: tuple[Path
     for dataset in DATASETS:
         assert sum(line.startswith(dataset) for line in lines) == 1
     for system in SYSTEMS:
-        assert sum(line.strip().startswith(f"{system} ") for line in lines) == len(DATASETS)
+        row = re.compile(rf"\s*{system}( +\d+\.\d\d){{3}}.* ms ")
+        assert sum(bool(row.match(line)) for line in lines) == len(DATASETS)
+    assert sum("refining" in line and "against md" in after for line, after in pairwise(lines)) == 2
     assert any("NoC@80" in line and "NoF@90" in line and "SPC" in line for line in lines)
     assert "demo/report.html" in demo[1]
     assert re.search(r"Took \d+ s; peak memory \d\.\d GiB", demo[1])

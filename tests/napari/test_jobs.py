@@ -245,7 +245,12 @@ def test_folders_that_hold_no_job_are_left_out() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to another session there")
 def test_ctrl_c_in_the_terminal_of_napari_does_not_reach_the_job() -> None:
-    job = endless()
+    # A shell lets what it starts in the background ignore SIGINT, and so would the job.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        job = endless()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert os.getsid(job._files.process() or 0) != os.getsid(0)
     os.kill(job._files.process() or 0, signal.SIGINT)  # sent to it alone, it stops as asked
     wait(lambda: job.state() == "stopped")
