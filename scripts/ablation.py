@@ -88,26 +88,30 @@ class FineNetwork(SamNetwork):
         """As ever, with the detail handed to the refining path."""
         sparse, dense = self.prompts(embeddings, *rest)
         coarse = embeddings[:, : self.coarse_channels]
+        detail = embeddings[:, self.coarse_channels :]
         decoder: Any = self.mask_decoder
-        decoder.detail = embeddings[:, self.coarse_channels :]
-        logits, quality = decoder(coarse, self.prompt_encoder.get_dense_pe(), sparse, dense)
+        position = self.prompt_encoder.get_dense_pe()
+        logits, quality = decoder.forward_fine(coarse, position, sparse, dense, detail)
         return logits, quality
 
 
 class FineDecoder(RefiningMaskDecoder):
     """The refining decoder with detail added where the path has its resolution."""
 
-    detail: Tensor
     after: int
 
-    def _refined_masks(self, image: Tensor, image_pe: Tensor) -> Tensor:
+    def forward_fine(
+        self, coarse: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, detail: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`; `detail` is folded to the embedding's grid."""
+        tokens, image = self._attend(coarse, image_pe, sparse, dense)
         x = self.refine_attention(image, image_pe)
         for place, block in enumerate(self.refine_path):
             x = block(x)
             if place == self.after:
-                fold = x.shape[-1] // self.detail.shape[-1]
-                x = x + self.refine_detail(functional.pixel_shuffle(self.detail, fold))
-        return x
+                fold = x.shape[-1] // detail.shape[-1]
+                x = x + self.refine_detail(functional.pixel_shuffle(detail, fold))
+        return x, self._quality(tokens)
 
 
 def add_detail(source: str) -> Callable[[SamNetwork], None]:
