@@ -20,7 +20,7 @@ from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
-    from histosam_core.model.interface import TrainingGeometry
+    from histosam_core.model.checkpoint_info import CheckpointInfo
     from histosam_core.training import TrainResult
 
 __all__ = ["SETTINGS_FILE", "improve"]
@@ -91,7 +91,8 @@ def improve(
     resumed = _begin(settings, resume=resume, overwrite=overwrite)
     tuned = out / "tuning" / "best.safetensors"
     check_name(settings.name, tuned)
-    geometry = _check_model(settings)
+    model = _check_model(settings)
+    geometry = model.geometry
     if not resumed:
         _save(settings)
 
@@ -105,7 +106,7 @@ def improve(
     _tell_stage(tell, "before")
     before = _clicks(settings, settings.model, "before", progress)
     _tell_stage(tell, "tuning")
-    training = _tune(settings, summary, progress, on_event)
+    training = _tune(settings, model, summary, progress, on_event)
     _tell_stage(tell, "after")
     after = _clicks(settings, str(training.best_checkpoint), "after", progress)
 
@@ -173,8 +174,8 @@ def _save(settings: ImproveSettings) -> None:
     settings.save(settings.out / SETTINGS_FILE)
 
 
-def _check_model(settings: ImproveSettings) -> TrainingGeometry:
-    """Load the model as the tuning will, before any long work, and return its geometry."""
+def _check_model(settings: ImproveSettings) -> CheckpointInfo:
+    """Load the model as the tuning will, before any long work; return what it says of itself."""
     from histosam_core.model import load_model
     from histosam_core.training.scenarios import find_scenario
 
@@ -185,7 +186,7 @@ def _check_model(settings: ImproveSettings) -> TrainingGeometry:
         decoder=scenario.decoder,
         dense_prompts=scenario.adds_dense_prompts or None,
     )
-    return model.info.geometry
+    return model.info
 
 
 def _clicks(
@@ -210,17 +211,20 @@ def _clicks(
 
 def _tune(
     settings: ImproveSettings,
+    model: CheckpointInfo,
     summary: ExtractionSummary,
     progress: ProgressCallback,
     on_event: OnEvent | None,
 ) -> TrainResult:
     from histosam_core.training import finetune
+    from histosam_core.training.scenarios import find_scenario
 
+    starts_fresh = find_scenario(settings.scenario).decoder not in model.decoders
     n_patches = summary.n_patches["train"]
     patches = open_patches(settings.out / "patches", "train")
     has_state = (settings.out / "tuning" / "state.pt").is_file()
     return finetune(
-        settings.train_config(n_patches),
+        settings.train_config(n_patches, starts_fresh=starts_fresh),
         resume=has_state,
         overwrite=not has_state,
         train_patches=RepeatedPatches(patches, settings.repeats(n_patches)),

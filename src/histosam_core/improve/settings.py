@@ -217,8 +217,16 @@ class ImproveSettings:
         """
         return min(_MOST_REPEATS, math.ceil(_LEAST_STEPS_PER_EPOCH / self._steps(n_patches)))
 
-    def train_config(self, n_patches: int) -> TrainConfig:
-        """Return the tuning's settings for so many training patches, each repeated."""
+    def train_config(self, n_patches: int, *, starts_fresh: bool = False) -> TrainConfig:
+        """Return the tuning's settings for so many training patches, each repeated.
+
+        Parameters
+        ----------
+        n_patches
+            Training patches.
+        starts_fresh
+            Whether the model lacks the scenario's decoder, so that there is no half of it to keep.
+        """
         repeats = self.repeats(n_patches)
         epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / self._steps(repeats * n_patches)))
         epochs = self.tuning.get("epochs", epochs)
@@ -229,6 +237,7 @@ class ImproveSettings:
         return TrainConfig.from_dict(
             {
                 **_TUNING,
+                "keep_base": 0.0 if starts_fresh else _TUNING["keep_base"],
                 "validate_every": max(1, every),
                 "validation_clicks": self.max_clicks,
                 # Every repeat of a patch has variants of its own.

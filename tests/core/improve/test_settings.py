@@ -50,6 +50,16 @@ def test_few_patches_are_repeated_and_an_epoch_of_many_is_one_pass(n_patches: in
     assert (repeats == 1) == (n_patches >= 160)
 
 
+def test_half_of_the_base_is_kept_where_it_has_the_decoder_and_unless_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    settings = ImproveSettings(tmp_path / "out", (tmp_path,))
+    assert settings.train_config(50).keep_base == 0.5
+    assert settings.train_config(50, starts_fresh=True).keep_base == 0
+    told = ImproveSettings(tmp_path / "out", (tmp_path,), tuning={"keep_base": 0.25})
+    assert told.train_config(50, starts_fresh=True).keep_base == 0.25
+
+
 def test_other_training_settings_win_over_ours() -> None:
     settings = ImproveSettings(
         out="work",
