@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosam_core import __version__
 from histosam_core.errors import ConfigError, HistoSamError
-from histosam_core.model.checkpoint import describe_network, save_checkpoint
+from histosam_core.model.checkpoint import save_checkpoint
 from histosam_core.training.chunks import Chunks
 from histosam_core.training.embedding_caches import open_caches
 from histosam_core.training.embeddings import PatchEncoder
@@ -22,6 +19,7 @@ from histosam_core.training.kept_weights import KeptWeights
 from histosam_core.training.optimiser import Optimiser, mixed_precision
 from histosam_core.training.parts import prepare_for_training
 from histosam_core.training.prompts import PromptSettings
+from histosam_core.training.run_record import Row, checkpoint_info, log_row
 from histosam_core.training.run_state import capture
 from histosam_core.training.schedule import learning_rate_factor, warmup_length
 from histosam_core.training.step import StepGradients
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     from histosam_core.training.validation import ValidationScores
 
 __all__ = ["Trainer", "TrainingDivergedError"]
-
-Row = dict[str, float | int | None]
 
 
 class TrainingDivergedError(HistoSamError, ArithmeticError):
@@ -403,51 +399,14 @@ class Trainer:
         self.progress(total if over else min(int(self.seconds), total), total, message)
 
     def _log_row(self, epoch: int, scores: ValidationScores | None) -> None:
-        steps = self.steps_in_epoch
-        row: Row = {
-            "epoch": epoch,
-            "step": self.step,
-            "seconds": round(self.seconds, 1),
-            "learning_rate": self.optimiser.rate if steps else None,
-            "loss": self.loss_sum / steps if steps else None,
-            "train_iou": self.iou_sum / steps if steps else None,
-        }
-        if scores is not None:
-            row |= {
-                "val_noc80": scores.noc80,
-                "val_noc85": scores.noc85,
-                "val_noc90": scores.noc90,
-                "val_iou_1_click": scores.miou_after(1),
-                "val_iou_5_clicks": scores.miou_after(5),
-                "val_iou_last_click": scores.miou_per_click[-1],
-            }
         # An epoch whose end was interrupted ends twice.
-        self.rows = [r for r in self.rows if r["epoch"] != epoch] + [row]
+        earlier = [row for row in self.rows if row["epoch"] != epoch]
+        self.rows = [*earlier, log_row(self, epoch, scores)]
 
     def _save_checkpoint(self, path: Path, epoch: int, scores: ValidationScores | None) -> None:
-        if not self.processes.is_main:
-            return
-        start = self.model.info
-        info = describe_network(
-            self.network,
-            name=f"{start.name}-{self.scenario.name}",
-            scenario=self.scenario.name,
-            geometry=self.geometry,
-            provenance={
-                "base": start.name,
-                "base_sha256": start.sha256,
-                "data": self.data_name,
-                "n_training_patches": len(self.examples.patches),
-                "epoch": epoch,
-                "steps": self.step,
-                "settings": self.config.as_dict(),
-                "validation": scores.as_dict() if scores else None,
-                "software": f"napari-histosam {__version__}, torch {version('torch')}, "
-                f"Python {platform.python_version()}",
-            },
-        )
-        with self.kept.averaged():
-            save_checkpoint(path, self.network, info)
+        if self.processes.is_main:
+            with self.kept.averaged():
+                save_checkpoint(path, self.network, checkpoint_info(self, epoch, scores))
 
     def save_state(self) -> None:
         """Write all that the run needs to go on from here."""
