@@ -168,6 +168,7 @@ def evaluate(
                 raise ConfigError(
                     "--embeddings are kept here and do not help a scheduler's workers"
                 )
+            default = 1 if user == "ideal" else 5
             results = _run(
                 labelled(model),
                 patches,
@@ -175,7 +176,7 @@ def evaluate(
                 job,
                 target_iou=target_iou,
                 max_clicks=max_clicks,
-                user=User(user, sigma, repeats or (1 if user == "ideal" else 5), seed),
+                user=User(user, sigma, default if repeats is None else repeats, seed),
                 limit=limit,
                 batch_size=batch_size,
                 device=device,

@@ -153,6 +153,8 @@ def _begin(settings: ImproveSettings, *, resume: bool, overwrite: bool) -> bool:
         return False
     if not saved.is_file():
         raise OutputExistsError(f"{out} exists and is no such work; choose another folder")
+    if [path.name for path in out.iterdir()] == [SETTINGS_FILE]:
+        return False  # work that was refused before it made anything
     if not overwrite:
         raise OutputExistsError(
             f"{out} holds such work; pass --resume to go on with it, --overwrite to start anew, or "

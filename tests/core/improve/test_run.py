@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from histosam_core.errors import (
+    AnnotationError,
     CheckpointError,
     ConfigError,
     OutputExistsError,
@@ -131,6 +132,15 @@ def test_a_model_that_is_proven_better_is_promoted(
     assert done.proof.after < done.proof.before
     assert done.own_model == "work"
     assert "promoted as work" in done.headline()
+
+
+def test_work_that_was_refused_can_be_started_again(
+    make_slide: Callable, settings_for: Callable
+) -> None:
+    make_slide(label="Stroma")
+    for _ in range(2):
+        with pytest.raises(AnnotationError, match="say which count"):
+            improve(settings_for())
 
 
 def test_a_taken_folder_is_not_touched_unless_it_is_said(
