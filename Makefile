@@ -25,7 +25,7 @@ setup:  ## Virtual environment with everything: plugin, tests, linters
 setup-core:  # What the demo needs, nothing more
 	@scripts/setup.sh core
 
-demo: setup-core  ## Make slides, fine-tune, evaluate, write demo/report.html (about 8 minutes)
+demo: setup-core  ## Make slides, fine-tune, evaluate, write demo/report.html (about 5 minutes)
 	$(BIN)/histosam demo --out demo --overwrite $(DEMO_FLAGS)
 
 test: lint unit  ## All that CI runs: linters, types, room contracts, tests, the quick demo
