@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
 from histosam_core.cli.job_events import ControlOption, EventsOption, job_events
 from histosam_core.progress import silent
 from histosam_core.training.scenarios import SCENARIOS
@@ -62,13 +63,9 @@ def finetune(
         int | None,
         typer.Option(help="End after so many validations without a lower NoC@85 (default: never)."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every draw (default: 0).")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that read patches ahead (default: 0).")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps (default: auto).")
-    ] = None,
+    seed: options.SeedOption = None,
+    workers: options.ReadersOption = None,
+    device: options.DeviceOption = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, bf16, or fp16 on a CUDA GPU (default: fp32).")
     ] = None,

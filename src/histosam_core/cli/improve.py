@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
 from histosam_core.cli.finetune import SCENARIO_HELP
 from histosam_core.cli.job_events import ControlOption, EventsOption, job_events
 
@@ -89,15 +90,9 @@ def improve(
             show_default=False,
         ),
     ] = None,
-    split_file: Annotated[
-        Path | None, typer.Option(help="CSV with the columns slide,split; instead of --splits.")
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="A class that counts as tumour; may be repeated.")
-    ] = None,
-    slide_mpp: Annotated[
-        float | None, typer.Option(help="Micrometres per level-0 pixel, where slides state none.")
-    ] = None,
+    split_file: options.SplitFileOption = None,
+    label: options.LabelOption = None,
+    slide_mpp: options.SlideMppOption = None,
     test_limit: Annotated[
         int | None, typer.Option(help="Held-out patches clicked on at most (default: 100).")
     ] = None,
@@ -112,13 +107,9 @@ def improve(
     learning_rate: Annotated[
         float | None, typer.Option(help="Adam's, after the warm-up (default: 2e-4).")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every draw (default: 0).")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that read patches ahead (default: 0).")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps (default: auto).")
-    ] = None,
+    seed: options.SeedOption = None,
+    workers: options.ReadersOption = None,
+    device: options.DeviceOption = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16 (default: fp32).")] = None,
     setting: Annotated[
         list[str] | None,

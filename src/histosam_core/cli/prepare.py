@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
+
 if TYPE_CHECKING:
     from histosam_core.dataset import ExtractionSummary
 
@@ -40,15 +42,9 @@ def prepare(
         tuple[float, float, float],
         typer.Option(help="Shares of slides for train, validation and test; 0 leaves one out."),
     ] = (0.7, 0.15, 0.15),
-    split_file: Annotated[
-        Path | None, typer.Option(help="CSV with the columns slide,split; instead of --splits.")
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(help="A class that counts as tumour; may be repeated.")
-    ] = None,
-    slide_mpp: Annotated[
-        float | None, typer.Option(help="Micrometres per level-0 pixel, where slides state none.")
-    ] = None,
+    split_file: options.SplitFileOption = None,
+    label: options.LabelOption = None,
+    slide_mpp: options.SlideMppOption = None,
     skip_unannotated: Annotated[
         bool, typer.Option("--skip-unannotated", help="Leave slides without annotation out.")
     ] = False,

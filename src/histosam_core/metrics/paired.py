@@ -81,12 +81,9 @@ def sign_flip_test(
     E. J. G. Pitman, "Significance tests which may be applied to samples from any populations",
     1937; P. Good, "Permutation, Parametric, and Bootstrap Tests of Hypotheses", 2005.
     """
-    values = np.asarray(differences, dtype=float).ravel()
-    if groups is not None and len(groups) != len(values):
-        raise ConfigError(f"{len(values)} values but {len(groups)} groups; give one group a value")
     if n_resamples < 1:
         raise ConfigError(f"n_resamples {n_resamples} must be at least 1")
-    sums, _, units = _units(values, groups)
+    sums, _, units = _units(differences, groups)
     n = len(sums)
     if not n:
         return PairedTest(float("nan"), 0, units)
@@ -130,10 +127,7 @@ def wilcoxon_test(differences: ArrayLike, groups: Sequence[Hashable] | None = No
     ----------
     F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin, 1945.
     """
-    values = np.asarray(differences, dtype=float).ravel()
-    if groups is not None and len(groups) != len(values):
-        raise ConfigError(f"{len(values)} values but {len(groups)} groups; give one group a value")
-    sums, counts, units = _units(values, groups)
+    sums, counts, units = _units(differences, groups)
     if not len(sums):
         return PairedTest(float("nan"), 0, units)
     # Means of the same numbers in another order differ by rounding; ties are ties all the same.
@@ -173,9 +167,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _units(
-    values: NDArray[np.float64], groups: Sequence[Hashable] | None
+    differences: ArrayLike, groups: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Literal["groups", "values"]]:
     """Sum and number of the values of each group; of each value where there are too few groups."""
+    values = np.asarray(differences, dtype=float).ravel()
+    if groups is not None and len(groups) != len(values):
+        raise ConfigError(f"{len(values)} values but {len(groups)} groups; give one group a value")
     code = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
     if groups is None or len(code) < LEAST_GROUPS:
         return values, np.ones(len(values)), "values"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
 from histosam_core.model.checkpoint import describe_network
 from histosam_core.model.interactive import SamModel
 from histosam_core.model.network import SamNetwork, build_network
@@ -58,3 +61,27 @@ def small_model() -> Callable[..., SamModel]:
 @pytest.fixture
 def small_patches() -> Callable[..., list[SmallPatch]]:
     return make_patches
+
+
+@pytest.fixture
+def write_store() -> Callable[..., None]:
+    """Return a function that writes patches as a store: its path, the patches."""
+    return _write_store
+
+
+def _write_store(path: Path, patches: list[Any]) -> None:
+    count = len(patches)
+    record = SlideRecord("slide", "slide.svs", "slide.xml", "0", 0.5, (9, 9), 0, count)
+    writer = PatchStoreWriter(
+        path,
+        split=path.stem,
+        geometry=PatchGeometry(1.5, 32),
+        slides=[record],
+        slide_index=np.zeros(count),
+        location_xy=np.zeros((count, 2)),
+        tumor_fraction=np.full(count, 0.5),
+        tissue_fraction=np.ones(count),
+        settings={},
+    )
+    for index, patch in enumerate(patches):
+        writer.write(index, patch.image, patch.gt_mask)

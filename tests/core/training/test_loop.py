@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from histosam_core.dataset.augment import AugmentSettings
-from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
 from histosam_core.errors import (
     ConfigError,
     EmptyDatasetError,
@@ -319,30 +318,15 @@ def test_without_patches_nothing_is_made(tmp_path: Path, train: Callable[..., An
     assert not (tmp_path / "run").exists()
 
 
-def _write_store(path: Path, patches: list[Any]) -> None:
-    count = len(patches)
-    record = SlideRecord("slide", "slide.svs", "slide.xml", "0", 0.5, (9, 9), 0, count)
-    writer = PatchStoreWriter(
-        path,
-        split=path.stem,
-        geometry=PatchGeometry(1.5, 32),
-        slides=[record],
-        slide_index=np.zeros(count),
-        location_xy=np.zeros((count, 2)),
-        tumor_fraction=np.full(count, 0.5),
-        tissue_fraction=np.ones(count),
-        settings={},
-    )
-    for index, patch in enumerate(patches):
-        writer.write(index, patch.image, patch.gt_mask)
-
-
 def test_stores_are_found_in_the_folder_or_by_their_own_paths(
-    tmp_path: Path, train: Callable[..., Any], small_patches: Callable[..., Any]
+    tmp_path: Path,
+    train: Callable[..., Any],
+    small_patches: Callable[..., Any],
+    write_store: Callable[..., None],
 ) -> None:
-    _write_store(tmp_path / "liver" / "train.zarr", small_patches(4, 0))
-    _write_store(tmp_path / "liver" / "validation.zarr", small_patches(2, 1))
-    _write_store(tmp_path / "other.zarr", small_patches(1, 2))
+    write_store(tmp_path / "liver" / "train.zarr", small_patches(4, 0))
+    write_store(tmp_path / "liver" / "validation.zarr", small_patches(2, 1))
+    write_store(tmp_path / "other.zarr", small_patches(1, 2))
     call = {"train_patches": None, "validation_patches": None}
     for number, (patches, validation, n_validated) in enumerate(
         (

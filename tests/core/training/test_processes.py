@@ -10,32 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
 from histosam_core.model.checkpoint import load_checkpoint, save_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.run_folder import RunFolder
-
-
-def _write_store(path: Path, patches: list[Any]) -> None:
-    count = len(patches)
-    record = SlideRecord("slide", "slide.svs", "slide.xml", "0", 0.5, (9, 9), 0, count)
-    writer = PatchStoreWriter(
-        path,
-        split=path.stem,
-        geometry=PatchGeometry(1.5, 32),
-        slides=[record],
-        slide_index=np.zeros(count),
-        location_xy=np.zeros((count, 2)),
-        tumor_fraction=np.full(count, 0.5),
-        tissue_fraction=np.ones(count),
-        settings={},
-    )
-    for index, patch in enumerate(patches):
-        writer.write(index, patch.image, patch.gt_mask)
 
 
 def _free_port() -> int:
@@ -46,11 +26,14 @@ def _free_port() -> int:
 
 @pytest.fixture
 def data(
-    tmp_path: Path, small_model: Callable[..., Any], small_patches: Callable[..., Any]
+    tmp_path: Path,
+    small_model: Callable[..., Any],
+    small_patches: Callable[..., Any],
+    write_store: Callable[..., None],
 ) -> Path:
     """A folder with a model and patches."""
-    _write_store(tmp_path / "data" / "train.zarr", small_patches(5, 0))
-    _write_store(tmp_path / "data" / "validation.zarr", small_patches(3, 1))
+    write_store(tmp_path / "data" / "train.zarr", small_patches(5, 0))
+    write_store(tmp_path / "data" / "validation.zarr", small_patches(3, 1))
     model = small_model("refining")
     save_checkpoint(tmp_path / "small.safetensors", model.network, model.info)
     return tmp_path
