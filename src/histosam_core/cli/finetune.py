@@ -38,6 +38,14 @@ def finetune(
     scenario: Annotated[
         str | None, typer.Option(help=SCENARIO_HELP + " (default: refining)")
     ] = None,
+    early_features: Annotated[
+        bool | None,
+        typer.Option(
+            "--early-features/--no-early-features",
+            help="Hand the encoder's early features to the refining decoder (default: in histosam, "
+            "and where the model has them).",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the patches (default: 30).")
     ] = None,
@@ -130,6 +138,7 @@ def finetune(
         "patches": str(patches) if patches is not None else None,
         "model": model,
         "scenario": scenario,
+        "early_features": early_features,
         "epochs": epochs,
         "batch_size": batch_size,
         "accumulate_steps": accumulate_steps,

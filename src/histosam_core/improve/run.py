@@ -187,6 +187,7 @@ def _check_model(settings: ImproveSettings) -> CheckpointInfo:
         settings.device,
         decoder=scenario.decoder,
         dense_prompts=scenario.adds_dense_prompts or None,
+        early_features=scenario.early_features(settings.tuning.get("early_features")),
     )
     return model.info
 

@@ -105,6 +105,9 @@ class Predictor:
         info = getattr(model, "info", None)
         self._weights = getattr(info, "sha256", "") or f"in-memory-{uuid.uuid4()}"
         self._preprocessing = repr(getattr(info, "preprocessing", ""))
+        # Another decoder of the same file may take less of what the encoder makes.
+        if getattr(info, "early_features", False):
+            self._preprocessing += " with early features"
         device = str(getattr(model, "device", "cpu")).partition(":")[0]
         if device != "cpu":  # whose bits are not the CPU's
             self._preprocessing += f" on {device}"

@@ -42,6 +42,7 @@ __all__ = [
 
 SAM_HEAD = ("mask_decoder.output_upscaling.", "mask_decoder.output_hypernetworks_mlps.")
 REFINING_HEAD = ("mask_decoder.refine_",)
+EARLY_STEM = ("mask_decoder.refine_early.",)
 DENSE_PROMPTS = ("prompt_encoder.click_",)
 
 ENCODER_WIDTHS = {768: "sam_vit_b", 1024: "sam_vit_l", 1280: "sam_vit_h"}
@@ -71,6 +72,7 @@ def describe_network(
         ),
         provenance=dict(provenance or {}),
         decoders=(network.decoder, *(d for d in held if d != network.decoder)),
+        early_features=network.early_features,
     )
 
 
@@ -88,7 +90,7 @@ def save_checkpoint(
     path
         Should end in ``.safetensors``. Replaced if it exists.
     network
-        Architecture, decoders, dense prompts and preprocessing are taken from it.
+        Architecture, decoders, dense prompts, early features and preprocessing are taken from it.
     info
         Name, scenario, geometry and provenance are taken from it.
     half
@@ -131,6 +133,7 @@ def load_checkpoint(
     architecture: Architecture | None = None,
     decoder: Decoder | None = None,
     dense_prompts: bool | None = None,
+    early_features: bool | None = None,
 ) -> tuple[SamNetwork, CheckpointInfo]:
     """Read a checkpoint: ours, SAM's official .pth, or torch_em's layout.
 
@@ -146,6 +149,9 @@ def load_checkpoint(
         new layers fresh (see `start_network`).
     dense_prompts
         True on a file without them adds them, zero-initialised. None takes what the file has.
+    early_features
+        True hands the encoder's early features to the refining decoder of a file where it did not
+        get them; they add nothing until trained. None takes what the file has.
 
     Returns
     -------
@@ -173,6 +179,7 @@ def load_checkpoint(
             name=path.stem,
             architecture=found,
             dense_prompts=_has(state, DENSE_PROMPTS),
+            early_features=_has(state, EARLY_STEM),
             provenance={"source": path.name},
             decoders=_held_decoders(state),
             preprocessing=Preprocessing(256 if found == "histosam_tiny" else 1024),
@@ -186,12 +193,15 @@ def load_checkpoint(
         raise CheckpointError(f"{path} holds no mask decoder; choose a whole SAM checkpoint")
     chosen = decoder or info.decoders[0]
     dense = info.dense_prompts if dense_prompts is None else dense_prompts
+    if early_features is None:
+        early_features = info.early_features and chosen == "refining"
     try:
         network, fresh = start_network(
             info.architecture,
             state,
             decoder=chosen,
             dense_prompts=dense,
+            early_features=early_features,
             image_size=info.preprocessing.image_size,
         )
     except CheckpointError as error:
@@ -203,6 +213,7 @@ def load_checkpoint(
         info,
         decoder=chosen,
         dense_prompts=network.dense_prompts,
+        early_features=network.early_features,
         provenance=provenance,
         sha256=file_sha256(path),
     )
@@ -214,17 +225,18 @@ def start_network(
     *,
     decoder: Decoder = "sam",
     dense_prompts: bool = False,
+    early_features: bool = False,
     image_size: int | None = None,
 ) -> tuple[SamNetwork, tuple[str, ...]]:
     """Build a network and fill it from `state`; layers that `state` lacks as a whole start fresh.
 
-    Only two things may start fresh: the refining decoder's own layers, and the dense click prompts
-    of a SAM checkpoint (which then add nothing until they are trained). The head of a decoder
-    that was not chosen is left out.
+    Only three things may start fresh: the refining decoder's own layers; its way in for early
+    features, and the dense click prompts of a SAM checkpoint, which both add nothing until they are
+    trained. The head of a decoder that was not chosen is left out.
 
     Parameters
     ----------
-    architecture, decoder, dense_prompts, image_size
+    architecture, decoder, dense_prompts, early_features, image_size
         As in `build_network`.
     state
         Weights under SAM's names, of any floating type.
@@ -242,18 +254,27 @@ def start_network(
         Keys or shapes do not fit, or a decoder was asked for that `state` cannot give.
     """
     network = build_network(
-        architecture, decoder=decoder, dense_prompts=dense_prompts or None, image_size=image_size
+        architecture,
+        decoder=decoder,
+        dense_prompts=dense_prompts or None,
+        early_features=early_features,
+        image_size=image_size,
     )
     own = network.state_dict()
     fresh = tuple(
         group[0]
-        for group in (REFINING_HEAD, DENSE_PROMPTS)
+        for group in (REFINING_HEAD, EARLY_STEM, DENSE_PROMPTS)
         if _has(own, group) > _has(state, group)
     )
     if decoder == "sam" and not _has(state, SAM_HEAD):
         raise CheckpointError("holds no SAM mask decoder; load it with decoder='refining'")
     if _has(state, DENSE_PROMPTS) and not network.dense_prompts:
         raise CheckpointError("has dense click prompts; load it with dense_prompts=True")
+    if decoder == "refining" and _has(state, EARLY_STEM) and not early_features:
+        raise CheckpointError(
+            "was trained with the encoder's early features and cannot do without; "
+            "leave early_features out"
+        )
     unchosen = REFINING_HEAD if decoder == "sam" else SAM_HEAD
     given = {key: value for key, value in state.items() if not key.startswith(unchosen)}
     wanted = {key: value for key, value in own.items() if not key.startswith(fresh or ("\0",))}

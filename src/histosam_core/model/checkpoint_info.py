@@ -71,6 +71,8 @@ class CheckpointInfo:
         Of the file; empty for a network that is in no file yet.
     decoders
         All that the file holds, the default first.
+    early_features
+        Whether the refining decoder also takes the encoder's early features.
     """
 
     name: str
@@ -83,16 +85,18 @@ class CheckpointInfo:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
     decoders: tuple[Decoder, ...] = ()
+    early_features: bool = False
 
 
 def metadata_of(info: CheckpointInfo) -> dict[str, str]:
-    """Turn the description into the file's metadata: JSON strings under `METADATA_KEYS`."""
+    """Turn the description into the file's metadata: JSON strings by name."""
     facts = {
         "histosam_format": FORMAT_VERSION,
         "name": info.name,
         "architecture": info.architecture,
         "decoders": info.decoders,
         "dense_prompts": info.dense_prompts,
+        "early_features": info.early_features,
         "scenario": info.scenario,
         "geometry": asdict(info.geometry),
         "preprocessing": asdict(info.preprocessing),
@@ -125,6 +129,8 @@ def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInf
             ),
             provenance=dict(facts["provenance"]),
             decoders=tuple(facts["decoders"]),
+            # Files of before there were such features do not speak of them.
+            early_features=bool(json.loads(metadata.get("early_features", "false"))),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -192,10 +192,8 @@ class SamModel:
         ImageError
             The arrays are no embedding of this model.
         """
-        prompts = self.network.prompt_encoder
-        shape = (prompts.embed_dim, *prompts.image_embedding_size)
         with naming_a_full_memory(self.device):
-            return ImageEmbedding.from_arrays(arrays, shape, self.device)
+            return ImageEmbedding.from_arrays(arrays, self.network.embedding_shape, self.device)
 
     def _decode_alike(
         self,

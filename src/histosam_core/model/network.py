@@ -29,7 +29,8 @@ class SamNetwork(nn.Module):
     Parameters
     ----------
     image_encoder
-        (B, 3, S, S) -> (B, C, h, w); has `img_size`.
+        (B, 3, S, S) -> (B, C, h, w); has `img_size`, and `early_channels` and `with_early` where
+        the decoder takes early features.
     prompt_encoder
         SAM's, or `DenseClickPromptEncoder`.
     mask_decoder
@@ -75,6 +76,21 @@ class SamNetwork(nn.Module):
         return isinstance(self.prompt_encoder, DenseClickPromptEncoder)
 
     @property
+    def early_features(self) -> bool:
+        """Whether the decoder also takes the encoder's early features."""
+        return isinstance(self.mask_decoder, RefiningMaskDecoder) and bool(
+            self.mask_decoder.early_channels
+        )
+
+    @property
+    def embedding_shape(self) -> tuple[int, int, int]:
+        """(C, h, w) of what `encode` makes of an image; early features follow the embedding."""
+        channels = self.prompt_encoder.embed_dim
+        if self.early_features:
+            channels += int(self.image_encoder.early_channels)  # type: ignore[arg-type]
+        return (channels, *self.prompt_encoder.image_embedding_size)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.pixel_mean.device
@@ -100,9 +116,17 @@ class SamNetwork(nn.Module):
         return functional.pad(x, (0, self.image_size - width, 0, self.image_size - height))
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """(B, 3, S, S) preprocessed -> (B, C, h, w) image embeddings."""
+        """(B, 3, S, S) preprocessed -> (B, C, h, w) image embeddings, C as in `embedding_shape`."""
+        if self.early_features:
+            return torch.cat(self.image_encoder.with_early(inputs), 1)  # type: ignore[operator]
         embeddings: Tensor = self.image_encoder(inputs)
         return embeddings
+
+    def split(self, embeddings: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, C, h, w) from `encode` -> the embedding proper, and early features or None."""
+        channels = self.prompt_encoder.embed_dim
+        early = embeddings[:, channels:] if self.early_features else None
+        return embeddings[:, :channels], early
 
     def prompts(
         self,
@@ -115,7 +139,8 @@ class SamNetwork(nn.Module):
         """Sparse (B, N', C) and dense (B, C, h, w) prompt embeddings; arguments as in `decode`."""
         points = (points_xy.float(), labels)
         if isinstance(self.prompt_encoder, DenseClickPromptEncoder):
-            sparse, dense = self.prompt_encoder(points, boxes_xyxy, mask_input, embeddings)
+            image, _ = self.split(embeddings)
+            sparse, dense = self.prompt_encoder(points, boxes_xyxy, mask_input, image)
         else:
             sparse, dense = self.prompt_encoder(points, boxes_xyxy, mask_input)
         return sparse, dense
@@ -152,7 +177,9 @@ class SamNetwork(nn.Module):
         """
         sparse, dense = self.prompts(embeddings, points_xy, labels, mask_input, boxes_xyxy)
         position = self.prompt_encoder.get_dense_pe()
-        logits, quality = self.mask_decoder(embeddings, position, sparse, dense)
+        image, early = self.split(embeddings)
+        taken = () if early is None else (early,)
+        logits, quality = self.mask_decoder(image, position, sparse, dense, *taken)
         return logits, quality
 
 
@@ -161,6 +188,7 @@ def build_network(
     *,
     decoder: Decoder = "sam",
     dense_prompts: bool | None = None,
+    early_features: bool = False,
     image_size: int | None = None,
 ) -> SamNetwork:
     """Build a network with random weights, in evaluation mode.
@@ -174,6 +202,9 @@ def build_network(
     dense_prompts
         Add dense click prompts to SAM's prompt encoder, zero-initialised; `histosam_tiny` always
         has them.
+    early_features
+        Hand the encoder's early features to the refining decoder too; they add nothing until
+        trained.
     image_size
         Only for `histosam_tiny`: another input side than 256 px (a multiple of 16).
 
@@ -188,6 +219,8 @@ def build_network(
         problems.append(f"no architecture {architecture!r}; choose one of {names}")
     if decoder not in get_args(Decoder):
         problems.append(f"no decoder {decoder!r}; choose 'sam' or 'refining'")
+    if early_features and decoder == "sam":
+        problems.append("SAM's decoder takes no early features; choose the refining decoder")
     if architecture == "histosam_tiny" and dense_prompts is False:
         problems.append("histosam_tiny always has dense prompts; leave dense_prompts out")
     if architecture != "histosam_tiny" and image_size not in (None, 1024):
@@ -197,19 +230,37 @@ def build_network(
     if problems:
         raise ConfigError("; ".join(problems))
     if architecture == "histosam_tiny":
-        encoder, prompts, head = build_tiny_modules(decoder, image_size=image_size or 256)
+        encoder, prompts, head = build_tiny_modules(
+            decoder, image_size=image_size or 256, early_features=early_features
+        )
         network = SamNetwork(encoder, prompts, head, architecture=architecture, decoder=decoder)
     else:
-        network = _build_sam(architecture, decoder, dense_prompts=bool(dense_prompts))
+        network = _build_sam(
+            architecture,
+            decoder,
+            dense_prompts=bool(dense_prompts),
+            early_features=early_features,
+        )
     return network.eval()
 
 
-def _build_sam(architecture: Architecture, decoder: Decoder, *, dense_prompts: bool) -> SamNetwork:
+def _build_sam(
+    architecture: Architecture, decoder: Decoder, *, dense_prompts: bool, early_features: bool
+) -> SamNetwork:
     from histosam_core.model.sam import build_image_encoder
 
     dim, grid, size = 256, (64, 64), (1024, 1024)
     transformer = TwoWayTransformer(depth=2, embedding_dim=dim, mlp_dim=2048, num_heads=8)
-    decoder_type = RefiningMaskDecoder if decoder == "refining" else SamMaskDecoder
+    encoder = build_image_encoder(architecture)
+    mask_decoder = (
+        RefiningMaskDecoder(
+            transformer_dim=dim,
+            transformer=transformer,
+            early_channels=encoder.early_channels if early_features else 0,
+        )
+        if decoder == "refining"
+        else SamMaskDecoder(transformer_dim=dim, transformer=transformer)
+    )
     prompts = (
         DenseClickPromptEncoder(
             embed_dim=dim, image_embedding_size=grid, input_image_size=size, zero_init=True
@@ -218,9 +269,9 @@ def _build_sam(architecture: Architecture, decoder: Decoder, *, dense_prompts: b
         else PromptEncoder(dim, grid, size, 16)
     )
     return SamNetwork(
-        build_image_encoder(architecture),
+        encoder,
         prompts,
-        decoder_type(transformer_dim=dim, transformer=transformer),
+        mask_decoder,
         architecture=architecture,
         decoder=decoder,
     )

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 __all__ = [
     "ConvBlock",
+    "EarlyStem",
     "GlobalSelfAttention",
     "RefiningMaskDecoder",
     "SamMaskDecoder",
@@ -153,6 +154,31 @@ class UpConvBlock(nn.Module):
         return result
 
 
+class EarlyStem(nn.Module):
+    """Brings the encoder's early features to the refining path, after its first up-scaling.
+
+    They are what the encoder knows of edges and textures before it has looked far around (SAM-HQ,
+    Ke et al. 2023, showed what they bring to SAM's masks). The last layer starts at zero: a
+    decoder that gets this stem answers as before until it is trained.
+    """
+
+    def __init__(self, early_channels: int, channels: int, *, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ConvTranspose2d(early_channels, width, 2, stride=2, bias=False),
+            nn.InstanceNorm2d(width, affine=True),
+            nn.GELU(),
+            nn.Conv2d(width, channels, 3, padding=1),
+        )
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, early: Tensor) -> Tensor:
+        """(B, E, h, w) early features -> (B, C, 2h, 2w) to add to the path."""
+        result: Tensor = self.layers(early)
+        return result
+
+
 class RefiningMaskDecoder(SamMaskDecoder):
     """The modified decoder of Kim et al. 2023 ("Ours"): up-scaling by convolutions, not a product.
 
@@ -171,6 +197,8 @@ class RefiningMaskDecoder(SamMaskDecoder):
         Keep SAM's own up-scaling head beside the new one (pre-training trains both at once).
     iou_head_hidden_dim
         Width of the quality head.
+    early_channels
+        Channels E of the encoder's early features; 0: the decoder takes none, as in the paper.
     """
 
     def __init__(
@@ -182,6 +210,7 @@ class RefiningMaskDecoder(SamMaskDecoder):
         attention_position: bool = True,
         keep_sam_head: bool = False,
         iou_head_hidden_dim: int = 256,
+        early_channels: int = 0,
     ) -> None:
         super().__init__(
             transformer_dim=transformer_dim,
@@ -199,6 +228,9 @@ class RefiningMaskDecoder(SamMaskDecoder):
             ConvBlock(transformer_dim // 4),
             nn.Conv2d(transformer_dim // 8, 1, 1),
         )
+        if early_channels:
+            self.refine_early = EarlyStem(early_channels, transformer_dim // 2)
+        self.early_channels = early_channels
 
     def forward(
         self,
@@ -206,21 +238,35 @@ class RefiningMaskDecoder(SamMaskDecoder):
         image_pe: Tensor,
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
+        early: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict one mask per prompt set; shapes as in `SamMaskDecoder.forward`."""
+        """Predict one mask per prompt set; shapes as in `SamMaskDecoder.forward`.
+
+        `early`, (B, E, h, w), are the encoder's early features, for a decoder that takes them.
+        """
         tokens, image = self._attend(
             image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
         )
-        return self._refined_masks(image, image_pe), self._quality(tokens)
+        return self._refined_masks(image, image_pe, early), self._quality(tokens)
 
     def forward_both(
-        self, image_embeddings: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        early: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Refined logits, SAM's logits and quality from one transformer pass (`keep_sam_head`)."""
         tokens, image = self._attend(image_embeddings, image_pe, sparse, dense)
-        refined = self._refined_masks(image, image_pe)
+        refined = self._refined_masks(image, image_pe, early)
         return refined, self._sam_masks(tokens, image), self._quality(tokens)
 
-    def _refined_masks(self, image: Tensor, image_pe: Tensor) -> Tensor:
-        logits: Tensor = self.refine_path(self.refine_attention(image, image_pe))
-        return logits
+    def _refined_masks(self, image: Tensor, image_pe: Tensor, early: Tensor | None) -> Tensor:
+        first, *rest = self.refine_path
+        x: Tensor = first(self.refine_attention(image, image_pe))
+        if self.early_channels:
+            x = x + self.refine_early(early)
+        for block in rest:
+            x = block(x)
+        return x

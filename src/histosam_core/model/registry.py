@@ -235,6 +235,7 @@ def load_model(
     *,
     decoder: Decoder | None = None,
     dense_prompts: bool | None = None,
+    early_features: bool | None = None,
     progress: ProgressCallback = silent,
 ) -> SamModel:
     """Load a model that answers clicks.
@@ -252,6 +253,9 @@ def load_model(
     dense_prompts
         True adds dense click prompts to SAM weights (they add nothing until trained); None takes
         what the checkpoint has.
+    early_features
+        True hands the image encoder's early features to a refining decoder that did not get them
+        (they add nothing until trained); None takes what the checkpoint has.
     progress
         Called with bytes done and in all while downloading.
 
@@ -288,7 +292,12 @@ def load_model(
 
     chosen_device = pick_device(device)
     if spec is None:
-        network, info = load_checkpoint(name_or_path, decoder=decoder, dense_prompts=dense_prompts)
+        network, info = load_checkpoint(
+            name_or_path,
+            decoder=decoder,
+            dense_prompts=dense_prompts,
+            early_features=early_features,
+        )
         model = SamModel(network, info, chosen_device)
         model.path = Path(name_or_path).absolute()
         return model
@@ -297,6 +306,7 @@ def load_model(
         architecture=spec.architecture,
         decoder=decoder,
         dense_prompts=dense_prompts,
+        early_features=early_features,
     )
     if spec.url is not None:
         info = replace(

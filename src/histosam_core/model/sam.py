@@ -110,6 +110,11 @@ class FusedImageEncoder(ImageEncoderViT):  # type: ignore[misc]
     ----------
     geometry
         Size of the ViT.
+
+    Attributes
+    ----------
+    early_channels : int
+        Channels of the early features, which are the ViT's width.
     """
 
     def __init__(self, geometry: EncoderGeometry) -> None:
@@ -120,6 +125,8 @@ class FusedImageEncoder(ImageEncoderViT):  # type: ignore[misc]
             depth=0,
             out_chans=geometry.out_chans,
         )
+        self._early_block = geometry.global_blocks[0]
+        self.early_channels = geometry.embed_dim
         grid = geometry.image_size // geometry.patch_size
         self.blocks.extend(
             FusedBlock(
@@ -133,6 +140,10 @@ class FusedImageEncoder(ImageEncoderViT):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch of preprocessed images."""
+        return self.with_early(x)[0]
+
+    def with_early(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings, and early features: (B, D, S/16, S/16) after the first global attention."""
         x = self.patch_embed(x) + self.pos_embed
         in_place = (
             x.device.type == "cpu"
@@ -141,14 +152,20 @@ class FusedImageEncoder(ImageEncoderViT):  # type: ignore[misc]
             and not torch.is_autocast_enabled("cpu")
         )
         if in_place:
-            for image in x:
-                for block in self.blocks:
+            early = torch.empty_like(x)
+            for image, kept in zip(x, early, strict=True):
+                for index, block in enumerate(self.blocks):
                     block.update_(image)
+                    if index == self._early_block:
+                        kept.copy_(image)
         else:
-            for block in self.blocks:
+            early = x
+            for index, block in enumerate(self.blocks):
                 x = block(x)
+                if index == self._early_block:
+                    early = x
         embedding: Tensor = self.neck(x.permute(0, 3, 1, 2))
-        return embedding
+        return embedding, early.permute(0, 3, 1, 2)
 
 
 class FusedBlock(nn.Module):

@@ -21,6 +21,7 @@ __all__ = ["IMAGE_SIZE", "TinyEncoder", "build_tiny_modules"]
 IMAGE_SIZE = 256
 EMBED_DIM = 128
 STRIDE = 8
+EARLY_CHANNELS = 64
 
 
 class TinyEncoder(nn.Module):
@@ -37,15 +38,15 @@ class TinyEncoder(nn.Module):
     def __init__(self, img_size: int = IMAGE_SIZE, embed_dim: int = EMBED_DIM) -> None:
         super().__init__()
         self.img_size = img_size
-        self.stem = nn.Sequential(_conv(3, 32, stride=2), _conv(32, 64, stride=2))
-        self.stage4 = nn.Sequential(*(_Residual(64) for _ in range(2)))
-        self.down8 = _conv(64, 128, stride=2)
+        self.stem = nn.Sequential(_conv(3, 32, stride=2), _conv(32, EARLY_CHANNELS, stride=2))
+        self.stage4 = nn.Sequential(*(_Residual(EARLY_CHANNELS) for _ in range(2)))
+        self.down8 = _conv(EARLY_CHANNELS, 128, stride=2)
         self.stage8 = nn.Sequential(*(_Residual(128) for _ in range(3)))
         self.down16 = _conv(128, 192, stride=2)
         self.stage16 = nn.Sequential(*(_Residual(192, dilation=d) for d in (1, 2, 4)))
         self.from16 = nn.Conv2d(192, embed_dim, 1)
         self.from8 = nn.Conv2d(128, embed_dim, 1)
-        self.from4 = nn.Conv2d(64, embed_dim, 2, stride=2)
+        self.from4 = nn.Conv2d(EARLY_CHANNELS, embed_dim, 2, stride=2)
         self.neck = nn.Sequential(
             nn.GroupNorm(8, embed_dim),
             nn.ReLU(),
@@ -53,8 +54,17 @@ class TinyEncoder(nn.Module):
             nn.GroupNorm(1, embed_dim),
         )
 
+    @property
+    def early_channels(self) -> int:
+        """Channels of the early features."""
+        return 4 * EARLY_CHANNELS
+
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch of preprocessed images."""
+        return self.with_early(x)[0]
+
+    def with_early(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings, and early features (B, 256, S/8, S/8): 64 channels at S/4, 2 x 2 folded."""
         quarter = self.stage4(self.stem(x))
         eighth = self.stage8(self.down8(quarter))
         sixteenth = self.stage16(self.down16(eighth))
@@ -62,7 +72,7 @@ class TinyEncoder(nn.Module):
             self.from16(sixteenth), scale_factor=2, mode="bilinear", align_corners=False
         )
         embedding: Tensor = self.neck(top + self.from8(eighth) + self.from4(quarter))
-        return embedding
+        return embedding, functional.pixel_unshuffle(quarter, 2)
 
 
 class _Residual(nn.Module):
@@ -91,6 +101,7 @@ def build_tiny_modules(
     *,
     image_size: int = IMAGE_SIZE,
     keep_sam_head: bool = False,
+    early_features: bool = False,
 ) -> tuple[TinyEncoder, DenseClickPromptEncoder, SamMaskDecoder]:
     """Build image encoder, prompt encoder and mask decoder with random weights.
 
@@ -102,8 +113,11 @@ def build_tiny_modules(
         Input side in pixels, a multiple of 16. Weights fit every size.
     keep_sam_head
         With "refining", keep SAM's head too (pre-training).
+    early_features
+        With "refining", hand the encoder's early features to the decoder too.
     """
     grid = image_size // STRIDE
+    encoder = TinyEncoder(image_size)
     prompt_encoder = DenseClickPromptEncoder(
         embed_dim=EMBED_DIM,
         image_embedding_size=(grid, grid),
@@ -118,10 +132,11 @@ def build_tiny_modules(
             transformer_dim=EMBED_DIM,
             transformer=transformer,
             keep_sam_head=keep_sam_head,
+            early_channels=encoder.early_channels if early_features else 0,
             iou_head_hidden_dim=EMBED_DIM,
         )
     else:
         mask_decoder = SamMaskDecoder(
             transformer_dim=EMBED_DIM, transformer=transformer, iou_head_hidden_dim=EMBED_DIM
         )
-    return TinyEncoder(image_size), prompt_encoder, mask_decoder
+    return encoder, prompt_encoder, mask_decoder

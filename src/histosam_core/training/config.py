@@ -38,6 +38,9 @@ class TrainConfig:
         The validation store, if it is not ``validation.zarr`` beside the training store.
     scenario
         "md", "ie_md", "whole", "refining" or "histosam".
+    early_features
+        Whether the refining decoder also gets the encoder's early features (fine edges and
+        textures). None: in `histosam`, and wherever the base model's decoder gets them already.
     epochs
         Passes over the training patches.
     batch_size
@@ -130,6 +133,7 @@ class TrainConfig:
     patches: Path | None = None
     validation_patches: Path | None = None
     scenario: str = "refining"
+    early_features: bool | None = None
     epochs: int = 30
     batch_size: int = 8
     accumulate_steps: int = 1
@@ -191,6 +195,13 @@ class TrainConfig:
         names = ", ".join(SCENARIOS)
         require("model", bool(self.model), "a registry name or a checkpoint path")
         require("scenario", self.scenario in SCENARIOS, f"one of {names}")
+        if self.early_features and self.scenario in SCENARIOS:
+            takes = SCENARIOS[self.scenario].decoder == "refining"
+            require(
+                "early_features",
+                takes,
+                f"left out: the scenario {self.scenario} trains SAM's decoder, which takes none",
+            )
         require("precision", self.precision in PRECISIONS, "fp32, bf16 or fp16")
         for name in ("epochs", "batch_size", "max_random_clicks", "validation_clicks"):
             require(name, getattr(self, name) >= 1, "at least 1")

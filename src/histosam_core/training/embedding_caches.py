@@ -42,8 +42,7 @@ def open_caches(
     """Return the caches of training variants and of `n_validated` validation patches."""
     folder = cache_folder(config)
     probes = [validation_patches[index].image for index in _probed(validation_patches)]
-    bytes_each = network.prompt_encoder.embed_dim * (2 if config.half_embeddings else 4)
-    bytes_each *= math.prod(network.prompt_encoder.image_embedding_size)
+    bytes_each = math.prod(network.embedding_shape) * (2 if config.half_embeddings else 4)
     bytes_each += probes[0].shape[0] * probes[0].shape[1]
     of_validation = min(n_validated * bytes_each, config.cache_mb * 2**20 // 2)
     training = EmbeddingCache(config.cache_mb * 2**20 - of_validation)
@@ -85,12 +84,11 @@ def _open(
         augmentation=config.augment if is_augmented else None,
         seed=config.seed if is_augmented else None,
     )
-    prompts = network.prompt_encoder
     height, width = probes[0].shape[:2]
     return EmbeddingFiles(
         folder,
         facts,
-        feature_shape=(prompts.embed_dim, *prompts.image_embedding_size),
+        feature_shape=network.embedding_shape,
         mask_hw=(height, width),
         max_bytes=max_bytes,
     )

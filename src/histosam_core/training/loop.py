@@ -305,13 +305,16 @@ def _starting_model(
     from histosam_core.model.interactive import SamModel, pick_device
 
     if model is not None:
-        network = adapt_network(copy.deepcopy(model.network), scenario)
+        network = adapt_network(
+            copy.deepcopy(model.network), scenario, early_features=config.early_features
+        )
         return SamModel(network, model.info, pick_device(device))
     return load_model(
         config.model,
         device,
         decoder=scenario.decoder,
         dense_prompts=scenario.adds_dense_prompts or None,
+        early_features=scenario.early_features(config.early_features),
     )
 
 

@@ -35,25 +35,43 @@ def parts_of(network: SamNetwork) -> Iterator[tuple[Part, str, nn.Parameter]]:
         yield part_of(name), name, parameter
 
 
-def adapt_network(network: SamNetwork, scenario: Scenario) -> SamNetwork:
+def adapt_network(
+    network: SamNetwork, scenario: Scenario, *, early_features: bool | None = None
+) -> SamNetwork:
     """Return a network with the scenario's decoder and prompts and `network`'s weights.
 
     What the scenario adds starts fresh, from torch's global random state: the refining layers at
-    random, the dense click prompts without effect. `network` itself is returned when it fits.
+    random, dense click prompts and early features without effect. `network` itself is returned
+    when it fits.
+
+    Parameters
+    ----------
+    network
+        To start from.
+    scenario
+        What is to be trained.
+    early_features
+        As in `TrainConfig`.
 
     Raises
     ------
     CheckpointError
         `network` cannot give the decoder: SAM's from a checkpoint that has the refining one only.
+        Or it has early features, and is to go without.
     """
     dense_prompts = network.dense_prompts or scenario.adds_dense_prompts
-    if network.decoder == scenario.decoder and network.dense_prompts == dense_prompts:
+    early = scenario.early_features(early_features)
+    if early is None:
+        early = network.early_features and scenario.decoder == "refining"
+    as_it_is = network.decoder, network.dense_prompts, network.early_features
+    if as_it_is == (scenario.decoder, dense_prompts, early):
         return network
     adapted, _fresh = start_network(
         network.architecture,
         network.state_dict(),
         decoder=scenario.decoder,
         dense_prompts=dense_prompts,
+        early_features=early,
         image_size=network.image_size,
     )
     adapted.pixel_mean.copy_(network.pixel_mean)

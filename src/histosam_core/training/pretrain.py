@@ -17,7 +17,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -39,7 +39,7 @@ from histosam_core.model.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.training.generic_images import generic_image
 from histosam_core.training.losses import batch_iou, bce_dice_loss, bce_loss
 from histosam_core.training.prompts import PromptSettings, first_clicks, pack_clicks
-from histosam_core.training.random_tissue import random_tissue
+from histosam_core.training.random_tissue import GLASS, random_tissue
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -49,6 +49,7 @@ __all__ = ["PretrainConfig", "Stage", "draw_batch", "export", "make_pool", "pret
 
 Rng = np.random.Generator
 SAVE_EVERY = 200  # steps
+EARLY_STEM = "mask_decoder.refine_early."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class PretrainConfig:
         Stage(256, 900, 8),
         Stage(128, 2000, 16, 0.8),
         Stage(256, 1800, 8, 0.8),
+        Stage(128, 2400, 16, 0.8),
+        Stage(256, 1500, 8, 0.8),
     )
     pool_size: int = 6000
     pool_image_px: int = 256
@@ -161,6 +164,7 @@ def _example(
     present = np.unique(labels)
     if len(present) < 2:
         return None
+    present = present[present != GLASS]
     take = 2 if len(present) > 2 and rng.random() < 0.25 else 1
     gt = np.isin(labels, rng.choice(present, take, replace=False)).astype(np.uint8)
     if rng.random() < 1 / 6:
@@ -214,7 +218,7 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
         for number, stage in list(enumerate(config.stages))[resume_stage:]:
             network = _two_headed(stage.image_size)
             if weights is not None:
-                network.load_state_dict(weights)
+                _load(network, weights)
             average = _Average(network, config.average_decay)
             optimiser = torch.optim.AdamW(
                 network.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -243,7 +247,7 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
             torch.save(weights, out / f"stage{number}.pt")
     network = _two_headed(IMAGE_SIZE)
     if weights is not None:
-        network.load_state_dict(weights)
+        _load(network, weights)
     return network.eval()
 
 
@@ -296,9 +300,17 @@ def _rate(config: PretrainConfig, step: int, done: int, total: int) -> float:
 
 def _two_headed(image_size: int) -> SamNetwork:
     encoder, prompts, decoder = build_tiny_modules(
-        "refining", image_size=image_size, keep_sam_head=True
+        "refining", image_size=image_size, keep_sam_head=True, early_features=True
     )
     return SamNetwork(encoder, prompts, decoder, architecture="histosam_tiny", decoder="refining")
+
+
+def _load(network: SamNetwork, weights: Mapping[str, Tensor]) -> None:
+    """Fill the network; weights of before there were early features leave their stem as it is."""
+    has_stem = any(name.startswith(EARLY_STEM) for name in weights)
+    stem = {} if has_stem else network.state_dict()
+    own = {name: value for name, value in stem.items() if name.startswith(EARLY_STEM)}
+    network.load_state_dict({**weights, **own})
 
 
 def _train_step(
@@ -369,8 +381,9 @@ def _decode_both(
     size = network.image_size
     points_xy, labels = pack_clicks(clicks, (size, size), network)
     sparse, dense = network.prompts(embeddings, points_xy, labels, previous)
+    image, early = network.split(embeddings)
     refined, plain, quality = decoder.forward_both(
-        embeddings, network.prompt_encoder.get_dense_pe(), sparse, dense
+        image, network.prompt_encoder.get_dense_pe(), sparse, dense, early
     )
     return refined.float(), plain.float(), quality
 

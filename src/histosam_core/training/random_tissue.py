@@ -3,7 +3,8 @@
 Each image is a field of a slide at a random resolution, cut into regions. A region is one kind of
 tissue: nuclei of a size, spread, shape and arrangement (scattered, in clumps, in cords, round
 glands, along fibres) in a ground of cytoplasm, fibres and openings. Neighbours are often the same
-kind with a few properties changed, as a tumour and the tissue that it grows in are. What is drawn
+kind with a few properties changed, as a tumour and the tissue that it grows in are. Some fields
+reach over the edge of the tissue: beyond it is bare glass, which is no region. What is drawn
 are amounts of two dyes; a random stain and scanner make pixels of them. Ranges are far wider than
 any laboratory's, so that real slides lie inside them (domain randomisation, Tobin et al. 2017).
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from histosam_core.training.random_planes import noise, random_regions, voronoi_cells, warp
 
-__all__ = ["TissueKind", "random_tissue"]
+__all__ = ["GLASS", "TissueKind", "random_tissue"]
 
 Rng = np.random.Generator
 Plane = NDArray[np.float32]
@@ -30,6 +31,8 @@ HAEMATOXYLIN = np.array([0.60, 0.72, 0.36])
 EOSIN = np.array([0.15, 0.82, 0.52])
 """Optical density (R, G, B) about which stains are drawn."""
 MOST_NUCLEI = 4000
+GLASS = 255
+"""Value of `random_tissue`'s regions where there is no tissue."""
 FIXED_POINT = 4  # bits after the point in OpenCV's drawing coordinates
 
 
@@ -134,7 +137,7 @@ def random_tissue(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np
     image
         (S, S, 3) uint8 RGB.
     regions
-        (S, S) uint8, values 0 to 3: pixels of one value are of one kind of tissue.
+        (S, S) uint8, values 0 to 3: pixels of one value are of one kind of tissue; `GLASS`: none.
     """
     mpp = _log_uniform(rng, 1.2, 5.0)
     regions = random_regions(size_px, rng)
@@ -157,6 +160,11 @@ def random_tissue(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np
         haematoxylin += blue * share
         eosin += pink * share
     _add_structures(haematoxylin, eosin, mpp, rng)
+    if rng.random() < 0.3:
+        glass = _bare_glass(size_px, mpp, rng)
+        haematoxylin *= 1 - glass
+        eosin *= 1 - glass
+        regions = np.where(glass > 0.5, GLASS, regions).astype(np.uint8)
     return _scan(haematoxylin, eosin, mpp, rng), regions
 
 
@@ -295,6 +303,22 @@ def _add_structures(haematoxylin: Plane, eosin: Plane, mpp: float, rng: Rng) -> 
         fold = cv2.GaussianBlur(fold, (0, 0), 2.0)
         haematoxylin *= fold
         eosin *= fold
+
+
+def _bare_glass(size: int, mpp: float, rng: Rng) -> Plane:
+    """Where the tissue has ended, 0 to 1: a side of the field, or tears in it."""
+    grain = rng.uniform(size / 12, size / 3)
+    if rng.random() < 0.7:
+        direction = rng.uniform(0, 2 * np.pi)
+        ys, xs = (np.mgrid[:size, :size] / size - 0.5).astype(np.float32)
+        field = xs * np.cos(direction) + ys * np.sin(direction)
+        field += rng.uniform(0.02, 0.15) * noise(size, grain, rng)
+    else:
+        field = noise(size, grain, rng)
+    edge = np.quantile(field, rng.uniform(0.4, 0.95))
+    glass = (field > edge).astype(np.float32)
+    softened: Plane = cv2.GaussianBlur(glass, (0, 0), max(rng.uniform(1, 6) / mpp, 0.3))
+    return softened
 
 
 def _scan(haematoxylin: Plane, eosin: Plane, mpp: float, rng: Rng) -> NDArray[np.uint8]:

@@ -38,6 +38,9 @@ class Scenario:
         "sam" or "refining".
     adds_dense_prompts
         Give a SAM checkpoint dense click prompts. `histosam-tiny` has them in every scenario.
+    adds_early_features
+        Hand the encoder's early features to a decoder that did not get them, unless the settings
+        say otherwise. A decoder that gets them keeps them in every scenario.
     """
 
     name: str
@@ -45,11 +48,22 @@ class Scenario:
     trained: frozenset[Part]
     decoder: Decoder
     adds_dense_prompts: bool = False
+    adds_early_features: bool = False
 
     @property
     def freezes_encoder(self) -> bool:
         """Whether image embeddings stay the same during training, and so may be cached."""
         return "image_encoder" not in self.trained
+
+    def early_features(self, choice: bool | None) -> bool | None:
+        """What to ask of the base model: early features, none, or (None) what it has.
+
+        Parameters
+        ----------
+        choice
+            Of the settings; None leaves it to the scenario.
+        """
+        return True if choice is None and self.adds_early_features else choice
 
 
 def _table(*scenarios: Scenario) -> Mapping[str, Scenario]:
@@ -83,10 +97,11 @@ SCENARIOS: Mapping[str, Scenario] = _table(
     ),
     Scenario(
         "histosam",
-        "Train the refining decoder and dense click prompts; the encoders stay frozen. Fast.",
+        "Train the refining decoder with dense click prompts and early encoder features; fast.",
         frozenset({"mask_decoder", "dense_prompts"}),
         "refining",
         adds_dense_prompts=True,
+        adds_early_features=True,
     ),
 )
 """Scenarios by name: the paper's four (its "Ours" is `refining`), and this project's own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -62,6 +62,11 @@ PRECISIONS = {
     "fp32": "32 bits: exact",
     "bf16": "bf16: faster on a recent GPU",
     "fp16": "fp16: faster on an older CUDA GPU",
+}
+EARLY_FEATURES = {
+    None: "in histosam, and where the model has them",
+    True: "on: finer masks of tissue like your own",
+    False: "off",
 }
 SWITCHES = {
     "half_embeddings": ("Embeddings in half precision", "Twice as many are kept."),
@@ -140,21 +145,8 @@ class AdvancedPanel(QWidget):
         for number in NUMBERS:
             if number.name in defaults:
                 form.addRow(number.caption, self._spin(number, defaults[number.name]))
-        precision = QComboBox()
-        precision.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        precision.setMinimumContentsLength(10)
-        for key, text in PRECISIONS.items():
-            precision.addItem(text, key)
-        precision.currentIndexChanged.connect(lambda _: self.changed.emit())
-        self._keep(
-            "precision",
-            precision.currentData,
-            "fp32",
-            lambda value: precision.setCurrentIndex(precision.findData(value)),
-        )
-        form.addRow("Precision", precision)
+        form.addRow("Early features", self._box("early_features", EARLY_FEATURES, None))
+        form.addRow("Precision", self._box("precision", PRECISIONS, "fp32"))
         for name, (caption, tip) in SWITCHES.items():
             if name in defaults:
                 form.addRow(self._switch(name, caption, tip, bool(defaults[name])))
@@ -191,6 +183,22 @@ class AdvancedPanel(QWidget):
 
         self._keep(number.name, read, default, spin.setValue)
         return spin
+
+    def _box(self, name: str, captions: Mapping[Any, str], default: Any) -> QComboBox:
+        box = QComboBox()
+        box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(10)
+        for caption in captions.values():
+            box.addItem(caption)
+        values = list(captions)
+        box.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self._keep(
+            name,
+            lambda: values[box.currentIndex()],
+            default,
+            lambda value: box.setCurrentIndex(values.index(value)),
+        )
+        return box
 
     def _switch(self, name: str, caption: str, tip: str, is_on: bool) -> QCheckBox:
         box = QCheckBox(caption)

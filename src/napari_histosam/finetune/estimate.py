@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.model.own_models import checkpoint_facts, find_own_model
-from histosam_core.model.registry import MODELS
+from histosam_core.model.registry import MODELS, weights_path
 from histosam_core.training.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Cost:
         One validation click, by decoder.
     embedding_mb
         Of one that is kept, in full precision.
+    early_mb
+        Of the early features that it has beside it where the decoder takes them.
     base_mb, patch_mb, learning_patch_mb
         Memory of the process, and what a patch of the batch adds with the image encoder frozen and
         trained.
@@ -47,6 +49,7 @@ class Cost:
     step: Mapping[str, float]
     click: Mapping[str, float]
     embedding_mb: float
+    early_mb: float
     base_mb: float
     patch_mb: float
     learning_patch_mb: float | None
@@ -59,6 +62,7 @@ COSTS: Mapping[str, Cost] = {
         step={"sam": 0.04, "refining": 0.10},
         click={"sam": 0.017, "refining": 0.02},
         embedding_mb=0.5,
+        early_mb=1.0,
         base_mb=890,
         patch_mb=62,
         learning_patch_mb=80,
@@ -69,6 +73,7 @@ COSTS: Mapping[str, Cost] = {
         step={"sam": 0.2, "refining": 1.6},
         click={"sam": 0.02, "refining": 0.12},
         embedding_mb=4.0,
+        early_mb=12.0,
         base_mb=1650,
         patch_mb=470,
         learning_patch_mb=None,
@@ -171,7 +176,8 @@ def _memory_mb(choices: Choices, cost: Cost, n_training: int | None) -> float:
     settings = choices.settings
     room: float = settings.get("cache_mb", DEFAULT_CACHE_MB)
     if n_training is not None:
-        size = cost.embedding_mb / (2 if settings.get("half_embeddings", True) else 1)
+        size = cost.embedding_mb + (cost.early_mb if _takes_early_features(choices) else 0)
+        size /= 2 if settings.get("half_embeddings", True) else 1
         variants = min(
             choices.epochs or DEFAULT_EPOCHS, settings.get("augment_variants", DEFAULT_VARIANTS)
         )
@@ -183,8 +189,23 @@ def _architecture(model: str) -> str:
     """A model's architecture, by its name or by its file's header."""
     if model in MODELS:
         return MODELS[model].architecture
+    return str(_facts(model).get("architecture", ""))
+
+
+def _takes_early_features(choices: Choices) -> bool:
+    scenario = SCENARIOS[choices.scenario]
+    wanted = scenario.early_features(choices.settings.get("early_features"))
+    if scenario.decoder == "sam" or wanted is not None:
+        return bool(wanted)
+    return bool(_facts(choices.model).get("early_features"))
+
+
+def _facts(model: str) -> Mapping[str, Any]:
+    """What a model's file says of itself."""
+    if model in MODELS:
+        return checkpoint_facts(weights_path(MODELS[model]))
     own = find_own_model(model)
-    return str(checkpoint_facts(model if own is None else own.path).get("architecture", ""))
+    return checkpoint_facts(model if own is None else own.path)
 
 
 def _device(device: str) -> str:

@@ -77,8 +77,27 @@ def test_runs_share_what_was_encoded_and_kept_or_not_makes_no_difference(
     assert from_disk.equals(first)
     assert never_kept.equals(first)
     # Another scenario has another decoder, and the same image encoder.
-    other = run("histosam", scenario="histosam", cache_dir=cache, epochs=1)
+    other = run("histosam", scenario="histosam", early_features=False, cache_dir=cache, epochs=1)
     assert other.n_encoded == 0
+
+
+def test_early_features_are_trained_kept_on_disk_and_written(
+    tmp_path: Path, run: Callable[..., Run]
+) -> None:
+    cache = tmp_path / "cache"
+    plain = run("plain", cache_dir=cache)
+    early = run("early", scenario="histosam", cache_dir=cache)
+    # Embeddings without them, on disk already, are not taken for embeddings with them.
+    assert early.n_encoded == 4 + 2
+    again = run("again", scenario="histosam", cache_dir=cache, cache_mb=0)
+    assert again.n_encoded == 0
+    assert again.equals(early)
+    network, info = load_checkpoint(early.result.last_checkpoint)
+    assert (network.early_features, info.early_features) == (True, True)
+    way_in = [value for name, value in early.weights.items() if "refine_early.layers.3" in name]
+    assert all(value.abs().max() > 0 for value in way_in)
+    assert not any("refine_early" in name for name in plain.weights)
+    assert not load_checkpoint(plain.result.last_checkpoint)[1].early_features
 
 
 def test_half_precision_embeddings_change_the_loss_within_their_noise(

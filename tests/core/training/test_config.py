@@ -105,3 +105,9 @@ def test_a_file_that_is_no_settings_file_is_refused(tmp_path: Path, content: str
 def test_every_scenario_is_accepted() -> None:
     for name in SCENARIOS:
         assert TrainConfig(out=Path("run"), scenario=name).scenario == name
+
+
+def test_sams_decoder_is_given_no_early_features() -> None:
+    assert TrainConfig(out=Path("run"), scenario="md", early_features=False)
+    with pytest.raises(ConfigError, match="scenario md trains SAM's decoder, which takes none"):
+        TrainConfig(out=Path("run"), scenario="md", early_features=True)

@@ -76,7 +76,29 @@ def test_md_and_refining_differ_in_the_decoder_alone_on_the_tiny_model() -> None
 def test_a_network_that_fits_is_taken_as_it_is() -> None:
     network = _tiny("refining")
     assert adapt_network(network, SCENARIOS["refining"]) is network
-    assert adapt_network(network, SCENARIOS["histosam"]) is network
+    assert adapt_network(network, SCENARIOS["histosam"], early_features=False) is network
+
+
+def test_histosam_hands_early_features_to_a_decoder_without_them() -> None:
+    network = _tiny("refining")
+    adapted = adapt_network(network, SCENARIOS["histosam"])
+    assert (network.early_features, adapted.early_features) == (False, True)
+    old, new = network.state_dict(), adapted.state_dict()
+    assert all(torch.equal(old[key], new[key]) for key in old)
+    # And where they are, every scenario keeps them.
+    assert adapt_network(adapted, SCENARIOS["refining"]) is adapted
+    with pytest.raises(CheckpointError, match="cannot do without"):
+        adapt_network(adapted, SCENARIOS["refining"], early_features=False)
+
+
+def test_the_choice_of_early_features_is_the_settings_then_the_scenarios() -> None:
+    refining, histosam = SCENARIOS["refining"], SCENARIOS["histosam"]
+    assert [refining.early_features(choice) for choice in (None, True, False)] == [
+        None, True, False,
+    ]  # fmt: skip
+    assert [histosam.early_features(choice) for choice in (None, True, False)] == [
+        True, True, False,
+    ]  # fmt: skip
 
 
 def test_a_new_decoder_keeps_all_weights_it_shares_with_the_old() -> None:

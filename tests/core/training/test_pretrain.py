@@ -11,6 +11,7 @@ import torch
 
 from histosam_core.clicks import Click
 from histosam_core.training.pretrain import (
+    EARLY_STEM,
     Pool,
     PretrainConfig,
     Stage,
@@ -19,6 +20,7 @@ from histosam_core.training.pretrain import (
     make_pool,
     pretrain,
 )
+from histosam_core.training.random_tissue import GLASS
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,30 @@ def test_pretraining_writes_log_and_weights_and_changes_every_part(
     assert [int(row["step"]) for row in rows] == [20, 40]
     first = torch.load(tmp_path / "run" / "stage0.pt", weights_only=True)
     last = network.state_dict()
-    for part in ("image_encoder", "prompt_encoder.click_fusion", "mask_decoder.refine_path"):
+    parts = ("image_encoder", "prompt_encoder.click_fusion", "mask_decoder.refine_path")
+    for part in (*parts, EARLY_STEM):
         changed = [k for k in last if k.startswith(part) and not torch.equal(first[k], last[k])]
         assert changed, part
     assert any(k.startswith("mask_decoder.output_upscaling") for k in last)
+
+
+def test_stages_of_before_there_were_early_features_can_be_gone_on_from(
+    pool: Path, tmp_path: Path
+) -> None:
+    config = PretrainConfig(stages=(Stage(48, 1, 2), Stage(48, 1, 2)))
+    pretrain(config, tmp_path, pool)
+    older = torch.load(tmp_path / "stage0.pt", weights_only=True)
+    older = {name: value for name, value in older.items() if not name.startswith(EARLY_STEM)}
+    torch.save(older, tmp_path / "stage0.pt")
+    network = pretrain(config, tmp_path, pool, resume_stage=1)
+    assert network.early_features
+
+
+def test_glass_is_never_the_object() -> None:
+    images = np.full((1, 64, 64, 3), 240, np.uint8)
+    regions = np.full((1, 64, 64), GLASS, np.uint8)
+    images[:, :, :32], regions[:, :, :32] = 20, 0
+    tissue = Pool(images, regions)
+    batch, gt = draw_batch(tissue, tissue, Stage(48, 1, 12, 1.0), np.random.default_rng(0))
+    is_dark = batch.mean(-1) < 130
+    assert (gt ^ is_dark).mean() < 0.02

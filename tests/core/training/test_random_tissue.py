@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from histosam_core.training.random_tissue import TissueKind, random_tissue
+from histosam_core.training.random_tissue import GLASS, TissueKind, random_tissue
 
 
 def test_the_same_seed_draws_the_same_field() -> None:
@@ -31,7 +31,7 @@ def test_most_fields_hold_regions_that_differ_to_the_eye() -> None:
         image, regions = random_tissue(128, np.random.default_rng(seed))
         assert image.shape == (128, 128, 3)
         assert image.dtype == regions.dtype == np.uint8
-        assert regions.max() <= 3
+        assert set(np.unique(regions)) <= {0, 1, 2, 3, GLASS}
         colours.append(image.reshape(-1, 3).mean(0))
         present = [v for v in range(4) if (regions == v).mean() > 0.03]
         several += len(present) > 1
@@ -43,3 +43,18 @@ def test_most_fields_hold_regions_that_differ_to_the_eye() -> None:
     assert differing > 26
     # Stains vary from field to field.
     assert np.std(colours, axis=0).min() > 15
+
+
+def test_bare_glass_is_bright_and_no_region() -> None:
+    fields_with_glass = 0
+    for seed in range(30):
+        image, regions = random_tissue(96, np.random.default_rng(seed))
+        glass = regions == GLASS
+        # Away from the border, where the tissue's edge is soft.
+        if glass.mean() < 0.1 or not (~glass).any():
+            continue
+        fields_with_glass += 1
+        light = image.astype(float).mean(2)
+        assert np.median(light[glass]) > 190
+        assert np.median(light[glass]) >= np.median(light[~glass])
+    assert 4 <= fields_with_glass <= 15
