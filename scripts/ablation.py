@@ -5,9 +5,8 @@
 
 Each variant is fine-tuned on the same patches from the same checkpoint, then evaluated on the test
 patches in-domain and on a shifted domain, by the ideal user and by a jittered one. Beside the
-clicks needed stand the seconds per click and how much of the mask far from a click changes. What is
-tried here and is not part of the library (early encoder features, image detail, a local second
-pass) is built in this file: docs/ablation.md says what came of it.
+clicks needed stand the seconds per click and how much of the mask far from a click changes. The
+local second pass is tried here and is not part of the library: docs/ablation.md says why.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 import histosam_core as hs
 from histosam_core.clicks import Click
@@ -34,13 +31,12 @@ from histosam_core.evaluation import compare, summarise
 from histosam_core.evaluation.run import spread_indices
 from histosam_core.evaluation.walkthrough import walk_through
 from histosam_core.metrics import far_change
-from histosam_core.model.network import SamNetwork
-from histosam_core.model.refining_decoder import RefiningMaskDecoder
 from histosam_core.training import TrainConfig, finetune
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
     from histosam_core.model.interactive import SamModel
+    from histosam_core.model.network import SamNetwork
 
 FAR_PX = 100.0
 WALKED = 16  # patches on which the change far from a click is measured
@@ -58,91 +54,19 @@ class Variant:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
-# Early encoder features and image detail: a second, finer input of the refining path. It travels
-# in the embedding's further channels, folded to the embedding's grid.
-
-
-class FineNetwork(SamNetwork):
-    """A network whose embedding also carries fine detail, from the encoder or from the image."""
-
-    fine: str
-    coarse_channels: int
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Embeddings, and after them the detail."""
-        embedding = super().encode(inputs)
-        if self.fine == "image":
-            side = 4 * embedding.shape[-1]
-            detail = functional.avg_pool2d(inputs, inputs.shape[-1] // side)
-        else:
-            encoder: Any = self.image_encoder
-            detail = encoder.stage4(encoder.stem(inputs))
-        fold = detail.shape[-1] // embedding.shape[-1]
-        return torch.cat([embedding, functional.pixel_unshuffle(detail, fold)], 1)
-
-    def prompts(self, embeddings: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-        """As ever, from the embedding proper."""
-        return super().prompts(embeddings[:, : self.coarse_channels], *rest)
-
-    def decode(self, embeddings: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-        """As ever, with the detail handed to the refining path."""
-        sparse, dense = self.prompts(embeddings, *rest)
-        coarse = embeddings[:, : self.coarse_channels]
-        detail = embeddings[:, self.coarse_channels :]
-        decoder: Any = self.mask_decoder
-        position = self.prompt_encoder.get_dense_pe()
-        logits, quality = decoder.forward_fine(coarse, position, sparse, dense, detail)
-        return logits, quality
-
-
-class FineDecoder(RefiningMaskDecoder):
-    """The refining decoder with detail added where the path has its resolution."""
-
-    after: int
-
-    def forward_fine(
-        self, coarse: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, detail: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As `forward`; `detail` is folded to the embedding's grid."""
-        tokens, image = self._attend(coarse, image_pe, sparse, dense)
-        x = self.refine_attention(image, image_pe)
-        for place, block in enumerate(self.refine_path):
-            x = block(x)
-            if place == self.after:
-                fold = x.shape[-1] // detail.shape[-1]
-                x = x + self.refine_detail(functional.pixel_shuffle(detail, fold))
-        return x, self._quality(tokens)
-
-
-def add_detail(source: str) -> Callable[[SamNetwork], None]:
-    """Return a change that adds "image" or "early" detail, without effect until it is trained."""
-
-    def change(network: SamNetwork) -> None:
-        channels = network.prompt_encoder.embed_dim
-        network.__class__ = FineNetwork
-        fine: Any = network
-        fine.fine, fine.coarse_channels = source, channels
-        decoder: Any = network.mask_decoder
-        decoder.__class__ = FineDecoder
-        decoder.after = 1 if source == "image" else 0
-        inputs = 3 if source == "image" else 64
-        decoder.refine_detail = nn.Sequential(
-            nn.Conv2d(inputs, 32, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(32, affine=True),
-            nn.GELU(),
-            nn.Conv2d(32, channels // (4 if source == "image" else 2), 3, padding=1),
-        )
-        for parameter in decoder.refine_detail[-1].parameters():
-            nn.init.zeros_(parameter)
-
-    return change
-
-
 def without_dense_prompts(network: SamNetwork) -> None:
     """Let clicks reach the decoder as SAM's tokens alone."""
     fusion: Any = network.prompt_encoder.click_fusion  # type: ignore[union-attr]
     for parameter in fusion[-1].parameters():
         nn.init.zeros_(parameter)
+
+
+def without_early_features(network: SamNetwork) -> None:
+    """Take the encoder's early features away from the refining decoder."""
+    decoder: Any = network.mask_decoder
+    if decoder.early_channels:
+        decoder.early_channels = 0
+        del decoder.refine_early
 
 
 class LocalSecondPass:
@@ -200,6 +124,7 @@ class LocalSecondPass:
 
 
 HALF_KEPT = (("keep_base", 0.5),)
+NONE, FRESH = ((("early_features", choice),) for choice in (False, True))
 REFERENCE = "refining"
 VARIANTS = (
     Variant("SAM head, as shipped", decoder="sam"),
@@ -208,9 +133,19 @@ VARIANTS = (
     Variant(REFERENCE, scenario="refining"),
     Variant("refining without dense clicks", scenario="refining", change=without_dense_prompts),
     Variant("histosam", scenario="histosam"),
+    Variant(
+        "histosam without early features",
+        scenario="histosam",
+        change=without_early_features,
+        settings=NONE,
+    ),
+    Variant(
+        "histosam, early features from scratch",
+        scenario="histosam",
+        change=without_early_features,
+        settings=FRESH,
+    ),
     Variant("histosam, half kept", scenario="histosam", settings=HALF_KEPT),
-    Variant("histosam, image detail", scenario="histosam", change=add_detail("image")),
-    Variant("histosam, early features", scenario="histosam", change=add_detail("early")),
     Variant("histosam, local second pass", scenario="histosam", wrap=LocalSecondPass),
 )
 USERS = {"": IDEAL, ", jitter": User("jitter", sigma_px=8.0, repeats=2)}
@@ -229,8 +164,7 @@ def build(variant: Variant, arguments: argparse.Namespace) -> Any:
             config = TrainConfig(
                 out=run,
                 patches=arguments.patches,
-                # Embeddings with detail are not those without.
-                cache_dir=arguments.out / "embeddings" / getattr(model.network, "fine", "plain"),
+                cache_dir=arguments.out / "embeddings",
                 scenario=variant.scenario,
                 epochs=arguments.epochs,
                 max_steps_per_epoch=arguments.steps // arguments.epochs,
@@ -248,7 +182,7 @@ def build(variant: Variant, arguments: argparse.Namespace) -> Any:
             )
             finetune(config, model=model, overwrite=True)
             (run / "done").touch()
-        model.network.load_state_dict(load_file(run / "best.safetensors"))
+        model = hs.load_model(run / "best.safetensors", arguments.device)
     return variant.wrap(model) if variant.wrap is not None else model
 
 
