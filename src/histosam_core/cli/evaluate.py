@@ -29,15 +29,14 @@ __all__ = ["evaluate"]
 
 UserKind = Literal["ideal", "jitter", "region"]
 
-CHECKPOINT_STEMS = ("best", "last", "checkpoint")
-
 
 def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="A model's name or a checkpoint's path; LABEL=NAME gives it another name in the "
-            "report. Repeat it to compare models."
+            help="A model's name or a checkpoint's path; NAME@sam or NAME@refining takes that one "
+            "of its decoders, LABEL=NAME gives it another name in the report. Repeat it to compare "
+            "models."
         ),
     ] = None,
     patches: Annotated[
@@ -109,6 +108,9 @@ def evaluate(
 
         histosam evaluate --model histosam-tiny --model ours=runs/refining/best.safetensors
         --patches data/liver/test.zarr --patches data/lymph/test.zarr --out results
+
+        histosam evaluate --model histosam-tiny@refining --model histosam-tiny@sam
+        --patches data/liver/test.zarr --out decoders
 
         histosam evaluate --model histosam-tiny --slides slides --max-clicks 60 --out results
 
@@ -202,19 +204,27 @@ def evaluate(
 
 
 def labelled(models: list[str]) -> dict[str, str]:
-    """Return label -> name or path; labels are short, and different for different models."""
+    """Return label -> name or path, with the decoder where one was asked for.
+
+    Labels are short, and different for different models.
+
+    Raises
+    ------
+    ConfigError
+        Two labels are the same, or there is no such decoder.
+    CheckpointError
+        A model does not have the decoder.
+    """
     from histosam_core.errors import ConfigError
+    from histosam_core.evaluation.model_choice import parse_model
 
     found: dict[str, str] = {}
     for text in models:
         label, separator, source = text.partition("=")
+        choice = parse_model(source if separator else text)
         if not separator:
+            label = choice.long_title if choice.is_plain or choice.title in found else choice.title
             source = text
-            path = Path(text)
-            is_path = path.suffix != "" or len(path.parts) > 1
-            label = path.stem if is_path else text
-            if is_path and (path.stem in CHECKPOINT_STEMS or label in found):
-                label = f"{path.absolute().parent.name} {path.stem}"
         if not label or not source or label in found:
             raise ConfigError(
                 f"--model {text}: the label {label!r} is empty or taken; write LABEL=NAME"
@@ -284,5 +294,5 @@ def _run(
 def run_folder_name(label: str, dataset: str) -> str:
     """Return a folder name that every file system takes."""
     return "@".join(
-        re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run" for text in (label, dataset)
+        re.sub(r"[^\w.@-]+", "-", text).strip("-.") or "run" for text in (label, dataset)
     )

@@ -66,14 +66,14 @@ def model_at(scheduler: str | None, source: str, device: str) -> Iterator[Any]:
     scheduler
         Its address; None: here.
     source
-        The model's name or path.
+        The model's name or path, with its decoder or without; see `parse_model`.
     device
         Where it runs.
     """
     if scheduler is None:
-        from histosam_core.model import load_model
+        from histosam_core.evaluation.model_choice import load_choice
 
-        yield load_model(source, device=device)
+        yield load_choice(source, device)
         return
     from histosam_core.evaluation.distributed import RemoteModel
 

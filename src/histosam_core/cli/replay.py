@@ -32,7 +32,8 @@ def replay(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Another model, or the path of the same one.  [default: the journal's]",
+            help="Another model, or the path of the same one; NAME@sam or NAME@refining takes that "
+            "one of its decoders.  [default: the journal's]",
             metavar="MODEL",
         ),
     ] = None,
@@ -99,21 +100,23 @@ def describe(report: ReplayReport) -> dict[str, Any]:
 
 def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], SamModel]:
     """Return what loads the model for a session of the journal, each once."""
-    loaded: dict[tuple[str, str | None], SamModel] = {}
+    from histosam_core.evaluation.model_choice import ModelChoice, load_choice, parse_model
+
+    loaded: dict[ModelChoice, SamModel] = {}
 
     def model_for(facts: Mapping[str, Any]) -> SamModel:
         from histosam_core.errors import JournalError
-        from histosam_core.model import load_model
 
-        name = model or _source(facts)
-        # A checkpoint may hold several decoders; another model has its own default.
-        decoder = facts["decoder"] or None if model is None else None
-        if (name, decoder) not in loaded:
-            loaded[name, decoder] = load_model(name, device, decoder=decoder)
-        found = loaded[name, decoder]
+        if model is None:
+            choice = ModelChoice(_source(facts), facts["decoder"] or None)
+        else:
+            choice = parse_model(model)
+        if choice not in loaded:
+            loaded[choice] = load_choice(choice, device)
+        found = loaded[choice]
         if model is None and found.info.sha256 != facts["sha256"]:
             raise JournalError(
-                f"{name} is not the file any more that the journal was made with (sha256 "
+                f"{choice.source} is not the file any more that the journal was made with (sha256 "
                 f"{facts['sha256'][:12]}...); give that one, or another to compare: --model PATH"
             )
         return found

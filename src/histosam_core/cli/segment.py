@@ -35,7 +35,11 @@ def segment(
         Path | None, typer.Option(help="Also write a picture of the outline in place (PNG, JPEG).")
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A name of `histosam models`, or a checkpoint's path.")
+        str,
+        typer.Option(
+            help="A name of `histosam models`, or a checkpoint's path; NAME@sam or NAME@refining "
+            "takes that one of its decoders."
+        ),
     ] = "histosam-tiny",
     mpp: Annotated[
         float | None,
@@ -63,8 +67,8 @@ def segment(
     from histosam_core.cli.console import err, print_json, progress_bar
     from histosam_core.cli.console import out as console
     from histosam_core.errors import EmptyMaskError
+    from histosam_core.evaluation.model_choice import load_choice
     from histosam_core.inference import Session, check_on_slide, draw_preview
-    from histosam_core.model import load_model
     from histosam_core.slide import open_slide
 
     given = _given_clicks(click or [], clicks)
@@ -74,7 +78,7 @@ def segment(
         for one in given:
             check_on_slide(one.xy, opened.size_wh)
         with progress_bar("Loading the model") as progress:
-            loaded = load_model(model, device=device, progress=progress)
+            loaded = load_choice(model, device, progress=progress)
         session = Session(opened, loaded)
         for note in session.notes:
             err.print(f"[yellow]note:[/] {note}", markup=True)

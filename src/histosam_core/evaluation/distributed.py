@@ -17,7 +17,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +30,7 @@ from histosam_core.errors import (
     SlideNotFoundError,
     UnknownModelError,
 )
+from histosam_core.evaluation.model_choice import ModelChoice, load_choice, parse_model
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.protocol import EvaluationPatch, ProtocolSettings
@@ -55,8 +55,9 @@ class RemoteModel:
     scheduler
         Its address, such as ``tcp://head-node:8786``.
     model
-        A model's name or a checkpoint's path, which each worker loads for itself; or a model, which
-        is sent to them with every chunk (it must pickle).
+        A model's name or a checkpoint's path, with its decoder or without (see `parse_model`),
+        which each worker loads for itself; or a model, which is sent to them with every chunk (it
+        must pickle).
     device
         Where workers put a model that they load: see `load_model`.
     timeout_s
@@ -289,13 +290,7 @@ class RemoteModel:
 
 def _source(model: Any) -> Any:
     """A name or path that means the same on another machine with the same files."""
-    if not isinstance(model, str | os.PathLike):
-        return model
-    from histosam_core.model.own_models import find_own_model
-
-    own = find_own_model(str(model))
-    path = Path(model) if own is None else own.path
-    return str(path.absolute()) if path.is_file() else str(model)
+    return parse_model(model).anywhere if isinstance(model, str | os.PathLike) else model
 
 
 def _lost() -> tuple[type[BaseException], ...]:
@@ -355,11 +350,7 @@ def _kept(kind: str, pickled: bytes, make: Callable[[Any], Any]) -> Any:
 
 def _load(source: tuple[Any, str]) -> Any:
     model, device = source
-    if not isinstance(model, str):
-        return model
-    from histosam_core.model import load_model
-
-    return load_model(model, device=device)
+    return load_choice(model, device) if isinstance(model, ModelChoice) else model
 
 
 def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from histosam_core import __version__
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
+from histosam_core.evaluation.model_choice import load_choice
 from histosam_core.evaluation.protocol import (
     ClickRun,
     Clock,
@@ -70,7 +71,8 @@ def evaluate(
     ----------
     model
         Any `InteractiveModel`; with batched forms, many patches advance together. Or a
-        `RemoteModel`; or a model's name or path, which workers load for themselves.
+        `RemoteModel`; or a model's name or path, with its decoder or without (see `parse_model`),
+        which workers load for themselves.
     patches
         A `PatchStore`, or any sequence of patches. Its `name`, where it has one, names the data
         set.
@@ -127,9 +129,7 @@ def evaluate(
         with RemoteModel(scheduler, model) as remote:
             return evaluate(remote, patches, **given)
     if isinstance(model, str):
-        from histosam_core.model import load_model
-
-        return evaluate(load_model(model), patches, **given)
+        return evaluate(load_choice(model), patches, **given)
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size {batch_size} and limit {limit} must be at least 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ app.command()(evaluate)
 
 class Disk:
     """Answers a disk round every positive click."""
+
+    info: Any = None
 
     def encode(self, image: Any) -> Any:
         return image.shape[:2]
@@ -55,9 +58,11 @@ class Patch:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     loaded: list[tuple[str, str]] = []
 
-    def load(name: str, device: str = "auto") -> Disk:
-        loaded.append((name, device))
-        return Disk()
+    def load(name: str, device: str, *, decoder: str | None, progress: Any) -> Disk:
+        loaded.append((name if decoder is None else f"{name} {decoder}", device))
+        disk = Disk()
+        disk.info = SimpleNamespace(name=name, decoder=decoder, decoders=("refining", "sam"))
+        return disk
 
     monkeypatch.setattr("histosam_core.model.load_model", load, raising=False)
     monkeypatch.setattr("histosam_core.dataset.open_patches", Store, raising=False)
@@ -105,6 +110,18 @@ def test_report_is_made_again_from_the_rows(tmp_path: Path, stand_ins: Any) -> N
     assert call("--from-rows", out).exit_code == 0
     assert stand_ins == []
     assert (out / "report.html").read_bytes() == before
+
+
+def test_two_decoders_of_a_model_stand_beside_each_other(tmp_path: Path, stand_ins: Any) -> None:
+    both = ("--model", "tiny@refining", "--model", "tiny@sam", "--patches", "liver", "--json")
+    done = call(*both, "--out", tmp_path, "--limit", 2, "--max-clicks", 2, "--no-report")
+    assert [name for name, _ in stand_ins] == ["tiny refining", "tiny sam"]
+    summary = json.loads(done.stdout)
+    assert [(run["model"], run["checkpoint"]["decoder"]) for run in summary["runs"]] == [
+        ("tiny@refining", "refining"),
+        ("tiny@sam", "sam"),
+    ]
+    assert summary["differences"][0]["reference"] == "tiny@refining"
 
 
 def test_results_are_not_replaced_unless_asked(tmp_path: Path) -> None:
@@ -177,6 +194,11 @@ def test_labels_are_short_and_different() -> None:
         "md best": "runs/md/best.safetensors",
         "ours": "x/ours.pth",
     }
+    assert labelled(["histosam-tiny@sam", "runs/md/best.pth@refining", "a=histosam-tiny@sam"]) == {
+        "histosam-tiny@sam": "histosam-tiny@sam",
+        "md best@refining": "runs/md/best.pth@refining",
+        "a": "histosam-tiny@sam",
+    }
     for clash in (["a", "a"], ["=x"], ["x="]):
         with pytest.raises(ConfigError, match="LABEL=NAME"):
             labelled(clash)
@@ -185,3 +207,5 @@ def test_labels_are_short_and_different() -> None:
 def test_run_folders_have_harmless_names() -> None:
     assert run_folder_name("our best: v2", "liver/test") == "our-best-v2@liver-test"
     assert run_folder_name("../..", "x") == "run@x"
+    # No other model's folder, such as that of one which is called histosam-tiny-sam.
+    assert run_folder_name("histosam-tiny@sam", "x") == "histosam-tiny@sam@x"

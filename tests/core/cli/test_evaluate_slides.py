@@ -22,7 +22,7 @@ app.command()(evaluate)
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Call the command on a folder of two slides."""
-    monkeypatch.setattr("histosam_core.model.load_model", lambda name, device="auto": Brush())
+    monkeypatch.setattr("histosam_core.model.load_model", lambda name, *_, **__: Brush())
     slides = tmp_path / "liver"
     slides.mkdir()
     write_slide(slides, "a", [(100, 100, 400, 160), (500, 300, 600, 400)])

@@ -152,6 +152,12 @@ def test_regions_of_slides_are_the_same_too(cluster: Cluster, tmp_path: Path) ->
     assert there.header["dataset"] == here.header["dataset"]
 
 
+def test_workers_load_the_decoder_that_is_named(cluster: Cluster) -> None:
+    with RemoteModel(cluster.address, "histosam-tiny@sam", device="cpu") as remote:
+        described = remote.described
+    assert (described["name"], described["decoder"]) == ("histosam-tiny", "sam")
+
+
 def test_a_model_that_workers_do_not_find_is_named(cluster: Cluster, store: Any) -> None:
     with pytest.raises(SchedulerError, match=r"worker tcp.*no-such-model.*same paths"):
         evaluate("no-such-model", store, **SETTINGS, scheduler=cluster.address)
