@@ -217,7 +217,7 @@ def _make_ready(trainer: Trainer, *, is_new: bool, clear: bool) -> None:
         folder.clear()
     folder.clear_leftovers()
     if config.tensorboard:
-        trainer.tensorboard = TensorBoardLog(folder.tensorboard, trainer.step)
+        trainer.narrator.tensorboard = TensorBoardLog(folder.tensorboard, trainer.step)
     if is_new:
         config.save(folder.config)
         trainer.save_state()

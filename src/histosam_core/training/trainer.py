@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from histosam_core.model.checkpoint import save_checkpoint
 from histosam_core.training.chunks import Chunks
 from histosam_core.training.embedding_caches import open_caches
 from histosam_core.training.embeddings import PatchEncoder
-from histosam_core.training.events import notice_event, step_event, validation_event
+from histosam_core.training.events import step_event, validation_event
 from histosam_core.training.examples import Examples
 from histosam_core.training.kept_weights import KeptWeights
+from histosam_core.training.narrator import Narrator
 from histosam_core.training.optimiser import Optimiser, mixed_precision
 from histosam_core.training.parts import prepare_for_training
 from histosam_core.training.prompts import PromptSettings
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from histosam_core.training.processes import Processes
     from histosam_core.training.run_folder import RunFolder
     from histosam_core.training.scenarios import Scenario
-    from histosam_core.training.tensorboard_log import TensorBoardLog
     from histosam_core.training.validation import ValidationScores
 
 __all__ = ["Trainer", "TrainingDivergedError"]
@@ -83,10 +83,11 @@ class Trainer:
         self.model, self.network = model, model.network
         self.geometry, self.data_name = geometry, data_name
         self.folder = folder
-        self.progress, self.on_event = progress, on_event
         self.stop, self.processes = stop, processes
-        self.tensorboard: TensorBoardLog | None = None
         self.time = TimeBudget(config.max_minutes, clock)
+        self.narrator = Narrator(
+            progress, on_event, self.time, lambda: (self.step, self.total_steps)
+        )
         self._saved_at = clock()
 
         self.trained_names = prepare_for_training(self.network, scenario)
@@ -95,7 +96,9 @@ class Trainer:
         self.optimiser = Optimiser(config, self.network, self.trained_names)
         self.examples = self._make_examples(train_patches)
         in_memory = min(config.batch_size, self.examples.batch_size)
-        self.chunks = Chunks(math.ceil(in_memory / processes.count), model.device, self.notice)
+        self.chunks = Chunks(
+            math.ceil(in_memory / processes.count), model.device, self.narrator.notice
+        )
         self.validator = Validator(
             config,
             model,
@@ -127,7 +130,6 @@ class Trainer:
         self.last: ValidationScores | None = None
         self.rows: list[Row] = []
         self.loss_sum = self.iou_sum = 0.0
-        self._doing, self._n_encoded = "", 0
 
     # What the state is made of, beside plain attributes.
 
@@ -163,10 +165,10 @@ class Trainer:
             return
         self._agree()
         if self.before is None:
-            self._say("validating the model as it is")
+            self.narrator.say("validating the model as it is")
             self.before = self._validate()
             self._log_row(0, self.before)
-            self._tell(validation_event(0, self.before, is_best=False))
+            self.narrator.tell(validation_event(0, self.before, is_best=False))
         while not self.finished:
             epoch = self.epochs_done + 1
             self._train_epoch(epoch)
@@ -174,12 +176,12 @@ class Trainer:
                 coming_validations=int(epoch % self.config.validate_every == 0)
             )
             self._end_epoch(epoch)
-        self._say(f"done, NoC@85 {self.best.noc85:.2f}" if self.best else "done")
+        result = f"done, NoC@85 {self.best.noc85:.2f}" if self.best else "done"
+        self.narrator.say(result, is_over=True)
 
     def close(self) -> None:
         """Close files; nothing more is to be done with this object."""
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        self.narrator.close()
         self.encoder.close()
 
     def _train_epoch(self, epoch: int) -> None:
@@ -197,7 +199,7 @@ class Trainer:
 
     def _train_step(self, epoch: int, batch: list[Example], began: float) -> None:
         config, examples = self.config, self.examples
-        self._doing = f"epoch {epoch}/{config.epochs}"
+        self.narrator.begin(f"epoch {epoch}/{config.epochs}")
         rng = examples.step_rng(epoch, self.steps_in_epoch)
         means = self.gradients.make(
             batch,
@@ -220,7 +222,7 @@ class Trainer:
         self.time.add_step(self.time.clock() - began)
         self._tell_step(epoch, means.loss, means.iou)
         best = f", NoC@85 {self.best.noc85:.2f}" if self.best else ""
-        self._say(
+        self.narrator.say(
             f"epoch {epoch}/{config.epochs}, loss {self.loss_sum / self.steps_in_epoch:.3f}, "
             f"IoU {self.iou_sum / self.steps_in_epoch:.2f}{best}"
         )
@@ -229,14 +231,14 @@ class Trainer:
         """Validate, log, and save everything; the state last, so that it has all it speaks of."""
         scores = None
         if self.finished or epoch % self.config.validate_every == 0:
-            self._say(f"epoch {epoch}/{self.config.epochs}, validating")
+            self.narrator.say(f"epoch {epoch}/{self.config.epochs}, validating")
             scores = self._validate()
             self.last = scores
             is_best = scores.is_better_than(self.best)
             if is_best:
                 self.best, self.best_epoch = scores, epoch
                 self._save_checkpoint(self.folder.best, epoch, scores)
-            self._tell(validation_event(epoch, scores, is_best=is_best))
+            self.narrator.tell(validation_event(epoch, scores, is_best=is_best))
         self._log_row(epoch, scores)
         self._end_early(epoch)
         self._save_checkpoint(self.folder.last, epoch, scores)
@@ -255,7 +257,7 @@ class Trainer:
         validated = [int(r["epoch"] or 0) for r in self.rows if r.get("val_noc85") is not None]
         if sum(one > self.best_epoch for one in validated) >= patience:
             self.finished = True
-            self.notice(
+            self.narrator.notice(
                 f"stopped after epoch {epoch}: NoC@85 has not fallen since epoch "
                 f"{self.best_epoch} (patience {patience})"
             )
@@ -324,7 +326,7 @@ class Trainer:
             precision=self._precision,
             chunks=self.chunks,
             on_encode=self._on_encode,
-            notice=self.notice,
+            notice=self.narrator.notice,
         )
 
     def _check_keep_base(self) -> None:
@@ -356,22 +358,12 @@ class Trainer:
     def _on_encode(self) -> None:
         """Let the user see, and stop, what may take a quarter of a minute for each patch."""
         self._check()
-        self._n_encoded += 1
-        self._report(f"{self._doing}, {self._n_encoded} patches encoded")
-
-    def notice(self, text: str) -> None:
-        """Tell something that the user should know and that does not end the run."""
-        self._tell(notice_event(text))
-
-    def _tell(self, event: Mapping[str, object]) -> None:
-        if self.tensorboard is not None:
-            self.tensorboard.write(event, self.step)
-        self.on_event(event)
+        self.narrator.encoded()
 
     def _tell_step(self, epoch: int, loss: float, iou: float) -> None:
         every, epochs = self.config.validate_every, self.config.epochs
         validations = epochs // every - (epoch - 1) // every + int(epochs % every != 0)
-        self._tell(
+        self.narrator.tell(
             step_event(
                 epoch=epoch,
                 epochs=epochs,
@@ -384,19 +376,6 @@ class Trainer:
                 seconds_left=self.time.seconds_left(self.total_steps - self.step, validations),
             )
         )
-
-    def _say(self, message: str) -> None:
-        """Report, and remember what the run is at."""
-        self._doing = message
-        self._report(message)
-
-    def _report(self, message: str) -> None:
-        if self.time.max_seconds is None:
-            self.progress(self.step, self.total_steps, message)
-            return
-        total = round(self.time.max_seconds)
-        over = self.finished and message.startswith("done")
-        self.progress(total if over else min(int(self.seconds), total), total, message)
 
     def _log_row(self, epoch: int, scores: ValidationScores | None) -> None:
         # An epoch whose end was interrupted ends twice.

@@ -124,7 +124,10 @@ def test_exactly_the_named_parts_change(
     before = small_model(SCENARIOS[scenario].decoder).network.state_dict()
     result = train(tmp_path / "run", scenario=scenario, epochs=1, max_steps_per_epoch=2)
     after = _weights(result.last_checkpoint)
-    assert after.keys() == before.keys()
+    added = after.keys() - before.keys()
+    assert before.keys() <= after.keys()
+    assert bool(added) == SCENARIOS[scenario].adds_early_features
+    assert all(name.startswith("mask_decoder.refine_early.") for name in added)
     changed = {part_of(name) for name in before if not torch.equal(before[name], after[name])}
     assert changed == SCENARIOS[scenario].trained
     frozen = [name for name in before if part_of(name) not in SCENARIOS[scenario].trained]
