@@ -116,7 +116,8 @@ class JobEvents:
     def progress_bar(self, title: str) -> Iterator[ProgressCallback]:
         """Yield a callback that reports progress, and that pauses or stops when told to.
 
-        The callback raises KeyboardInterrupt where the control file says "stop".
+        The callback raises KeyboardInterrupt where the control file says "stop". Called again with
+        the same, it tells nothing new, but looks at the control file.
         """
         if self._stream is None:
             from histosam_core.cli.console import progress_bar
@@ -130,9 +131,13 @@ class JobEvents:
                 yield show
             return
 
+        told: list[object] = [None]
+
         def tell(done: int, total: int, message: str = "") -> None:
             counted = {"done": done, "total": total, "message": message, "title": title}
-            self.emit({"event": "progress", **counted})
+            if counted != told[0]:
+                told[0] = counted
+                self.emit({"event": "progress", **counted})
             self.obey()
 
         yield tell

@@ -92,7 +92,8 @@ def evaluate(
         Keeps embeddings for the next model with the same encoder; without effect on a scheduler's
         workers.
     progress
-        Told the patches done, each as often as the user clicks on it.
+        Told the patches done, each as often as the user clicks on it, and the same again now and
+        then between the clicks, so that it may pause or stop the work there.
     overwrite
         Throw away an earlier run in `out`.
     resume
@@ -216,13 +217,18 @@ def _run(
     records = {(record.index, record.repeat): record for record in finished}
     todo = [which for which in asked if which not in records]
     n_clicks = sum(len(record.clicks) for record in finished)
-    progress(len(records), len(asked), "starting")
+    message = "starting"
+
+    def beat() -> None:
+        progress(len(records), len(asked), message)
+
+    beat()
     elsewhere = getattr(model, "run_patches", None)  # of a model on other machines
     if elsewhere is not None:
         sent = {name: options[name] for name in ("user", "batch_size")}
         runs = elsewhere(patches, todo, settings, **sent)
     else:
-        runs = run_patches(model, patches, todo, settings, **options)
+        runs = run_patches(model, patches, todo, settings, **options, beat=beat)
     for index, run in runs:
         record = _record(index, patches[index], run)
         if writer is not None:
@@ -231,7 +237,8 @@ def _run(
             writer.append(record)
         records[index, run.repeat] = record
         n_clicks += len(run.clicks)
-        progress(len(records), len(asked), f"{n_clicks / len(records):.1f} clicks a patch")
+        message = f"{n_clicks / len(records):.1f} clicks a patch"
+        beat()
     return tuple(records[which] for which in asked)
 
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from histosam_core.clicks import User
-    from histosam_core.evaluation.embedding_cache import EmbeddingCache
+    from histosam_core.evaluation.embedding_cache import EmbeddingCache, Encoded
     from histosam_core.evaluation.protocol import (
         ClickRun,
         Clock,
@@ -45,8 +45,14 @@ __all__ = ["default_lanes", "run_patches"]
 MAX_THREADS = 16
 IN_STEP = 4
 """Trials to a thread of the users' pool; for fewer, handing over costs more than it gains."""
+BEAT_S = 0.2
+"""At most, between two beats while lanes compute."""
 
 Item = TypeVar("Item")
+
+
+def _no_beat() -> None:
+    """Nobody wants to be asked."""
 
 
 def run_patches(
@@ -60,6 +66,7 @@ def run_patches(
     lanes: int | None = None,
     cache: EmbeddingCache | None = None,
     clock: Clock = time.perf_counter,
+    beat: Callable[[], None] = _no_beat,
 ) -> Iterator[tuple[int, ClickRun]]:
     """Click on many patches; yield each one's index and run as soon as it is finished.
 
@@ -90,6 +97,9 @@ def run_patches(
         Embeddings kept for the next model with the same encoder.
     clock
         Returns seconds.
+    beat
+        Called between steps on the caller's thread. While it waits nothing is computed, nor while
+        the caller is busy with a run; what it raises ends all, after the step at hand.
 
     Raises
     ------
@@ -115,18 +125,24 @@ def run_patches(
         width,
         n_lanes,
         clock,
+        beat,
+        # On a CPU images gain nothing from sharing a pass, and may take a quarter of a minute each.
+        encoded_at_once=1 if _is_on_cpu(model) else width,
     )
     if n_lanes == 1:
         with _threads(_n_cores() if batched else 1, width) as pool:
             yield from work.lane(pool)
     else:
-        yield from _side_by_side(work, n_lanes)
+        yield from _side_by_side(work, n_lanes, beat)
 
 
 def default_lanes(model: object) -> int:
     """Return how many lanes suit a model: one a core for our networks on the CPU, else one."""
-    on_cpu = getattr(getattr(model, "device", None), "type", None) == "cpu"
-    return _n_cores() if on_cpu and hasattr(model, "network") else 1
+    return _n_cores() if _is_on_cpu(model) and hasattr(model, "network") else 1
+
+
+def _is_on_cpu(model: object) -> bool:
+    return getattr(getattr(model, "device", None), "type", None) == "cpu"
 
 
 class _Shared:
@@ -158,6 +174,8 @@ class _Work:
     width: int
     n_lanes: int
     clock: Clock
+    rest: Callable[[], None]
+    encoded_at_once: int
 
     def lane(self, each: Callable[..., None]) -> Iterator[tuple[int, ClickRun]]:
         """Click on patches until none is left to take.
@@ -172,7 +190,9 @@ class _Work:
         while True:
             start = self.clock()
             if len(active) + len(waiting) < self.width:
-                waiting.extend(self._start())
+                trials, rested_s = self._start()
+                waiting.extend(trials)
+                start += rested_s
             while waiting and len(active) < self.width:
                 active.append(waiting.popleft())
             if not active:
@@ -188,9 +208,10 @@ class _Work:
             active = [trial for trial in active if not trial.is_finished]
             for trial in finished:
                 yield trial.index, trial.result()
+            self.rest()
 
-    def _start(self) -> list[Trial]:
-        """Read and encode the next patches."""
+    def _start(self) -> tuple[list[Trial], float]:
+        """Read and encode the next patches; return them, and the seconds of rest in between."""
         trials: list[Trial] = []
         images = []
         for index, repeat in self.shared.take(self.width):
@@ -200,16 +221,27 @@ class _Work:
                 images.append(patch.image)
             rng = self.user.rng(patch.id, repeat)
             trials.append(Trial(index, truth, self.settings, self.user, rng, repeat))
-        encoded = iter(self.encoder.encode(images) if images else ())
+        encoded, rested_s = self._encode(images)
         for i, trial in enumerate(trials):
             if i and trials[i - 1].index == trial.index:  # another repeat: at hand
                 trial.embedding, trial.encode_s = trials[i - 1].embedding, trials[i - 1].encode_s
                 trial.saved_s = trial.encode_s
                 continue
-            one = next(encoded)
+            one = encoded.popleft()
             trial.embedding, trial.encode_s = one.embedding, one.encode_s / self.n_lanes
             trial.saved_s = trial.encode_s if one.was_at_hand else 0.0
-        return trials
+        return trials, rested_s
+
+    def _encode(self, images: Sequence[NDArray[np.uint8]]) -> tuple[deque[Encoded], float]:
+        encoded: deque[Encoded] = deque()
+        rested_s, n = 0.0, self.encoded_at_once
+        for first in range(0, len(images), n):
+            if first:
+                began = self.clock()
+                self.rest()
+                rested_s += self.clock() - began
+            encoded.extend(self.encoder.encode(images[first : first + n]))
+        return encoded, rested_s
 
 
 def _take(decode_s: float, answered: tuple[Trial, NDArray[np.float32]]) -> None:
@@ -217,19 +249,34 @@ def _take(decode_s: float, answered: tuple[Trial, NDArray[np.float32]]) -> None:
     trial.take(logits, decode_s)
 
 
-def _side_by_side(work: _Work, n_lanes: int) -> Iterator[tuple[int, ClickRun]]:
+class _EndedError(Exception):
+    """Nobody wants what this lane would compute."""
+
+
+def _side_by_side(
+    work: _Work, n_lanes: int, beat: Callable[[], None]
+) -> Iterator[tuple[int, ClickRun]]:
     """Run lanes on threads of their own; yield what any of them finishes."""
     results: queue.SimpleQueue[tuple[int, ClickRun] | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
+    gate = threading.Lock()  # shut while who called rests, or is busy with a run
+
+    def rest() -> None:
+        with gate:
+            pass
+        if stop.is_set():
+            raise _EndedError
+
+    lane_work = replace(work, rest=rest)
 
     def run() -> None:
         try:
             _one_thread_here()
             with _threads(1, 1) as each:
-                for result in work.lane(each):
+                for result in lane_work.lane(each):
                     results.put(result)
-                    if stop.is_set():
-                        return
+        except _EndedError:
+            pass
         except BaseException as error:  # raised again by who waits for results
             results.put(error)
         finally:
@@ -242,13 +289,19 @@ def _side_by_side(work: _Work, n_lanes: int) -> Iterator[tuple[int, ClickRun]]:
         try:
             n_running = n_lanes
             while n_running:
-                result = results.get()
+                try:
+                    result = results.get(timeout=BEAT_S)
+                except queue.Empty:
+                    with gate:
+                        beat()
+                    continue
                 if isinstance(result, BaseException):
                     raise result
                 if result is None:
                     n_running -= 1
                 else:
-                    yield result
+                    with gate:
+                        yield result
         finally:  # also where nobody wants more: a lane ends with its step
             stop.set()
             for lane in lanes:

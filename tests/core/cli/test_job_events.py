@@ -56,6 +56,19 @@ def test_of_frequent_events_five_a_second_are_written_and_the_last_one_always(
     assert lines(stream.getvalue())[-1]["event"] == "validation"
 
 
+def test_the_same_progress_is_told_once_and_obeys_each_time(tmp_path: Path, clock: Clock) -> None:
+    control, stream = tmp_path / "control", io.StringIO()
+    job = JobEvents(stream, control, clock=clock)
+    with job.progress_bar("Work") as progress:
+        for _ in range(3):
+            progress(1, 2, "encoding")
+            clock.now += 1.0
+        control.write_text("stop\n")
+        with pytest.raises(KeyboardInterrupt):
+            progress(1, 2, "encoding")
+    assert [e["message"] for e in lines(stream.getvalue())] == ["encoding"]
+
+
 def test_values_are_plain_and_a_number_that_is_none_is_null() -> None:
     stream = io.StringIO()
     JobEvents(stream, None).result(loss=float("nan"), iou=np.float32(0.5), out=Path("runs/a"))

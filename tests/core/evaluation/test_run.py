@@ -49,7 +49,7 @@ def test_progress_ends_at_the_number_of_patches(model, store) -> None:  # type: 
         max_clicks=2,
         progress=lambda done, total, message="": steps.append((done, total)),
     )
-    assert steps == [(n, 4) for n in range(5)]
+    assert [step for step, _ in itertools.groupby(steps)] == [(n, 4) for n in range(5)]
 
 
 def test_wall_time_of_all_clicks_is_the_time_of_the_loop(batched_model, store) -> None:  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +107,88 @@ def test_nobody_waits_for_runs_that_are_not_wanted(batched_model, store) -> None
     runs.close()
     assert threading.active_count() == before
     assert len(batched_model.calls) < 500
+
+
+def slowed(model):  # type: ignore[no-untyped-def]
+    decode = type(model).decode
+
+    def slow(*arguments, **options):  # type: ignore[no-untyped-def]
+        time.sleep(0.002)
+        return decode(model, *arguments, **options)
+
+    model.decode = slow
+    return model
+
+
+def test_lanes_rest_while_the_beat_waits_and_while_a_run_is_taken(  # type: ignore[no-untyped-def]
+    batched_model, store, monkeypatch
+) -> None:
+    monkeypatch.setattr("histosam_core.evaluation.side_by_side.BEAT_S", 0.001)
+    calls = slowed(batched_model).calls
+    computed_meanwhile = []
+
+    def rest() -> None:
+        before = len(calls)
+        time.sleep(0.05)
+        computed_meanwhile.append(len(calls) - before)
+
+    n_beats = []
+
+    def beat() -> None:
+        if not n_beats:
+            rest()
+        n_beats.append(1)
+
+    for _ in run_patches(
+        batched_model, store, range(11), SETTINGS, lanes=2, batch_size=1, beat=beat
+    ):
+        if len(computed_meanwhile) < 3:
+            rest()
+    assert len(computed_meanwhile) == 3
+    assert max(computed_meanwhile) <= 2  # the steps at hand; 50 would fit
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_the_beat_raises_ends_the_work_between_two_clicks(  # type: ignore[no-untyped-def]
+    batched_model, store, monkeypatch, lanes
+) -> None:
+    monkeypatch.setattr("histosam_core.evaluation.side_by_side.BEAT_S", 0.001)
+    settings = ProtocolSettings(target_iou=1.0, max_clicks=1000)
+    calls = slowed(batched_model).calls
+    before = threading.active_count()
+
+    def beat() -> None:
+        if len(calls) >= 3:
+            raise KeyboardInterrupt
+
+    runs = run_patches(
+        batched_model, store, range(11), settings, lanes=lanes, batch_size=1, beat=beat
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(runs)
+    assert threading.active_count() == before
+    assert len(calls) < 1000
+
+
+def test_on_a_cpu_there_is_a_beat_after_every_image_and_rest_counts_as_no_work(  # type: ignore[no-untyped-def]
+    batched_model, store, monkeypatch
+) -> None:
+    batched_model.device = SimpleNamespace(type="cpu")
+    encode, told = type(batched_model).encode, []
+    batched_model.encode = lambda image: told.append("image") or encode(batched_model, image)
+    now = [0.0]
+
+    def beat() -> None:
+        told.append("beat")
+        now[0] += 3600
+
+    settings = ProtocolSettings(max_clicks=1)
+    todo = range(3)
+    runs = list(
+        run_patches(batched_model, store, todo, settings, lanes=1, clock=lambda: now[0], beat=beat)
+    )
+    assert told == ["image", "beat", "image", "beat", "image", "beat"]
+    assert [run.wall_s.tolist() for _, run in runs] == [[0.0]] * 3
 
 
 def test_models_that_are_not_known_to_bear_it_get_one_lane(model) -> None:  # type: ignore[no-untyped-def]
