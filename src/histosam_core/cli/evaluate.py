@@ -70,11 +70,17 @@ def evaluate(
         ),
     ] = "ideal",
     sigma: Annotated[
-        float, typer.Option(help="With --user jitter: how far it misses, SD in pixels.")
+        float,
+        typer.Option(
+            help="With --user jitter: how far it misses, SD in patch pixels; on slides, in pixels "
+            "at the model's resolution."
+        ),
     ] = 8.0,
     repeats: Annotated[
         int | None,
-        typer.Option(help="Times such a user clicks on each patch.  [default: 5; ideal: 1]"),
+        typer.Option(
+            help="Times such a user clicks on each patch or region.  [default: 5; ideal: 1]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of such a user's draws.")] = 0,
     latex: Annotated[
@@ -117,6 +123,9 @@ def evaluate(
         histosam evaluate --model md=md.safetensors --model ours=ours.safetensors
         --patches data/liver/test.zarr --user jitter --sigma 8 --repeats 5 --out jittered
 
+        histosam evaluate --model histosam-tiny --slides slides --max-clicks 60
+        --user jitter --repeats 3 --out jittered
+
         histosam evaluate --from-rows results --latex table.tex
     """
     from histosam_core.cli import console
@@ -124,7 +133,6 @@ def evaluate(
     with job_events(events, control) as job:
         from histosam_core import evaluation
         from histosam_core.atomic import new_file
-        from histosam_core.clicks import User
         from histosam_core.errors import ConfigError
 
         if from_rows is not None:
@@ -137,10 +145,8 @@ def evaluate(
         elif slides is not None:
             if not model or patches or out is None:
                 raise ConfigError("with --slides give --model and --out, and no --patches")
-            if user != "ideal" or repeats is not None or embeddings is not None:
-                raise ConfigError(
-                    "--user, --repeats and --embeddings go with --patches, not --slides"
-                )
+            if embeddings is not None:
+                raise ConfigError("--embeddings go with --patches, not --slides")
             evaluation.ProtocolSettings(target_iou, max_clicks)
             results = evaluate_slides(
                 labelled(model),
@@ -153,6 +159,7 @@ def evaluate(
                 min_area=min_area,
                 target_iou=target_iou,
                 max_clicks=max_clicks,
+                user=who(user, sigma, repeats, seed),
                 limit=limit,
                 device=device,
                 overwrite=overwrite,
@@ -170,7 +177,6 @@ def evaluate(
                 raise ConfigError(
                     "--embeddings are kept here and do not help a scheduler's workers"
                 )
-            default = 1 if user == "ideal" else 5
             results = _run(
                 labelled(model),
                 patches,
@@ -178,7 +184,7 @@ def evaluate(
                 job,
                 target_iou=target_iou,
                 max_clicks=max_clicks,
-                user=User(user, sigma, default if repeats is None else repeats, seed),
+                user=who(user, sigma, repeats, seed),
                 limit=limit,
                 batch_size=batch_size,
                 device=device,
@@ -201,6 +207,14 @@ def evaluate(
         console.err.print("NoC@90 and NoF@90 need --target-iou 0.9 or more; they are left out")
     console.out.print(f"Open [bold]{written[-1]}[/]" if report else f"Wrote {written[0]}")
     end_left_out(results)
+
+
+def who(kind: UserKind, sigma_px: float, repeats: int | None, seed: int) -> User:
+    """Return the user that the options describe; one with draws repeats 5 times unless told."""
+    from histosam_core.clicks import User
+
+    usual = 1 if kind == "ideal" else 5
+    return User(kind, sigma_px, usual if repeats is None else repeats, seed)
 
 
 def labelled(models: list[str]) -> dict[str, str]:

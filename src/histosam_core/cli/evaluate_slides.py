@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from histosam_core.cli.job_events import JobEvents
+    from histosam_core.clicks import User
     from histosam_core.evaluation import EvaluationResult
 
 __all__ = [
@@ -93,6 +94,7 @@ def evaluate_slides(
     min_area: float | None,
     target_iou: float,
     max_clicks: int,
+    user: User,
     limit: int | None,
     device: str,
     overwrite: bool,
@@ -103,8 +105,8 @@ def evaluate_slides(
     Parameters
     ----------
     models
-        Label -> name or path.
-    slides, annotations, mpp, labels, min_area, target_iou, max_clicks, limit, overwrite
+        Label -> name or path, with its decoder or without.
+    slides, annotations, mpp, labels, min_area, target_iou, max_clicks, user, limit, overwrite
         See `histosam_core.evaluation.evaluate_slides`.
     out
         The folder of all runs.
@@ -136,6 +138,7 @@ def evaluate_slides(
                 out=folder,
                 target_iou=target_iou,
                 max_clicks=max_clicks,
+                user=user,
                 slide_mpp=mpp,
                 labels=labels or None,
                 min_area_mm2=DEFAULT_MIN_AREA_MM2 if min_area is None else min_area,

@@ -1,16 +1,16 @@
 """Simulated clicks on one tumour region of a slide, through a session, window after window.
 
 The user sees the whole region and one window's width round it, on the pixel grid of the session,
-and clicks by the rule of the patches: in the middle of the deepest error. What a session does with
-a click, which window answers it and what then stands on the canvas, is none of this module's
-business: it is what somebody at work would get.
+and clicks by the rule of the patches: in the middle of the deepest error, or where a less exact
+hand hits that error. What a session does with a click, which window answers it and what then stands
+on the canvas, is none of this module's business: it is what somebody at work would get.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from histosam_core.annotation import read_annotations
 from histosam_core.annotation.files import slide_stem
-from histosam_core.clicks import Click, next_click
+from histosam_core.clicks.users import IDEAL, User
 from histosam_core.evaluation.protocol import ClickRun, Clock, ProtocolSettings
 from histosam_core.evaluation.slide_regions import (
     RegionTruth,
@@ -28,15 +28,18 @@ from histosam_core.evaluation.slide_regions import (
     draw_truth,
     find_regions,
 )
-from histosam_core.inference import Session, WindowGrid, slide_scale
+from histosam_core.inference import MemoryStore, Session, WindowGrid, slide_scale
 from histosam_core.metrics import iou
 from histosam_core.slide import open_slide
 
 if TYPE_CHECKING:
+    from histosam_core.clicks import Click
+    from histosam_core.inference import ClickResult
     from histosam_core.model import InteractiveModel, TrainingGeometry
 
 __all__ = [
     "AnnotatedSlide",
+    "Encoded",
     "RegionExample",
     "SlideSource",
     "click_on_region",
@@ -93,6 +96,32 @@ class RegionExample:
     gt_mask: NDArray[np.int8]
     id: str
     slide: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The windows of one region that were encoded, for the user's next repeat on it.
+
+    Parameters
+    ----------
+    store
+        Where their embeddings are kept.
+    seconds
+        What reading and encoding each took, by its corner (x, y) in level-0 pixels. A repeat that
+        finds a window at hand is charged the same, so that models and repeats stay comparable.
+    """
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    seconds: dict[tuple[float, float], float] = field(default_factory=dict)
+
+    def charge(self, answer: ClickResult) -> tuple[float, float]:
+        """Return the seconds that an answer's window costs, and those of them that were saved."""
+        corner = answer.region.location_xy
+        spent = answer.timings.read_s + answer.timings.encode_s
+        if not answer.was_ready:
+            self.seconds[corner] = spent
+        saved = self.seconds.get(corner, 0.0) if answer.was_ready and answer.is_new_window else 0.0
+        return spent + saved, saved
 
 
 class AnnotatedSlide:
@@ -172,19 +201,45 @@ class AnnotatedSlide:
         truth: RegionTruth,
         settings: ProtocolSettings,
         *,
+        user: User = IDEAL,
+        region_id: str = "",
+        repeat: int = 0,
+        encoded: Encoded | None = None,
         told: Told | None = None,
         clock: Clock = time.perf_counter,
     ) -> ClickRun:
-        """Click on a region with a session of its own; see `click_on_region`."""
+        """Click on a region with a session of its own; see `click_on_region`.
+
+        Parameters
+        ----------
+        model, truth, settings, user, told, clock
+            As there.
+        region_id, repeat
+            Name the user's draws: see `User.rng`.
+        encoded
+            What earlier repeats on this region have encoded; None: nothing.
+        """
+        encoded = Encoded() if encoded is None else encoded
         session = Session(
             self.slide,
             model,
             mpp=self.source.mpp,
             mask_threshold=settings.mask_threshold,
             geometry=self.geometry,
+            store=encoded.store,
             clock=clock,
         )
-        return click_on_region(session, truth, settings, told=told, clock=clock)
+        run = click_on_region(
+            session,
+            truth,
+            settings,
+            user=user,
+            rng=user.rng(region_id, repeat),
+            encoded=encoded,
+            told=told,
+            clock=clock,
+        )
+        return replace(run, repeat=repeat)
 
 
 def click_on_region(
@@ -192,6 +247,9 @@ def click_on_region(
     truth: RegionTruth,
     settings: ProtocolSettings,
     *,
+    user: User = IDEAL,
+    rng: np.random.Generator | None = None,
+    encoded: Encoded | None = None,
     told: Told | None = None,
     clock: Clock = time.perf_counter,
 ) -> ClickRun:
@@ -205,6 +263,12 @@ def click_on_region(
         The region. What lies beyond its box is neither seen nor counted.
     settings
         When to stop.
+    user
+        Who clicks. Its pixels are those of the truth: of the windows' scale, not of level 0.
+    rng
+        The user's draws; None: ``user.rng("")``.
+    encoded
+        What the session's store already holds of the region; None: nothing.
     told
         Called after each click with the clicks so far and the IoU.
     clock
@@ -222,6 +286,8 @@ def click_on_region(
     SlideError
         The slide cannot be read.
     """
+    rng = user.rng("") if rng is None else rng
+    encoded = Encoded() if encoded is None else encoded
     mask = np.zeros(truth.mask.shape, dtype=bool)
     clicks: list[Click] = []
     ious: list[float] = []
@@ -230,15 +296,16 @@ def click_on_region(
     encode_s = 0.0
     start = clock()
     while not _is_finished(ious, settings):
-        click = next_click(truth.mask, mask, clicks)
+        click = user.next_click(truth.mask, mask, clicks, rng=rng)
         answer = session.click(click_on_slide(session.grid, truth, click), click.is_positive)
         put_answer(mask, truth.location_xy, session.grid.location_of(answer.region), answer.mask)
         clicks.append(click)
         ious.append(iou(truth.mask, mask))
-        encode_s += answer.timings.read_s + answer.timings.encode_s
+        window_s, saved_s = encoded.charge(answer)
+        encode_s += window_s
         decode_s.append(answer.timings.decode_s)
         now = clock()
-        wall_s.append(now - start)
+        wall_s.append(now - start + saved_s)
         start = now
         if told is not None:
             told(len(clicks), ious[-1])

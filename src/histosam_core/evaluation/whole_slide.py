@@ -6,32 +6,32 @@ from it all the same.
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation.files import slide_stem
+from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
-from histosam_core.errors import (
-    AnnotationError,
-    ConfigError,
-    EmptyDatasetError,
-    HistoSamError,
-    RegionError,
-    SlideError,
-)
+from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
-from histosam_core.evaluation.protocol import ClickRun, Clock, ProtocolSettings
+from histosam_core.evaluation.model_choice import load_choice
+from histosam_core.evaluation.protocol import Clock, ProtocolSettings
 from histosam_core.evaluation.records import (
     EvaluationResult,
     PatchRecord,
     RunWriter,
     settings_dict,
+)
+from histosam_core.evaluation.region_jobs import (
+    ONE_FILE_FAILS,
+    RegionJob,
+    RegionProtocol,
+    run_regions,
 )
 from histosam_core.evaluation.run import (
     N_EXAMPLES_EACH,
@@ -45,46 +45,21 @@ from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.distributed import RemoteModel
-    from histosam_core.evaluation.slide_regions import TumorRegion
     from histosam_core.model import InteractiveModel
 
 __all__ = ["DEFAULT_MIN_AREA_MM2", "evaluate_slides", "slides_name"]
 
 DEFAULT_MIN_AREA_MM2 = 0.01
 """A square of 100 um: what is smaller has too few pixels at 5x for an IoU to mean much."""
-ONE_FILE_FAILS = (AnnotationError, RegionError, SlideError)
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One region to click on; `index` names its pictures."""
-
-    index: int
-    source: SlideSource
-    region: TumorRegion
-
-    @property
-    def patch_id(self) -> str:
-        return f"{self.source.name}#{self.region.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """A region's record and last mask, or why there is none."""
-
-    job: _Job
-    record: PatchRecord | None
-    run: ClickRun | None
-    error: str = ""
 
 
 @dataclass(slots=True)
 class _Plan:
     """What there is to click on, and what was left out of it."""
 
-    jobs: list[_Job]
+    jobs: list[RegionJob]
     slides: list[dict[str, Any]]
     notes: list[str]
     left_out: dict[str, str]
@@ -101,6 +76,7 @@ def evaluate_slides(
     max_clicks: int = 20,
     min_clicks: int = 1,
     mask_threshold: float = 0.49,
+    user: User = IDEAL,
     slide_mpp: float | None = None,
     labels: Sequence[str] | None = None,
     min_area_mm2: float = DEFAULT_MIN_AREA_MM2,
@@ -121,8 +97,9 @@ def evaluate_slides(
     Parameters
     ----------
     model
-        Any `InteractiveModel`, or a `RemoteModel`; or a model's name or path, which is loaded. Its
-        ``info.geometry`` decides resolution and windows.
+        Any `InteractiveModel`, or a `RemoteModel`; or a model's name or path, with its decoder or
+        without (see `parse_model`), which is loaded. Its ``info.geometry`` decides resolution and
+        windows.
     slides
         A folder of slides, one slide, or (slide, annotation) pairs.
     name
@@ -134,6 +111,9 @@ def evaluate_slides(
         A folder of this run's own for rows, masks and examples. None keeps the rows in memory.
     target_iou, max_clicks, min_clicks, mask_threshold
         See `ProtocolSettings`. Regions that span many windows need more clicks than a patch.
+    user
+        Who clicks, and how often on each region, with draws of its own for each region and repeat.
+        Its pixels are those of the model's windows: 8 px are 16 um at 2 um per pixel.
     slide_mpp
         The slides' um per level-0 pixel, where their files state none or a wrong one.
     labels
@@ -143,7 +123,7 @@ def evaluate_slides(
     limit
         At most so many regions, spread evenly over the slides.
     progress
-        Told the regions done, after each click.
+        Told the regions done, each as often as the user clicks on it; after each click.
     overwrite, resume, keep_finished
         As for `evaluate`.
     clock
@@ -155,8 +135,8 @@ def evaluate_slides(
     Returns
     -------
     EvaluationResult
-        A record per region: its id is ``slide#number``, its clicks are pixels at the model's
-        resolution from `location_xy` on.
+        A record per region and repeat: its id is ``slide#number``, its clicks are pixels at the
+        model's resolution from `location_xy` on.
 
     Raises
     ------
@@ -182,9 +162,7 @@ def evaluate_slides(
         with RemoteModel(scheduler, model) as remote:
             return evaluate_slides(remote, slides, **given)
     if isinstance(model, str):
-        from histosam_core.model import load_model
-
-        return evaluate_slides(load_model(model), slides, **given)
+        return evaluate_slides(load_choice(model), slides, **given)
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if (limit is not None and limit < 1) or not min_area_mm2 >= 0:
         raise ConfigError(
@@ -219,6 +197,7 @@ def evaluate_slides(
             "n_evaluated": len(chosen),
         },
         "settings": settings_dict(settings),
+        "user": asdict(user),
         "checkpoint": described,
         "batch_size": 1,
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -226,15 +205,17 @@ def evaluate_slides(
         "notes": [*notes, *plan.notes],
         "left_out": dict(plan.left_out),
     }
+    jobs = [replace(job, repeat=repeat) for job in chosen for repeat in range(user.repeats)]
+    protocol = RegionProtocol(geometry, settings, user)
     if out is None:
-        records, failed = _run(model, geometry, chosen, settings, clock, progress, (), None)
+        records, failed = _run(model, protocol, jobs, clock, progress, (), None)
         header |= {"is_complete": not failed, "left_out": plan.left_out | failed}
         return EvaluationResult(name, dataset, settings, records, header)
     with RunWriter(
         out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
     ) as writer:
         done = writer.finished
-        records, failed = _run(model, geometry, chosen, settings, clock, progress, done, writer)
+        records, failed = _run(model, protocol, jobs, clock, progress, done, writer)
         result = EvaluationResult(name, dataset, settings, records, writer.header, writer.folder)
         _save_examples(result, {job.index: job for job in chosen}, geometry)
         writer.write_header(
@@ -312,7 +293,7 @@ def _plan(
             continue
         n_small += n_below
         plan.slides.append({**facts, "n_regions": len(regions), "n_too_small": n_below})
-        plan.jobs += [_Job(len(plan.jobs) + i, source, one) for i, one in enumerate(regions)]
+        plan.jobs += [RegionJob(len(plan.jobs) + i, source, one) for i, one in enumerate(regions)]
     if n_small:
         plan.notes.append(f"regions below {min_area_mm2:g} mm2, not clicked on: {n_small}")
     if not plan.jobs:
@@ -327,120 +308,45 @@ def _plan(
 
 def _run(
     model: Any,
-    geometry: TrainingGeometry,
-    jobs: Sequence[_Job],
-    settings: ProtocolSettings,
+    protocol: RegionProtocol,
+    jobs: Sequence[RegionJob],
     clock: Clock,
     progress: ProgressCallback,
     finished: Sequence[PatchRecord],
     writer: RunWriter | None,
 ) -> tuple[tuple[PatchRecord, ...], dict[str, str]]:
-    records = {record.index: record for record in finished}
+    records = {(record.index, record.repeat): record for record in finished}
     failed: dict[str, str] = {}
-    todo = [job for job in jobs if job.index not in records]
-    progress(len(records), len(jobs), "starting")
+    todo = [job for job in jobs if (job.index, job.repeat) not in records]
+    n_done = len(jobs) - len(todo)
+    progress(n_done, len(jobs), "starting")
 
-    def tell(job: _Job, n_clicks: int, iou: float) -> None:
-        done = len(records) + len(failed)
-        progress(done, len(jobs), f"{job.patch_id}: click {n_clicks}, IoU {iou:.2f}")
+    def tell(job: RegionJob, n_clicks: int, iou: float) -> None:
+        progress(n_done, len(jobs), f"{job.title}: click {n_clicks}, IoU {iou:.2f}")
 
-    outcomes: Iterable[_Outcome]
-    if hasattr(model, "described"):
-        outcomes = _on_workers(model, geometry, todo, settings)
-    else:
-        outcomes = _click_on(model, geometry, todo, settings, told=tell, clock=clock)
-    for outcome in outcomes:
+    for outcome in run_regions(model, protocol, todo, told=tell, clock=clock):
         job, record = outcome.job, outcome.record
         if record is None or outcome.run is None:
             failed[job.patch_id] = outcome.error
-            message = f"{job.patch_id} left out"
+            message = f"{job.title} left out"
         else:
             if writer is not None:
                 # The mask goes first: rows say that a region is finished.
-                save_mask(writer.folder, job.index, outcome.run.mask)
+                save_mask(writer.folder, job.index, outcome.run.mask, job.repeat)
                 writer.append(record)
-            records[job.index] = record
-            message = f"{job.patch_id}: {len(record.clicks)} clicks, IoU {record.ious[-1]:.2f}"
-        progress(len(records) + len(failed), len(jobs), message)
-    return tuple(records[job.index] for job in jobs if job.index in records), failed
-
-
-def _click_on(
-    model: Any,
-    geometry: TrainingGeometry,
-    jobs: Iterable[_Job],
-    settings: ProtocolSettings,
-    *,
-    told: Any = None,
-    clock: Clock = time.perf_counter,
-) -> Iterator[_Outcome]:
-    """Click on regions, slide by slide; what cannot be read becomes an outcome without a record."""
-    for source, group in itertools.groupby(jobs, key=lambda job: job.source):
-        waiting = list(group)
-        try:
-            with AnnotatedSlide(source, geometry) as slide:
-                while waiting:
-                    job = waiting[0]
-                    yield _outcome(slide, model, job, settings, told, clock)
-                    waiting.pop(0)
-        except ONE_FILE_FAILS as error:
-            yield from (_Outcome(job, None, None, str(error)) for job in waiting)
-
-
-def _outcome(
-    slide: AnnotatedSlide,
-    model: Any,
-    job: _Job,
-    settings: ProtocolSettings,
-    told: Any,
-    clock: Clock,
-) -> _Outcome:
-    try:
-        truth = slide.truth(job.region)
-        run = slide.click_on(
-            model,
-            truth,
-            settings,
-            told=None if told is None else lambda n, iou: told(job, n, iou),
-            clock=clock,
-        )
-    except ONE_FILE_FAILS as error:
-        return _Outcome(job, None, None, str(error))
-    record = PatchRecord(
-        index=job.index,
-        patch_id=job.patch_id,
-        slide=job.source.name,
-        location_xy=truth.region(slide.grid).location_xy,
-        tumor_fraction=truth.tumor_fraction,
-        clicks=tuple(run.clicks),
-        ious=run.ious,
-        encode_s=run.encode_s,
-        decode_s=run.decode_s,
-        wall_s=run.wall_s,
-    )
-    return _Outcome(job, record, run)
-
-
-def _on_workers(
-    model: RemoteModel,
-    geometry: TrainingGeometry,
-    jobs: Sequence[_Job],
-    settings: ProtocolSettings,
-) -> Iterator[_Outcome]:
-    for _, outcomes in model.run(_click_there, (geometry, settings), [[job] for job in jobs]):
-        yield from outcomes
-
-
-def _click_there(model: Any, setup: Any, jobs: list[_Job]) -> list[_Outcome]:
-    geometry, settings = setup
-    return list(_click_on(model, geometry, jobs, settings))
+            records[job.index, job.repeat] = record
+            message = f"{job.title}: {len(record.clicks)} clicks, IoU {record.ious[-1]:.2f}"
+        n_done += 1
+        progress(n_done, len(jobs), message)
+    asked = [(job.index, job.repeat) for job in jobs]
+    return tuple(records[which] for which in asked if which in records), failed
 
 
 def _save_examples(
-    result: EvaluationResult, jobs: dict[int, _Job], geometry: TrainingGeometry
+    result: EvaluationResult, jobs: dict[int, RegionJob], geometry: TrainingGeometry
 ) -> None:
     """Keep image and truth of a few regions; `result` has a folder."""
-    if result.folder is None or not result.patches:
+    if result.folder is None or not result.of_repeat(0).patches:
         return
     for example in choose_examples(result, N_EXAMPLES_EACH):
         job = jobs[example.record.index]

@@ -177,7 +177,9 @@ def test_a_user_that_misses_clicks_several_times(tmp_path: Path) -> None:
         ("--model", "tiny", "--patches", "liver", "--out", "OUT", "--max-clicks", "0"),
         ("--from-rows", "OUT", "--model", "tiny"),
         ("--model", "tiny", "--patches", "liver", "--out", "OUT", "--repeats", "2"),
-        ("--model", "tiny", "--slides", "slides", "--out", "OUT", "--user", "region"),
+        ("--model", "tiny", "--slides", "slides", "--out", "OUT", "--repeats", "2"),
+        ("--model", "tiny", "--slides", "slides", "--out", "OUT", "--embeddings", "kept"),
+        ("--model", "histosam-tiny@md", "--patches", "liver", "--out", "OUT"),
     ],
 )
 def test_wrong_calls_write_nothing(arguments: tuple[str, ...], tmp_path: Path) -> None:

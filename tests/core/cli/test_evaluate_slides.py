@@ -48,6 +48,14 @@ def test_regions_are_reported_like_patches(call: Any, tmp_path: Path) -> None:
     assert isinstance(call().exception, OutputExistsError)
 
 
+def test_another_user_repeats_on_slides_as_on_patches(call: Any) -> None:
+    done = call("--user", "jitter", "--sigma", 3, "--repeats", 2, "--seed", 7, "--json")
+    assert done.exit_code == 0, done.output
+    (run,) = json.loads(done.stdout)["runs"]
+    assert run["user"] == {"kind": "jitter", "sigma_px": 3.0, "repeats": 2, "seed": 7}
+    assert (run["n_patches"], len(run["noc_repeats"]["85"]["means"])) == (3, 2)
+
+
 def test_what_was_left_out_is_listed_and_ends_with_1(call: Any, tmp_path: Path) -> None:
     write_slide(tmp_path / "liver", "no_mpp", [(100, 100, 200, 200)], mpp=None)
     done = call()

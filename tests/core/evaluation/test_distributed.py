@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from histosam_core.clicks import User
 from histosam_core.errors import ConfigError, SchedulerError
 from histosam_core.evaluation import RemoteModel, evaluate, evaluate_slides, read_records
 
@@ -91,7 +92,7 @@ def _workers_may_start_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rows(result: Any) -> list[Any]:
     """All that does not depend on the clock."""
-    return [(p.index, p.patch_id, p.clicks, p.ious.tolist()) for p in result.patches]
+    return [(p.index, p.patch_id, p.repeat, p.clicks, p.ious.tolist()) for p in result.patches]
 
 
 def at_first_patch(action: Any) -> Any:
@@ -146,6 +147,7 @@ def test_regions_of_slides_are_the_same_too(cluster: Cluster, tmp_path: Path) ->
     for name in ("a", "b"):
         write_slide(tmp_path, name, [(100, 100, 300, 160), (500, 300, 600, 400)])
     settings: dict[str, Any] = {"name": "brush", "max_clicks": 8, "min_area_mm2": 0}
+    settings["user"] = User("jitter", sigma_px=3.0, repeats=2)
     here = evaluate_slides(Brush(), tmp_path, **settings)
     there = evaluate_slides(Brush(), tmp_path, **settings, scheduler=cluster.address)
     assert rows(there) == rows(here)

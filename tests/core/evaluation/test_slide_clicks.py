@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histosam_core.clicks import next_click
+from histosam_core.clicks import User, next_click
 from histosam_core.errors import AnnotationError, MissingMppError
 from histosam_core.evaluation import ProtocolSettings
 from histosam_core.evaluation.slide_clicks import (
     AnnotatedSlide,
+    Encoded,
     SlideSource,
     click_on_region,
 )
@@ -70,6 +71,45 @@ def test_clicks_follow_the_rule_on_the_whole_region(slide: AnnotatedSlide) -> No
         assert session.clicks[i].xy == (2 * (x0 + x) + 0.5, 2 * (y0 + y) + 0.5)
         again.click(session.clicks[i].xy, click.is_positive)
         mask, _ = again.mask_region(truth.region(slide.grid))
+
+
+def test_another_hand_misses_by_pixels_of_the_windows_scale(slide: AnnotatedSlide) -> None:
+    truth = slide.truth(slide.regions(0.0)[0][0])
+    user, settings = User("jitter", sigma_px=5.0, repeats=2), ProtocolSettings(2, max_clicks=6)
+    session = Session(slide.slide, Brush())
+    run = click_on_region(session, truth, settings, user=user, rng=user.rng("case#1", 1))
+    rng = user.rng("case#1", 1)
+    mask = np.zeros(truth.mask.shape, bool)
+    again = Session(slide.slide, Brush())
+    n_missed = 0
+    for i, click in enumerate(run.clicks):
+        assert click == user.next_click(truth.mask, mask, run.clicks[:i], rng=rng)
+        n_missed += click != next_click(truth.mask, mask, run.clicks[:i])
+        (x0, y0), (x, y) = truth.location_xy, click.xy
+        assert session.clicks[i].xy == (2 * (x0 + x) + 0.5, 2 * (y0 + y) + 0.5)
+        again.click(session.clicks[i].xy, click.is_positive)
+        mask, _ = again.mask_region(truth.region(slide.grid))
+    assert n_missed >= 4
+    second = slide.click_on(Brush(), truth, settings, user=user, region_id="case#1", repeat=1)
+    assert (second.clicks, second.repeat) == (run.clicks, 1)
+
+
+def test_repeats_share_what_was_encoded_and_are_charged_the_same(slide: AnnotatedSlide) -> None:
+    truth = slide.truth(slide.regions(0.0)[0][0])
+    model, settings = Brush(), ProtocolSettings(target_iou=2, max_clicks=30)
+    ticks = itertools.count()
+    encoded = Encoded()
+    first, second = (
+        slide.click_on(
+            model, truth, settings, encoded=encoded, clock=lambda: float(next(ticks) ** 2)
+        )
+        for _ in range(2)
+    )
+    assert first.clicks == second.clicks
+    assert first.encode_s == second.encode_s == sum(encoded.seconds.values())
+    assert len(encoded.seconds) > 4
+    assert len(encoded.store) == len(encoded.seconds)
+    assert second.wall_s.sum() > second.encode_s + second.decode_s.sum()
 
 
 def test_painting_over_another_region_costs_nothing(slide: AnnotatedSlide) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from histosam_core.clicks import User
 from histosam_core.errors import (
     AnnotationError,
     ConfigError,
     EmptyDatasetError,
     MissingMppError,
+    OutputExistsError,
     SlideFormatError,
 )
 from histosam_core.evaluation import evaluate_slides, read_records, summarise, write_outputs
@@ -35,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rows(result: Any) -> list[Any]:
-    return [(p.index, p.patch_id, p.clicks, p.ious.tolist()) for p in result.patches]
+    return [(p.index, p.patch_id, p.repeat, p.clicks, p.ious.tolist()) for p in result.patches]
 
 
 def test_a_record_per_region_that_tables_and_report_take(folder: Path, tmp_path: Path) -> None:
@@ -88,6 +90,51 @@ def test_a_run_that_was_stopped_goes_on(folder: Path, tmp_path: Path) -> None:
     assert rows(resumed) == rows(evaluate_slides(Brush(), folder, **RUN))
     assert not any(message.startswith("a#1: click") for _, _, message in steps)
     assert steps[-1][:2] == (3, 3)
+
+
+def test_another_user_clicks_several_times_on_each_region(folder: Path, tmp_path: Path) -> None:
+    user, out = User("region", repeats=3, seed=4), tmp_path / "results"
+    result = evaluate_slides(Brush(), folder, out=out / "run", user=user, **RUN)
+    assert [(p.patch_id, p.repeat) for p in result.patches] == [
+        (name, repeat) for name in ("a#1", "a#2", "b#1") for repeat in range(3)
+    ]
+    for name in ("a#1", "a#2", "b#1"):  # each with luck of its own
+        assert len({p.clicks for p in result.patches if p.patch_id == name}) == 3
+    (read,) = read_records(out)
+    assert rows(read) == rows(result)
+    summary = summarise(read)
+    assert (summary.n_patches, summary.user) == (3, user.described)
+    assert len(summary.repeats[0.80].means) == 3
+    assert len(list((out / "run" / "masks").iterdir())) == 9
+    for patch in read.patches:
+        assert read_mask(out / "run", patch.index, patch.repeat) is not None
+    write_outputs([read], out)
+    assert "Other hands, other clicks" in (out / "report.html").read_text()
+    # The draws are the region's and the repeat's, whatever else is clicked on.
+    alone = evaluate_slides(Brush(), folder / "b.tif", user=user, **RUN)
+    assert [p.clicks for p in alone.patches] == [p.clicks for p in result.patches[6:]]
+    with pytest.raises(OutputExistsError, match="its user differ"):
+        evaluate_slides(
+            Brush(), folder, out=out / "run", user=User("region"), keep_finished=True, **RUN
+        )
+
+
+def test_a_stop_between_repeats_leaves_no_trace(folder: Path, tmp_path: Path) -> None:
+    user = User("jitter", sigma_px=3.0, repeats=2)
+    steps: list[tuple[int, int, str]] = []
+
+    def stop(done: int, total: int, message: str = "") -> None:
+        steps.append((done, total, message))
+        if message.startswith("a#2 (2): click 1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_slides(Brush(), folder, out=tmp_path / "run", user=user, progress=stop, **RUN)
+    assert steps[-1][:2] == (3, 6)
+    (kept,) = read_records(tmp_path / "run")
+    assert [(p.patch_id, p.repeat) for p in kept.patches] == [("a#1", 0), ("a#1", 1), ("a#2", 0)]
+    resumed = evaluate_slides(Brush(), folder, out=tmp_path / "run", user=user, **RUN)
+    assert rows(resumed) == rows(evaluate_slides(Brush(), folder, user=user, **RUN))
 
 
 def test_slides_that_cannot_be_used_are_left_out_and_the_rest_goes_on(folder: Path) -> None:
