@@ -23,9 +23,10 @@ from histosam_core.errors import JobError, OutputWriteError
 from napari_histosam.job_folder import JobFolder
 from napari_histosam.job_process import end_process, is_alive, start_process
 
-__all__ = ["Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
+__all__ = ["Awaited", "Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
 
 JobState = Literal["running", "paused", "stopped", "finished", "failed", "lost"]
+Awaited = Literal["", "pause", "stop"]
 
 ENDS: Mapping[str, JobState] = {"result": "finished", "stopped": "stopped", "error": "failed"}
 """The events that a process ends with, and what the job is then."""
@@ -75,7 +76,7 @@ class Job:
     def state(self) -> JobState:
         """Return how it stands.
 
-        "paused" is told as soon as it was asked for; the work comes to rest at its next step.
+        "paused" is told as soon as it was asked for; `awaited` says whether it rests by now.
         "lost" is a job whose process has gone without an end.
         """
         had_begun = self._files.has_begun()
@@ -88,6 +89,17 @@ class Job:
             # It may have begun between the two looks; else its lock would still be held.
             return "lost" if had_begun else "running"
         return "running" if self._is_starting() else "failed"
+
+    def awaited(self) -> Awaited:
+        """Return what a job that runs was told and has not done yet; empty where that is nothing.
+
+        It obeys between two steps, and a step of a large model may take a minute.
+        """
+        order = self._files.order()
+        if order == "pause":
+            last = self._files.tail()[-1:]
+            return "" if last and last[0]["event"] == "paused" else "pause"
+        return "stop" if order == "stop" else ""
 
     def read_events(
         self, offset: int = 0, *, limit: int | None = None

@@ -72,9 +72,11 @@ def test_a_job_runs_and_tells_how_far_it_is_until_its_result() -> None:
 
 def test_a_paused_job_rests_and_goes_on_in_the_same_process() -> None:
     job = endless()
+    assert job.awaited() == ""
     job.pause()
     assert job.state() == "paused"
     wait(lambda: "paused" in kinds(job))
+    assert job.awaited() == ""
     at_rest = counted(job)
     time.sleep(0.5)
     assert counted(job) == at_rest
@@ -110,6 +112,17 @@ def test_a_killed_process_is_lost_and_the_line_it_died_in_spoils_nothing() -> No
     Job(job.folder, job.id, job.kind, job.title, ("2", "0")).resume()
     wait(lambda: job.state() == "finished")
     assert kinds(job) == ["start", "progress", "start", "progress", "progress", "result"]
+
+
+def test_what_a_job_was_told_is_awaited_until_its_step_is_done_and_can_be_taken_back() -> None:
+    job = start_job("evaluate", "Slow", ["2", "600"])
+    wait(lambda: "start" in kinds(job))
+    for order in ("pause", "stop"):
+        getattr(job, order)()
+        assert job.awaited() == order
+        job.resume()
+        assert job.awaited() == ""
+    assert job.state() == "running"
 
 
 def test_another_process_finds_the_job_and_can_stop_it() -> None:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_histosam.finetune.job_panel import STATES
+from napari_histosam.finetune.job_panel import STATES, state_in_words
 from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
 
@@ -63,9 +63,9 @@ class JobRow(QWidget):
         self._bar.setMaximumHeight(8)
         self._bar.setTextVisible(False)
         self._bar.setVisible(False)
-        self.pause_button = push_button("Pause", "Rest after the patch at hand", self._pause)
+        self.pause_button = push_button("Pause", "Rest after the step at hand", self._pause)
         self.stop_button = push_button(
-            "Stop", "End after the patch at hand; it can go on later", lambda: self._order("stop")
+            "Stop", "End after the step at hand; it can go on later", lambda: self._order("stop")
         )
         self.remove_button = push_button(
             "Remove", "Take the run off the list; its results stay", lambda: self._order("remove")
@@ -113,7 +113,7 @@ class JobRow(QWidget):
         if state is None:
             words = NONE if news.results is None else f"Results in {news.results.folder}"
         else:
-            words = STATES[state][1]
+            words = state_in_words(state, news.awaited)
             if news.is_alive:
                 words += f": {news.message or 'starting'}"
         self._status.setText(breakable(words))
@@ -122,9 +122,11 @@ class JobRow(QWidget):
         self._bar.setVisible(news.is_alive)
         self._bar.setMaximum(news.total)
         self._bar.setValue(news.done)
-        self.pause_button.setText("Pause" if state == "running" else "Resume")
+        # A stop that is not done yet is taken back by the same button.
+        can_pause = state == "running" and news.awaited != "stop"
+        self.pause_button.setText("Pause" if can_pause else "Resume")
         self.pause_button.setEnabled(state not in (None, "finished"))
-        self.stop_button.setEnabled(news.is_alive)
+        self.stop_button.setEnabled(news.is_alive and news.awaited != "stop")
         self.remove_button.setEnabled(job is not None and not news.is_alive)
 
     def _choose(self, job: Job | None, news: News) -> None:

@@ -11,7 +11,7 @@ from histosam_core.errors import EvaluationRecordsError
 from napari_histosam.evaluate.results import Results, ResultsReader
 
 if TYPE_CHECKING:
-    from napari_histosam.jobs import Job, JobState
+    from napari_histosam.jobs import Awaited, Job, JobState
 
 __all__ = ["News", "Watch"]
 
@@ -30,6 +30,8 @@ class News:
         The job that is watched; None where results were opened.
     state
         Its state.
+    awaited
+        What it was told and has not done yet.
     done, total, message
         What it said last: progress of the run at hand.
     error
@@ -41,6 +43,7 @@ class News:
     results: Results | None = None
     job: Job | None = None
     state: JobState | None = None
+    awaited: Awaited = ""
     done: int = 0
     total: int = 0
     message: str = ""
@@ -96,6 +99,7 @@ class Watch:
             results=results,
             job=job,
             state=state,
+            awaited=job.awaited() if job is not None and state in ALIVE else "",
             done=int(self._progress.get("done") or 0),
             total=int(self._progress.get("total") or 0),
             message=": ".join(filter(None, (title, message))),

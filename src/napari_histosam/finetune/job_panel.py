@@ -24,9 +24,9 @@ from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
 
 if TYPE_CHECKING:
-    from napari_histosam.jobs import Job, JobState
+    from napari_histosam.jobs import Awaited, Job, JobState
 
-__all__ = ["STATES", "JobPanel", "duration"]
+__all__ = ["STATES", "JobPanel", "duration", "state_in_words"]
 
 STATES: dict[JobState, tuple[str, str]] = {
     "running": ("#ff9f1a", "Running"),
@@ -35,6 +35,10 @@ STATES: dict[JobState, tuple[str, str]] = {
     "finished": ("#36b37e", "Finished"),
     "failed": ("#ff5630", "Failed"),
     "lost": ("#ff5630", "Lost"),
+}
+WAITS: dict[Awaited, str] = {
+    "pause": "Pausing after the current step",
+    "stop": "Stopping after the current step",
 }
 ALIVE = ("running", "paused")
 LOG_PX = 84
@@ -53,6 +57,7 @@ class JobPanel(QWidget):
         super().__init__()
         self._history: History | None = None
         self._state: JobState | None = None
+        self._awaited: Awaited = ""
         self._n_notices = -1
         self._status, self._error = QLabel(), QLabel()
         for label in (self._status, self._error):
@@ -141,9 +146,11 @@ class JobPanel(QWidget):
             return
         is_new = history.update()
         state = history.job.state()
-        if not is_new and state == self._state and self._n_notices >= 0:
+        awaited = history.job.awaited() if state in ALIVE else ""
+        is_same = state == self._state and awaited == self._awaited
+        if not is_new and is_same and self._n_notices >= 0:
             return
-        has_changed, self._state = state != self._state, state
+        has_changed, self._state, self._awaited = state != self._state, state, awaited
         self._show_status(history, state)
         self._show_curves(history)
         if len(history.notices) != self._n_notices:
@@ -165,8 +172,8 @@ class JobPanel(QWidget):
         return path if path is not None and path.is_file() else None
 
     def _show_status(self, history: History, state: JobState) -> None:
-        alive = state in ALIVE
-        words = [STATES[state][1]]
+        alive, awaited = state in ALIVE, self._awaited
+        words = [state_in_words(state, awaited)]
         if alive and history.words:
             words.append(history.words)
         elif alive:
@@ -175,7 +182,7 @@ class JobPanel(QWidget):
         if headline:
             words.append(str(headline))
         text = ": ".join(words)
-        if state == "running" and history.seconds_left is not None:
+        if state == "running" and not awaited and history.seconds_left is not None:
             text += f"; about {duration(history.seconds_left)} left"
         self._status.setText(text)
         share = history.share_done
@@ -185,9 +192,9 @@ class JobPanel(QWidget):
         error = history.job.error_text()
         self._error.setText(breakable(error))
         self._error.setVisible(bool(error))
-        self.pause_button.setText("Pause" if state == "running" else "Resume")
+        self.pause_button.setText("Pause" if self._can_pause() else "Resume")
         self.pause_button.setEnabled(state != "finished")
-        self.stop_button.setEnabled(alive)
+        self.stop_button.setEnabled(alive and awaited != "stop")
         self.remove_button.setEnabled(not alive)
         self.use_button.setEnabled(self.checkpoint() is not None)
         self.report_button.setEnabled(self._report() is not None)
@@ -228,7 +235,11 @@ class JobPanel(QWidget):
     def _pause(self) -> None:
         job = self.job
         if job is not None:
-            self._attempt(job.pause if self._state == "running" else job.resume)
+            self._attempt(job.pause if self._can_pause() else job.resume)
+
+    def _can_pause(self) -> bool:
+        """Else the same button lets it go on; a stop that is not done yet is taken back so."""
+        return self._state == "running" and self._awaited != "stop"
 
     def _stop(self) -> None:
         if self.job is not None:
@@ -282,6 +293,11 @@ class _Log(QPlainTextEdit):
 
     def minimumSizeHint(self) -> QSize:  # Qt's name
         return QSize(super().minimumSizeHint().width(), LOG_PX)
+
+
+def state_in_words(state: JobState, awaited: Awaited) -> str:
+    """Return how a job stands, or what it was told and comes to when its step is done."""
+    return WAITS[awaited] if awaited else STATES[state][1]
 
 
 def duration(seconds: float) -> str:

@@ -10,11 +10,19 @@ from typing import Any
 import pytest
 
 from napari_histosam import job_process
+from napari_histosam.evaluate.watch import News
 from napari_histosam.jobs import find_jobs
 
 pytestmark = pytest.mark.gui
 
 STAND_IN = Path(__file__).with_name("evaluation_stand_in.py")
+
+
+@pytest.fixture
+def job_row(application: Any) -> Any:
+    from napari_histosam.evaluate.job_row import JobRow
+
+    return JobRow()
 
 
 @pytest.fixture
@@ -57,6 +65,13 @@ def test_a_job_is_stopped_goes_on_and_is_found_again(
     assert (tmp_path / "out" / "runs").is_dir()
 
 
+def test_a_job_that_was_told_to_stop_says_so_until_its_step_is_done(job_row: Any) -> None:
+    job_row.show_news(News(state="running", awaited="stop", message="clicks before"))
+    assert job_row.status == "Stopping after the current step: clicks before"
+    assert not job_row.stop_button.isEnabled()
+    assert job_row.pause_button.text() == "Resume"
+
+
 def test_a_job_that_fails_says_why(
     open_widget: Callable[[], Any], data: Path, tmp_path: Path, wait_for: Any
 ) -> None:
@@ -65,6 +80,27 @@ def test_a_job_that_fails_says_why(
     widget.setup_panel.start_button.click()
     wait_for(lambda: widget.job_row.status == "Failed")
     assert widget.job_row.error == "the stand-in has no 999 patches; ask for fewer"
+
+
+def test_both_decoders_of_a_model_are_offered(
+    open_widget: Callable[[], Any], data: Path, other_model: Path
+) -> None:
+    panel = open_widget().setup_panel
+    titles = dict(zip(panel.models.values, panel.models.titles, strict=True))
+    assert titles["histosam-tiny"] == "histosam-tiny, refining decoder (bundled)"
+    assert titles["histosam-tiny@sam"] == "histosam-tiny, SAM's decoder (bundled)"
+    assert titles["sam_vit_b"] == "sam_vit_b (not downloaded)"
+    assert panel.models.ticked == ["histosam-tiny"]
+    panel.models.tick(["histosam-tiny@sam"])
+    panel.choose(data=[data])
+    assert panel.check(), panel.verdict
+    assert panel.choices.about["models"] == {
+        name: name for name in ("histosam-tiny", "histosam-tiny@sam")
+    }
+    panel.choose(models=[other_model, "histosam-tiny@refining"])  # one decoder; asked for by name
+    assert panel.models.ticked == [str(other_model), "histosam-tiny@refining"]
+    (title,) = [t for t in panel.models.titles if "other.safetensors" in t]
+    assert "decoder" not in title
 
 
 def test_what_stands_against_a_run_is_said_before_it(

@@ -55,14 +55,14 @@ def test_settings_are_checked_and_a_time_is_told_before_the_start(
 def test_a_job_is_watched_paused_stopped_and_goes_on_to_its_end(
     widget: Any, patches: Path, tmp_path: Path, wait_for: Wait
 ) -> None:
-    panel = start(widget, patches, tmp_path / "run", epochs=5, settings={"seed": 60})
+    panel = start(widget, patches, tmp_path / "run", epochs=12, settings={"seed": 60})
     wait_for(lambda: panel.loss_chart.n_points >= 6)
     seen = panel.loss_chart.n_points
     wait_for(lambda: panel.loss_chart.n_points > seen)
     assert word(panel) == "Running"
     assert "left" in panel.status
     panel.pause_button.click()
-    assert word(panel) == "Paused"
+    wait_for(lambda: word(panel) == "Paused")
     assert panel.pause_button.text() == "Resume"
     panel.pause_button.click()
     wait_for(lambda: word(panel) == "Running")
@@ -71,10 +71,26 @@ def test_a_job_is_watched_paused_stopped_and_goes_on_to_its_end(
     assert not panel.stop_button.isEnabled()
     panel.pause_button.click()
     wait_for(lambda: word(panel) == "Finished")
-    assert panel.clicks_chart.n_points == 3 * 6
+    assert panel.clicks_chart.n_points == 3 * 13
     assert panel.error == ""
-    for text in ("Before training: NoC@85 14.25", "Stopped", "Resumed", "Epoch 5: NoC@85 9.25"):
+    for text in ("Before training: NoC@85 14.25", "Stopped", "Resumed", "Epoch 12: NoC@85 2.25"):
         assert text in panel.log
+
+
+def test_a_job_in_a_long_step_says_what_it_will_do_after_it_and_a_stop_can_be_taken_back(
+    widget: Any, patches: Path, tmp_path: Path, wait_for: Wait
+) -> None:
+    panel = start(widget, patches, tmp_path / "run", settings={"seed": 600_000})
+    wait_for(lambda: "Before training" in panel.log)
+    panel.pause_button.click()
+    assert word(panel) == "Pausing after the current step"
+    panel.stop_button.click()
+    assert word(panel) == "Stopping after the current step"
+    assert not panel.stop_button.isEnabled()
+    assert panel.pause_button.text() == "Resume"
+    panel.pause_button.click()
+    assert word(panel) == "Running"
+    assert panel.stop_button.isEnabled()
 
 
 def test_another_widget_finds_the_job_with_all_its_curves(
