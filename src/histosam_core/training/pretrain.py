@@ -72,10 +72,8 @@ class PretrainConfig:
     stages: tuple[Stage, ...] = (
         Stage(128, 2600, 16),
         Stage(256, 900, 8),
-        Stage(128, 2000, 16, 0.8),
-        Stage(256, 1800, 8, 0.8),
-        Stage(128, 2400, 16, 0.8),
-        Stage(256, 1500, 8, 0.8),
+        Stage(128, 4200, 16, 0.8),
+        Stage(256, 3300, 8, 0.8),
     )
     pool_size: int = 6000
     pool_image_px: int = 256
