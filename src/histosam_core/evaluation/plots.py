@@ -160,9 +160,9 @@ def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str)
     shares = 100 * np.bincount(reached, minlength=budget + 1)[1:] / n
     failed = 100 * (len(needed) - len(reached)) / n
     axis.bar(np.arange(1, budget + 1), shares, width=0.82, color=colour)
-    axis.bar(
-        budget + 2, failed, width=0.82, color="white", edgecolor=colour, hatch="////", linewidth=1
-    )
+    # Far enough off that its label stands free.
+    at = budget + max(2, round(budget / 10))
+    axis.bar(at, failed, width=0.82, color="white", edgecolor=colour, hatch="////", linewidth=1)
     median = f"{np.median(needed):.0f}" if np.median(needed) <= budget else "not reached"
     axis.text(
         1.0, 1.02, f"median {median}", transform=axis.transAxes, ha="right", va="bottom", fontsize=8
@@ -171,16 +171,14 @@ def _histogram(axis: Axes, run: EvaluationResult, threshold: float, colour: str)
         0.0, 1.02, run.name, transform=axis.transAxes, va="bottom", color=colour, fontweight="bold"
     )
     ticks = _click_ticks(budget)
-    axis.set_xticks([*ticks, budget + 2], [*(str(t) for t in ticks), "never"])
-    axis.set_xlim(0.3, budget + 2.9)
+    axis.set_xticks([*ticks, at], [*(str(t) for t in ticks), "never"])
+    axis.set_xlim(0.3, at + 0.9)
     return max(float(shares.max(initial=0)), failed)
 
 
 def _click_ticks(budget: int) -> list[int]:
-    step = 1 if budget <= 10 else 5
-    ticks = [1, *range(step, budget + 1, step)] if step > 1 else list(range(1, budget + 1))
-    # Leave room for the label "never".
-    return [t for t in ticks if t <= budget]
+    step = 1 if budget <= 10 else 5 if budget <= 60 else 20
+    return [1, *range(max(step, 2), budget + 1, step)]
 
 
 def panels(

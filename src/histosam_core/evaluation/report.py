@@ -190,6 +190,7 @@ def render_report(
         introduction=introduction,
         version=__version__,
         summaries=summaries,
+        kinds={dataset: _kind(runs[0]) for dataset, runs in groups.items()},
         best={dataset: _best(lines) for dataset, lines in summaries.items()},
         noc_thresholds=NOC_THRESHOLDS,
         failure_thresholds=FAILURE_THRESHOLDS,
@@ -223,6 +224,12 @@ def _require_runs(results: Sequence[EvaluationResult]) -> None:
         raise EvaluationRecordsError(
             "there is no finished patch to report on; run `histosam evaluate` first"
         )
+
+
+def _kind(run: EvaluationResult) -> str:
+    """What a run's records are."""
+    is_of_slides = run.header.get("dataset", {}).get("kind") == "slides"
+    return "regions" if is_of_slides else "patches"
 
 
 def _distribution_threshold(results: Sequence[EvaluationResult]) -> float:

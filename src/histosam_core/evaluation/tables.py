@@ -125,13 +125,19 @@ def rich_table(results: Sequence[EvaluationResult]) -> Group:
         table = _rich(dataset, ", ".join(said), [HEADINGS[i] for i in shown])
         for summary in summaries:
             row = cells(summary, between="\n")
-            table.add_row(*(row[i] for i in shown))
+            table.add_row(_two_lines(row[0]), *(row[i] for i in shown[1:]))
         blocks.append(table)
         blocks += [Text(line, style="dim") for s in summaries if (line := _repeats_line(s))]
         differences = compare(runs)
         if differences:
             blocks.append(_differences(differences))
     return Group(*blocks)
+
+
+def _two_lines(name: str) -> str:
+    """Break a name before its decoder, so that a narrow table does not break it within."""
+    model, at, decoder = name.rpartition("@")
+    return f"{model}\n@{decoder}" if model and at else name
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
@@ -172,6 +178,7 @@ def _rich(title: str, aside: str, headings: Sequence[str]) -> Table:
         box=SIMPLE_HEAD,
         padding=0,
         pad_edge=False,
+        show_edge=False,
     )
     table.add_column(headings[0], overflow="fold", min_width=12)
     for heading in headings[1:]:
