@@ -75,8 +75,11 @@ class AdvancedPanel(QWidget):
         self._sigma.setDecimals(1)
         self._sigma.setValue(8.0)
         self._sigma.setSuffix(" px")
-        self._sigma.setToolTip("Standard deviation in x and in y, pixels of the patch")
-        self._repeats = _spin(1, 100, 5, "Of each patch, with other draws each time")
+        self._sigma.setToolTip(
+            "Standard deviation in x and in y, pixels of the patch; on slides, pixels at the "
+            "model's resolution"
+        )
+        self._repeats = _spin(1, 100, 5, "On each patch or region, with other draws each time")
         self._body = QWidget()
         form = QFormLayout(self._body)
         form.setContentsMargins(12, 0, 0, 0)

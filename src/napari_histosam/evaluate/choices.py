@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from histosam_core.clicks.journal_folder import data_folder
-from histosam_core.errors import ConfigError
+from histosam_core.errors import ConfigError, HistoSamError
 
 if TYPE_CHECKING:
     from histosam_core.clicks.users import UserKind
@@ -27,7 +27,7 @@ class Choices:
     Parameters
     ----------
     models
-        Names or checkpoints' paths.
+        Names or checkpoints' paths, with a decoder or without; see `parse_model`.
     out
         Results folder.
     patches
@@ -42,7 +42,7 @@ class Choices:
     target_iou, max_clicks, limit, batch_size, device
         As in `histosam evaluate`; `limit` of None takes all.
     user, sigma_px, repeats
-        Who clicks on patches, see `User`; on slides it is always the ideal user.
+        Who clicks, and how often where it is not the ideal user, see `User`.
     """
 
     models: tuple[str, ...]
@@ -64,7 +64,9 @@ class Choices:
     @property
     def title(self) -> str:
         """What the job is called."""
-        models = ", ".join(Path(model).stem for model in self.models)
+        from histosam_core.evaluation.model_choice import parse_model
+
+        models = ", ".join(parse_model(model).title for model in self.models)
         data = [f"{path.parent.name}/{path.stem}" for path in self.patches]
         data += [self.slides.name] if self.slides is not None else []
         return f"{models} on {', '.join(data)}"
@@ -77,6 +79,8 @@ class Choices:
         ------
         ConfigError
             Two models would have one name.
+        CheckpointError
+            A model does not have the decoder that is chosen.
         """
         from histosam_core.cli.evaluate import labelled
 
@@ -114,7 +118,7 @@ class Choices:
         given += ["--max-clicks", str(self.max_clicks), "--batch-size", str(self.batch_size)]
         if self.limit is not None:
             given += ["--limit", str(self.limit)]
-        if self.user != "ideal" and self.slides is None:
+        if self.user != "ideal":
             given += ["--user", self.user, "--repeats", str(self.repeats)]
             given += ["--sigma", f"{self.sigma_px:g}"] if self.user == "jitter" else []
         return (*given, "--device", self.device)
@@ -127,8 +131,6 @@ class Choices:
         for path in (*self.patches, self.slides):
             if path is not None and not path.exists():
                 return f"{path} is not there; take it off the list"
-        if self.slides is not None and self.user != "ideal":
-            return "on slides the ideal user clicks; choose it in the advanced settings"
         if self.annotations is not None and not self.annotations.is_dir():
             return f"there is no folder {self.annotations}; choose the annotations'"
         return ""
@@ -141,7 +143,7 @@ class Choices:
         try:
             ProtocolSettings(self.target_iou, self.max_clicks)
             _ = self.about
-        except ConfigError as error:
+        except HistoSamError as error:
             return str(error)
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             return f"{self.out} is taken; choose another results folder, or open its results"

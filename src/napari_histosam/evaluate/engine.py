@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from histosam_core.dataset.patches import open_patches
 from histosam_core.errors import PatchStoreError, UnknownModelError
 from histosam_core.evaluation.examples import read_mask
+from histosam_core.evaluation.model_choice import DECODERS, ModelChoice, load_choice, parse_model
 from histosam_core.evaluation.walkthrough import Walkthrough, walk_through
 from histosam_core.model.own_models import list_own_models
 from histosam_core.model.registry import list_models
@@ -75,7 +76,7 @@ class Engine:
     Parameters
     ----------
     load
-        Loads a model; None: `load_model`.
+        Takes source and device, and the decoder by its name; None: `load_choice`.
     """
 
     def __init__(self, load: LoadModel | None = None) -> None:
@@ -130,7 +131,7 @@ class Engine:
         run
             Whose model answers; says which of a file's decoders.
         source
-            What `load_model` takes.
+            What `parse_model` takes; the run's own record of the decoder goes before it.
         progress
             Told the clicks done; may raise to break off.
 
@@ -140,7 +141,8 @@ class Engine:
             The model cannot be loaded, or the clicks do not fit.
         """
         checkpoint = run.header.get("checkpoint", {})
-        model = self._model(source, checkpoint.get("decoder"))
+        choice = parse_model(source)
+        model = self._model(choice.source, checkpoint.get("decoder") or choice.decoder)
         threshold = picture.result.settings.mask_threshold
         if picture.region is not None:
             from histosam_core.evaluation.slide_walkthrough import walk_through_region
@@ -179,10 +181,12 @@ class Engine:
             from napari_histosam.torch_beside_opengl import import_torch
 
             import_torch()
-            from histosam_core.model.registry import load_model
-
-            self._load = load_model
+            self._load = _load
         return self._load
+
+
+def _load(source: str, device: str, *, decoder: Any) -> Any:
+    return load_choice(ModelChoice(source, decoder), device)
 
 
 def _open_region(result: EvaluationResult, record: PatchRecord) -> Picture:
@@ -206,7 +210,7 @@ def _thinned(click: Click, step: int) -> tuple[float, float]:
 
 
 def source_of(result: EvaluationResult, told: Mapping[str, str]) -> str:
-    """Return what `load_model` takes for the model of a run.
+    """Return what `parse_model` takes for the model of a run.
 
     Parameters
     ----------
@@ -225,8 +229,9 @@ def source_of(result: EvaluationResult, told: Mapping[str, str]) -> str:
     known = {spec.name for spec in list_models() if spec.where != "not downloaded"}
     known |= {own.name for own in list_own_models()}
     for name in (result.name, str(result.header.get("checkpoint", {}).get("name"))):
-        if name in known:
-            return name
+        for one in (name, *(name.removesuffix(f"@{decoder}") for decoder in DECODERS)):
+            if one in known:
+                return one
     raise UnknownModelError(
         f"the results do not say where the model {result.name!r} is; choose its checkpoint"
     )

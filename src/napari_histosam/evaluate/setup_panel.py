@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
@@ -20,6 +21,12 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import ConfigError
+from histosam_core.evaluation.model_choice import (
+    DECODERS,
+    ModelChoice,
+    held_decoders,
+    parse_model,
+)
 from histosam_core.model.own_models import list_own_models
 from histosam_core.model.registry import BUNDLED, list_models
 from napari_histosam.evaluate.advanced_panel import AdvancedPanel
@@ -28,6 +35,9 @@ from napari_histosam.evaluate.ticked_list import TickedList, TickLine
 from napari_histosam.finetune.path_row import PathRow
 from napari_histosam.interactive.setup_panel import FROM_FILE
 from napari_histosam.interactive.widget_parts import push_button
+
+if TYPE_CHECKING:
+    from histosam_core.model.network import Decoder
 
 __all__ = ["SetupPanel"]
 
@@ -47,7 +57,7 @@ class SetupPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._model_files: list[str] = []
+        self._model_files: list[ModelChoice] = []
         self._data: dict[str, str] = {}
         self.models = TickedList(MODELS_PX)
         self.data = TickedList(DATA_PX)
@@ -115,14 +125,19 @@ class SetupPanel(QWidget):
         out: Path | None = None,
         **settings: Any,
     ) -> None:
-        """Choose from a script; models may be names or checkpoints' paths.
+        """Choose from a script; models may be names or checkpoints' paths, see `parse_model`.
 
         `settings` are those of `AdvancedPanel.choose`.
+
+        Raises
+        ------
+        HistoSamError
+            A model has no such decoder, or there is no folder of `data`.
         """
         if models is not None:
             for model in map(str, models):
                 if model not in self.models.values:
-                    self._model_files.append(model)
+                    self._model_files.append(parse_model(model))
             self.refresh()
             self.models.tick(self.models.ticked, False)
             self.models.tick([str(model) for model in models])
@@ -155,14 +170,15 @@ class SetupPanel(QWidget):
 
     def refresh(self) -> None:
         """Look again at which models there are and which folder is free."""
-        lines = [
-            TickLine(own.name, f"{own.name} (your own)", str(own.path)) for own in list_own_models()
-        ]
-        own_names = {line.value for line in lines}
+        lines: list[TickLine] = []
+        own_models = {own.name: own for own in list_own_models()}
+        for own in own_models.values():
+            lines += _by_decoder(ModelChoice(own.name), own.name, "your own", str(own.path))
         for spec in list_models():
-            if spec.name not in own_names:
-                lines.append(TickLine(spec.name, f"{spec.name} ({spec.where})", spec.about))
-        lines += [TickLine(path, _short(Path(path)), path) for path in self._model_files]
+            if spec.name not in own_models:
+                lines += _by_decoder(ModelChoice(spec.name), spec.name, spec.where, spec.about)
+        for choice in self._model_files:
+            lines += _by_decoder(choice, _short(Path(choice.source)), "", choice.source)
         # What is here comes before what is still to be downloaded.
         lines.sort(key=lambda line: "not downloaded" in line.title)
         self.models.show_lines(lines)
@@ -273,6 +289,24 @@ class SetupPanel(QWidget):
                 self.add_data(Path(folder))
             except ConfigError as error:
                 self.failed.emit(str(error))
+
+
+def _by_decoder(choice: ModelChoice, title: str, where: str, tip: str) -> list[TickLine]:
+    """Return a line for a model, or one for each of its decoders where it has several."""
+
+    def line(choice: ModelChoice, decoder: Decoder | None, more: str = "") -> TickLine:
+        words = title if decoder is None else f"{title}, {DECODERS[decoder]}"
+        return TickLine(str(choice), f"{words} ({where})" if where else words, tip + more)
+
+    if choice.decoder is not None:
+        return [line(choice, choice.decoder)]
+    usual, *others = held_decoders(choice.source) or (None,)
+    if not others:
+        return [line(choice, None)]
+    return [
+        line(choice, usual, "\nThe decoder that it uses unless another one is asked for"),
+        *(line(replace(choice, decoder=one), one, "\nIts other decoder") for one in others),
+    ]
 
 
 def _words(text: str) -> tuple[str, ...]:

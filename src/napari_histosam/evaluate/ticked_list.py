@@ -56,6 +56,11 @@ class TickedList(QListWidget):
         return [str(self.item(row).data(VALUE)) for row in range(self.count())]
 
     @property
+    def titles(self) -> list[str]:
+        """What the lines say."""
+        return [str(self.item(row).text()) for row in range(self.count())]
+
+    @property
     def ticked(self) -> list[str]:
         """The values of the lines that are ticked, from above."""
         items = [self.item(row) for row in range(self.count())]

@@ -36,6 +36,13 @@ def test_the_command_names_models_data_and_settings(choices: Choices) -> None:
         *("--slide-mpp", "0.25"),
         *("--label", "HCC"),
     )
+    both = replace(choices, models=("histosam-tiny", "histosam-tiny@sam", "runs/v1/best.pt@sam"))
+    assert both.about["models"] == {
+        "histosam-tiny": "histosam-tiny",
+        "histosam-tiny@sam": "histosam-tiny@sam",
+        "v1 best@sam": "runs/v1/best.pt@sam",
+    }
+    assert both.title == "histosam-tiny, histosam-tiny@sam, best@sam on liver/test"
 
 
 def test_the_command_is_one_that_the_program_takes(choices: Choices) -> None:
@@ -45,7 +52,8 @@ def test_the_command_is_one_that_the_program_takes(choices: Choices) -> None:
 
     group: Any = typer.main.get_command(app)
     slides = replace(choices, patches=(), slides=Path("/"), labels=("a", "b"))
-    for one in (choices, replace(choices, user="jitter", sigma_px=4.5), slides):
+    jitter = replace(choices, user="jitter", sigma_px=4.5)
+    for one in (choices, jitter, slides, replace(slides, user="jitter", sigma_px=4.5)):
         given = replace(one, limit=3, slide_mpp=0.5, annotations=choices.patches[0]).arguments()
         context = group.commands["evaluate"].make_context("evaluate", list(given[1:]))
         assert context.params["limit"] == 3
@@ -63,10 +71,10 @@ def test_all_problems_are_told_in_one_line(choices: Choices) -> None:
     for other, text in (
         (replace(choices, patches=(Path("gone"),)), "gone is not there"),
         (replace(choices, slides=Path("/")), "two runs"),
-        (replace(choices, patches=(), slides=Path("/"), user="region"), "the ideal user clicks"),
         (replace(choices, target_iou=0.0), "target_iou"),
         (replace(choices, out=choices.patches[0].parent), "is taken"),
         (replace(choices, models=("a/best.pt", "b/a/best.pt")), "write LABEL=NAME"),
+        (replace(choices, models=("sam_vit_b@refining",)), "write sam_vit_b@sam"),
     ):
         assert text in other.problem()
         with pytest.raises(ConfigError):

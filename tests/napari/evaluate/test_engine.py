@@ -16,7 +16,7 @@ from histosam_core.errors import PatchStoreError
 from histosam_core.evaluation import evaluate, evaluate_slides
 from histosam_core.model import TrainingGeometry
 from histosam_core.slide.write import write_svs
-from napari_histosam.evaluate.engine import Engine
+from napari_histosam.evaluate.engine import Engine, source_of
 
 
 class Info:
@@ -68,6 +68,23 @@ def test_two_models_are_kept_and_answer_the_same_clicks(patches: Path, tmp_path:
     opens.walk(pictures[0], result, "9")
     opens.walk(pictures[0], result, "15")
     assert loaded == ["15", "5", "9", "15"]
+
+
+def test_the_decoder_is_the_runs_own_whatever_its_model_is_called(patches: Path) -> None:
+    result = evaluate(Dark(15), open_patches(patches), name="histosam-tiny@sam", max_clicks=1)
+    assert source_of(result, {}) == "histosam-tiny"
+    asked: list[tuple[str, Any]] = []
+
+    def load(source: str, device: str, *, decoder: Any = None) -> Dark:
+        asked.append((source, decoder))
+        return Dark(15)
+
+    picture = Engine().open(result, result.patches[0])
+    recorded = replace(result, header={"checkpoint": {"decoder": "sam"}})
+    Engine(load).walk(picture, recorded, "histosam-tiny")
+    Engine(load).walk(picture, recorded, "histosam-tiny@refining")
+    Engine(load).walk(picture, result, "histosam-tiny@sam")
+    assert asked == [("histosam-tiny", "sam")] * 3
 
 
 def test_patches_that_were_prepared_anew_are_told(patches: Path) -> None:
