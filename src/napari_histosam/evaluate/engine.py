@@ -93,6 +93,8 @@ class Engine:
         EvaluationRecordsError, AnnotationError, SlideError
             Likewise for a slide.
         """
+        import pandas  # noqa: F401 - napari's first layer would, and hold the window
+
         if result.header.get("dataset", {}).get("kind") == "slides":
             return _open_region(result, record)
         path = str(result.header.get("dataset", {}).get("path", ""))

@@ -134,21 +134,23 @@ class Scene:
         """Show another patch: image, truth and clicks, beside what the user has in the viewer."""
         self._picture = picture
         affine, units = self._place = self._free_place(picture)
-        # Layers stay and get other data. When napari 0.9.2 removes one it collects garbage, which
-        # holds the window for half a second, and with Mesa it may crash when it draws the next.
-        for role, layer in self._layers.items():
+        # Layers stay and get other data: removing some holds the window for half a second.
+        for layer in self._layers.values():
+            layer.visible = False  # else napari slices it anew at each change
             layer.affine, layer.units = affine, units
-            layer.visible = role in ("patch", "truth", ours.CLICKS)
         name, shape = picture.record.patch_id, picture.truth.shape
         patch, clicks = self._layers.get("patch"), self._layers.get(ours.CLICKS)
         if patch is None:
             self._add("patch", make_patch(self._owner, picture.image, affine, units, name))
         else:
             patch.data, patch.name = picture.image, name
+            patch.visible = True
         self._show_labels("truth", lambda: np.where(picture.truth == -1, 2, picture.truth))
         if clicks is None:
             clicks = make_numbered_clicks(self._owner, affine, units)
             self._add(ours.CLICKS, clicks)
+        clicks.data = np.empty((0, 2))  # `show` puts them there
+        clicks.visible = True
         set_disc_size(clicks, max(shape))
         self._look_at(shape, affine)
 
@@ -178,9 +180,7 @@ class Scene:
     def remove(self) -> None:
         """Take our layers out of the viewer."""
         self._picture = None
-        for layer in list(self._layers.values()):
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        ours.remove_layers(self._viewer, list(self._layers.values()))
         self._layers.clear()
 
     def close(self) -> None:
@@ -205,7 +205,8 @@ class Scene:
             self._add(role, layer)
         else:
             layer.data = classes
-            layer.visible = True
+            if not layer.visible:
+                layer.visible = True
 
     def _add(self, role: ours.Role, layer: Any) -> None:
         """Put a layer where it belongs in the pile; the clicks are the active layer."""

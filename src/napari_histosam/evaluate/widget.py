@@ -33,6 +33,7 @@ from napari_histosam.finetune.history import Curve
 from napari_histosam.interactive.notices import inform, notify, report
 from napari_histosam.interactive.widget_parts import Scrolled, push_button
 from napari_histosam.interface_thread import InterfaceThread
+from napari_histosam.opengl_context import remove_in_own_context
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord
@@ -60,6 +61,7 @@ class EvaluateWidget(QWidget):
         super().__init__()
         self._thread = InterfaceThread()
         self.controller = Controller(self._thread.post)
+        remove_in_own_context(napari_viewer)
         self.scene = Scene(napari_viewer, self.controller)
         self.setup_panel = SetupPanel()
         self.job_row = JobRow()

@@ -82,6 +82,8 @@ class Engine:
         HistoSamError
             The model, the device or the scale cannot be had; what was open stays open.
         """
+        import pandas  # noqa: F401 - napari's first layer would, and hold the window
+
         model = self._loaded(setup, progress)
         geometry = model.info.geometry
         if setup.window_mpp is not None:

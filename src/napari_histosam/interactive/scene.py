@@ -141,19 +141,20 @@ class Scene:
 
     def remove_left_behind(self) -> None:
         """Take out what widgets that were closed have left; what is restored stands for it."""
-        for layer in list(self.viewer.layers):
-            tag = ours.tag_of(layer)
-            if tag is not None and getattr(tag.owner, "is_closed", False):
-                self.viewer.layers.remove(layer)
+        tags = [(layer, ours.tag_of(layer)) for layer in self.viewer.layers]
+        ours.remove_layers(
+            self.viewer,
+            [layer for layer, tag in tags if tag and getattr(tag.owner, "is_closed", False)],
+        )
 
     def remove(self, *, keep_objects: bool = False) -> None:
         """Take our layers out of the viewer and let go of it; the accepted objects may stay."""
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for name in TRANSFORM_EVENTS:
             getattr(self.image.events, name).disconnect(self._on_moved_image)
-        for role, layer in self._layers.items():
-            if layer in self.viewer.layers and not (keep_objects and role == ours.OBJECTS):
-                self.viewer.layers.remove(layer)
+        kept = {ours.OBJECTS} if keep_objects else set()
+        gone = [layer for role, layer in self._layers.items() if role not in kept]
+        ours.remove_layers(self.viewer, gone)
         self._layers.clear()
 
     def _box_layer(self) -> BoxLayer:

@@ -29,6 +29,7 @@ from napari_histosam.interactive.setup_panel import SetupPanel
 from napari_histosam.interactive.status_bar import StatusBar
 from napari_histosam.interactive.widget_parts import Scrolled
 from napari_histosam.interface_thread import InterfaceThread
+from napari_histosam.opengl_context import remove_in_own_context
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.status import Failure, Status
@@ -57,6 +58,7 @@ class InteractiveWidget(QWidget):
         self.controller = Controller(napari_viewer, self._thread.post)
         self._mouse = Mouse(self.controller)
         self._keys = KeyBindings(self.controller)
+        remove_in_own_context(napari_viewer)
         self.setup_panel = SetupPanel(napari_viewer)
         self.object_panel = ObjectPanel(self.controller, self._keys)
         self.objects_panel = ObjectsPanel(self.controller)
