@@ -3,7 +3,8 @@
     .venv/bin/python scripts/screenshots_evaluate.py [--out docs/images]
 
 Draws slides whose tumour is known, cuts patches from them, and lets the widget evaluate both
-decoders of the bundled model on the patches, and one on the slides. Needs Xvfb, as the tests do.
+decoders of the bundled model on the patches, and one on the slides with a user who misses. Needs
+Xvfb, as the tests do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ WINDOW_WH = 1500, 940
 QUALITY = 62
 N_SLIDES, SLIDE_UM = 4, 2400.0
 MAX_CLICKS, SLIDE_CLICKS = 20, 12
+MODELS = ("histosam-tiny@sam", "histosam-tiny")
 
 
 def main() -> None:
@@ -49,7 +51,6 @@ def take(folder: Path, out: Path) -> None:
     from napari_histosam.torch_beside_opengl import import_torch
 
     import_torch()
-    models = write_models(folder)
     slides, patches = draw(folder)
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*WINDOW_WH)
@@ -57,7 +58,7 @@ def take(folder: Path, out: Path) -> None:
     viewer.window.add_dock_widget(widget, name="HistoSAM: evaluate models")
     pictures = Pictures(viewer, widget, out)
     panel = widget.setup_panel
-    panel.choose(models=models, data=[patches], out=Path("~/results"), max_clicks=MAX_CLICKS)
+    panel.choose(models=MODELS, data=[patches], out=Path("~/results"), max_clicks=MAX_CLICKS)
     panel.check()
     pictures.save("napari_evaluate_new")
     panel.start_button.click()
@@ -81,7 +82,13 @@ def take(folder: Path, out: Path) -> None:
     widget.step_panel.close_button.click()
 
     panel.choose(
-        models=models[-1:], data=[slides], out=Path("~/regions"), max_clicks=SLIDE_CLICKS, limit=3
+        models=MODELS[-1:],
+        data=[slides],
+        out=Path("~/regions"),
+        max_clicks=SLIDE_CLICKS,
+        limit=3,
+        user="jitter",
+        repeats=2,
     )
     panel.check()
     panel.start_button.click()
@@ -156,25 +163,6 @@ class Pictures:
         path = self.out / f"{name}.jpg"
         Image.fromarray(image).save(path, quality=QUALITY, optimize=True)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-
-
-def write_models(folder: Path) -> list[str]:
-    """Write each decoder of the bundled model as a checkpoint; return the paths, the default last.
-
-    The command takes a file's default decoder, so that each has to be a file of its own.
-    """
-    from histosam_core.model import load_model
-    from histosam_core.model.checkpoint import save_checkpoint
-
-    names = load_model("histosam-tiny", "cpu").info.decoders
-    paths = []
-    for name in reversed(names):
-        model = load_model("histosam-tiny", "cpu", decoder=name)
-        path = folder / "models" / f"tiny-{name}.safetensors"
-        path.parent.mkdir(exist_ok=True)
-        save_checkpoint(path, model.network, model.info)
-        paths.append(str(path))
-    return paths
 
 
 def draw(folder: Path) -> tuple[Path, Path]:

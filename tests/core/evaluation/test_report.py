@@ -132,7 +132,8 @@ def test_report_tells_of_unfinished_and_unlike_runs(runs_folder: Path) -> None:
     partial = EvaluationResult(
         run.name, run.dataset, run.settings, run.patches[:3], header, run.folder
     )
-    assert "was cut off: 3 of 11" in " ".join(parsed(render_report([partial])).text.split())
+    text = " ".join(parsed(render_report([partial])).text.split())
+    assert "was cut off: 3 of 11 patches are counted" in text
     assert "same settings" not in render_report([run])
 
 

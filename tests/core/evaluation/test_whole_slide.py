@@ -109,7 +109,9 @@ def test_another_user_clicks_several_times_on_each_region(folder: Path, tmp_path
     for patch in read.patches:
         assert read_mask(out / "run", patch.index, patch.repeat) is not None
     write_outputs([read], out)
-    assert "Other hands, other clicks" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "Other hands, other clicks" in report
+    assert "3 regions of 2 slides" in report
     # The draws are the region's and the repeat's, whatever else is clicked on.
     alone = evaluate_slides(Brush(), folder / "b.tif", user=user, **RUN)
     assert [p.clicks for p in alone.patches] == [p.clicks for p in result.patches[6:]]
