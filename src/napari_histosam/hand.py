@@ -6,6 +6,7 @@ and our callbacks see nothing but them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -23,6 +24,7 @@ __all__ = ["Hand"]
 LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 NONE, ALT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.AltModifier
 STEPS = 6
+NEAR_PX = 2
 
 
 class Hand:
@@ -46,6 +48,20 @@ class Hand:
         at = self.at(xy)
         QTest.mouseMove(self.canvas.native, at)
         QTest.mouseClick(self.canvas.native, RIGHT if right else LEFT, ALT if alt else NONE, at)
+
+    def hover(self, xy: tuple[float, float], timeout_s: float = 10.0) -> None:
+        """Move to a level-0 point, and wait until napari has heard of it.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer.
+        """
+        QTest.mouseMove(self.canvas.native, self.at(xy))
+        scene, cursor = self.widget.controller.scene, self.viewer.cursor
+        world = scene.frame.to_world(xy) if scene else cursor.position[-2:]
+        near = NEAR_PX / self.viewer.scene.camera.zoom
+        self.wait(lambda: math.dist(cursor.position[-2:], world) <= near, timeout_s)
 
     def drag(self, start_xy: tuple[float, float], end_xy: tuple[float, float]) -> None:
         """Press at one level-0 point, move, and release at another."""

@@ -169,13 +169,11 @@ def test_keys_work_whichever_of_our_layers_is_active(hand: Any, drawn: Any, acti
 
 def test_delete_takes_out_the_click_under_the_mouse(hand: Any, drawn: Any) -> None:
     from qtpy.QtCore import Qt
-    from qtpy.QtTest import QTest
 
     for shift in (0, 150):
         hand.click(beside(drawn, shift))
         hand.settle()
-    QTest.mouseMove(hand.canvas.native, hand.at(drawn.inside))
-    hand.breathe()
+    hand.hover(drawn.inside)
     hand.key(Qt.Key.Key_Delete)
     hand.settle()
     (left,) = hand.widget.controller.view.clicks
@@ -222,14 +220,12 @@ def test_a_lasso_is_drawn_with_l_and_a_drag(hand: Any, drawn: Any, is_positive: 
 
 def test_r_reopens_the_object_under_the_mouse(hand: Any, drawn: Any) -> None:
     from qtpy.QtCore import Qt
-    from qtpy.QtTest import QTest
 
     hand.click(drawn.inside)
     hand.settle()
     hand.key(Qt.Key.Key_C)
     hand.settle()
-    QTest.mouseMove(hand.canvas.native, hand.at(beside(drawn, 2, 2)))
-    hand.breathe()
+    hand.hover(beside(drawn, 2, 2))
     hand.key(Qt.Key.Key_R)
     hand.settle()
     assert hand.widget.controller.view.reopened is not None
