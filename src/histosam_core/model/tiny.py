@@ -22,6 +22,7 @@ IMAGE_SIZE = 256
 EMBED_DIM = 128
 STRIDE = 8
 EARLY_CHANNELS = 64
+FOLDED_CHANNELS = 4 * EARLY_CHANNELS
 
 
 class TinyEncoder(nn.Module):
@@ -57,7 +58,7 @@ class TinyEncoder(nn.Module):
     @property
     def early_channels(self) -> int:
         """Channels of the early features."""
-        return 4 * EARLY_CHANNELS
+        return FOLDED_CHANNELS
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode a batch of preprocessed images."""
@@ -117,7 +118,6 @@ def build_tiny_modules(
         With "refining", hand the encoder's early features to the decoder too.
     """
     grid = image_size // STRIDE
-    encoder = TinyEncoder(image_size)
     prompt_encoder = DenseClickPromptEncoder(
         embed_dim=EMBED_DIM,
         image_embedding_size=(grid, grid),
@@ -132,11 +132,11 @@ def build_tiny_modules(
             transformer_dim=EMBED_DIM,
             transformer=transformer,
             keep_sam_head=keep_sam_head,
-            early_channels=encoder.early_channels if early_features else 0,
+            early_channels=FOLDED_CHANNELS if early_features else 0,
             iou_head_hidden_dim=EMBED_DIM,
         )
     else:
         mask_decoder = SamMaskDecoder(
             transformer_dim=EMBED_DIM, transformer=transformer, iou_head_hidden_dim=EMBED_DIM
         )
-    return encoder, prompt_encoder, mask_decoder
+    return TinyEncoder(image_size), prompt_encoder, mask_decoder
