@@ -56,6 +56,8 @@ class Mouse:
         scene = self._controller.scene
         if scene is None or not self._controller.is_open:
             return ""
+        if scene.image not in self._viewer.layers:
+            return "the slide's layer was removed; open the slide again and press Start"
         if self._viewer.dims.ndisplay != 2:
             return "clicks count in the 2D view only; press the cube below the layers"
         active = self._viewer.layers.selection.active

@@ -234,6 +234,7 @@ class InteractiveWidget(QWidget):
 
     def _on_layers(self) -> None:
         """A layer is gone: if it was one of ours, it comes back with all that it showed."""
+        self._show_hint()
         scene, view = self.controller.scene, self.controller.view
         if scene is None or view is None or self._is_closed:
             return

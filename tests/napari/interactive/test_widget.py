@@ -140,6 +140,12 @@ def test_a_session_without_clicks_says_what_to_do(hand: Any, drawn: Any) -> None
     hand.viewer.dims.ndisplay = 3
     assert "2D" in hand.widget.status_bar.hint
     hand.viewer.dims.ndisplay = 2
+    before = hand.widget.controller.view.prompts
+    hand.viewer.layers.remove(hand.widget.controller.scene.image)
+    assert "open the slide again" in hand.widget.status_bar.hint
+    hand.click(drawn.inside)
+    hand.settle()
+    assert hand.widget.controller.view.prompts == before
 
 
 def test_closing_the_dock_ends_the_session_and_gives_the_viewer_back(
