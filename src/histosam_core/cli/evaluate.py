@@ -230,7 +230,7 @@ def labelled(models: list[str]) -> dict[str, str]:
         A model does not have the decoder.
     """
     from histosam_core.errors import ConfigError
-    from histosam_core.evaluation.model_choice import parse_model
+    from histosam_core.model.model_choice import parse_model
 
     found: dict[str, str] = {}
     for text in models:

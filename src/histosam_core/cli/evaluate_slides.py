@@ -72,7 +72,7 @@ def model_at(scheduler: str | None, source: str, device: str) -> Iterator[Any]:
         Where it runs.
     """
     if scheduler is None:
-        from histosam_core.evaluation.model_choice import load_choice
+        from histosam_core.model.model_choice import load_choice
 
         yield load_choice(source, device)
         return

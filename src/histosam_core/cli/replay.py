@@ -100,7 +100,7 @@ def describe(report: ReplayReport) -> dict[str, Any]:
 
 def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], SamModel]:
     """Return what loads the model for a session of the journal, each once."""
-    from histosam_core.evaluation.model_choice import ModelChoice, load_choice, parse_model
+    from histosam_core.model.model_choice import ModelChoice, load_choice, parse_model
 
     loaded: dict[ModelChoice, SamModel] = {}
 

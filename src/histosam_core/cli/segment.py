@@ -67,8 +67,8 @@ def segment(
     from histosam_core.cli.console import err, print_json, progress_bar
     from histosam_core.cli.console import out as console
     from histosam_core.errors import EmptyMaskError
-    from histosam_core.evaluation.model_choice import load_choice
     from histosam_core.inference import Session, check_on_slide, draw_preview
+    from histosam_core.model.model_choice import load_choice
     from histosam_core.slide import open_slide
 
     given = _given_clicks(click or [], clicks)

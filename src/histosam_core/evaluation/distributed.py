@@ -30,7 +30,7 @@ from histosam_core.errors import (
     SlideNotFoundError,
     UnknownModelError,
 )
-from histosam_core.evaluation.model_choice import ModelChoice, load_choice, parse_model
+from histosam_core.model.model_choice import ModelChoice, load_choice, parse_model
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.protocol import EvaluationPatch, ProtocolSettings

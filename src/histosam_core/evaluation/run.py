@@ -17,7 +17,6 @@ from histosam_core import __version__
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
-from histosam_core.evaluation.model_choice import load_choice
 from histosam_core.evaluation.protocol import (
     ClickRun,
     Clock,
@@ -31,6 +30,7 @@ from histosam_core.evaluation.records import (
     settings_dict,
 )
 from histosam_core.evaluation.side_by_side import run_patches
+from histosam_core.model.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
-from histosam_core.evaluation.model_choice import load_choice
 from histosam_core.evaluation.protocol import Clock, ProtocolSettings
 from histosam_core.evaluation.records import (
     EvaluationResult,
@@ -41,6 +40,7 @@ from histosam_core.evaluation.run import (
 )
 from histosam_core.evaluation.slide_clicks import AnnotatedSlide, SlideSource
 from histosam_core.model import TrainingGeometry
+from histosam_core.model.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:

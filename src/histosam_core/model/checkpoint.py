@@ -119,8 +119,11 @@ def save_checkpoint(
         for key, value in network.state_dict().items()
     }
     with new_file(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(state, temporary, metadata_of(info))
+            temporary.chmod(mode)  # safetensors lets nobody else read; colleagues may
         except SafetensorError as error:
             raise OSError(5, str(error)) from error
         sha256 = file_sha256(temporary)

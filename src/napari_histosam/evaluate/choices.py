@@ -64,7 +64,7 @@ class Choices:
     @property
     def title(self) -> str:
         """What the job is called."""
-        from histosam_core.evaluation.model_choice import parse_model
+        from histosam_core.model.model_choice import parse_model
 
         models = ", ".join(parse_model(model).title for model in self.models)
         data = [f"{path.parent.name}/{path.stem}" for path in self.patches]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from histosam_core.dataset.patches import open_patches
 from histosam_core.errors import PatchStoreError, UnknownModelError
 from histosam_core.evaluation.examples import read_mask
-from histosam_core.evaluation.model_choice import DECODERS, ModelChoice, load_choice, parse_model
 from histosam_core.evaluation.walkthrough import Walkthrough, walk_through
+from histosam_core.model.model_choice import DECODERS, ModelChoice, load_choice, parse_model
 from histosam_core.model.own_models import list_own_models
 from histosam_core.model.registry import list_models
 from histosam_core.progress import ProgressCallback, silent

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation.model_choice import (
+from histosam_core.model.model_choice import (
     DECODERS,
     ModelChoice,
     held_decoders,

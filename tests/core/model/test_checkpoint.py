@@ -75,6 +75,15 @@ def answer(network: SamNetwork) -> Tensor:
     return logits
 
 
+def test_a_checkpoint_may_be_read_by_whoever_may_read_other_files(
+    tiny: SamNetwork, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "model.safetensors", tmp_path / "other"
+    save_checkpoint(path, tiny, describe_network(tiny, name="tiny"))
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+
+
 def test_network_and_description_survive_a_round_trip(tiny: SamNetwork, tmp_path: Path) -> None:
     info = describe_network(
         tiny,
