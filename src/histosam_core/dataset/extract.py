@@ -25,7 +25,7 @@ from histosam_core.dataset.plan import (
     SlidePlan,
     gt_mask_of,
     open_for,
-    plan_slide,
+    plan_slides,
 )
 from histosam_core.dataset.preview import write_preview
 from histosam_core.dataset.settings import ExtractionSettings
@@ -184,7 +184,7 @@ def extract_patches(
     overwrite
         Replace `out`; the old one stays until the new one is complete.
     progress
-        Called per slide planned and per patch written.
+        Called per slide planned and per patch written, and now and then while a slide is planned.
 
     Returns
     -------
@@ -227,11 +227,7 @@ def extract_patches(
     pairs, notes = find_pairs(slides, annotations, skip_unannotated=skip_unannotated)
 
     with _threads(n_workers) as pool:
-        plans = []
-        planned = [pool.submit(plan_slide, *pair, settings) for pair in pairs]
-        for done, future in enumerate(planned):
-            progress(done, len(pairs), f"choosing patches: {pairs[done][0].name}")
-            plans.append(future.result())
+        plans = plan_slides(pairs, settings, pool, progress)
         deal = _deal(plans, splits, settings)
         summary = _summary(out, plans, deal, notes)
         total = len(pairs) + sum(summary.n_patches.values())

@@ -9,9 +9,11 @@ alone decides. Image pixels at patch resolution are read later, and only of what
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,9 +32,10 @@ from histosam_core.slide.tissue import tissue_mask
 
 if TYPE_CHECKING:
     from histosam_core.dataset.settings import ExtractionSettings
+    from histosam_core.progress import ProgressCallback
     from histosam_core.slide import Slide
 
-__all__ = ["REASONS", "SlidePlan", "gt_mask_of", "open_for", "plan_slide"]
+__all__ = ["REASONS", "SlidePlan", "gt_mask_of", "open_for", "plan_slide", "plan_slides"]
 
 REASONS: Mapping[str, str] = {
     "too_little_tumor": "too little tumour",
@@ -44,6 +47,7 @@ _CELLS_PER_PATCH = 50
 # The overview misjudges a patch's tumour share by far less than this.
 _OVERVIEW_MARGIN = 0.1
 _OVERVIEW_READ_PX = 1 << 25
+_BEAT_S = 0.2
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -108,6 +112,36 @@ def gt_mask_of(
     mask = labels.astype(np.int8)
     mask[labels == IGNORE_VALUE] = -1
     return mask
+
+
+def plan_slides(
+    pairs: Sequence[tuple[Path, Path]],
+    settings: ExtractionSettings,
+    pool: ThreadPoolExecutor,
+    progress: ProgressCallback,
+) -> list[SlidePlan]:
+    """Choose the patches of slides with their annotations, some at a time; see `plan_slide`.
+
+    A slide may take minutes: `progress` is told the same again and again meanwhile, so that it may
+    stop the work. While it waits, no slide is begun.
+    """
+    gate = Lock()  # shut while `progress` is told
+
+    def plan(slide_path: Path, annotation_path: Path) -> SlidePlan:
+        with gate:
+            pass
+        return plan_slide(slide_path, annotation_path, settings)
+
+    plans = []
+    planned = [pool.submit(plan, *pair) for pair in pairs]
+    for done, future in enumerate(planned):
+        while True:
+            with gate:
+                progress(done, len(pairs), f"choosing patches: {pairs[done][0].name}")
+            if wait([future], _BEAT_S).done:
+                break
+        plans.append(future.result())
+    return plans
 
 
 def plan_slide(slide_path: Path, annotation_path: Path, settings: ExtractionSettings) -> SlidePlan:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from histosam_core.dataset.plan import plan_slide
+from histosam_core.dataset import plan as planning
+from histosam_core.dataset.plan import plan_slide, plan_slides
 from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.errors import AnnotationError, MissingMppError
 
@@ -86,3 +92,34 @@ def test_annotation_of_another_slide_raises_naming_both(new_slide, tmp_path):
 
 def test_slide_smaller_than_a_patch_has_no_candidate(new_slide):
     assert plan_slide(*new_slide(size=100), SETTINGS).n_candidates == 0
+
+
+def test_progress_is_told_again_while_a_slide_is_planned(monkeypatch):
+    told, often = [], threading.Event()
+    monkeypatch.setattr(planning, "_BEAT_S", 0.001)
+    monkeypatch.setattr(planning, "plan_slide", lambda *_: often.wait(10))
+
+    def progress(done, total, message=""):
+        told.append((done, total))
+        if told.count((0, 1)) == 3:
+            often.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert plan_slides([(Path("s"), Path("a"))], SETTINGS, pool, progress) == [True]
+    assert told.count((0, 1)) >= 3
+
+
+def test_no_slide_is_begun_while_progress_waits(monkeypatch):
+    begun, meanwhile = [], []
+    monkeypatch.setattr(planning, "plan_slide", lambda slide, *_: begun.append(slide))
+
+    def progress(done, total, message=""):
+        before = len(begun)
+        time.sleep(0.02)
+        meanwhile.append(len(begun) - before)
+
+    pairs = [(Path(f"s{i}"), Path("a")) for i in range(12)]
+    with ThreadPoolExecutor(1) as pool:
+        plan_slides(pairs, SETTINGS, pool, progress)
+    assert len(begun) == 12
+    assert max(meanwhile) <= 1  # the slide at hand
