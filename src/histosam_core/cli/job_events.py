@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -46,6 +47,12 @@ POLL_SECONDS = 0.1
 _TRIES, _PAUSE_S = 10, 0.02  # whoever asks whether the job lives holds its lock for a moment
 
 
+def _call_later(seconds: float, call: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, call)
+    timer.name, timer.daemon = "tells what was held back", True
+    timer.start()
+
+
 class JobEvents:
     """Writes events and obeys the control file; from `job_events`.
 
@@ -60,6 +67,8 @@ class JobEvents:
         Returns seconds that never fall.
     sleep
         Waits for so many seconds.
+    later
+        Calls something, on a thread of its own, when so many seconds have passed.
     """
 
     def __init__(
@@ -69,11 +78,15 @@ class JobEvents:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        later: Callable[[float, Callable[[], None]], None] = _call_later,
     ) -> None:
         self._stream = stream
         self._control = control
         self._clock = clock
         self._sleep = sleep
+        self._later = later
+        self._lock = threading.Lock()
+        self._is_due = False
         self._last: dict[str, float] = {}
         self._held: dict[str, Mapping[str, object]] = {}
 
@@ -85,8 +98,9 @@ class JobEvents:
     def emit(self, event: Mapping[str, object]) -> None:
         """Write an event, the time added.
 
-        Of "step" and of "progress" at most five a second; the latest one held back is written
-        before the next event of another kind, so that nothing ends before its last step.
+        Of "step" and of "progress" at most five a second; the latest one held back is written a
+        little later, or before the next event of another kind: nothing ends before its last step,
+        and of work that lasts the beginning is told.
 
         Parameters
         ----------
@@ -96,17 +110,19 @@ class JobEvents:
         if self._stream is None:
             return
         kind = str(event["event"])
-        if kind in FREQUENT:
-            if self._clock() - self._last.get(kind, -math.inf) < LEAST_SECONDS:
+        with self._lock:
+            if kind not in FREQUENT:
+                self._write_held()
+            elif self._clock() - self._last.get(kind, -math.inf) < LEAST_SECONDS:
                 self._held[kind] = {"time": time.time(), **event}
+                if not self._is_due:
+                    self._is_due = True
+                    self._later(LEAST_SECONDS, self._on_due)
                 return
-            self._held.pop(kind, None)
-            self._last[kind] = self._clock()
-        else:
-            for held in self._held.values():
-                self._write(held)
-            self._held.clear()
-        self._write({"time": time.time(), **event})
+            else:
+                self._held.pop(kind, None)
+                self._last[kind] = self._clock()
+            self._write({"time": time.time(), **event})
 
     def result(self, **facts: object) -> None:
         """Write the event that ends a job that has done what it was asked for."""
@@ -161,6 +177,17 @@ class JobEvents:
         if word == "stop":
             raise KeyboardInterrupt
 
+    def _on_due(self) -> None:
+        with self._lock:
+            self._is_due = False
+            self._write_held()
+
+    def _write_held(self) -> None:
+        for kind, held in self._held.items():
+            self._last[kind] = self._clock()
+            self._write(held)
+        self._held.clear()
+
     def _read_control(self) -> str:
         if self._control is None:
             return "run"
@@ -174,7 +201,7 @@ class JobEvents:
             return
         line = json.dumps({name: _plain(value) for name, value in event.items()})
         # The work does not end because nobody can be told of it: a full disk, a closed pipe.
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()
 

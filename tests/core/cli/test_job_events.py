@@ -44,7 +44,7 @@ def test_of_frequent_events_five_a_second_are_written_and_the_last_one_always(
     clock: Clock,
 ) -> None:
     stream = io.StringIO()
-    job = JobEvents(stream, None, clock=clock)
+    job = JobEvents(stream, None, clock=clock, later=lambda seconds, call: None)
     for step in range(1, 101):
         job.emit({"event": "step", "step": step})
         clock.now += 0.01
@@ -54,6 +54,20 @@ def test_of_frequent_events_five_a_second_are_written_and_the_last_one_always(
     assert steps[-1] == 100
     assert 5 <= len(steps) <= 6
     assert lines(stream.getvalue())[-1]["event"] == "validation"
+
+
+def test_what_was_held_back_is_written_when_nothing_follows(clock: Clock) -> None:
+    stream, due = io.StringIO(), []
+    job = JobEvents(stream, None, clock=clock, later=lambda seconds, call: due.append(call))
+    with job.progress_bar("Work") as progress:
+        for message in ("step 8", "step 9", "validating"):
+            progress(9, 9, message)
+        assert [e["message"] for e in lines(stream.getvalue())] == ["step 8"]
+        (write,) = due
+        write()
+        assert [e["message"] for e in lines(stream.getvalue())] == ["step 8", "validating"]
+        progress(9, 9, "done")
+    assert len(due) == 2
 
 
 def test_the_same_progress_is_told_once_and_obeys_each_time(tmp_path: Path, clock: Clock) -> None:
