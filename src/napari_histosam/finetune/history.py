@@ -112,6 +112,20 @@ class History:
         return ", ".join(filter(None, (message, count)))
 
     @property
+    def headline(self) -> str:
+        """What came of it, in a line; empty before its end."""
+        result = self.result or {}
+        told = result.get("headline")
+        if told:
+            return str(told)
+        before, best = (_noc85(result.get(name)) for name in ("before", "best"))
+        if before is None or best is None:
+            return ""
+        words = f"NoC@85 {before:.2f} before, {best:.2f} after epoch {result.get('best_epoch')}"
+        worse = "; it needs more clicks than before: train longer, or at a lower rate"
+        return words + worse * (best > before)
+
+    @property
     def n_epochs(self) -> float:
         """Width of the charts."""
         ends = [curve.xs[-1] for curve in (self.loss, *self.validation.values()) if curve.xs]
@@ -160,9 +174,14 @@ class History:
             self.best_epoch = int(epoch)
         noc = event.get("noc85")
         if isinstance(noc, int | float):
-            best = ", the best so far" if event.get("is_best") and epoch else ""
+            best = ", the best epoch so far" if event.get("is_best") and epoch else ""
             when = f"Epoch {epoch:g}" if epoch else "Before training"
             self.notices.append(f"{when}: NoC@85 {noc:.2f}{best}")
+
+
+def _noc85(scores: object) -> float | None:
+    value = scores.get("noc85") if isinstance(scores, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _epochs_done(event: Mapping[str, Any]) -> float | None:

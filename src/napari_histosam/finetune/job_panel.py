@@ -178,9 +178,8 @@ class JobPanel(QWidget):
             words.append(history.words)
         elif alive:
             words.append("starting")
-        headline = (history.result or {}).get("headline")
-        if headline:
-            words.append(str(headline))
+        if history.headline:
+            words.append(history.headline)
         text = ": ".join(words)
         if state == "running" and not awaited and history.seconds_left is not None:
             text += f"; about {duration(history.seconds_left)} left"

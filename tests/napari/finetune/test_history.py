@@ -51,7 +51,7 @@ def test_steps_and_validations_become_curves_over_epochs() -> None:
     assert history.n_epochs == 1.5  # of 4: the axis grows with what is done
     assert history.notices == [
         "Before training: NoC@85 9.00",
-        "Epoch 1: NoC@85 8.00, the best so far",
+        "Epoch 1: NoC@85 8.00, the best epoch so far",
     ]
 
 
@@ -88,6 +88,17 @@ def test_how_far_it_is_and_how_it_ended() -> None:
     assert history.share_done == 1.0
     assert history.result is not None
     assert history.result["checkpoint"] == "best.safetensors"
+
+
+def test_an_end_says_whether_the_model_needs_fewer_clicks_than_before() -> None:
+    def headline(before: float, best: float, **more: str) -> str:
+        scores = {"before": {"noc85": before}, "best": {"noc85": best}, "best_epoch": 2}
+        return folded({"event": "result", **scores, **more}).headline
+
+    assert headline(5.5, 3.25) == "NoC@85 5.50 before, 3.25 after epoch 2"
+    assert "needs more clicks than before: train longer" in headline(3.25, 5.5)
+    assert headline(3.25, 5.5, headline="not promoted") == "not promoted"
+    assert folded(step(1)).headline == ""
 
 
 def test_a_smoothed_curve_is_the_running_mean() -> None:
