@@ -67,6 +67,10 @@ class Narrator:
         self._doing = message
         self._report(message, is_over=is_over)
 
+    def repeat(self) -> None:
+        """Report the same again: whoever listens may want to pause or to stop."""
+        self._report(self._doing)
+
     def encoded(self) -> None:
         """Report one more patch that went through the image encoder."""
         self._n_encoded += 1

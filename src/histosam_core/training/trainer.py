@@ -107,7 +107,7 @@ class Trainer:
             chunks=self.chunks,
             precision=self._precision,
             agree=self._agree,
-            check=self._check,
+            check=self._look_up,
         )
         self.encoder = self._make_encoder()
         self.gradients = StepGradients(
@@ -345,6 +345,12 @@ class Trainer:
         """Stop if it was asked for, where no other process waits for this one."""
         if self.processes.count == 1:
             self.stop.check()
+
+    def _look_up(self) -> None:
+        """Let the user see that validation goes on, and pause or stop it."""
+        self._check()
+        if self.processes.count == 1:
+            self.narrator.repeat()
 
     def _agree(self) -> None:
         """Stop if it was asked for, and agree on the time, so that all processes do the same."""

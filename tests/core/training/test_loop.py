@@ -185,6 +185,18 @@ def test_stopping_in_the_first_validation_can_be_resumed(
     assert train(tmp_path / "run", call={"resume": True}).steps == 6
 
 
+def test_a_validation_is_told_of_often_enough_to_be_stopped_within(
+    tmp_path: Path, train: Callable[..., Any]
+) -> None:
+    messages: list[str] = []
+    train(
+        tmp_path / "run",
+        epochs=1,
+        call={"progress": lambda done, total, message="": messages.append(message)},
+    )
+    assert sum(message == "epoch 1/1, validating" for message in messages) > 3
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, train: Callable[..., Any]) -> None:
     result = train(tmp_path / "run", epochs=1)
     stamp = result.last_checkpoint.stat().st_mtime_ns
