@@ -177,9 +177,15 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
-def test_answers_on_a_gpu_are_those_of_the_cpu() -> None:
+@pytest.mark.parametrize("early_features", [False, True])
+def test_answers_on_a_gpu_are_those_of_the_cpu(early_features: bool) -> None:
     torch.manual_seed(0)
-    network = build_network("histosam_tiny", decoder="refining", image_size=64)
+    network = build_network(
+        "histosam_tiny", decoder="refining", image_size=64, early_features=early_features
+    )
+    for name, parameter in network.mask_decoder.named_parameters():
+        if name.startswith("refine_early"):
+            torch.nn.init.normal_(parameter, std=0.1)
     image, answers = picture(40, 56), []
     for device in ("cpu", "cuda"):
         model = SamModel(network, describe_network(network, name="tiny"), device)
