@@ -7,7 +7,8 @@ One after the other is `run_clicks` in a plain loop, with as many threads of tor
 cores; side by side is what `evaluate` does. Both click on the same synthetic patches of 400 px with
 `histosam-tiny` up to an IoU of 0.90 or 20 clicks. They take turns in short rounds, so that other
 load on the machine meets both; the ratio is that of the medians. The CPU time a click is printed
-too: on a loaded machine it says more than the wall time.
+too: on a loaded machine it says more than the wall time. Last comes what the model's answer alone
+costs in batches of several sizes: what no way of calling it can save.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histosam_core import load_model
+from histosam_core import Click, load_model
 from histosam_core.evaluation import ProtocolSettings, run_clicks
 from histosam_core.evaluation.protocol import ClickRun
 from histosam_core.evaluation.side_by_side import default_lanes, run_patches
 from histosam_core.slide.synthetic import render_slide
+
+if TYPE_CHECKING:
+    from histosam_core.model import SamModel
 
 SIDE = 400
 MIN_TUMOR, MAX_TUMOR = 0.2, 0.8
@@ -77,6 +82,29 @@ def compare(one: Runs, other: Runs) -> tuple[int, float]:
     same = [i for i in one if one[i].clicks == other[i].clicks]
     differences = [float(np.abs(one[i].ious - other[i].ious).max()) for i in same]
     return len(same), max(differences, default=float("nan"))
+
+
+def decoder_alone(
+    model: SamModel, patches: Sequence[SyntheticPatch], rounds: int
+) -> dict[int, float]:
+    """Seconds of CPU that an answer to three clicks costs, by batch size, with one thread."""
+    clicks = [Click((200, 200)), Click((60, 90), False), Click((300, 150))]
+    embeddings = [model.encode(patch.image) for patch in patches]
+    before = [model.decode(embedding, clicks[:1]) for embedding in embeddings]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    costs: dict[int, float] = {}
+    for size in (1, 2, 4, 8):
+        if size <= len(patches):
+            batch = embeddings[:size], [clicks] * size, before[:size]
+            model.decode_batch(*batch)
+            seconds = [
+                timed(lambda batch=batch: dict(enumerate(model.decode_batch(*batch))))[2]
+                for _ in range(4 * rounds)
+            ]
+            costs[size] = statistics.median(seconds) / size
+    torch.set_num_threads(threads)
+    return costs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_same, difference = compare(*(results[name] for name in ways))
     print(f"ratio of medians: {wall_ratio:.2f} x wall, {cpu_ratio:.2f} x CPU")
     print(f"same clicks: {n_same} of {len(patches)}; their IoUs differ by {difference:.1e} at most")
+    costs = decoder_alone(model, patches, options.rounds)
+    told = ", ".join(f"{1e3 * cost:.0f} ms in batches of {n}" for n, cost in costs.items())
+    print(f"CPU of an answer alone, one thread: {told}")
     return 0
 
 
