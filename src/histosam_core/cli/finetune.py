@@ -38,14 +38,7 @@ def finetune(
     scenario: Annotated[
         str | None, typer.Option(help=SCENARIO_HELP + " (default: refining)")
     ] = None,
-    early_features: Annotated[
-        bool | None,
-        typer.Option(
-            "--early-features/--no-early-features",
-            help="Hand the encoder's early features to the refining decoder (default: in histosam, "
-            "and where the model has them).",
-        ),
-    ] = None,
+    early_features: options.EarlyFeaturesOption = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the patches (default: 30).")
     ] = None,

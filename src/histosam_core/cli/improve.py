@@ -99,6 +99,7 @@ def improve(
     max_clicks: Annotated[
         int | None, typer.Option(help="Clicks per patch at most (default: 20).")
     ] = None,
+    early_features: options.EarlyFeaturesOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the patches (default: 600 steps, 30 epochs at least)."),
@@ -153,6 +154,7 @@ def improve(
     if mpp is not None and magnification is not None:
         raise ConfigError("give either --mpp or --magnification, not both")
     tuning: dict[str, Any] = {
+        "early_features": early_features,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,

@@ -135,9 +135,11 @@ def _print_table(models: list[dict[str, Any]]) -> None:
     from histosam_core.cli.console import out
     from histosam_core.model.registry import cache_folder
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for title in ("name", "architecture", "decoder", "size", "window", "licence", "weights"):
-        table.add_column(title, no_wrap=title in {"name", "size"}, overflow="fold")
+        whole = title in {"name", "architecture", "size", "licence"}
+        least = len("refining,") if title == "decoder" else None
+        table.add_column(title, no_wrap=whole, min_width=least, overflow="fold")
     for facts in models:
         size, mpp = facts["size_bytes"], facts["mpp"]
         table.add_row(
@@ -145,7 +147,7 @@ def _print_table(models: list[dict[str, Any]]) -> None:
             facts["architecture"] or "",
             ", ".join(facts["decoders"]),
             f"{size / 1e6:,.0f} MB" if size else "unknown",
-            "" if mpp is None else f"{facts['patch_size_px']} px, {mpp:g} um",
+            "" if mpp is None else f"{facts['patch_size_px']}\u00a0px, {mpp:g}\u00a0um",
             facts["licence"] or "",
             facts["where"],
         )

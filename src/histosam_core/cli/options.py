@@ -9,6 +9,7 @@ import typer
 
 __all__ = [
     "DeviceOption",
+    "EarlyFeaturesOption",
     "LabelOption",
     "ReadersOption",
     "SeedOption",
@@ -24,6 +25,14 @@ LabelOption = Annotated[
 ]
 SlideMppOption = Annotated[
     float | None, typer.Option(help="Micrometres per level-0 pixel, where slides state none.")
+]
+EarlyFeaturesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--early-features/--no-early-features",
+        help="Hand the encoder's early features to the refining decoder (default: in histosam, and "
+        "where the model has them).",
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Of every draw (default: 0).")]
 ReadersOption = Annotated[
