@@ -113,7 +113,7 @@ class Controller:
         self._submit(self._reads, "look", lambda: (watch, watch.look()))
 
     def order(self, word: str) -> None:
-        """Tell the job: "pause", "resume", "stop" or "remove"."""
+        """Tell the job: "pause", "resume", "stop", "kill" or "remove"."""
         job = self.news.job
         if job is not None:
             self._submit(self._reads, word, lambda: getattr(job, word)())

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_histosam.finetune.job_panel import STATES, state_in_words
 from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
+from napari_histosam.stop_button import StopButton
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.watch import News
@@ -64,9 +65,9 @@ class JobRow(QWidget):
         self._bar.setTextVisible(False)
         self._bar.setVisible(False)
         self.pause_button = push_button("Pause", "Rest after the step at hand", self._pause)
-        self.stop_button = push_button(
-            "Stop", "End after the step at hand; it can go on later", lambda: self._order("stop")
-        )
+        self.stop_button = StopButton("End after the step at hand; it can go on later")
+        self.stop_button.stop_asked.connect(lambda: self._order("stop"))
+        self.stop_button.end_asked.connect(lambda: self._order("kill"))
         self.remove_button = push_button(
             "Remove", "Take the run off the list; its results stay", lambda: self._order("remove")
         )
@@ -126,7 +127,11 @@ class JobRow(QWidget):
         can_pause = state == "running" and news.awaited != "stop"
         self.pause_button.setText("Pause" if can_pause else "Resume")
         self.pause_button.setEnabled(state not in (None, "finished"))
-        self.stop_button.setEnabled(news.is_alive and news.awaited != "stop")
+        self.stop_button.show_job(
+            "" if job is None else job.id,
+            is_alive=news.is_alive,
+            is_stopping=news.awaited == "stop",
+        )
         self.remove_button.setEnabled(job is not None and not news.is_alive)
 
     def _choose(self, job: Job | None, news: News) -> None:

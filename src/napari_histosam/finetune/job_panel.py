@@ -22,6 +22,7 @@ from napari_histosam.finetune.history import History
 from napari_histosam.interactive.notices import notify
 from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
+from napari_histosam.stop_button import StopButton
 
 if TYPE_CHECKING:
     from napari_histosam.jobs import Awaited, Job, JobState
@@ -78,9 +79,9 @@ class JobPanel(QWidget):
         self.pause_button = push_button(
             "Pause", "Rest at the next step; memory is kept", self._pause
         )
-        self.stop_button = push_button(
-            "Stop", "Save the state and end; it can go on later", self._stop
-        )
+        self.stop_button = StopButton("Save the state and end; it can go on later")
+        self.stop_button.stop_asked.connect(self._stop)
+        self.stop_button.end_asked.connect(self._end)
         self.use_button = push_button(
             "Use in HistoSAM",
             "Add the best checkpoint to your models, and choose it in Outline by clicks",
@@ -193,7 +194,7 @@ class JobPanel(QWidget):
         self._error.setVisible(bool(error))
         self.pause_button.setText("Pause" if self._can_pause() else "Resume")
         self.pause_button.setEnabled(state != "finished")
-        self.stop_button.setEnabled(alive and awaited != "stop")
+        self.stop_button.show_job(history.job.id, is_alive=alive, is_stopping=awaited == "stop")
         self.remove_button.setEnabled(not alive)
         self.use_button.setEnabled(self.checkpoint() is not None)
         self.report_button.setEnabled(self._report() is not None)
@@ -243,6 +244,10 @@ class JobPanel(QWidget):
     def _stop(self) -> None:
         if self.job is not None:
             self._attempt(self.job.stop)
+
+    def _end(self) -> None:
+        if self.job is not None:
+            self._attempt(self.job.kill)
 
     def _remove(self) -> None:
         job = self.job

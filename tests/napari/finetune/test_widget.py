@@ -93,6 +93,22 @@ def test_a_job_in_a_long_step_says_what_it_will_do_after_it_and_a_stop_can_be_ta
     assert panel.stop_button.isEnabled()
 
 
+def test_a_job_that_does_not_hear_a_stop_can_be_ended(
+    widget: Any, patches: Path, tmp_path: Path, wait_for: Wait
+) -> None:
+    panel = start(widget, patches, tmp_path / "run", settings={"seed": 600_000})
+    wait_for(lambda: "Before training" in panel.log)
+    panel.stop_button._patience.setInterval(300)
+    panel.stop_button.click()
+    assert (panel.stop_button.text(), panel.stop_button.isEnabled()) == ("Stop", False)
+    wait_for(lambda: panel.stop_button.text() == "End now")
+    panel.stop_button.click()
+    wait_for(lambda: word(panel) == "Lost")
+    assert "Resume goes on" in panel.error
+    assert (panel.stop_button.text(), panel.stop_button.isEnabled()) == ("Stop", False)
+    assert panel.pause_button.text() == "Resume"
+
+
 def test_another_widget_finds_the_job_with_all_its_curves(
     widget: Any, open_widget: Callable[[], Any], patches: Path, tmp_path: Path, wait_for: Wait,
     viewer: Any,
