@@ -23,10 +23,13 @@ from histosam_core.errors import JobError, OutputWriteError
 from napari_histosam.job_folder import JobFolder
 from napari_histosam.job_process import end_process, is_alive, start_process
 
-__all__ = ["Awaited", "Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
+__all__ = ["ALIVE", "Awaited", "Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
 
 JobState = Literal["running", "paused", "stopped", "finished", "failed", "lost"]
 Awaited = Literal["", "pause", "stop"]
+
+ALIVE: tuple[JobState, ...] = ("running", "paused")
+"""States of a job whose process is there."""
 
 ENDS: Mapping[str, JobState] = {"result": "finished", "stopped": "stopped", "error": "failed"}
 """The events that a process ends with, and what the job is then."""
@@ -148,7 +151,7 @@ class Job:
             The job's folder cannot be written.
         """
         state = self.state()
-        if state in ("running", "paused"):
+        if state in ALIVE:
             self._tell("run")
         elif state == "finished":
             raise JobError(f"{self.title} has finished; start a new job to do more")
@@ -158,7 +161,7 @@ class Job:
     def kill(self) -> None:
         """End the process at once; what it did since it last saved its state is lost."""
         process = self._files.process()
-        if process is not None and self.state() in ("running", "paused"):
+        if process is not None and self.state() in ALIVE:
             end_process(process)
 
     def error_text(self) -> str:
@@ -181,7 +184,7 @@ class Job:
         JobError
             It still runs, or its folder cannot be removed.
         """
-        if self.state() in ("running", "paused"):
+        if self.state() in ALIVE:
             raise JobError(f"{self.title} still runs; stop it before you remove it")
         try:
             shutil.rmtree(self.folder)
@@ -200,7 +203,7 @@ class Job:
         return is_new and is_alive(sitting.get("pid"))
 
     def _tell(self, word: str) -> None:
-        if self.state() not in ("running", "paused"):
+        if self.state() not in ALIVE:
             raise JobError(f"{self.title} does not run; Resume goes on with it")
         self._files.write_order(word)
 

@@ -147,12 +147,13 @@ class JobEvents:
                 yield show
             return
 
-        told: list[object] = [None]
+        told: dict[str, object] = {}
 
         def tell(done: int, total: int, message: str = "") -> None:
+            nonlocal told
             counted = {"done": done, "total": total, "message": message, "title": title}
-            if counted != told[0]:
-                told[0] = counted
+            if counted != told:
+                told = counted
                 self.emit({"event": "progress", **counted})
             self.obey()
 

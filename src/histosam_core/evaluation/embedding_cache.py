@@ -200,7 +200,6 @@ def encoder_key(model: object) -> str | None:
     encoder = getattr(network, "image_encoder", None)
     if encoder is None or not hasattr(network, "pixel_mean"):
         return None
-    early = getattr(network, "early_features", False)
     digest = xxhash.xxh3_128()
     tensors = {**encoder.state_dict(), "mean": network.pixel_mean, "std": network.pixel_std}
     for name, tensor in tensors.items():
@@ -208,7 +207,8 @@ def encoder_key(model: object) -> str | None:
         digest.update(f"{name} {tensor.dtype} {array.shape}".encode())
         digest.update(array.data if array.size else b"")
     return (
-        f"{type(encoder).__name__}{' with early features' * bool(early)} {network.image_size} px "
+        f"{type(encoder).__name__} {network.image_size} px "
+        f"{getattr(network, 'embedding_shape', '')} "
         f"{getattr(model, 'device', '')} {digest.hexdigest()}"
     )
 

@@ -29,7 +29,7 @@ from histosam_core.atomic import new_file
 from histosam_core.clicks import Click, User
 from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import EvaluationRecordsError, OutputExistsError, OutputWriteError
-from histosam_core.evaluation.protocol import ProtocolSettings
+from histosam_core.evaluation.protocol import ClickRun, ProtocolSettings
 
 __all__ = ["COLUMNS", "EvaluationResult", "PatchRecord", "RunWriter", "read_records"]
 
@@ -98,6 +98,32 @@ class PatchRecord:
     decode_s: NDArray[np.float64]
     wall_s: NDArray[np.float64]
     repeat: int = 0
+
+    @classmethod
+    def of_run(
+        cls,
+        run: ClickRun,
+        *,
+        index: int,
+        patch_id: str,
+        slide: str,
+        location_xy: tuple[float, float] | None,
+        tumor_fraction: float | None,
+    ) -> PatchRecord:
+        """Return what is kept of the clicks on one patch or region."""
+        return cls(
+            index=index,
+            patch_id=patch_id,
+            slide=slide,
+            location_xy=location_xy,
+            tumor_fraction=tumor_fraction,
+            clicks=tuple(run.clicks),
+            ious=run.ious,
+            encode_s=run.encode_s,
+            decode_s=run.decode_s,
+            wall_s=run.wall_s,
+            repeat=run.repeat,
+        )
 
 
 @dataclass(frozen=True, slots=True)

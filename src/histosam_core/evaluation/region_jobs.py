@@ -186,17 +186,12 @@ def _click_on(
         told=None if told is None else lambda n, iou: told(job, n, iou),
         clock=clock,
     )
-    record = PatchRecord(
+    record = PatchRecord.of_run(
+        run,
         index=job.index,
         patch_id=job.patch_id,
         slide=job.source.name,
         location_xy=site.truth.region(slide.grid).location_xy,
         tumor_fraction=site.truth.tumor_fraction,
-        clicks=tuple(run.clicks),
-        ious=run.ious,
-        encode_s=run.encode_s,
-        decode_s=run.decode_s,
-        wall_s=run.wall_s,
-        repeat=run.repeat,
     )
     return RegionOutcome(job, record, run)

@@ -245,18 +245,13 @@ def _run(
 def _record(index: int, patch: EvaluationPatch, run: ClickRun) -> PatchRecord:
     location: Sequence[float] | None = getattr(patch, "location_xy", None)
     fraction = getattr(patch, "tumor_fraction", None)
-    return PatchRecord(
+    return PatchRecord.of_run(
+        run,
         index=index,
         patch_id=patch.id,
         slide=patch.slide,
         location_xy=None if location is None else (float(location[0]), float(location[1])),
         tumor_fraction=None if fraction is None else float(fraction),
-        clicks=tuple(run.clicks),
-        ious=run.ious,
-        encode_s=run.encode_s,
-        decode_s=run.decode_s,
-        wall_s=run.wall_s,
-        repeat=run.repeat,
     )
 
 

@@ -178,18 +178,12 @@ def _save(settings: ImproveSettings) -> None:
 
 def _check_model(settings: ImproveSettings) -> CheckpointInfo:
     """Load the model as the tuning will, before any long work; return what it says of itself."""
-    from histosam_core.model import load_model
+    from histosam_core.training.parts import load_base
     from histosam_core.training.scenarios import find_scenario
 
     scenario = find_scenario(settings.scenario)
-    model = load_model(
-        settings.model,
-        settings.device,
-        decoder=scenario.decoder,
-        dense_prompts=scenario.adds_dense_prompts or None,
-        early_features=scenario.early_features(settings.tuning.get("early_features")),
-    )
-    return model.info
+    early_features = settings.tuning.get("early_features")
+    return load_base(settings.model, settings.device, scenario, early_features=early_features).info
 
 
 def _clicks(

@@ -31,6 +31,7 @@ from histosam_core.model.network import Architecture, Decoder, SamNetwork, build
 from histosam_core.model.weights_file import file_sha256, read_weights
 
 __all__ = [
+    "EARLY_STEM",
     "CheckpointInfo",
     "Preprocessing",
     "describe_network",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import CheckpointError, ConfigError
-from histosam_core.model.own_models import checkpoint_facts, find_own_model
+from histosam_core.model.own_models import checkpoint_facts, checkpoint_path, find_own_model
 from histosam_core.model.registry import MODELS
 from histosam_core.progress import ProgressCallback, silent
 
@@ -65,8 +65,7 @@ class ModelChoice:
     @property
     def anywhere(self) -> ModelChoice:
         """The same for a process in another folder, or without the user's own names."""
-        own = find_own_model(self.source)
-        path = Path(self.source) if own is None else own.path
+        path = checkpoint_path(self.source)
         return replace(self, source=str(path.absolute())) if path.is_file() else self
 
     @property
@@ -138,8 +137,7 @@ def held_decoders(source: str) -> tuple[Decoder, ...]:
     """
     if source in MODELS:
         return MODELS[source].decoders
-    own = find_own_model(source)
-    held = checkpoint_facts(source if own is None else own.path).get("decoders", ())
+    held = checkpoint_facts(checkpoint_path(source)).get("decoders", ())
     return tuple(name for name in held if name in DECODERS)
 
 

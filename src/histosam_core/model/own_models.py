@@ -25,6 +25,7 @@ __all__ = [
     "OwnModel",
     "add_own_model",
     "checkpoint_facts",
+    "checkpoint_path",
     "find_own_model",
     "free_name",
     "list_own_models",
@@ -129,6 +130,12 @@ def find_own_model(name: str) -> OwnModel | None:
         return None
     model = _read(_file_of(name))
     return model if model is not None and model.path.is_file() else None
+
+
+def checkpoint_path(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the file that an own model's name stands for; of what is no such name, the path."""
+    own = find_own_model(os.fspath(name_or_path))
+    return Path(name_or_path) if own is None else own.path
 
 
 def remove_own_model(name: str) -> None:

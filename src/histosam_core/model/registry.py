@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from histosam_core.errors import CheckpointError, UnknownModelError
 from histosam_core.model.download import Digest, download
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.own_models import find_own_model, list_own_models
+from histosam_core.model.own_models import checkpoint_path, list_own_models
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -281,10 +281,8 @@ def load_model(
     """
     # A name wins over a file of the same name without a suffix, so a call means one thing.
     spec = MODELS.get(os.fspath(name_or_path))
-    if spec is None:
-        own = find_own_model(os.fspath(name_or_path))
-        name_or_path = name_or_path if own is None else own.path
-    if spec is None and not Path(name_or_path).is_file():
+    path = checkpoint_path(name_or_path)
+    if spec is None and not path.is_file():
         raise _unknown(os.fspath(name_or_path))
 
     from histosam_core.model.checkpoint import load_checkpoint
@@ -293,13 +291,13 @@ def load_model(
     chosen_device = pick_device(device)
     if spec is None:
         network, info = load_checkpoint(
-            name_or_path,
+            path,
             decoder=decoder,
             dense_prompts=dense_prompts,
             early_features=early_features,
         )
         model = SamModel(network, info, chosen_device)
-        model.path = Path(name_or_path).absolute()
+        model.path = path.absolute()
         return model
     network, info = load_checkpoint(
         fetch_weights(spec.name, progress=progress),

@@ -52,7 +52,7 @@ def embedding_facts(
         "format": FORMAT,
         "architecture": network.architecture,
         "encoder": encoder_digest(network),
-        "early_features": network.early_features,
+        "embedding_shape": network.embedding_shape,
         "image_size": network.image_size,
         "pixel_mean": network.pixel_mean.flatten().tolist(),
         "pixel_std": network.pixel_std.flatten().tolist(),

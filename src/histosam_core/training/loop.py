@@ -20,11 +20,10 @@ from histosam_core.errors import (
     OutputWriteError,
 )
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.registry import load_model
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.training.events import OnEvent, silent_event
 from histosam_core.training.interrupt import StopRequest
-from histosam_core.training.parts import adapt_network
+from histosam_core.training.parts import adapt_network, load_base
 from histosam_core.training.processes import Processes
 from histosam_core.training.run_folder import RunFolder
 from histosam_core.training.run_state import restore
@@ -309,13 +308,7 @@ def _starting_model(
             copy.deepcopy(model.network), scenario, early_features=config.early_features
         )
         return SamModel(network, model.info, pick_device(device))
-    return load_model(
-        config.model,
-        device,
-        decoder=scenario.decoder,
-        dense_prompts=scenario.adds_dense_prompts or None,
-        early_features=scenario.early_features(config.early_features),
-    )
+    return load_base(config.model, device, scenario, early_features=config.early_features)
 
 
 def _geometry(patches: Sequence[TrainingPatch], fallback: TrainingGeometry) -> TrainingGeometry:

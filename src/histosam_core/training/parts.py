@@ -6,14 +6,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from histosam_core.model.checkpoint import start_network
+from histosam_core.model.registry import load_model
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from histosam_core.model.interactive import SamModel
     from histosam_core.model.network import SamNetwork
     from histosam_core.training.scenarios import Part, Scenario
 
-__all__ = ["adapt_network", "part_of", "parts_of", "prepare_for_training", "set_training_mode"]
+__all__ = [
+    "adapt_network",
+    "load_base",
+    "part_of",
+    "parts_of",
+    "prepare_for_training",
+    "set_training_mode",
+]
 
 DENSE_PROMPTS = "click_"
 """What names of the prompt encoder's dense click modules start with; the rest of it is SAM's."""
@@ -33,6 +42,29 @@ def parts_of(network: SamNetwork) -> Iterator[tuple[Part, str, nn.Parameter]]:
     """Yield (part, name, parameter) of every parameter."""
     for name, parameter in network.named_parameters():
         yield part_of(name), name, parameter
+
+
+def load_base(
+    name_or_path: str, device: str, scenario: Scenario, *, early_features: bool | None = None
+) -> SamModel:
+    """Load the model that a scenario starts from, with what the scenario adds; see `load_model`.
+
+    Parameters
+    ----------
+    name_or_path, device
+        As for `load_model`.
+    scenario
+        What is to be trained.
+    early_features
+        As in `TrainConfig`.
+    """
+    return load_model(
+        name_or_path,
+        device,
+        decoder=scenario.decoder,
+        dense_prompts=scenario.adds_dense_prompts or None,
+        early_features=scenario.early_features(early_features),
+    )
 
 
 def adapt_network(

@@ -32,7 +32,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from histosam_core.clicks.sample import sample_next_click
-from histosam_core.model.checkpoint import CheckpointInfo, describe_network, save_checkpoint
+from histosam_core.model.checkpoint import (
+    EARLY_STEM,
+    CheckpointInfo,
+    describe_network,
+    save_checkpoint,
+)
 from histosam_core.model.interactive import to_image_size
 from histosam_core.model.network import SamNetwork
 from histosam_core.model.tiny import IMAGE_SIZE, build_tiny_modules
@@ -49,7 +54,6 @@ __all__ = ["PretrainConfig", "Stage", "draw_batch", "export", "make_pool", "pret
 
 Rng = np.random.Generator
 SAVE_EVERY = 200  # steps
-EARLY_STEM = "mask_decoder.refine_early."
 
 
 @dataclass(frozen=True, slots=True)

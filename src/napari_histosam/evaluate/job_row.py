@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_histosam.finetune.job_panel import STATES, state_in_words
+from napari_histosam.finetune.job_panel import STATES, can_pause, state_in_words
 from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
 from napari_histosam.stop_button import StopButton
@@ -123,9 +123,7 @@ class JobRow(QWidget):
         self._bar.setVisible(news.is_alive)
         self._bar.setMaximum(news.total)
         self._bar.setValue(news.done)
-        # A stop that is not done yet is taken back by the same button.
-        can_pause = state == "running" and news.awaited != "stop"
-        self.pause_button.setText("Pause" if can_pause else "Resume")
+        self.pause_button.setText("Pause" if can_pause(state, news.awaited) else "Resume")
         self.pause_button.setEnabled(state not in (None, "finished"))
         self.stop_button.show_job(
             "" if job is None else job.id,

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import EvaluationRecordsError
 from napari_histosam.evaluate.results import Results, ResultsReader
+from napari_histosam.jobs import ALIVE
 
 if TYPE_CHECKING:
     from napari_histosam.jobs import Awaited, Job, JobState
 
 __all__ = ["News", "Watch"]
-
-ALIVE = ("running", "paused")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

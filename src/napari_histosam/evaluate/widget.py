@@ -33,6 +33,7 @@ from napari_histosam.finetune.history import Curve
 from napari_histosam.interactive.notices import inform, notify, report
 from napari_histosam.interactive.widget_parts import Scrolled, push_button
 from napari_histosam.interface_thread import InterfaceThread
+from napari_histosam.jobs import ALIVE
 from napari_histosam.opengl_context import remove_in_own_context
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class EvaluateWidget(QWidget):
         self.job_row.show_jobs(jobs)
         if self.controller.news.results is not None:
             self.job_row.show_news(self.controller.news)
-        elif jobs and jobs[0][1] in ("running", "paused"):
+        elif jobs and jobs[0][1] in ALIVE:
             self.controller.watch_job(jobs[0][0])  # it went on while no widget was there
             self._tabs.setCurrentIndex(1)
             self._timer.start()

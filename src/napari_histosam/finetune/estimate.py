@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.model.own_models import checkpoint_facts, find_own_model
+from histosam_core.model.own_models import checkpoint_facts, checkpoint_path
 from histosam_core.model.registry import MODELS, weights_path
 from histosam_core.training.scenarios import SCENARIOS
 
@@ -202,10 +202,9 @@ def _takes_early_features(choices: Choices) -> bool:
 
 def _facts(model: str) -> Mapping[str, Any]:
     """What a model's file says of itself."""
-    if model in MODELS:
-        return checkpoint_facts(weights_path(MODELS[model]))
-    own = find_own_model(model)
-    return checkpoint_facts(model if own is None else own.path)
+    return checkpoint_facts(
+        weights_path(MODELS[model]) if model in MODELS else checkpoint_path(model)
+    )
 
 
 def _device(device: str) -> str:

@@ -22,12 +22,13 @@ from napari_histosam.finetune.history import History
 from napari_histosam.interactive.notices import notify
 from napari_histosam.interactive.status_bar import breakable
 from napari_histosam.interactive.widget_parts import push_button
+from napari_histosam.jobs import ALIVE
 from napari_histosam.stop_button import StopButton
 
 if TYPE_CHECKING:
     from napari_histosam.jobs import Awaited, Job, JobState
 
-__all__ = ["STATES", "JobPanel", "duration", "state_in_words"]
+__all__ = ["STATES", "JobPanel", "can_pause", "duration", "state_in_words"]
 
 STATES: dict[JobState, tuple[str, str]] = {
     "running": ("#ff9f1a", "Running"),
@@ -41,7 +42,6 @@ WAITS: dict[Awaited, str] = {
     "pause": "Pausing after the current step",
     "stop": "Stopping after the current step",
 }
-ALIVE = ("running", "paused")
 LOG_PX = 84
 BLUE, GREEN, ORANGE, VIOLET = "#4c9aff", "#36b37e", "#ff9f1a", "#b07cff"
 CHECKPOINTS = {"finetune": "best.safetensors", "improve": "tuning/best.safetensors"}
@@ -192,7 +192,7 @@ class JobPanel(QWidget):
         error = history.job.error_text()
         self._error.setText(breakable(error))
         self._error.setVisible(bool(error))
-        self.pause_button.setText("Pause" if self._can_pause() else "Resume")
+        self.pause_button.setText("Pause" if can_pause(state, awaited) else "Resume")
         self.pause_button.setEnabled(state != "finished")
         self.stop_button.show_job(history.job.id, is_alive=alive, is_stopping=awaited == "stop")
         self.remove_button.setEnabled(not alive)
@@ -235,11 +235,7 @@ class JobPanel(QWidget):
     def _pause(self) -> None:
         job = self.job
         if job is not None:
-            self._attempt(job.pause if self._can_pause() else job.resume)
-
-    def _can_pause(self) -> bool:
-        """Else the same button lets it go on; a stop that is not done yet is taken back so."""
-        return self._state == "running" and self._awaited != "stop"
+            self._attempt(job.pause if can_pause(self._state, self._awaited) else job.resume)
 
     def _stop(self) -> None:
         if self.job is not None:
@@ -297,6 +293,11 @@ class _Log(QPlainTextEdit):
 
     def minimumSizeHint(self) -> QSize:  # Qt's name
         return QSize(super().minimumSizeHint().width(), LOG_PX)
+
+
+def can_pause(state: JobState | None, awaited: Awaited) -> bool:
+    """Else the same button lets it go on; a stop that is not done yet is taken back so."""
+    return state == "running" and awaited != "stop"
 
 
 def state_in_words(state: JobState, awaited: Awaited) -> str:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QW
 
 from napari_histosam.finetune.job_panel import STATES, JobPanel
 from napari_histosam.interactive.widget_parts import color_icon
-from napari_histosam.jobs import Job, JobState, find_jobs
+from napari_histosam.jobs import ALIVE, Job, JobState, find_jobs
 
 __all__ = ["JobsPanel"]
 
@@ -101,7 +101,7 @@ class JobsPanel(QWidget):
             self.job_panel.show_job(self._jobs[0] if self._jobs else None)
         self._none.setVisible(not self._jobs)
         self._list.setVisible(bool(self._jobs))
-        self.n_alive = sum(state in ("running", "paused") for state in states.values())
+        self.n_alive = sum(state in ALIVE for state in states.values())
         self.counted.emit(self.n_alive)
 
     def _state(self, job: Job) -> JobState:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from histosam_core.clicks import Click
+from histosam_core.model.checkpoint import EARLY_STEM
 from histosam_core.training.pretrain import (
-    EARLY_STEM,
     Pool,
     PretrainConfig,
     Stage,
