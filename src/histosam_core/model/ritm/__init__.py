@@ -1,0 +1,1 @@
+"""RITM (Sofiiuk et al. 2022): clicks and the previous mask through an HRNet with OCR."""
