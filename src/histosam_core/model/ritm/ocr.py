@@ -80,10 +80,7 @@ class _ContextHead(nn.Module):
         )
 
     def forward(self, features: Tensor, mean: Tensor) -> Tensor:
-        if self.training:
-            # The context's batch norms count every pixel, as the published training did.
-            mean = mean.expand_as(features)
-        context = self.object_context_block(mean)
+        context = self.object_context_block(mean, features.shape[-2:])
         # The 1x1 convolution of both together, without laying them side by side: the context is
         # the same everywhere.
         first, *rest = self.conv_bn_dropout
@@ -100,18 +97,23 @@ class _ObjectContext(nn.Module):
     """The object's mean feature as a context.
 
     OCR weighs the objects' contexts at each pixel by a softmax over objects. With one object that
-    weight is 1, whatever `f_pixel` and `f_object` say: they are here for the weights' sake only.
+    weight is 1, whatever `f_pixel` and `f_object` say: they are there for the weights' sake only,
+    and nothing trains them.
     """
 
     def __init__(self, channels: int, context_channels: int) -> None:
         super().__init__()
-        self.f_pixel = _two_nested_convs(channels, context_channels)
-        self.f_object = _two_nested_convs(channels, context_channels)
+        self.f_pixel = _two_nested_convs(channels, context_channels).requires_grad_(False)
+        self.f_object = _two_nested_convs(channels, context_channels).requires_grad_(False)
         self.f_down = nn.Sequential(*_nested_conv(channels, context_channels))
         self.f_up = nn.Sequential(*_nested_conv(context_channels, channels))
 
-    def forward(self, mean: Tensor) -> Tensor:
-        context: Tensor = self.f_up(self.f_down(mean))
+    def forward(self, mean: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        down = self.f_down(mean)
+        if self.training:
+            # The batch norm's variance counts every pixel, as in OCR at large.
+            down = down.expand(-1, -1, *size_hw)
+        context: Tensor = self.f_up(down)
         return context
 
 
