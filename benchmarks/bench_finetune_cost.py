@@ -22,8 +22,8 @@ import torch
 from bench_slide_read import peak_mb
 
 from histosam_core.model.checkpoint import describe_network
-from histosam_core.model.interactive import SamModel
-from histosam_core.model.network import build_network
+from histosam_core.model.sam.interactive import SamModel
+from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training import trainer as trainer_module
 from histosam_core.training.scenarios import SCENARIOS

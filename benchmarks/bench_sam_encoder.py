@@ -19,7 +19,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
-from histosam_core.model.sam import SAM_ENCODERS, build_image_encoder
+from histosam_core.model.sam.image_encoder import SAM_ENCODERS, build_image_encoder
 
 
 def published_vit_b() -> nn.Module:

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from histosam_core.model.checkpoint import describe_network
-from histosam_core.model.interactive import SamModel
-from histosam_core.model.network import build_network
+from histosam_core.model.sam.interactive import SamModel
+from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune
 
 LEAST_RATIO, MOST_DIFFERENCE = 8.0, 0.01

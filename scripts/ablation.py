@@ -35,8 +35,8 @@ from histosam_core.training import TrainConfig, finetune
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
-    from histosam_core.model.interactive import SamModel
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.sam.network import SamNetwork
 
 FAR_PX = 100.0
 WALKED = 16  # patches on which the change far from a click is measured

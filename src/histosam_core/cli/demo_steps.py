@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from histosam_core.dataset import PatchStore
     from histosam_core.dataset.cohort import Cohort
     from histosam_core.evaluation import EvaluationResult
-    from histosam_core.model.network import Decoder
+    from histosam_core.model.sam.network import Decoder
 
 __all__ = ["FULL", "QUICK", "DemoOutcome", "DemoPlan", "demo_folder", "run_demo"]
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.trial import ClickRun, Clock, ModelCalls, Trial, checked_truth
+from histosam_core.model.interface import complete
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
@@ -94,8 +95,8 @@ def run_clicks(
 ) -> ClickRun:
     """Click on one image until its mask reaches the target or the budget is spent.
 
-    Before each click the model's previous logits go back into it; the first click has none and
-    sees an empty mask.
+    Before each click the model's previous `Prediction` goes back into it; the first click has none
+    and sees an empty mask.
 
     Parameters
     ----------
@@ -126,12 +127,12 @@ def run_clicks(
     start = clock()
     truth = checked_truth(image, gt_mask, ignore_mask)
     trial = Trial(0, truth, settings, user=user, rng=user.rng("") if rng is None else rng)
-    calls = ModelCalls(model, clock, batched=False)
+    calls = ModelCalls(complete(model), clock, batched=False)
     trial.embedding, trial.encode_s = calls.encode([image])[0]
     while not trial.is_finished:
         trial.click()
-        (logits,), decode_s = calls.decode([trial])
-        trial.take(logits, decode_s)
+        (prediction,), decode_s = calls.decode([trial])
+        trial.take(prediction, decode_s)
         now = clock()
         trial.wall_s.append(now - start)
         start = now

@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from histosam_core.evaluation.records import (
     settings_dict,
 )
 from histosam_core.evaluation.side_by_side import run_patches
+from histosam_core.model.interface import complete
 from histosam_core.model.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "spread_indices"]
 
 N_EXAMPLES_EACH = 2
-CHECKPOINT_FIELDS = ("name", "architecture", "decoder", "dense_prompts", "scenario", "sha256")
+CHECKPOINT_FIELDS = (
+    "name", "architecture", "decoder", "dense_prompts", "scenario", "sha256", "licence",
+    "geometry", "preprocessing", "provenance",
+)  # fmt: skip
 
 
 def evaluate(
@@ -182,26 +186,15 @@ def spread_indices(n: int, limit: int | None) -> list[int]:
 def describe_model(model: Any) -> dict[str, Any]:
     """Return what is known of a model's checkpoint: name, architecture, sha256, geometry, device.
 
-    A model without `info` is described by its class; one on other machines (`RemoteModel`) by what
-    it says there.
+    A model on other machines (`RemoteModel`) is described by what it says there.
     """
     elsewhere = getattr(model, "described", None)
     if isinstance(elsewhere, Mapping):
         return dict(elsewhere)
-    info = getattr(model, "info", None)
-    described: dict[str, Any] = {"class": type(model).__name__}
-    for field in CHECKPOINT_FIELDS:
-        if getattr(info, field, None) is not None:
-            described[field] = getattr(info, field)
-    for field in ("geometry", "preprocessing", "provenance"):
-        value = getattr(info, field, None)
-        if is_dataclass(value) and not isinstance(value, type):
-            described[field] = asdict(value)
-        elif isinstance(value, Mapping):
-            described[field] = dict(value)
-    if getattr(model, "device", None) is not None:
-        described["device"] = str(model.device)
-    return described
+    known = complete(model)
+    facts = asdict(known.info)
+    told = {name: facts[name] for name in CHECKPOINT_FIELDS if facts.get(name) is not None}
+    return {"class": type(model).__name__, **told, "device": str(known.device)}
 
 
 def _run(

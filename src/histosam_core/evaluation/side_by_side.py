@@ -25,6 +25,7 @@ from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.embedding_cache import CachedEncoder
 from histosam_core.evaluation.trial import ModelCalls, Trial, checked_truth
+from histosam_core.model.interface import complete, is_batched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         EvaluationPatch,
         ProtocolSettings,
     )
-    from histosam_core.model.interface import InteractiveModel
+    from histosam_core.model.interface import InteractiveModel, Prediction
 
 __all__ = ["default_lanes", "run_patches"]
 
@@ -108,8 +109,9 @@ def run_patches(
     """
     if batch_size < 1 or (lanes is not None and lanes < 1):
         raise ConfigError(f"batch_size {batch_size} and lanes {lanes} must be at least 1")
-    batched = hasattr(model, "encode_batch") and hasattr(model, "decode_batch")
-    calls = ModelCalls(model, clock, batched=batched)
+    model = complete(model)
+    batched = is_batched(model)
+    calls = ModelCalls(model, clock)
     todo = [index if isinstance(index, tuple) else (index, 0) for index in indices]
     width = batch_size if batched else 1
     n_lanes = default_lanes(model) if lanes is None else lanes
@@ -136,13 +138,13 @@ def run_patches(
         yield from _side_by_side(work, n_lanes, beat)
 
 
-def default_lanes(model: object) -> int:
-    """Return how many lanes suit a model: one a core for our networks on the CPU, else one."""
-    return _n_cores() if _is_on_cpu(model) and hasattr(model, "network") else 1
+def default_lanes(model: InteractiveModel) -> int:
+    """Return how many lanes suit a model: one a core where it bears threads and is on the CPU."""
+    return _n_cores() if _is_on_cpu(model) and model.info.thread_safe else 1
 
 
-def _is_on_cpu(model: object) -> bool:
-    return getattr(getattr(model, "device", None), "type", None) == "cpu"
+def _is_on_cpu(model: InteractiveModel) -> bool:
+    return str(model.device).partition(":")[0] == "cpu"
 
 
 class _Shared:
@@ -244,9 +246,9 @@ class _Work:
         return encoded, rested_s
 
 
-def _take(decode_s: float, answered: tuple[Trial, NDArray[np.float32]]) -> None:
-    trial, logits = answered
-    trial.take(logits, decode_s)
+def _take(decode_s: float, answered: tuple[Trial, Prediction]) -> None:
+    trial, prediction = answered
+    trial.take(prediction, decode_s)
 
 
 class _EndedError(Exception):

@@ -13,10 +13,12 @@ from scipy.special import expit
 
 from histosam_core.errors import ConfigError
 from histosam_core.metrics import iou
+from histosam_core.model.interface import as_prediction, is_batched
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click, User
     from histosam_core.evaluation.protocol import ProtocolSettings
+    from histosam_core.model.interface import InteractiveModel, Prediction
 
 __all__ = ["ClickRun", "Clock", "ModelCalls", "Trial", "checked_truth"]
 
@@ -90,7 +92,7 @@ class Trial:
     clicks: list[Click] = field(default_factory=list)
     ious: list[float] = field(default_factory=list)
     mask: NDArray[np.bool_] = field(init=False)
-    logits: NDArray[np.float32] | None = None
+    prediction: Prediction | None = None
     encode_s: float = 0.0
     saved_s: float = 0.0
     decode_s: list[float] = field(default_factory=list)
@@ -111,23 +113,24 @@ class Trial:
         """Let the user click."""
         self.clicks.append(self.user.next_click(self.gt_mask, self.mask, self.clicks, rng=self.rng))
 
-    def take(self, logits: NDArray[np.float32], decode_s: float) -> None:
-        """Take the model's (H, W) answer and the seconds it took.
+    def take(self, prediction: Prediction, decode_s: float) -> None:
+        """Take the model's answer and the seconds it took.
 
         Raises
         ------
         ConfigError
             It has another size than the image.
         """
+        logits = prediction.logits
         if logits.shape != self.gt_mask.shape:
             raise ConfigError(
                 f"the model answered {logits.shape} logits for an image of {self.gt_mask.shape}; "
                 "decode must return them at the size of the image"
             )
-        self.logits = logits
+        self.prediction = prediction
         # The comparison is made on float32 probabilities, as the reference makes it: the logit of
         # the threshold would treat logits within rounding of it differently.
-        self.mask = expit(logits.astype(np.float32)) > np.float32(self.settings.mask_threshold)
+        self.mask = expit(logits) > np.float32(self.settings.mask_threshold)
         self.ious.append(iou(self.gt_mask, self.mask))
         self.decode_s.append(decode_s)
 
@@ -156,38 +159,39 @@ class ModelCalls:
     clock
         Returns seconds.
     batched
-        Whether to use the batched forms.
+        Whether to use the batched forms of a model that has them.
     """
 
-    def __init__(self, model: Any, clock: Clock, *, batched: bool) -> None:
+    def __init__(self, model: InteractiveModel, clock: Clock, *, batched: bool = True) -> None:
         self._model = model
         self._clock = clock
-        self._batched = batched
+        self._batched = model if batched and is_batched(model) else None
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Any, float]]:
         """Return each image's embedding and its share of the seconds."""
         start = self._clock()
-        if self._batched:
-            embeddings = self._model.encode_batch(images)
+        embeddings: Sequence[Any]
+        if self._batched is not None:
+            embeddings = self._batched.encode_batch(images)
         else:
             embeddings = [self._model.encode(image) for image in images]
         _wait_for_device()
         share = (self._clock() - start) / max(len(images), 1)
         return [(embedding, share) for embedding in embeddings]
 
-    def decode(self, trials: Sequence[Trial]) -> tuple[list[NDArray[np.float32]], float]:
+    def decode(self, trials: Sequence[Trial]) -> tuple[list[Prediction], float]:
         """Return the answer to each trial's clicks, and each one's share of the seconds."""
         start = self._clock()
-        if self._batched:
-            answers = self._model.decode_batch(
+        if self._batched is not None:
+            answers = self._batched.decode_batch(
                 [t.embedding for t in trials],
                 [t.clicks for t in trials],
-                [t.logits for t in trials],
+                [t.prediction for t in trials],
             )
         else:
-            answers = [self._model.decode(t.embedding, t.clicks, t.logits) for t in trials]
+            answers = [self._model.decode(t.embedding, t.clicks, t.prediction) for t in trials]
         share = (self._clock() - start) / len(trials)
-        return [np.asarray(answer) for answer in answers], share
+        return [as_prediction(answer) for answer in answers], share
 
 
 def checked_truth(

@@ -1,7 +1,7 @@
 """Recorded clicks once more: the mask after each of them, on the model that was clicked or another.
 
 An evaluation keeps clicks and IoUs, and no mask but the last. Here the clicks are given again, the
-previous logits going back in as in the protocol, so that every mask can be looked at, and two
+previous prediction going back in as in the protocol, so that every mask can be looked at, and two
 models can be put side by side on the same clicks.
 """
 
@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from histosam_core.errors import ConfigError
 from histosam_core.metrics import iou
+from histosam_core.model.interface import as_prediction
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -108,16 +109,17 @@ def walk_through(
     n = len(clicks)
     masks, ious = np.zeros((n, height, width), dtype=bool), np.zeros(n, dtype=np.float32)
     progress(0, n)
-    embedding, logits = model.encode(image), None
+    embedding, prediction = model.encode(image), None
     for i in range(n):
-        logits = np.asarray(model.decode(embedding, clicks[: i + 1], logits))
+        prediction = as_prediction(model.decode(embedding, clicks[: i + 1], prediction))
+        logits = prediction.logits
         if logits.shape != truth.shape:
             raise ConfigError(
                 f"the model answered {logits.shape} logits for an image of {truth.shape}; "
                 "decode must return them at the size of the image"
             )
         # As the protocol has it: on float32 probabilities.
-        masks[i] = expit(logits.astype(np.float32)) > np.float32(mask_threshold)
+        masks[i] = expit(logits) > np.float32(mask_threshold)
         ious[i] = iou(truth, masks[i])
         progress(i + 1, n)
     return Walkthrough(tuple(clicks), masks, ious)

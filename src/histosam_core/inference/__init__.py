@@ -9,7 +9,7 @@ from histosam_core.inference.disk_store import DiskStore
 from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
 from histosam_core.inference.objects import CLASS_COLORS, AcceptedObject
 from histosam_core.inference.overlap import OverlapRule
-from histosam_core.inference.predictor import Prediction, Predictor, Timings
+from histosam_core.inference.predictor import Predictor, RegionAnswer, Timings
 from histosam_core.inference.preview import draw_preview, save_preview
 from histosam_core.inference.replay import ReplayedObject, ReplayReport, find_slide, replay
 from histosam_core.inference.restore import RestoredState, fold
@@ -29,8 +29,8 @@ __all__ = [
     "EmbeddingStore",
     "MemoryStore",
     "OverlapRule",
-    "Prediction",
     "Predictor",
+    "RegionAnswer",
     "ReplayReport",
     "ReplayedObject",
     "RestoredState",

@@ -29,8 +29,8 @@ class Answer:
     ----------
     window
         Which window.
-    quality
-        The model's own estimate of the window's IoU; None where it gives none.
+    quality, state
+        Of the model's `Prediction`.
     timings
         Seconds the answer took.
     is_new_window
@@ -41,6 +41,7 @@ class Answer:
 
     window: Window
     quality: float | None
+    state: Any
     timings: Timings
     is_new_window: bool
     was_ready: bool
@@ -96,25 +97,25 @@ class State:
     steps
         What has been done since.
     latest
-        The windows used, in order of first use, with the latest quality of each.
+        The windows used, in order of first use, with the latest answer of each.
     made
         The step to look at when this state is reached or left; None for a first state.
     """
 
     start: Start = field(default_factory=Start)
     steps: tuple[Step, ...] = ()
-    latest: Mapping[Window, float | None] = field(default_factory=dict)
+    latest: Mapping[Window, Answer] = field(default_factory=dict)
     made: Step | None = None
 
     @classmethod
     def of(cls, start: Start, steps: Sequence[Step] = ()) -> State:
         """Put a state together from its steps."""
-        latest = {a.window: a.quality for step in steps for a in step.answers}
+        latest = {a.window: a for step in steps for a in step.answers}
         return cls(start, tuple(steps), latest, steps[-1] if steps else None)
 
     def after(self, step: Step) -> State:
         """Return the state that one more step leads to."""
-        new = {answer.window: answer.quality for answer in step.answers}
+        new = {answer.window: answer for answer in step.answers}
         return State(self.start, (*self.steps, step), {**self.latest, **new}, step)
 
     @property
@@ -136,7 +137,7 @@ class State:
     @property
     def quality(self) -> float | None:
         """Mean of the model's own estimates, the latest of each window; None without any."""
-        known = [quality for quality in self.latest.values() if quality is not None]
+        known = [a.quality for a in self.latest.values() if a.quality is not None]
         return sum(known) / len(known) if known else None
 
 

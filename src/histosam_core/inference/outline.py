@@ -2,10 +2,10 @@
 
 A click goes to a window (windows.py), the model answers for that window, and the answer replaces
 what stood there on the object's canvas (canvas.py). A box is answered by every window that it
-takes to cover it. The model sees all clicks of the object that lie in the window and, as mask
-prompt, what the canvas shows there. A window's first answer, where the object has not reached it,
-has no mask prompt: so the clicks of one window give exactly what `run_clicks` of the evaluation
-gives on its patch.
+takes to cover it. The model sees all clicks of the object that lie in the window and, as its
+previous answer, what the canvas shows there, with the state of its own last answer there. A
+window's first answer, where the object has not reached it, has no previous one: so the clicks of
+one window give exactly what `run_clicks` of the evaluation gives on its patch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from histosam_core.inference.drawn_tiles import drawn_tiles
 from histosam_core.inference.history import Answer, History, Start, State, Step
 from histosam_core.inference.overlap import without
 from histosam_core.inference.predictor import Predictor, Timings
+from histosam_core.model.interface import Prediction
 
 if TYPE_CHECKING:
     from histosam_core.inference.canvas import CanvasSnapshot
@@ -271,16 +272,24 @@ class Outline:
 
     def _answer(self, state: State, prompt: Click | Box, window: Window) -> Answer:
         stands = self.canvas.read_window(window)
-        is_known = window in state.latest
-        has_mask = is_known or bool(stands.mask.any())
+        earlier = state.latest.get(window)
+        previous = None
+        if earlier is not None:
+            previous = Prediction(stands.logits, earlier.quality, earlier.state)
+        elif stands.mask.any():
+            previous = Prediction(stands.logits)
         clicks, box = self._in_window(window, state.prompts, prompt)
-        prediction = self.predictor.predict(
-            self.grid.region(window), clicks, stands.logits if has_mask else None, box=box
-        )
+        answer = self.predictor.predict(self.grid.region(window), clicks, previous, box=box)
+        prediction = answer.prediction
         self.canvas.write_window(window, prediction.logits)
         hold_lassos(self.canvas, window, (*state.prompts, prompt))
         return Answer(
-            window, prediction.quality, prediction.timings, not is_known, prediction.was_ready
+            window,
+            prediction.quality,
+            prediction.state,
+            answer.timings,
+            earlier is None,
+            answer.was_ready,
         )
 
     def _windows_for(self, prompt: Prompt, state: State) -> tuple[Window, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,15 +16,16 @@ from histosam_core.errors import PredictionError
 from histosam_core.inference.box_prompt import clicks_for_box, confine_to_box
 from histosam_core.inference.embedding_store import EmbeddingKey, EmbeddingStore, MemoryStore
 from histosam_core.inference.in_flight import InFlight
+from histosam_core.model.interface import as_prediction, complete, is_batched
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Box
     from histosam_core.geometry import Frame, Region
-    from histosam_core.model import InteractiveModel
+    from histosam_core.model import InteractiveModel, Prediction
     from histosam_core.slide import Slide
 
-__all__ = ["Prediction", "Predictor", "Timings"]
+__all__ = ["Predictor", "RegionAnswer", "Timings"]
 
 XYXY = tuple[float, float, float, float]
 
@@ -47,23 +48,20 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
+class RegionAnswer:
     """A model's answer for one region.
 
     Parameters
     ----------
-    logits
-        (h, w) float32, all finite.
-    quality
-        The model's own estimate of the IoU; None where it gives none.
+    prediction
+        Its logits, (h, w) float32, are all finite.
     timings
         What it cost.
     was_ready
         Whether the embedding was in the store.
     """
 
-    logits: NDArray[np.float32]
-    quality: float | None
+    prediction: Prediction
     timings: Timings
     was_ready: bool
 
@@ -76,9 +74,9 @@ class Predictor:
     slide
         Where pixels come from.
     model
-        Any `InteractiveModel`. What it says of itself in ``info`` (a `CheckpointInfo`), and the
-        kind of its ``device``, go into the keys of its embeddings; a model without gets a key of
-        its own. One with ``takes_boxes`` gets boxes as they are, the others by clicks.
+        Any `InteractiveModel`. Its ``info`` and the kind of its ``device`` go into the keys of its
+        embeddings; a model that is in no file gets a key of its own. One whose info says
+        ``takes_boxes`` gets boxes as they are, the others by clicks.
     slide_mpp
         Micrometres per level-0 pixel; the slide's own, or what stands in for it.
     store
@@ -97,18 +95,15 @@ class Predictor:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.slide = slide
-        self.model = model
+        self.model = complete(model)
         self.slide_mpp = slide_mpp
         self.store: EmbeddingStore = MemoryStore() if store is None else store
         self._clock = clock
         self._fingerprint = slide.fingerprint
-        info = getattr(model, "info", None)
-        self._weights = getattr(info, "sha256", "") or f"in-memory-{uuid.uuid4()}"
-        self._preprocessing = repr(getattr(info, "preprocessing", ""))
-        # Another decoder of the same file may take less of what the encoder makes.
-        if getattr(info, "early_features", False):
-            self._preprocessing += " with early features"
-        device = str(getattr(model, "device", "cpu")).partition(":")[0]
+        info = self.model.info
+        self._weights = info.sha256 or f"in-memory-{uuid.uuid4()}"
+        self._preprocessing = info.embedding_variant
+        device = str(self.model.device).partition(":")[0]
         if device != "cpu":  # whose bits are not the CPU's
             self._preprocessing += f" on {device}"
         self._in_flight = InFlight()
@@ -160,16 +155,16 @@ class Predictor:
             How many regions this call encoded.
         """
         wanted = [region for region in dict.fromkeys(regions) if not self.is_ready(region)]
-        step = max(1, batch_size) if hasattr(self.model, "encode_batch") else 1
+        model = self.model
+        step = max(1, batch_size) if is_batched(model) else 1
         n_encoded = 0
         for first in range(0, len(wanted), step):
             progress(first, len(wanted), "embedding")
             batch = wanted[first : first + step]
-            if step == 1:
+            if step == 1 or not is_batched(model):
                 n_encoded += self._embedding(batch[0]).is_own
                 continue
-            images = [self.read(region) for region in batch]
-            embeddings = self.model.encode_batch(images)  # type: ignore[attr-defined]
+            embeddings = model.encode_batch([self.read(region) for region in batch])
             for region, embedding in zip(batch, embeddings, strict=True):
                 self.store.put(self.key(region), embedding)
             n_encoded += len(batch)
@@ -180,10 +175,10 @@ class Predictor:
         self,
         region: Region,
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box: Box | None = None,
-    ) -> Prediction:
+    ) -> RegionAnswer:
         """Answer clicks, a box, or both in a region.
 
         Parameters
@@ -193,8 +188,9 @@ class Predictor:
         clicks
             In level-0 pixels (x, y), pixel centres at whole numbers; all inside the region. May be
             empty where there is a box.
-        previous_logits
-            (h, w) float32, the mask prompt; None for no mask prompt.
+        previous
+            What stands in the region, with the model's state where it has answered there before;
+            None for no mask prompt.
         box
             In level-0 pixels. What of it lies in the region counts.
 
@@ -209,15 +205,10 @@ class Predictor:
         """
         found = self._embedding(region)
         start = self._clock()
-        logits = self._decode(region, found.embedding, clicks, previous_logits, box)
+        prediction = self._decode(region, found.embedding, clicks, previous, box)
         decode_s, _ = self._lap(start)
-        quality = getattr(self.model, "quality", None)
-        return Prediction(
-            logits,
-            float(quality[-1]) if quality else None,
-            Timings(found.read_s, found.encode_s, decode_s),
-            found.was_ready,
-        )
+        timings = Timings(found.read_s, found.encode_s, decode_s)
+        return RegionAnswer(prediction, timings, found.was_ready)
 
     def _embedding(self, region: Region) -> _Found:
         """Take the region's embedding from the store, from another thread, or from the model."""
@@ -248,21 +239,22 @@ class Predictor:
         region: Region,
         embedding: Any,
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None,
+        previous: Prediction | None,
         box: Box | None,
-    ) -> NDArray[np.float32]:
+    ) -> Prediction:
         frame = region.frame(self.slide_mpp)
         local = [Click(frame.from_level0(click.xy), click.is_positive) for click in clicks]
         box_xyxy = None if box is None else _box_in(region.size_wh, frame, box)
-        by_clicks = box_xyxy is not None and not getattr(self.model, "takes_boxes", False)
+        by_clicks = box_xyxy is not None and not self.model.info.takes_boxes
         if box_xyxy is None:
-            answer = self.model.decode(embedding, local, previous_logits)
+            answer = self.model.decode(embedding, local, previous)
         elif by_clicks:
             said = clicks_for_box(box_xyxy, region.size_wh, local)
-            answer = self.model.decode(embedding, said, previous_logits)
+            answer = self.model.decode(embedding, said, previous)
         else:
-            answer = self.model.decode(embedding, local, previous_logits, box_xyxy=box_xyxy)
-        logits = np.asarray(answer, np.float32)
+            answer = self.model.decode(embedding, local, previous, box_xyxy=box_xyxy)
+        prediction = as_prediction(answer)
+        logits = prediction.logits
         w, h = region.size_wh
         if logits.shape != (h, w):
             raise PredictionError(
@@ -275,8 +267,8 @@ class Predictor:
                 "taken; try the CPU (--device cpu), or another checkpoint"
             )
         if box_xyxy is not None and by_clicks:
-            return confine_to_box(logits, box_xyxy, local)
-        return logits
+            return replace(prediction, logits=confine_to_box(logits, box_xyxy, local))
+        return prediction
 
     def _lap(self, start: float) -> tuple[float, float]:
         now = self._clock()

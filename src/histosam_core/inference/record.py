@@ -126,7 +126,7 @@ class Record:
 
 def begin_record(session: Session) -> dict[str, Any]:
     """Return which slide, which model and which settings a session has, as JSON values."""
-    slide, info = session.slide, getattr(session.model, "info", None)
+    slide, info = session.slide, session.model.info
     return {
         "format": JOURNAL_FORMAT,
         "version": __version__,
@@ -140,10 +140,10 @@ def begin_record(session: Session) -> dict[str, Any]:
             "mpp_source": session.scale.source,
         },
         "model": {
-            "name": getattr(info, "name", type(session.model).__name__),
-            "sha256": getattr(info, "sha256", ""),
-            "decoder": getattr(info, "decoder", ""),
-            "path": str(getattr(session.model, "path", None) or ""),
+            "name": info.name,
+            "sha256": info.sha256,
+            "decoder": info.decoder,
+            "path": info.path,
         },
         "geometry": {"mpp": session.grid.mpp, "patch_size_px": session.grid.window_px},
         "threshold": session.mask_threshold,

@@ -19,6 +19,7 @@ from histosam_core.inference.record import geometry_in, is_of_slide, object_in, 
 from histosam_core.inference.restore import RestoredState, fold
 from histosam_core.inference.session import Session
 from histosam_core.model import TrainingGeometry
+from histosam_core.model.interface import complete
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -200,6 +201,7 @@ class _Replay:
         self.slide = slide
         self.journalled_models: list[str] = []
         self.models: list[str] = []
+        self._models: dict[int, InteractiveModel] = {}
         self.is_same_model = True
         self._model_for = model_for
         self._store = store
@@ -264,14 +266,13 @@ class _Replay:
                 f"the journal was recorded on {of_slide['path']}, and {self.slide.path} is neither "
                 "that file nor a copy of it; give the one it was recorded on: --slide PATH"
             )
-        model = self._model_for(of_model)
-        info = getattr(model, "info", None)
-        is_same = getattr(info, "sha256", "") == of_model["sha256"] and (
-            getattr(info, "decoder", "") == of_model["decoder"]
-        )
+        own = self._model_for(of_model)
+        model = self._models.setdefault(id(own), complete(own))
+        info = model.info
+        is_same = (info.sha256, info.decoder) == (of_model["sha256"], of_model["decoder"])
         self.is_same_model = self.is_same_model and is_same
         self.journalled_models.append(of_model["name"])
-        self.models.append(getattr(info, "name", type(model).__name__))
+        self.models.append(info.name)
         self._learn(facts.get("records", ()))
         if self._before is None:
             self._before, self._begin_before = self._session, (self._begin, self._is_same)

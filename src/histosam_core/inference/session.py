@@ -27,13 +27,13 @@ from histosam_core.inference.restore import RestoredState, restored_history
 from histosam_core.inference.scale import slide_scale
 from histosam_core.inference.session_objects import SessionObjects
 from histosam_core.inference.windows import WindowGrid
-from histosam_core.model import TrainingGeometry
+from histosam_core.model.interface import complete
 
 if TYPE_CHECKING:
     from histosam_core.clicks import JournalWriter
     from histosam_core.inference.embedding_store import EmbeddingStore
     from histosam_core.inference.objects import AcceptedObject
-    from histosam_core.model import InteractiveModel
+    from histosam_core.model import InteractiveModel, TrainingGeometry
     from histosam_core.slide import Slide
 
 __all__ = ["ClickResult", "Session"]
@@ -92,14 +92,13 @@ class Session(SessionObjects):
     ) -> None:
         if not 0 < mask_threshold < 1:
             raise ConfigError(f"mask_threshold {mask_threshold} must lie between 0 and 1")
-        info = getattr(model, "info", None)
-        geometry = geometry or getattr(info, "geometry", None) or TrainingGeometry()
         self.slide = slide
-        self.model = model
+        self.model = complete(model)
+        geometry = geometry or self.model.info.geometry
         self.mask_threshold = mask_threshold
         self.scale = slide_scale(slide, mpp)
         self.grid = WindowGrid(slide.size_wh, self.scale.mpp, geometry.mpp, geometry.patch_size_px)
-        self.predictor = Predictor(slide, model, self.scale.mpp, store=store, clock=clock)
+        self.predictor = Predictor(slide, self.model, self.scale.mpp, store=store, clock=clock)
         self._outline = Outline(self.predictor, self.grid, mask_threshold)
         self._accepted = Accepted(tuple(objects))
         self._ended: Ended | None = None

@@ -1,4 +1,4 @@
-"""Models that answer clicks: SAM in three sizes, `histosam-tiny`, and their checkpoints.
+"""Models that answer clicks: SAM's family, RITM, FocalClick, SimpleClick, `histosam-tiny`.
 
 Names load lazily: the interface and the list of models need no torch.
 """
@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "BatchedInteractiveModel": "interface",
     "CheckpointInfo": "checkpoint",
-    "ImageEmbedding": "embedding",
+    "FocalClickModel": "focalclick.model",
+    "ImageEmbedding": "sam.embedding",
     "InteractiveModel": "interface",
+    "ModelInfo": "interface",
     "ModelSpec": "registry",
     "OwnModel": "own_models",
-    "SamModel": "interactive",
-    "SamNetwork": "network",
+    "Prediction": "interface",
+    "RitmModel": "ritm.model",
+    "SamModel": "sam.interactive",
+    "SamNetwork": "sam.network",
+    "SimpleClickModel": "simpleclick.model",
     "TrainingGeometry": "interface",
+    "ZoomIn": "ritm.zoom_in",
     "add_own_model": "own_models",
-    "build_network": "network",
+    "build_network": "sam.network",
     "describe_network": "checkpoint",
     "list_models": "registry",
     "list_own_models": "own_models",
     "load_checkpoint": "checkpoint",
     "load_model": "registry",
-    "pick_device": "interactive",
+    "network": "baselines",
+    "pick_device": "device",
     "remove_own_model": "own_models",
     "save_checkpoint": "checkpoint",
 }
@@ -33,13 +40,19 @@ _HOME = {
 __all__ = [
     "BatchedInteractiveModel",
     "CheckpointInfo",
+    "FocalClickModel",
     "ImageEmbedding",
     "InteractiveModel",
+    "ModelInfo",
     "ModelSpec",
     "OwnModel",
+    "Prediction",
+    "RitmModel",
     "SamModel",
     "SamNetwork",
+    "SimpleClickModel",
     "TrainingGeometry",
+    "ZoomIn",
     "add_own_model",
     "build_network",
     "describe_network",
@@ -47,26 +60,29 @@ __all__ = [
     "list_own_models",
     "load_checkpoint",
     "load_model",
+    "network",
     "pick_device",
     "remove_own_model",
     "save_checkpoint",
 ]
 
 if TYPE_CHECKING:
+    from histosam_core.model.baselines import network
     from histosam_core.model.checkpoint import (
         CheckpointInfo,
         describe_network,
         load_checkpoint,
         save_checkpoint,
     )
-    from histosam_core.model.embedding import ImageEmbedding
-    from histosam_core.model.interactive import SamModel, pick_device
+    from histosam_core.model.device import pick_device
+    from histosam_core.model.focalclick.model import FocalClickModel
     from histosam_core.model.interface import (
         BatchedInteractiveModel,
         InteractiveModel,
+        ModelInfo,
+        Prediction,
         TrainingGeometry,
     )
-    from histosam_core.model.network import SamNetwork, build_network
     from histosam_core.model.own_models import (
         OwnModel,
         add_own_model,
@@ -74,6 +90,12 @@ if TYPE_CHECKING:
         remove_own_model,
     )
     from histosam_core.model.registry import ModelSpec, list_models, load_model
+    from histosam_core.model.ritm.model import RitmModel
+    from histosam_core.model.ritm.zoom_in import ZoomIn
+    from histosam_core.model.sam.embedding import ImageEmbedding
+    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.sam.network import SamNetwork, build_network
+    from histosam_core.model.simpleclick.model import SimpleClickModel
 
 
 def __getattr__(name: str) -> Any:

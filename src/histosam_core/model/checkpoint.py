@@ -27,7 +27,7 @@ from histosam_core.model.checkpoint_info import (
     metadata_of,
 )
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.network import Architecture, Decoder, SamNetwork, build_network
+from histosam_core.model.sam.network import Architecture, Decoder, SamNetwork, build_network
 from histosam_core.model.weights_file import file_sha256, read_weights
 
 __all__ = [

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from histosam_core.errors import CheckpointError
-from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.network import PIXEL_MEAN, PIXEL_STD, Architecture, Decoder
+from histosam_core.model.interface import ModelInfo, TrainingGeometry
+from histosam_core.model.sam.network import PIXEL_MEAN, PIXEL_STD, Architecture, Decoder
 
 __all__ = ["CheckpointInfo", "Preprocessing", "info_from_metadata", "metadata_of"]
 
@@ -45,47 +45,50 @@ class Preprocessing:
     pixel_std: tuple[float, float, float] = PIXEL_STD
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointInfo:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo(ModelInfo):
     """What a checkpoint says of itself.
 
     Parameters
     ----------
-    name
-        For tables and reports.
+    name, geometry, licence, sha256, path, decoder, takes_boxes, encodes_ahead, thread_safe
+        As in `ModelInfo`.
     architecture
         "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
-    decoder
-        The one in use: "sam" or "refining".
     dense_prompts
         Whether clicks also reach the decoder as maps.
     scenario
         How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
-    geometry
-        The scale it was trained at.
     preprocessing
         What images go through.
     provenance
         Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
-    sha256
-        Of the file; empty for a network that is in no file yet.
     decoders
         All that the file holds, the default first.
     early_features
         Whether the refining decoder also takes the encoder's early features.
     """
 
-    name: str
     architecture: Architecture
     decoder: Decoder = "sam"
+    thread_safe: bool = True
     dense_prompts: bool = False
     scenario: str | None = None
-    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str = ""
     decoders: tuple[Decoder, ...] = ()
     early_features: bool = False
+
+    def __post_init__(self) -> None:
+        # SAM was trained with boxes, and whatever is tuned from it still answers them.
+        is_sam = self.architecture.startswith(("sam_", "mobile_sam"))
+        object.__setattr__(self, "takes_boxes", is_sam)
+
+    @property
+    def embedding_variant(self) -> str:
+        """Preprocessing, and whether early features go along; see `ModelInfo`."""
+        early = " with early features" if self.early_features else ""
+        return f"{self.preprocessing!r}{early}"
 
 
 def metadata_of(info: CheckpointInfo) -> dict[str, str]:

@@ -3,58 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from histosam_core.errors import ImageError
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
 
-__all__ = ["BatchedInteractiveModel", "InteractiveModel", "TrainingGeometry"]
+__all__ = [
+    "NOT_STATED",
+    "BatchedInteractiveModel",
+    "Box",
+    "InteractiveModel",
+    "ModelInfo",
+    "Prediction",
+    "TrainingGeometry",
+    "as_prediction",
+    "check_image",
+    "complete",
+    "is_batched",
+]
 
 Box = tuple[float, float, float, float]
 
-
-@runtime_checkable
-class InteractiveModel(Protocol):
-    """A model that answers clicks on one image.
-
-    Coordinates of clicks and boxes are pixels (x, y) of the image given to `encode`, pixel centres
-    at whole numbers.
-    """
-
-    def encode(self, image: NDArray[np.uint8]) -> Any:
-        """(H, W, 3) uint8 RGB -> an embedding, whatever the model needs later."""
-
-    def decode(
-        self,
-        embedding: Any,
-        clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
-        *,
-        box_xyxy: Box | None = None,
-    ) -> NDArray[np.float32]:
-        """All clicks so far and the previous answer -> (H, W) float32 logits."""
-
-
-@runtime_checkable
-class BatchedInteractiveModel(InteractiveModel, Protocol):
-    """A model whose real forms are batched; the single forms call them with one image."""
-
-    def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
-        """B images of (H, W, 3) uint8 -> B embeddings."""
-
-    def decode_batch(
-        self,
-        embeddings: Sequence[Any],
-        clicks: Sequence[Sequence[Click]],
-        previous_logits: Sequence[NDArray[np.float32] | None] | None = None,
-        *,
-        boxes_xyxy: Sequence[Box | None] | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """B embeddings and their clicks -> B arrays of (H, W) float32 logits."""
+NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +47,213 @@ class TrainingGeometry:
 
     mpp: float = 2.0
     patch_size_px: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model says of itself.
+
+    Parameters
+    ----------
+    name
+        For tables and reports.
+    geometry
+        The scale it was trained at.
+    licence
+        Of its weights.
+    sha256
+        Of its file; empty for a model that is in no file.
+    path
+        Its file, where it was loaded from one that is no registered model's; else empty.
+    decoder
+        Which of its decoders answers; empty where it has but one.
+    takes_boxes
+        Whether a box prompt was part of the training; it gets boxes by clicks otherwise.
+    encodes_ahead
+        Whether `encode` is the costly part, so that its embeddings are worth making before a
+        click comes, and keeping.
+    thread_safe
+        Whether several threads may call it at once.
+    """
+
+    name: str
+    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
+    licence: str = NOT_STATED
+    sha256: str = ""
+    path: str = ""
+    decoder: str = ""
+    takes_boxes: bool = False
+    encodes_ahead: bool = True
+    thread_safe: bool = False
+
+    @property
+    def embedding_variant(self) -> str:
+        """What decides an embedding besides weights and image, as a text."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """A model's answer to the clicks on one image.
+
+    Parameters
+    ----------
+    logits
+        (H, W) float32 at the size of the image; the mask is where their sigmoid exceeds the
+        threshold.
+    quality
+        The model's own estimate of the mask's IoU; None where it gives none.
+    state
+        What the model must know of this answer at the next click and cannot read from the
+        logits, such as where it had zoomed in. Opaque and never changed: an answer of long ago
+        may be gone on from.
+    """
+
+    logits: NDArray[np.float32]
+    quality: float | None = None
+    state: Any = None
+
+
+@runtime_checkable
+class InteractiveModel(Protocol):
+    """A model that answers clicks on one image.
+
+    Coordinates of clicks and boxes are pixels (x, y) of the image given to `encode`, pixel centres
+    at whole numbers. All that a click leaves behind is in its `Prediction`; none of it is in the
+    model, so that undo, batches and threads need not know of each other.
+    """
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model says of itself."""
+
+    @property
+    def device(self) -> Any:
+        """Where it computes: a device of torch's, or its name."""
+
+    def encode(self, image: NDArray[np.uint8]) -> Any:
+        """(H, W, 3) uint8 RGB -> an embedding, whatever the model needs later."""
+
+    def decode(
+        self,
+        embedding: Any,
+        clicks: Sequence[Click],
+        previous: Prediction | None = None,
+        *,
+        box_xyxy: Box | None = None,
+    ) -> Prediction:
+        """All clicks so far and the `Prediction` before the last of them -> the next one."""
+
+
+@runtime_checkable
+class BatchedInteractiveModel(InteractiveModel, Protocol):
+    """A model whose real forms are batched; the single forms call them with one image."""
+
+    def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
+        """B images of (H, W, 3) uint8 -> B embeddings."""
+
+    def decode_batch(
+        self,
+        embeddings: Sequence[Any],
+        clicks: Sequence[Sequence[Click]],
+        previous: Sequence[Prediction | None] | None = None,
+        *,
+        boxes_xyxy: Sequence[Box | None] | None = None,
+    ) -> list[Prediction]:
+        """B embeddings and their clicks -> B predictions."""
+
+
+def as_prediction(answer: Prediction | ArrayLike) -> Prediction:
+    """Return a model's answer as a `Prediction`; a plain (H, W) array is taken as its logits."""
+    if isinstance(answer, Prediction):
+        logits = np.asarray(answer.logits, np.float32)
+        if logits is answer.logits:
+            return answer
+        return Prediction(logits, answer.quality, answer.state)
+    return Prediction(np.asarray(answer, np.float32))
+
+
+def is_batched(model: InteractiveModel) -> TypeGuard[BatchedInteractiveModel]:
+    """Whether a model has the batched forms."""
+    return isinstance(model, BatchedInteractiveModel)
+
+
+def complete(model: Any) -> InteractiveModel:
+    """Return a model that states all that `InteractiveModel` does.
+
+    Somebody's own model needs ``encode`` and ``decode`` alone. What it does not state is filled in:
+    its class's name, the paper's geometry, the CPU. An attribute ``takes_boxes`` is heard.
+    """
+    info = getattr(model, "info", None)
+    if isinstance(info, ModelInfo) and getattr(model, "device", None) is not None:
+        return model  # type: ignore[no-any-return]
+    plain = ModelInfo(type(model).__name__)
+    stated = ModelInfo(
+        name=str(getattr(info, "name", plain.name)),
+        geometry=getattr(info, "geometry", plain.geometry),
+        licence=str(getattr(info, "licence", plain.licence)),
+        sha256=str(getattr(info, "sha256", plain.sha256)),
+        path=str(getattr(info, "path", None) or getattr(model, "path", None) or ""),
+        decoder=str(getattr(info, "decoder", plain.decoder)),
+        takes_boxes=bool(getattr(model, "takes_boxes", getattr(info, "takes_boxes", False))),
+    )
+    if isinstance(info, ModelInfo):
+        stated = info
+    kind = _CompletedBatched if hasattr(model, "decode_batch") else _Completed
+    return kind(model, stated, getattr(model, "device", None) or "cpu")
+
+
+class _Completed:
+    """Somebody's model with what it does not state itself."""
+
+    def __init__(self, model: Any, info: ModelInfo, device: Any) -> None:
+        self.own, self.info, self.device = model, info, device
+
+    def encode(self, image: NDArray[np.uint8]) -> Any:
+        return self.own.encode(image)
+
+    def decode(
+        self,
+        embedding: Any,
+        clicks: Sequence[Click],
+        previous: Prediction | None = None,
+        *,
+        box_xyxy: Box | None = None,
+    ) -> Prediction:
+        if box_xyxy is None:
+            return as_prediction(self.own.decode(embedding, clicks, previous))
+        return as_prediction(self.own.decode(embedding, clicks, previous, box_xyxy=box_xyxy))
+
+
+class _CompletedBatched(_Completed):
+    def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> Sequence[Any]:
+        return self.own.encode_batch(images)  # type: ignore[no-any-return]
+
+    def decode_batch(
+        self,
+        embeddings: Sequence[Any],
+        clicks: Sequence[Sequence[Click]],
+        previous: Sequence[Prediction | None] | None = None,
+        *,
+        boxes_xyxy: Sequence[Box | None] | None = None,
+    ) -> list[Prediction]:
+        boxes = {} if boxes_xyxy is None else {"boxes_xyxy": boxes_xyxy}
+        answers = self.own.decode_batch(embeddings, clicks, previous, **boxes)
+        return [as_prediction(answer) for answer in answers]
+
+
+def check_image(image: object) -> None:
+    """Make sure that `image` is (H, W, 3) uint8 RGB with pixels.
+
+    Raises
+    ------
+    ImageError
+        It is not.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"an image must be a uint8 array; this is a {type(image).__name__}")
+    described = f"{image.shape} {image.dtype}; convert it first"
+    if image.dtype != np.uint8:
+        raise ImageError(f"an image must be a uint8 array; this is {described}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"an image must be (H, W, 3) RGB; this is {described}")

@@ -19,7 +19,7 @@ from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.model import SamModel
-    from histosam_core.model.network import Decoder
+    from histosam_core.model.sam.network import Decoder
 
 __all__ = ["DECODERS", "ModelChoice", "held_decoders", "load_choice", "parse_model"]
 

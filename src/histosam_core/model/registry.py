@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Literal
 
 from histosam_core.errors import CheckpointError, UnknownModelError
 from histosam_core.model.download import Digest, download
-from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.interface import NOT_STATED, TrainingGeometry
 from histosam_core.model.own_models import checkpoint_path, list_own_models
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.model.interactive import SamModel
-    from histosam_core.model.network import Architecture, Decoder
+    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.sam.network import Architecture, Decoder
 
 __all__ = [
     "BUNDLED",
@@ -38,7 +38,6 @@ Where = Literal["bundled", "downloaded", "not downloaded", "missing"]
 
 META = "https://dl.fbaipublicfiles.com/segment_anything"
 GWDG = "https://owncloud.gwdg.de/index.php/s"
-NOT_STATED = "not stated"
 PAPER = TrainingGeometry(mpp=2.0, patch_size_px=400)
 
 
@@ -286,7 +285,8 @@ def load_model(
         raise _unknown(os.fspath(name_or_path))
 
     from histosam_core.model.checkpoint import load_checkpoint
-    from histosam_core.model.interactive import SamModel, pick_device
+    from histosam_core.model.device import pick_device
+    from histosam_core.model.sam.interactive import SamModel
 
     chosen_device = pick_device(device)
     if spec is None:
@@ -296,9 +296,8 @@ def load_model(
             dense_prompts=dense_prompts,
             early_features=early_features,
         )
-        model = SamModel(network, info, chosen_device)
-        model.path = path.absolute()
-        return model
+        info = replace(info, path=str(path.absolute()))
+        return SamModel(network, info, chosen_device)
     network, info = load_checkpoint(
         fetch_weights(spec.name, progress=progress),
         architecture=spec.architecture,

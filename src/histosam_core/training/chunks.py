@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from histosam_core.errors import OutOfMemoryError
-from histosam_core.model.device_memory import naming_a_full_memory
+from histosam_core.model.device import naming_a_full_memory
 
 __all__ = ["Chunks"]
 

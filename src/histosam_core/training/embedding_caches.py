@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Examples, TrainingPatch
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from histosam_core.dataset.augment import AugmentSettings
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.examples import TrainingPatch
 
 __all__ = ["embedding_facts", "encoder_digest", "patches_digest"]

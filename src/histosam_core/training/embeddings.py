@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from histosam_core.model.interactive import ImageEmbedding
+from histosam_core.model.sam.embedding import ImageEmbedding
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.chunks import Chunks
     from histosam_core.training.embedding_files import EmbeddingFiles
     from histosam_core.training.examples import Example, TrainingPatch

@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
 
 __all__ = ["KeptWeights"]
 

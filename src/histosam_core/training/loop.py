@@ -32,7 +32,7 @@ from histosam_core.training.tensorboard_log import TensorBoardLog, check_install
 from histosam_core.training.trainer import Trainer, TrainingDivergedError
 
 if TYPE_CHECKING:
-    from histosam_core.model.interactive import SamModel
+    from histosam_core.model.sam.interactive import SamModel
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.validation import ValidationScores
@@ -301,7 +301,8 @@ def _starting_model(
     config: TrainConfig, scenario: Scenario, model: SamModel | None, device: str
 ) -> SamModel:
     """Load or copy the model to start from, with what the scenario adds."""
-    from histosam_core.model.interactive import SamModel, pick_device
+    from histosam_core.model.device import pick_device
+    from histosam_core.model.sam.interactive import SamModel
 
     if model is not None:
         network = adapt_network(

@@ -14,7 +14,7 @@ from histosam_core.errors import ConfigError
 from histosam_core.training.parts import part_of
 
 if TYPE_CHECKING:
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.config import TrainConfig
 
 __all__ = ["Optimiser", "make_scaler", "mixed_precision"]

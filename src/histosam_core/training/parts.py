@@ -11,8 +11,8 @@ from histosam_core.model.registry import load_model
 if TYPE_CHECKING:
     from torch import nn
 
-    from histosam_core.model.interactive import SamModel
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.scenarios import Part, Scenario
 
 __all__ = [

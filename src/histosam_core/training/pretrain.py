@@ -38,9 +38,9 @@ from histosam_core.model.checkpoint import (
     describe_network,
     save_checkpoint,
 )
-from histosam_core.model.interactive import to_image_size
-from histosam_core.model.network import SamNetwork
-from histosam_core.model.tiny import IMAGE_SIZE, build_tiny_modules
+from histosam_core.model.sam.interactive import to_image_size
+from histosam_core.model.sam.network import SamNetwork
+from histosam_core.model.sam.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.training.generic_images import generic_image
 from histosam_core.training.losses import batch_iou, bce_dice_loss, bce_loss
 from histosam_core.training.prompts import PromptSettings, first_clicks, pack_clicks
@@ -48,7 +48,7 @@ from histosam_core.training.random_tissue import GLASS, random_tissue
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.model.refining_decoder import RefiningMaskDecoder
+    from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder
 
 __all__ = ["PretrainConfig", "Stage", "draw_batch", "export", "make_pool", "pretrain"]
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from histosam_core.model.interactive import pick_device
+from histosam_core.model.device import pick_device
 
 __all__ = ["Processes"]
 

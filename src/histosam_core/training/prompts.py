@@ -17,10 +17,10 @@ from torch import Tensor
 
 from histosam_core.clicks import Click
 from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
-from histosam_core.model.interactive import to_image_size, to_mask_input
+from histosam_core.model.sam.interactive import to_image_size, to_mask_input
 
 if TYPE_CHECKING:
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
 
 __all__ = ["PromptSettings", "add_error_clicks", "first_clicks", "pack_clicks"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from histosam_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from histosam_core.model.network import Decoder
+    from histosam_core.model.sam.network import Decoder
 
 __all__ = ["SCENARIOS", "Part", "Scenario", "find_scenario"]
 

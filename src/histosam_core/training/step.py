@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from histosam_core.errors import ConfigError, OutOfMemoryError
-from histosam_core.model.device_memory import naming_a_full_memory
-from histosam_core.model.interactive import to_image_size
+from histosam_core.model.device import naming_a_full_memory
+from histosam_core.model.sam.interactive import to_image_size
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
 from histosam_core.training.parts import set_training_mode
 from histosam_core.training.prompts import add_error_clicks, pack_clicks
@@ -25,7 +25,7 @@ from histosam_core.training.prompts import add_error_clicks, pack_clicks
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.chunks import Chunks
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.embeddings import PatchEncoder

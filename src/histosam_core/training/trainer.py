@@ -28,8 +28,8 @@ from histosam_core.training.time_budget import TimeBudget
 from histosam_core.training.validator import Validator
 
 if TYPE_CHECKING:
-    from histosam_core.model.interactive import SamModel
     from histosam_core.model.interface import TrainingGeometry
+    from histosam_core.model.sam.interactive import SamModel
     from histosam_core.progress import ProgressCallback
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.events import OnEvent

@@ -14,7 +14,9 @@ from histosam_core.clicks import Click, next_click
 from histosam_core.metrics import iou, miou_per_click, noc
 
 if TYPE_CHECKING:
-    from histosam_core.model.interactive import ImageEmbedding, SamModel
+    from histosam_core.model.interface import Prediction
+    from histosam_core.model.sam.embedding import ImageEmbedding
+    from histosam_core.model.sam.interactive import SamModel
 
 __all__ = ["ValidationScores", "click_batch", "evenly_spread", "score"]
 
@@ -98,7 +100,7 @@ def click_batch(
     clicks: list[list[Click]] = [[] for _ in gt_masks]
     ious: list[list[float]] = [[] for _ in gt_masks]
     masks = [np.zeros(gt.shape, dtype=bool) for gt in gt_masks]
-    logits: list[NDArray[np.float32] | None] = [None] * len(gt_masks)
+    before: list[Prediction | None] = [None] * len(gt_masks)
     for _ in range(max_clicks):
         open_ones = [i for i, curve in enumerate(ious) if not curve or curve[-1] < TARGET_IOU]
         if not open_ones:
@@ -110,11 +112,11 @@ def click_batch(
         answers = model.decode_batch(
             [embeddings[i] for i in open_ones],
             [clicks[i] for i in open_ones],
-            [logits[i] for i in open_ones],
+            [before[i] for i in open_ones],
         )
         for i, answer in zip(open_ones, answers, strict=True):
-            logits[i] = answer
-            masks[i] = expit(answer) > MASK_THRESHOLD
+            before[i] = answer
+            masks[i] = expit(answer.logits) > MASK_THRESHOLD
             ious[i].append(iou(gt_masks[i], masks[i]))
     return [np.asarray(curve, dtype=np.float32) for curve in ious]
 

@@ -13,7 +13,7 @@ from histosam_core.training.validation import ValidationScores, click_batch, eve
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from histosam_core.model.interactive import SamModel
+    from histosam_core.model.sam.interactive import SamModel
     from histosam_core.training.chunks import Chunks
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.embeddings import PatchEncoder

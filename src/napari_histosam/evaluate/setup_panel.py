@@ -37,7 +37,7 @@ from napari_histosam.interactive.setup_panel import FROM_FILE
 from napari_histosam.interactive.widget_parts import push_button
 
 if TYPE_CHECKING:
-    from histosam_core.model.network import Decoder
+    from histosam_core.model.sam.network import Decoder
 
 __all__ = ["SetupPanel"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from histosam_core.model import TrainingGeometry
+from histosam_core.model import ModelInfo, Prediction, TrainingGeometry
 from histosam_core.slide import Slide, open_slide
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 BACKGROUND, OBJECT, OTHER = (240, 230, 240), (150, 60, 140), (200, 120, 180)
 
 
-@dataclass
-class Info:
-    """What the models say of themselves."""
-
-    name: str = "flat-colours"
-    sha256: str = "ab" * 32
-    geometry: TrainingGeometry = field(default_factory=lambda: TrainingGeometry(1.0, 128))
-    preprocessing: str = "none"
+INFO = ModelInfo("flat-colours", TrainingGeometry(1.0, 128), sha256="ab" * 32)
 
 
 @dataclass
@@ -43,8 +36,8 @@ class FloodModel:
     6 px round each negative click."""
 
     def __init__(self) -> None:
-        self.info = Info()
-        self.quality: tuple[float, ...] = ()
+        self.info = INFO
+        self.device = "cpu"
         self.n_encoded = 0
         self.calls: list[Call] = []
 
@@ -56,10 +49,11 @@ class FloodModel:
         self,
         embedding: NDArray[np.uint8],
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
-    ) -> NDArray[np.float32]:
+    ) -> Prediction:
+        previous_logits = None if previous is None else previous.logits
         self.calls.append(Call(tuple(clicks), previous_logits))
         mask = np.zeros(embedding.shape[:2], bool)
         if previous_logits is not None:
@@ -74,8 +68,7 @@ class FloodModel:
         for click in clicks:
             if not click.is_positive:
                 mask &= (xx - click.xy[0]) ** 2 + (yy - click.xy[1]) ** 2 > 36
-        self.quality = (0.5 + 0.1 * len(clicks),)
-        return np.where(mask, 5, -5).astype(np.float32)
+        return Prediction(np.where(mask, 5, -5).astype(np.float32), 0.5 + 0.1 * len(clicks))
 
 
 class SmoothModel(FloodModel):
@@ -85,10 +78,11 @@ class SmoothModel(FloodModel):
         self,
         embedding: NDArray[np.uint8],
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
-    ) -> NDArray[np.float32]:
+    ) -> Prediction:
+        previous_logits = None if previous is None else previous.logits
         self.calls.append(Call(tuple(clicks), previous_logits))
         yy, xx = np.mgrid[: embedding.shape[0], : embedding.shape[1]]
         logits = (200 - embedding[..., 1].astype(np.float32)) / 100 - 1
@@ -97,8 +91,7 @@ class SmoothModel(FloodModel):
         for click in clicks:
             d2 = (xx - click.xy[0]) ** 2 + (yy - click.xy[1]) ** 2
             logits = logits + (1 if click.is_positive else -1) * 4 * np.exp(-d2 / 800)
-        self.quality = ()
-        return logits.astype(np.float32)
+        return Prediction(logits.astype(np.float32))
 
 
 def paint() -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from histosam_core.model import (
     save_checkpoint,
 )
 from histosam_core.model.checkpoint import file_sha256, start_network
-from histosam_core.model.tiny import build_tiny_modules
+from histosam_core.model.sam.tiny import build_tiny_modules
 
 Prompts = tuple[Tensor, Tensor]
 

@@ -47,7 +47,7 @@ def sam_alone(tmp_path: Path) -> Path:
 
 
 def test_every_decoder_that_networks_have_can_be_asked_for() -> None:
-    from histosam_core.model.network import Decoder
+    from histosam_core.model.sam.network import Decoder
 
     assert set(DECODERS) == set(get_args(Decoder))
 

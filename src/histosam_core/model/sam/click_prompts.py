@@ -13,7 +13,9 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DenseClickPromptEncoder", "click_disks", "click_similarity"]
+from histosam_core.model.click_disks import click_disks
+
+__all__ = ["DenseClickPromptEncoder", "click_similarity"]
 
 SIMILARITY_MAPS = 5
 
@@ -88,37 +90,6 @@ class DenseClickPromptEncoder(PromptEncoder):  # type: ignore[misc]
         return self.click_fusion(  # type: ignore[no-any-return]
             torch.cat([self.click_downscaling(disks), similarity.to(image.dtype)], dim=1)
         )
-
-
-def click_disks(
-    points_xy: Tensor, labels: Tensor, size_hw: tuple[int, int], radius: float
-) -> Tensor:
-    """Binary disks, d^2 <= r^2 inclusive, fractional centres.
-
-    Parameters
-    ----------
-    points_xy
-        (B, N, 2) in pixels of the map, centres at whole numbers.
-    labels
-        (B, N): 1 positive, 0 negative, -1 padding.
-    size_hw
-        Size of the map.
-    radius
-        In pixels of the map.
-
-    Returns
-    -------
-    Tensor
-        (B, 2, H, W) float32: positive, negative.
-    """
-    height, width = size_hw
-    ys = torch.arange(height, device=points_xy.device, dtype=torch.float32)
-    xs = torch.arange(width, device=points_xy.device, dtype=torch.float32)
-    dy2 = (ys[None, None] - points_xy[..., 1:].float()) ** 2
-    dx2 = (xs[None, None] - points_xy[..., :1].float()) ** 2
-    inside = dy2[..., :, None] + dx2[..., None, :] <= radius**2
-    maps = [(inside & (labels == sign)[..., None, None]).any(1) for sign in (1, 0)]
-    return torch.stack(maps, 1).float()
 
 
 def click_similarity(features: Tensor, relative_xy: Tensor, labels: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, OutOfMemoryError
 from histosam_core.model import SamModel, build_network, describe_network
-from histosam_core.model.device_memory import naming_a_full_memory
+from histosam_core.model.device import naming_a_full_memory
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
 

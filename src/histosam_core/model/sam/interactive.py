@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from histosam_core.errors import ConfigError, ImageError
-from histosam_core.model.device_memory import naming_a_full_memory
-from histosam_core.model.embedding import ImageEmbedding
+from histosam_core.errors import ImageError
+from histosam_core.model.device import naming_a_full_memory, pick_device
+from histosam_core.model.interface import Prediction, as_prediction, check_image
+from histosam_core.model.sam.embedding import ImageEmbedding
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from histosam_core.clicks import Click
     from histosam_core.model.checkpoint import CheckpointInfo
     from histosam_core.model.interface import Box
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
 
-__all__ = ["ImageEmbedding", "SamModel", "pick_device", "to_image_size", "to_mask_input"]
+__all__ = ["SamModel", "to_image_size", "to_mask_input"]
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -47,14 +46,6 @@ class SamModel:
     device
         "auto" (a CUDA GPU where there is one, else the CPU), or a device of torch's.
 
-    Attributes
-    ----------
-    path : Path or None
-        The checkpoint's file, where it was loaded from one that is no registered model's.
-    quality : tuple of float
-        The network's own estimate of the IoU, for each mask of the last `decode` or
-        `decode_batch`; empty before the first.
-
     Raises
     ------
     ConfigError
@@ -67,13 +58,6 @@ class SamModel:
         self.device = pick_device(device)
         self.network = network.to(self.device).eval()
         self.info = info
-        self.path: Path | None = None
-        self.quality: tuple[float, ...] = ()
-
-    @property
-    def takes_boxes(self) -> bool:
-        """Whether a box prompt was part of the training: SAM's, but not `histosam-tiny`'s."""
-        return self.network.architecture != "histosam_tiny"
 
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """(H, W, 3) uint8 RGB -> its embedding: the costly part, once per image.
@@ -93,7 +77,7 @@ class SamModel:
         Images of one size share a pass through the network, which may change the last bits.
         """
         for image in images:
-            _check_image(image)
+            check_image(image)
         embeddings: dict[int, ImageEmbedding] = {}
         with torch.inference_mode(), naming_a_full_memory(self.device):
             for (height, width, _), members in _group(image.shape for image in images):
@@ -109,10 +93,10 @@ class SamModel:
         self,
         embedding: ImageEmbedding,
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | NDArray[np.float32] | None = None,
         *,
         box_xyxy: Box | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Prediction:
         """Predict a mask from all clicks so far.
 
         Parameters
@@ -121,50 +105,52 @@ class SamModel:
             From `encode`.
         clicks
             All clicks so far, in image pixels; may be empty where there is a box.
-        previous_logits
-            (H, W) logits of the previous answer: the mask prompt. None: no mask prompt.
+        previous
+            The answer before the last click, or its (H, W) logits: the mask prompt. None: no mask
+            prompt.
         box_xyxy
             A box prompt (x0, y0, x1, y1) in image pixels.
 
         Returns
         -------
-        (H, W) float32 logits; the mask is where they exceed the threshold's logit.
+        (H, W) float32 logits with the network's own estimate of the IoU; no state.
 
         Raises
         ------
         ImageError
-            `previous_logits` has another size than the image.
+            `previous` has another size than the image.
         OutOfMemoryError
             The device has too little memory left.
         """
-        return self.decode_batch([embedding], [clicks], [previous_logits], boxes_xyxy=[box_xyxy])[0]
+        return self.decode_batch([embedding], [clicks], [previous], boxes_xyxy=[box_xyxy])[0]
 
     def decode_batch(
         self,
         embeddings: Sequence[ImageEmbedding],
         clicks: Sequence[Sequence[Click]],
-        previous_logits: Sequence[NDArray[np.float32] | None] | None = None,
+        previous: Sequence[Prediction | NDArray[np.float32] | None] | None = None,
         *,
         boxes_xyxy: Sequence[Box | None] | None = None,
-    ) -> list[NDArray[np.float32]]:
-        """B embeddings, each with its clicks -> B arrays of (H, W) float32 logits; see `decode`.
+    ) -> list[Prediction]:
+        """B embeddings, each with its clicks -> B predictions; see `decode`.
 
         Each answer is the one that `decode` gives alone: prompts of one shape share a pass through
         the network, and no click list is padded to the length of another.
         """
         count = len(embeddings)
-        previous = [None] * count if previous_logits is None else list(previous_logits)
+        before = [None if p is None else as_prediction(p).logits for p in previous or ()]
+        before = before or [None] * count
         boxes = [None] * count if boxes_xyxy is None else list(boxes_xyxy)
-        for embedding, logits in zip(embeddings, previous, strict=True):
+        for embedding, logits in zip(embeddings, before, strict=True):
             if logits is not None and logits.shape != embedding.image_hw:
                 raise ImageError(
                     f"previous logits are {logits.shape}, the image is {embedding.image_hw}; "
-                    "pass the array that decode returned for this image"
+                    "pass what decode returned for this image"
                 )
-        answers: dict[int, tuple[NDArray[np.float32], float]] = {}
+        answers: dict[int, Prediction] = {}
         shapes = (
             (e.image_hw, len(c), p is not None, b is not None)
-            for e, c, p, b in zip(embeddings, clicks, previous, boxes, strict=True)
+            for e, c, p, b in zip(embeddings, clicks, before, boxes, strict=True)
         )
         with torch.inference_mode(), naming_a_full_memory(self.device):
             for (image_hw, *_), members in _group(shapes):
@@ -172,13 +158,12 @@ class SamModel:
                     image_hw,
                     [embeddings[i].features for i in members],
                     [clicks[i] for i in members],
-                    [p for i in members if (p := previous[i]) is not None],
+                    [p for i in members if (p := before[i]) is not None],
                     [b for i in members if (b := boxes[i]) is not None],
                 )
                 for index, mask, score in zip(members, masks, quality, strict=True):
-                    answers[index] = mask, float(score)
-        self.quality = tuple(answers[i][1] for i in range(count))
-        return [answers[i][0] for i in range(count)]
+                    answers[index] = Prediction(mask, float(score))
+        return [answers[i] for i in range(count)]
 
     def embedding_to_arrays(self, embedding: ImageEmbedding) -> dict[str, NDArray[Any]]:
         """Return an embedding as NumPy arrays, for a store on disk; see `ImageEmbedding`."""
@@ -293,53 +278,8 @@ def to_mask_input(network: SamNetwork, logits: Tensor) -> Tensor:
     )
 
 
-def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """Turn "auto", "cpu", "cuda", "cuda:1", "mps" into a device that is there.
-
-    "auto" is a CUDA GPU where there is one, else the CPU.
-
-    Raises
-    ------
-    ConfigError
-        No such device here.
-    """
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"no device {str(device)!r}; choose 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"
-        ) from error
-    if chosen.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (chosen.index or 0) >= count:
-            raise ConfigError(
-                f"device {str(device)!r} was asked for and torch sees {count} CUDA GPUs; "
-                "choose 'cpu' or 'auto', or install the GPU's driver and a CUDA build of torch"
-            )
-    elif chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' was asked for and torch sees none; choose 'cpu' or 'auto'")
-    elif chosen.type not in {"cpu", "mps"}:
-        raise ConfigError(f"device {str(device)!r} is not supported; choose 'cpu' or 'cuda'")
-    return chosen
-
-
 def _group(keys: Iterable[Key]) -> list[tuple[Key, list[int]]]:
     groups: defaultdict[Key, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[key].append(index)
     return list(groups.items())
-
-
-def _check_image(image: NDArray[np.uint8]) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        raise ImageError(f"an image must be a uint8 array; this is {_describe(image)}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(f"an image must be (H, W, 3) RGB; this is {_describe(image)}")
-
-
-def _describe(image: object) -> str:
-    if isinstance(image, np.ndarray):
-        return f"{image.shape} {image.dtype}; convert it first"
-    return f"a {type(image).__name__}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
-from histosam_core.model.refining_decoder import (
+from histosam_core.model.sam.refining_decoder import (
     ConvBlock,
     GlobalSelfAttention,
     RefiningMaskDecoder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from segment_anything.modeling import PromptEncoder
 
-from histosam_core.model.click_prompts import (
+from histosam_core.model.sam.click_prompts import (
     DenseClickPromptEncoder,
     click_disks,
     click_similarity,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from histosam_core.errors import ConfigError
 from histosam_core.model import sam
-from histosam_core.model.sam import (
+from histosam_core.model.sam.image_encoder import (
     SAM_ENCODERS,
     EncoderGeometry,
     FusedImageEncoder,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.network import SamNetwork, build_network
+from histosam_core.model.sam.network import SamNetwork, build_network
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from segment_anything.modeling import TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histosam_core.model.click_prompts import DenseClickPromptEncoder
-from histosam_core.model.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
+from histosam_core.model.sam.click_prompts import DenseClickPromptEncoder
+from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
 
 __all__ = ["IMAGE_SIZE", "TinyEncoder", "build_tiny_modules"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, ImageError
 from histosam_core.model import SamModel, build_network, describe_network, pick_device
-from histosam_core.model.interactive import to_image_size, to_mask_input
+from histosam_core.model.sam.interactive import to_image_size, to_mask_input
 from histosam_core.model.interface import BatchedInteractiveModel, InteractiveModel
 
 

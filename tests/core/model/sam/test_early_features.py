@@ -27,8 +27,8 @@ from histosam_core.model import (
     sam,
     save_checkpoint,
 )
-from histosam_core.model.sam import EncoderGeometry, FusedImageEncoder
-from histosam_core.model.tiny import build_tiny_modules
+from histosam_core.model.sam.image_encoder import EncoderGeometry, FusedImageEncoder
+from histosam_core.model.sam.tiny import build_tiny_modules
 from histosam_core.slide import open_array
 
 Prompts = tuple[Tensor, Tensor]

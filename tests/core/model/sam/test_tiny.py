@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from histosam_core.model.tiny import TinyEncoder, build_tiny_modules
+from histosam_core.model.sam.tiny import TinyEncoder, build_tiny_modules
 
 
 @pytest.mark.parametrize("size", [128, 256])

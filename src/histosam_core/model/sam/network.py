@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.click_prompts import DenseClickPromptEncoder
-from histosam_core.model.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
-from histosam_core.model.tiny import build_tiny_modules
+from histosam_core.model.sam.click_prompts import DenseClickPromptEncoder
+from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
+from histosam_core.model.sam.tiny import build_tiny_modules
 
 __all__ = ["PIXEL_MEAN", "PIXEL_STD", "Architecture", "Decoder", "SamNetwork", "build_network"]
 
@@ -247,7 +247,7 @@ def build_network(
 def _build_sam(
     architecture: Architecture, decoder: Decoder, *, dense_prompts: bool, early_features: bool
 ) -> SamNetwork:
-    from histosam_core.model.sam import build_image_encoder
+    from histosam_core.model.sam.image_encoder import build_image_encoder
 
     dim, grid, size = 256, (64, 64), (1024, 1024)
     transformer = TwoWayTransformer(depth=2, embedding_dim=dim, mlp_dim=2048, num_heads=8)

@@ -1,0 +1,1 @@
+"""SAM and what shares its interface: encoders, prompt encoders, mask decoders, `SamModel`."""
