@@ -154,8 +154,6 @@ class FocalClickSegFormer(FocalClickNetwork):
         )
         self.feature_extractor = _SegFormer(encoder, feature_channels)
         self.refiner = Refiner(feature_channels, with_gate=True)
-        initialise(self.feature_extractor.decode_head)
-        initialise(self.refiner)
 
     def _prepare(self, image: Tensor) -> Tensor:
         first = self.feature_extractor.backbone.first_stage(image)

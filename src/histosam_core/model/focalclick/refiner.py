@@ -77,7 +77,7 @@ class Refiner(nn.Module):
         x = self.refine_fusion3(self.refine_fusion2(x))
         x = torch.cat((self.refine_pred(x), self.refine_trimap(x)), 1)
         x = functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
-        own, trimap = x.split(1, 1)
+        own, trimap = x.chunk(2, 1)
         share = trimap.sigmoid()
         return own * share + coarse * (1 - share), trimap
 
@@ -88,11 +88,11 @@ class Refiner(nn.Module):
         channels are cropped. Its bias must wait, since a crop is zero outside of the features.
         """
         conv, size = self.refine_fusion.conv, feature.shape[-2:]
-        assert conv.bias is not None
         mixed = functional.conv2d(feature, conv.weight)
         cropped = roi_align(mixed, box, size, spatial_scale=scale, aligned=True)
-        result: Tensor = self.refine_fusion.norm(cropped + conv.bias.view(1, -1, 1, 1))
-        return functional.relu(result)
+        if conv.bias is not None:
+            cropped = cropped + conv.bias.view(1, -1, 1, 1)
+        return functional.relu(self.refine_fusion.norm(cropped))
 
 
 class SeparableConv(nn.Module):
