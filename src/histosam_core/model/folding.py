@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 __all__ = ["folded"]
 
@@ -18,44 +19,59 @@ def folded(network: Network) -> Network:
     """Copy a network for inference, with its batch norms folded into its convolutions.
 
     In evaluation a batch norm scales and shifts each channel by constants, which the convolution
-    before it can do by itself. A batch norm belongs to a convolution if it comes right after it
-    among the parts of the same module (``conv1``, ``bn1``; ``conv``, ``norm``; two in an
-    `nn.Sequential`), or begins an `nn.Sequential` that does, and has as many channels. Every
-    module of this project lists its parts in the order in which it calls them.
+    before it can do by itself. Names and order tell which that is: ``bn1`` follows ``conv1`` and
+    ``norm`` follows ``conv``; any other batch norm follows the part that is listed before it, in
+    the same module or across the ends of an `nn.Sequential` inside another. A batch norm that
+    follows no convolution of as many channels stays.
 
     Parameters
     ----------
     network
-        Stays as it is.
+        It is not changed.
 
     Returns
     -------
     nn.Module
         Of the same class, in evaluation mode and without gradients. Its answers are those of
-        ``network.eval()`` but for rounding; an `nn.Identity` stands where a batch norm was, so
-        that its state dict is no checkpoint.
+        ``network.eval()`` but for rounding. An `nn.Identity` stands where a batch norm was, so its
+        state dict is no checkpoint.
     """
     copied = copy.deepcopy(network).eval().requires_grad_(False)
-    with torch.no_grad():
-        for module in list(copied.modules()):
-            for convolution, owner, name in _pairs(module):
-                _fold(convolution, owner.get_submodule(name))
-                setattr(owner, name, nn.Identity())
+    for module in list(copied.modules()):
+        for before, owner, name in list(_batch_norms(module)):
+            norm = owner.get_submodule(name)
+            if isinstance(before, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                if _fold(before, norm):
+                    setattr(owner, name, nn.Identity())
     return copied
 
 
-def _pairs(module: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Module, str]]:
-    """Each convolution with the place of the batch norm after it: its owner, and its name there."""
+def _batch_norms(module: nn.Module) -> Iterator[tuple[nn.Module | None, nn.Module, str]]:
+    """What comes before each batch norm of a module, the norm's owner, and its name there."""
     before: nn.Module | None = None
-    for name, after in list(module.named_children()):
-        owner = module
-        while isinstance(after, nn.Sequential) and len(after):
-            owner, name, after = after, "0", after[0]
-        if (
-            isinstance(before, nn.Conv2d)
-            and isinstance(after, nn.BatchNorm2d)
-            and after.num_features == before.out_channels
-            and after.running_var is not None
-        ):
-            yield before, owner, name
-        before = module.get_submodule(...)
+    for owner, name in _places(module):
+        part = owner.get_submodule(name)
+        if isinstance(part, nn.BatchNorm2d):
+            namesake = getattr(module, re.sub("^(bn|norm)", "conv", name), None)
+            yield namesake if isinstance(namesake, nn.Conv2d) else before, owner, name
+        before = part
+
+
+def _places(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Owner and name of each part of a module; a sequence in a sequence is one with it."""
+    for name, part in module.named_children():
+        if isinstance(module, nn.Sequential) and type(part) is nn.Sequential:
+            yield from _places(part)
+        else:
+            yield module, name
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Let a convolution do what the batch norm does; whether it can."""
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None or norm.num_features != convolution.out_channels:
+        return False
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
+    )
+    return True
