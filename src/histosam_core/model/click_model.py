@@ -7,7 +7,7 @@ clicks as points; mirrored too, where flips are averaged, in the same batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CERTAIN",
     "ClickModel",
-    "cut_out",
     "checked_logits",
+    "cut_out",
     "pasted",
     "resized",
     "to_logits",
@@ -88,9 +88,7 @@ class ClickModel:
         fold: bool,
     ) -> None:
         if max_net_clicks is not None and max_net_clicks < 1:
-            raise ConfigError(
-                f"max_net_clicks {max_net_clicks} must be at least 1, or None for all"
-            )
+            raise ConfigError(f"max_net_clicks {max_net_clicks} must be 1 or more, or None")
         self.device = pick_device(device)
         self.network = net
         self.flip = flip
@@ -100,7 +98,7 @@ class ClickModel:
         )
         if fold and isinstance(net, ClickNetwork) and _has_batch_norms(net):
             net = folded(net)
-        self._net = net.to(self.device).eval()
+        self._net: Any = net.to(self.device).eval()
         self._bytes_per_region = 0
 
     def encode(self, image: NDArray[np.uint8]) -> ClickImage:
@@ -180,9 +178,8 @@ class ClickModel:
         tables = [points, mirrored(points, size_hw[1])] if self.flip else [points]
         at = torch.from_numpy(np.stack(tables)).to(self.device, torch.float32)
         net = self._net
-        prepared = image.prepared(
-            (self, seen, size_hw), lambda: self._prepare(image, seen, size_hw)
-        )
+        key = self, seen, size_hw
+        prepared = image.prepared(key, lambda: self._prepare(image, seen, size_hw))
         if isinstance(net, ClickNetwork):
             disks = disk_maps(at, size_hw, net.click_radius)
             answer: dict[str, Tensor] = net.answer(prepared, torch.cat((before, disks), 1))

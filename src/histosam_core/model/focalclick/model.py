@@ -25,7 +25,6 @@ from histosam_core.model.click_model import (
     pasted,
     resized,
     to_logits,
-    to_probability,
 )
 from histosam_core.model.click_points import Roi, click_points, pixel_yx
 from histosam_core.model.device import naming_a_full_memory
@@ -260,19 +259,13 @@ class FocalClickModel(ClickModel):
 
         y1, y2, x1, x2 = view.answered or whole(image_hw)
         bounds = y1, y2 + 1, x1, x2 + 1
-        crop = focus_crop(
-            logits[0, 0].numpy() > CHANGED,
-            np.zeros(image_hw, bool)
-            if probability is None
-            else probability[0, 0].numpy() > CHANGED,
-            bounds,
-            last_yx,
-            self.focus_ratio,
-        )
+        mask = logits[0, 0].numpy() > CHANGED  # of the logits, as in FocalClick's code
+        earlier = np.zeros_like(mask)
+        if probability is not None:
+            earlier = probability[0, 0].numpy() > CHANGED
+        crop = focus_crop(mask, earlier, bounds, last_yx, self.focus_ratio)
         if len(clicks) > LATE:
-            logits = (
-                before.said.clone() if before is not None else torch.full_like(logits, -CERTAIN)
-            )
+            logits = torch.full_like(logits, -CERTAIN) if before is None else before.said.clone()
         y1, y2, x1, x2 = crop
         refined = self._refine(image, clicks, crop, bounds, answer)
         logits[..., y1:y2, x1:x2] = resized(refined, (y2 - y1, x2 - x1)).cpu()

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.click_points import Roi
+
+if TYPE_CHECKING:
+    from histosam_core.model.click_points import Roi
 
 __all__ = ["View", "ZoomIn", "box_iou", "whole"]
 
@@ -72,11 +75,11 @@ class ZoomIn:
 
     def __post_init__(self) -> None:
         target = self.target_size
-        if isinstance(target, list):
-            object.__setattr__(self, "target_size", tuple(target))
-        sides = () if target is None else (target,) if isinstance(target, int) else tuple(target)
+        sides = (target, target) if isinstance(target, int) else tuple(target or (1, 1))
+        if not isinstance(target, int | None):
+            object.__setattr__(self, "target_size", sides)
         wrong = []
-        if len(sides) > 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
             wrong.append(
                 f"target_size {target} must be a number of pixels, (height, width) or None"
             )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
-from histosam_core.model.interface import ModelInfo
 from histosam_core.model.ritm.model import RitmModel
 from histosam_core.model.ritm.zoom_in import ZoomIn
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from histosam_core.model.interface import ModelInfo
 
 __all__ = ["SIMPLECLICK_ZOOM_IN", "SimpleClickModel"]
 
