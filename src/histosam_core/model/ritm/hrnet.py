@@ -68,7 +68,7 @@ class HrNet(nn.Module):
         stem
             From `stem`; it is not changed.
         maps
-            (B, 64, H/2, W/2): what is to be added to it, made from the clicks.
+            (B, 64, H/2, W/2): what is to be added to it, made from the clicks; overwritten.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class HrNet(nn.Module):
             (B, `channels`, H/4, W/4): the branches from fine to coarse, all at the size of the
             finest.
         """
-        x = functional.relu(self.bn2(self.conv2(stem + maps)), inplace=True)
+        x = functional.relu(self.bn2(self.conv2(maps.add_(stem))), inplace=True)
         branches = [self.layer1(x)]
         for transition, stage in (
             (self.transition1, self.stage2),
@@ -115,11 +115,12 @@ class _Fusion(nn.ModuleList):
     """What all branches have for one of them, summed at its size."""
 
     def forward(self, branches: list[Tensor], size_hw: Sequence[int]) -> Tensor:
-        total, *others = (
+        first, second, *others = (
             resized(layer(x), size_hw) for layer, x in zip(self, branches, strict=True)
         )
+        total = first + second  # not in place: one of them is a branch, and others read it too
         for term in others:
-            total = total + term
+            total += term
         return functional.relu(total, inplace=True)
 
 
@@ -133,7 +134,7 @@ class _BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
-        return functional.relu(self.bn2(self.conv2(y)) + x, inplace=True)
+        return functional.relu(self.bn2(self.conv2(y)).add_(x), inplace=True)
 
 
 class _Bottleneck(nn.Module):
@@ -153,7 +154,7 @@ class _Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
-        return functional.relu(self.bn3(self.conv3(y)) + self.downsample(x), inplace=True)
+        return functional.relu(self.bn3(self.conv3(y)).add_(self.downsample(x)), inplace=True)
 
 
 def conv_norm(

@@ -87,7 +87,7 @@ class _ContextHead(nn.Module):
         convolution = cast("nn.Conv2d", first)
         from_context, from_features = convolution.weight.chunk(2, dim=1)
         y = functional.conv2d(features, from_features, convolution.bias)
-        y = y + functional.conv2d(context, from_context)
+        y += functional.conv2d(context, from_context)
         for module in rest:
             y = module(y)
         return y
