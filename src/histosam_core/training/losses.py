@@ -1,4 +1,4 @@
-"""Losses: normalized focal loss for fine-tuning, BCE and Dice for pre-training.
+"""Losses: normalized focal loss and BCE for fine-tuning, BCE and Dice for pre-training.
 
 Targets are 1 (object), 0 (background) or the ignore label; values between are soft labels.
 """
@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["batch_iou", "bce_dice_loss", "bce_loss", "dice_loss", "normalized_focal_loss"]
+__all__ = [
+    "batch_iou",
+    "bce_dice_loss",
+    "bce_loss",
+    "dice_loss",
+    "normalized_focal_loss",
+    "weighted_normalized_focal_loss",
+]
 
 IGNORE_LABEL = -1
 FOCAL_EPS = 1e-12
@@ -63,18 +70,52 @@ def normalized_focal_loss(
     """
     _check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
-        target = target.float()
-        labelled = target != ignore_label
-        agreement = 1.0 - (target - torch.sigmoid(logits.float())).abs()
-        agreement = torch.where(labelled, agreement, torch.ones_like(agreement))
-        focus = (1.0 - agreement) ** gamma
-        count = labelled.sum(dim=(-2, -1), keepdim=True)
-        normaliser = (count / (focus.sum(dim=(-2, -1), keepdim=True) + FOCAL_EPS)).detach()
-        weight = torch.where(target > 0.5, alpha, 1.0 - alpha) * labelled
-        log_agreement = torch.log(torch.clamp(agreement + FOCAL_EPS, max=1.0))
-        loss = -weight * (focus * normaliser) * log_agreement
+        loss, labelled = _focal_terms(logits, target, alpha, gamma, ignore_label)
         per_sample = loss.flatten(1).sum(1) / (labelled.flatten(1).sum(1) + FOCAL_EPS)
     return per_sample if reduction == "none" else per_sample.mean()
+
+
+def weighted_normalized_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    alpha: float = 0.5,
+    gamma: float = 2.0,
+    ignore_label: float = IGNORE_LABEL,
+    total_weight: Tensor | float | None = None,
+) -> Tensor:
+    """`normalized_focal_loss` whose pixels weigh differently: ``sum w l / sum w`` over the batch.
+
+    FocalClick's loss of the refined crop, with ``w = trimap / 2 + 1 / 2``. Computed in float32.
+
+    Parameters
+    ----------
+    logits, target, alpha, gamma, ignore_label
+        As in `normalized_focal_loss`. Its normaliser is each sample's, and knows of no weights.
+    weight
+        Of each pixel, 0 or more; the shape of `logits`. Ignored pixels add no loss, yet their
+        weights count in the sum, as in FocalClick.
+    total_weight
+        What the sum is divided by; None: the sum of `weight`. The parts of a batch, each with the
+        whole batch's total, add up to its loss.
+
+    Returns
+    -------
+    Tensor
+        float32 scalar.
+
+    References
+    ----------
+    X. Chen et al., "FocalClick: Towards practical interactive image segmentation", CVPR 2022.
+    """
+    _check_shapes(logits, target)
+    _check_shapes(logits, weight)
+    with torch.autocast(logits.device.type, enabled=False):
+        loss, _ = _focal_terms(logits, target, alpha, gamma, ignore_label)
+        weight = weight.float()
+        total = weight.sum() if total_weight is None else total_weight
+        return (loss * weight).sum() / (total + FOCAL_EPS)
 
 
 def bce_loss(
@@ -82,11 +123,23 @@ def bce_loss(
     target: Tensor,
     *,
     ignore_label: float = IGNORE_LABEL,
+    over: Literal["labelled", "all"] = "labelled",
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """Binary cross-entropy averaged over each sample's labelled pixels.
+    """Binary cross-entropy averaged over each sample's pixels.
 
-    Arguments and result as in `normalized_focal_loss`.
+    Parameters
+    ----------
+    logits, target, ignore_label, reduction
+        As in `normalized_focal_loss`.
+    over
+        What the sum is divided by: the "labelled" pixels, or "all" of them, as RITM does. Ignored
+        ones add nothing either way.
+
+    Returns
+    -------
+    Tensor
+        As in `normalized_focal_loss`.
     """
     _check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
@@ -94,7 +147,10 @@ def bce_loss(
         labelled = target != ignore_label
         truth = torch.where(labelled, target, torch.zeros_like(target))
         loss = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
-        per_sample = (loss * labelled).flatten(1).sum(1) / labelled.flatten(1).sum(1).clamp(min=1)
+        loss = (loss * labelled).flatten(1)
+        per_sample = (
+            loss.mean(1) if over == "all" else loss.sum(1) / labelled.flatten(1).sum(1).clamp(min=1)
+        )
     return per_sample if reduction == "none" else per_sample.mean()
 
 
@@ -154,6 +210,22 @@ def batch_iou(logits: Tensor, target: Tensor) -> Tensor:
     both = (mask & truth).sum((1, 2, 3)).float()
     either = (mask | truth).sum((1, 2, 3)).float()
     return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both))
+
+
+def _focal_terms(
+    logits: Tensor, target: Tensor, alpha: float, gamma: float, ignore_label: float
+) -> tuple[Tensor, Tensor]:
+    """Normalized focal loss of each pixel, 0 on ignored ones; and which pixels are labelled."""
+    target = target.float()
+    labelled = target != ignore_label
+    agreement = 1.0 - (target - torch.sigmoid(logits.float())).abs()
+    agreement = torch.where(labelled, agreement, torch.ones_like(agreement))
+    focus = (1.0 - agreement) ** gamma
+    count = labelled.sum(dim=(-2, -1), keepdim=True)
+    normaliser = (count / (focus.sum(dim=(-2, -1), keepdim=True) + FOCAL_EPS)).detach()
+    weight = torch.where(target > 0.5, alpha, 1.0 - alpha) * labelled
+    log_agreement = torch.log(torch.clamp(agreement + FOCAL_EPS, max=1.0))
+    return -weight * (focus * normaliser) * log_agreement, labelled
 
 
 def _check_shapes(logits: Tensor, target: Tensor) -> None:
