@@ -323,7 +323,7 @@ def _task(
     with _ONE_AT_A_TIME:  # threads of a worker share the model, and its memory
         try:
             loaded = _kept("model", model, _load)
-            theirs = loaded.info.sha256 or None
+            theirs = complete(loaded).info.sha256
             if sha256 is not None and theirs != sha256:
                 raise SchedulerError(
                     "another checkpoint lies under this path than on the other workers; copy the "
@@ -351,7 +351,7 @@ def _kept(kind: str, pickled: bytes, make: Callable[[Any], Any]) -> Any:
 
 def _load(source: tuple[Any, str]) -> Any:
     model, device = source
-    return load_choice(model, device) if isinstance(model, ModelChoice) else complete(model)
+    return load_choice(model, device) if isinstance(model, ModelChoice) else model
 
 
 def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:

@@ -254,7 +254,7 @@ class RunWriter:
         differing = [
             key
             for key in ("name", "settings", "checkpoint", "dataset", "user")
-            if earlier.header.get(key, USUAL.get(key)) != now.get(key, USUAL.get(key))
+            if _deciding(earlier.header, key) != _deciding(now, key)
         ]
         if differing or not resume:
             why = f"its {', '.join(differing)} differ" if differing else "resuming is off"
@@ -401,6 +401,15 @@ def _is_finished(patch: PatchRecord, settings: ProtocolSettings) -> bool:
     n = len(patch.ious)
     reached = n >= settings.min_clicks and patch.ious[-1] >= np.float32(settings.target_iou)
     return n >= settings.max_clicks or bool(reached)
+
+
+def _deciding(header: Mapping[str, Any], key: str) -> Any:
+    """Return what of a header's entry two runs must share for one to go on with the other."""
+    value = header.get(key, USUAL.get(key))
+    if key == "checkpoint" and isinstance(value, Mapping):
+        # The same weights may come with a licence that was not stated, or not so worded, before.
+        return {name: fact for name, fact in value.items() if name != "licence"}
+    return value
 
 
 def settings_dict(settings: ProtocolSettings) -> dict[str, Any]:

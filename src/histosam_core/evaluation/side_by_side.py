@@ -140,7 +140,8 @@ def run_patches(
 
 def default_lanes(model: InteractiveModel) -> int:
     """Return how many lanes suit a model: one a core where it bears threads and is on the CPU."""
-    return _n_cores() if _is_on_cpu(model) and model.info.thread_safe else 1
+    known = complete(model)
+    return _n_cores() if _is_on_cpu(known) and known.info.thread_safe else 1
 
 
 def _is_on_cpu(model: InteractiveModel) -> bool:

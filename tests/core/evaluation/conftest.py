@@ -1,4 +1,4 @@
-"""Stand-ins for a model and a patch store, so that evaluation is tested without torch."""
+"""Stand-ins for models and a patch store, so that evaluation is tested without torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
+    from histosam_core.model import Prediction
 
 
 @dataclass
 class BlobModel:
     """Foreground is a disk round every positive click less one round every negative click.
 
-    Reddish pixels lean towards foreground, and so does what was foreground before.
+    Reddish pixels lean towards foreground, and so does what was foreground before. It has no more
+    than somebody's own model needs: encode and decode, which returns a plain array.
     """
 
     radius_px: float = 9.0
@@ -31,14 +33,14 @@ class BlobModel:
         self,
         embedding: Any,
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
     ) -> NDArray[np.float32]:
         yy, xx = np.mgrid[: embedding.shape[0], : embedding.shape[1]]
         logits = embedding - 1.5
-        if previous_logits is not None:
-            logits = logits + 0.5 * np.sign(previous_logits)
+        if previous is not None:
+            logits = logits + 0.5 * np.sign(previous.logits)
         for click in clicks:
             d2 = (xx - click.xy[0]) ** 2 + (yy - click.xy[1]) ** 2
             bump = 4 * np.exp(-d2 / (2 * self.radius_px**2))
@@ -53,10 +55,10 @@ class BatchedBlobModel(BlobModel):
         return [self.encode(image) for image in images]
 
     def decode_batch(
-        self, embeddings: Any, clicks: Any, previous_logits: Any = None, *, boxes_xyxy: Any = None
+        self, embeddings: Any, clicks: Any, previous: Any = None, *, boxes_xyxy: Any = None
     ) -> list[NDArray[np.float32]]:
         self.calls.append(len(embeddings))
-        previous = previous_logits or [None] * len(embeddings)
+        previous = previous or [None] * len(embeddings)
         return [self.decode(e, c, p) for e, c, p in zip(embeddings, clicks, previous, strict=True)]
 
 

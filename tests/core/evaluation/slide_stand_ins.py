@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import shapely
@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from histosam_core.annotation import AnnotatedRegion, write_geojson
-from histosam_core.model import TrainingGeometry
+from histosam_core.model import ModelInfo, Prediction, TrainingGeometry
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -23,19 +23,12 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass
-class Info:
-    """What the model says of itself."""
-
-    name: str = "brush"
-    sha256: str = "cd" * 32
-    geometry: TrainingGeometry = field(default_factory=lambda: TrainingGeometry(1.0, 64))
-
-
-@dataclass
 class Brush:
     """Paints dark pixels within 30 px of positive clicks, and keeps what was painted before."""
 
-    info: Info = field(default_factory=Info)
+    info: ClassVar = ModelInfo("brush", TrainingGeometry(1.0, 64), sha256="cd" * 32)
+    device: ClassVar = "cpu"
+
     radius_px: float = 30.0
 
     def encode(self, image: NDArray[np.uint8]) -> Any:
@@ -45,16 +38,16 @@ class Brush:
         self,
         embedding: Any,
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
-    ) -> NDArray[np.float32]:
+    ) -> Prediction:
         yy, xx = np.mgrid[: embedding.shape[0], : embedding.shape[1]]
-        mask = np.zeros(embedding.shape, bool) if previous_logits is None else previous_logits > 0
+        mask = np.zeros(embedding.shape, bool) if previous is None else previous.logits > 0
         for click in clicks:
             near = (xx - click.xy[0]) ** 2 + (yy - click.xy[1]) ** 2 < self.radius_px**2
             mask = mask | (near & embedding) if click.is_positive else mask & ~near
-        return np.where(mask, 5, -5).astype(np.float32)
+        return Prediction(np.where(mask, 5, -5).astype(np.float32))
 
 
 def write_slide(

@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,21 +17,29 @@ from histosam_core.errors import ConfigError
 from histosam_core.evaluation import ProtocolSettings, run_clicks
 from histosam_core.evaluation.side_by_side import run_patches
 
+if TYPE_CHECKING:
+    from histosam_core.model import Prediction
+
 
 class ConstantModel:
     """Answers the same logits whatever is clicked; remembers what it was given."""
 
     def __init__(self, logits: NDArray[np.float32]) -> None:
         self.logits = logits
-        self.seen: list[tuple[int, NDArray[np.float32] | None]] = []
+        self.seen: list[tuple[int, Prediction | None]] = []
 
     def encode(self, image: NDArray[np.uint8]) -> None:
         return None
 
     def decode(
-        self, embedding: None, clicks: Any, previous_logits: Any = None, *, box_xyxy: Any = None
+        self,
+        embedding: None,
+        clicks: Any,
+        previous: Prediction | None = None,
+        *,
+        box_xyxy: Any = None,
     ) -> NDArray[np.float32]:
-        self.seen.append((len(clicks), previous_logits))
+        self.seen.append((len(clicks), previous))
         return self.logits
 
 
@@ -56,12 +64,12 @@ def test_goes_on_to_min_clicks_and_to_the_budget() -> None:
     assert len(run_clicks(ConstantModel(-PERFECT), IMAGE, GT).clicks) == 20
 
 
-def test_the_previous_logits_go_back_into_the_model() -> None:
+def test_the_previous_prediction_goes_back_into_the_model() -> None:
     model = ConstantModel(-PERFECT)
     run_clicks(model, IMAGE, GT, max_clicks=3)
     assert [n for n, _ in model.seen] == [1, 2, 3]
     assert model.seen[0][1] is None
-    assert all(previous is model.logits for _, previous in model.seen[1:])
+    assert all(p is not None and p.logits is model.logits for _, p in model.seen[1:])
 
 
 def test_probability_must_lie_strictly_above_the_threshold() -> None:
@@ -165,19 +173,19 @@ class ReferenceModel:
         self,
         embedding: NDArray[np.float32],
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
     ) -> NDArray[np.float32]:
-        previous = np.zeros(embedding.shape[1:], np.float32)
-        if previous_logits is not None:
-            previous = 1 / (1 + np.exp(-previous_logits))
+        probability = np.zeros(embedding.shape[1:], np.float32)
+        if previous is not None:
+            probability = 1 / (1 + np.exp(-previous.logits))
         clicks = clicks[: self.click_limit]
         rows = max(len(clicks), 1)
         points = np.full((1, 2 * rows, 3), -1.0, np.float32)
         for i, click in enumerate(clicks):
             points[0, i + (0 if click.is_positive else rows)] = (click.xy[1], click.xy[0], i)
-        four = np.concatenate([embedding, previous[None]])[None]
+        four = np.concatenate([embedding, probability[None]])[None]
         answer: NDArray[np.float32] = self.net.logits_np(four, points)[0, 0]
         return answer
 

@@ -176,6 +176,19 @@ def test_a_run_of_another_user_does_not_go_on(model, store, tmp_path: Path) -> N
         evaluate(model, store, name="blob", out=out, max_clicks=2, user=User("region"))
 
 
+def test_a_run_goes_on_where_the_licence_was_not_stated_before(  # type: ignore[no-untyped-def]
+    model, store, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    whole = evaluate(model, store, name="blob", max_clicks=3)
+    with pytest.raises(Cut):
+        evaluate(model, store, name="blob", out=out, max_clicks=3, progress=cut_after(4))
+    header = json.loads((out / "evaluation.json").read_text())
+    del header["checkpoint"]["licence"]
+    (out / "evaluation.json").write_text(json.dumps(header))
+    assert same(evaluate(model, store, name="blob", out=out, max_clicks=3), whole)
+
+
 def test_runs_of_before_there_were_users_read_and_go_on(model, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     out = tmp_path / "run"
     whole = evaluate(model, store, name="blob", max_clicks=3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
 from histosam_core.evaluation import evaluate
 from histosam_core.evaluation.run import describe_model, spread_indices
+from histosam_core.model import CheckpointInfo, TrainingGeometry
 
 
 def test_memory_and_disk_hold_the_same(batched_model, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -54,6 +54,7 @@ def test_progress_ends_at_the_number_of_patches(model, store) -> None:  # type: 
 
 def test_wall_time_of_all_clicks_is_the_time_of_the_loop(batched_model, store) -> None:  # type: ignore[no-untyped-def]
     ticks = itertools.count()
+    batched_model.device = "cuda:0"  # images share a pass; on a CPU they are encoded one by one
     result = evaluate(
         batched_model,
         store,
@@ -70,28 +71,34 @@ def test_wall_time_of_all_clicks_is_the_time_of_the_loop(batched_model, store) -
     assert sum(p.encode_s for p in result.patches) == pytest.approx(1)
 
 
-@dataclass(frozen=True)
-class Geometry:
-    mpp: float = 2.0
-
-
-@dataclass(frozen=True)
-class Info:
-    name: str = "ours"
-    architecture: str = "histosam_tiny"
-    decoder: str = "refining"
-    scenario: str | None = None
-    sha256: str = "ab" * 32
-    geometry: Geometry = Geometry()
-    provenance: dict[str, Any] = field(default_factory=lambda: {"epochs": 3})
-
-
 def test_checkpoint_and_settings_stand_beside_the_rows(model, store, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    model.info = Info()
+    model.info = CheckpointInfo(
+        name="ours",
+        architecture="histosam_tiny",
+        decoder="refining",
+        geometry=TrainingGeometry(1.0, 256),
+        licence="of its own",
+        sha256="ab" * 32,
+        provenance={"epochs": 3},
+    )
+    model.device = "cpu"
     evaluate(model, store, name="blob", out=tmp_path / "run", limit=2, max_clicks=3)
     header = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert header["checkpoint"]["sha256"] == "ab" * 32
-    assert header["checkpoint"]["geometry"] == {"mpp": 2.0}
+    checkpoint = header["checkpoint"]
+    assert checkpoint["sha256"] == "ab" * 32
+    assert checkpoint["geometry"] == {"mpp": 1.0, "patch_size_px": 256}
+    assert checkpoint["preprocessing"]["pixel_mean"] == [123.675, 116.28, 103.53]
+    assert checkpoint["provenance"] == {"epochs": 3}
+    named = {key: checkpoint[key] for key in ("class", "name", "architecture", "decoder", "device")}
+    assert named == {
+        "class": "BlobModel",
+        "name": "ours",
+        "architecture": "histosam_tiny",
+        "decoder": "refining",
+        "device": "cpu",
+    }
+    assert checkpoint["licence"] == "of its own"
+    assert "scenario" not in checkpoint, "it was not fine-tuned"
     assert header["settings"] == {
         "target_iou": 0.9,
         "max_clicks": 3,
@@ -103,7 +110,15 @@ def test_checkpoint_and_settings_stand_beside_the_rows(model, store, tmp_path: P
 
 
 def test_a_model_without_info_is_described_by_its_class(model) -> None:  # type: ignore[no-untyped-def]
-    assert describe_model(model) == {"class": "BlobModel"}
+    assert describe_model(model) == {
+        "class": "BlobModel",
+        "name": "BlobModel",
+        "decoder": "",
+        "sha256": "",
+        "licence": "not stated",
+        "geometry": {"mpp": 2.0, "patch_size_px": 400},
+        "device": "cpu",
+    }
 
 
 def test_wrong_calls_are_refused_before_anything_is_written(model, store, tmp_path) -> None:  # type: ignore[no-untyped-def]

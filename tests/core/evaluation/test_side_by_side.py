@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -173,7 +172,7 @@ def test_what_the_beat_raises_ends_the_work_between_two_clicks(  # type: ignore[
 def test_on_a_cpu_there_is_a_beat_after_every_image_and_rest_counts_as_no_work(  # type: ignore[no-untyped-def]
     batched_model, store, monkeypatch
 ) -> None:
-    batched_model.device = SimpleNamespace(type="cpu")
+    batched_model.device = "cpu"
     encode, told = type(batched_model).encode, []
     batched_model.encode = lambda image: told.append("image") or encode(batched_model, image)
     now = [0.0]
