@@ -146,7 +146,9 @@ def bce_loss(
         target = target.float()
         labelled = target != ignore_label
         truth = torch.where(labelled, target, torch.zeros_like(target))
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none")
+        logits = logits.float()
+        # Without the difference of two large numbers that rounds small losses.
+        loss = truth * functional.softplus(-logits) + (1 - truth) * functional.softplus(logits)
         loss = (loss * labelled).flatten(1)
         per_sample = (
             loss.mean(1) if over == "all" else loss.sum(1) / labelled.flatten(1).sum(1).clamp(min=1)
