@@ -18,6 +18,7 @@ __all__ = [
     "ImageError",
     "JobError",
     "JournalError",
+    "LicenceError",
     "MissingMppError",
     "OutOfMemoryError",
     "OutputExistsError",
@@ -85,6 +86,10 @@ class UnknownModelError(HistoSamError, KeyError):
 
 class DownloadError(HistoSamError, OSError):
     """Weights could not be fetched, or their hash is wrong."""
+
+
+class LicenceError(HistoSamError, PermissionError):
+    """A model's licence restricts what it may be used for, and nobody has accepted it yet."""
 
 
 class ConfigError(HistoSamError, ValueError):

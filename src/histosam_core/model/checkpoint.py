@@ -116,7 +116,7 @@ def save_checkpoint(
     )
     # torch tensors may share memory or be views; safetensors wants each on its own.
     state = {
-        key: value.detach().to("cpu", torch.float16 if half else None, copy=True).contiguous()
+        key: value.detach().to("cpu", _stored(value, half), copy=True).contiguous()
         for key, value in network.state_dict().items()
     }
     with new_file(path) as temporary:
@@ -174,7 +174,8 @@ def load_checkpoint(
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file at {path}; check the path")
-    state, metadata = read_weights(path)
+    file = read_weights(path)
+    state, metadata = file.state, file.metadata
     if "histosam_format" in metadata:
         info = info_from_metadata(path, metadata)
     else:
@@ -299,16 +300,18 @@ def start_network(
     return network.eval(), fresh
 
 
+def _stored(value: Tensor, half: bool) -> torch.dtype:
+    return torch.float16 if half and value.is_floating_point() else value.dtype
+
+
 def _architecture_of(path: Path, state: State) -> Architecture:
     patch = state.get("image_encoder.patch_embed.proj.weight")
     if patch is not None and patch.ndim == 4 and patch.shape[0] in ENCODER_WIDTHS:
         return ENCODER_WIDTHS[patch.shape[0]]  # type: ignore[return-value]
     if "image_encoder.stem.0.0.weight" in state:
         return "histosam_tiny"
-    if any(key.startswith("image_encoder.patch_embed.seq.") for key in state):
-        raise CheckpointError(
-            f"{path} holds MobileSAM (vit_t), which cannot be loaded yet; use a SAM ViT-B file"
-        )
+    if "image_encoder.patch_embed.seq.0.c.weight" in state:
+        return "mobile_sam"
     names = ", ".join(get_args(Architecture))
     some = ", ".join(sorted(state)[:3]) or "none"
     raise CheckpointError(
