@@ -43,7 +43,7 @@ class Model:
             raise EncoderFailed
         return image[..., 0].astype(np.float32)
 
-    def decode(self, embedding, clicks, previous_logits=None, *, box_xyxy=None):
+    def decode(self, embedding, clicks, previous=None, *, box_xyxy=None):
         return embedding
 
     def embedding_to_arrays(self, embedding):
@@ -88,7 +88,7 @@ def test_eight_threads_with_a_failing_encoder_and_a_slow_or_full_disk(
                     predictor.embed([region])
                 else:
                     answer = predictor.predict(region, [Click(middle)])
-                    assert np.array_equal(answer.logits, expected[region])
+                    assert np.array_equal(answer.prediction.logits, expected[region])
             except EncoderFailed:
                 n_failed += 1
         return n_failed

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from histosam_core.model import load_model
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from histosam_core.model import Prediction
     from histosam_core.slide import Slide
 
 REGIONS = [Region((x, 300.0), (128, 128), 1.0) for x in (0.0, 64.0, 128.0)]
@@ -35,7 +37,7 @@ def test_embeddings_made_ahead_make_clicks_ready(slide: Slide, model) -> None:
     answer = predictor.predict(REGIONS[1], [Click((264, 500))])
     assert answer.was_ready
     assert answer.timings.encode_s == 0
-    assert answer.logits.max() == 5
+    assert answer.prediction.logits.max() == 5
 
 
 def test_a_batched_model_gets_batches(slide: Slide, model) -> None:
@@ -45,7 +47,7 @@ def test_a_batched_model_gets_batches(slide: Slide, model) -> None:
         sizes.append(len(images))
         return images
 
-    model.encode_batch = encode_batch
+    model.encode_batch, model.decode_batch = encode_batch, lambda *_, **__: []
     Predictor(slide, model, 0.5).embed(REGIONS, batch_size=2)
     assert sizes == [2, 1]
     assert model.n_encoded == 0
@@ -67,12 +69,12 @@ def test_a_shared_store_serves_the_same_weights_and_no_others(slide: Slide, mode
     store = MemoryStore()
     Predictor(slide, model, 0.5, store=store).embed(REGIONS)
     assert Predictor(slide, model, 0.5, store=store).is_ready(REGIONS[0])
-    model.info.sha256 = "cd" * 32
+    model.info = replace(model.info, sha256="cd" * 32)
     assert not Predictor(slide, model, 0.5, store=store).is_ready(REGIONS[0])
 
 
 def test_models_without_a_hash_never_share(slide: Slide, model) -> None:
-    model.info.sha256 = ""
+    model.info = replace(model.info, sha256="")
     store = MemoryStore()
     Predictor(slide, model, 0.5, store=store).embed(REGIONS)
     assert not Predictor(slide, model, 0.5, store=store).is_ready(REGIONS[0])
@@ -109,8 +111,8 @@ def test_an_embedding_made_ahead_gives_the_mask_that_a_click_makes(
     from_disk = later.predict(REGIONS[1], click)
     for answer in (from_memory, from_disk):
         assert answer.was_ready
-        assert answer.logits.tobytes() == direct.logits.tobytes()
-        assert answer.quality == direct.quality
+        assert answer.prediction.logits.tobytes() == direct.prediction.logits.tobytes()
+        assert answer.prediction.quality == direct.prediction.quality
 
 
 class HeldModel:
@@ -118,7 +120,7 @@ class HeldModel:
 
     def __init__(self, model: Any, error: Exception | None = None) -> None:
         self.model, self.error = model, error
-        self.info, self.quality = model.info, ()
+        self.info, self.device = model.info, model.device
         self.has_begun, self.go_on = threading.Event(), threading.Event()
 
     def encode(self, image: np.ndarray[Any, Any]) -> Any:
@@ -129,9 +131,9 @@ class HeldModel:
                 raise self.error
         return self.model.encode(image)
 
-    def decode(self, *args: Any, **options: Any) -> np.ndarray[Any, Any]:
-        logits: np.ndarray[Any, Any] = self.model.decode(*args, **options)
-        return logits
+    def decode(self, *args: Any, **options: Any) -> Prediction:
+        answer: Prediction = self.model.decode(*args, **options)
+        return answer
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 10**6])
@@ -154,7 +156,7 @@ def test_a_click_waits_for_the_look_ahead_and_encodes_nothing(
     click.join(30)
     ahead.join(30)
     assert model.n_encoded == 1
-    assert answers[0].logits.max() == 5
+    assert answers[0].prediction.logits.max() == 5
     assert not answers[0].was_ready
     assert answers[0].timings.encode_s >= 0.05  # what it waited
     assert answers[0].timings.read_s == 0
@@ -184,7 +186,7 @@ def test_where_the_look_ahead_fails_the_click_encodes_itself(slide: Slide, model
     click.join(30)
     ahead.join(30)
     assert [str(error) for error in errors] == ["the slide has moved"]
-    assert answers[0].logits.max() == 5
+    assert answers[0].prediction.logits.max() == 5
     assert model.n_encoded == 1
 
 
@@ -213,12 +215,13 @@ def test_a_model_trained_on_boxes_gets_them_in_region_pixels(slide: Slide, model
         seen.append((clicks, box_xyxy))
         return np.full((128, 128), 3, np.float32)
 
-    boxed = SimpleNamespace(info=model.info, encode=model.encode, decode=decode, takes_boxes=True)
+    info = replace(model.info, takes_boxes=True)
+    boxed = SimpleNamespace(info=info, device="cpu", encode=model.encode, decode=decode)
     predictor = Predictor(slide, boxed, 0.5)
     region = Region((100.0, 60.0), (128, 128), 1.0)
     answer = predictor.predict(region, [Click((140.5, 80.5))], box=Box((99.5, 59.5, 199.5, 139.5)))
     assert seen == [([Click((20.0, 10.0))], (-0.5, -0.5, 49.5, 39.5))]
-    assert (answer.logits == 3).all()
+    assert (answer.prediction.logits == 3).all()
 
 
 def test_a_model_without_boxes_gets_clicks_and_is_confined(slide: Slide, model) -> None:
@@ -230,11 +233,12 @@ def test_a_model_without_boxes_gets_clicks_and_is_confined(slide: Slide, model) 
     assert [c.is_positive for c in model.calls[0].clicks] == [True, False, False, False, False]
     inside = np.zeros((128, 128), bool)
     inside[20:60, 20:100] = True
-    assert ((answer.logits > 0) == inside).all()
-    assert np.array_equal(predictor.predict(region, [], box=box).logits, answer.logits)
+    assert ((answer.prediction.logits > 0) == inside).all()
+    again = predictor.predict(region, [], box=box)
+    assert np.array_equal(again.prediction.logits, answer.prediction.logits)
     clicked = predictor.predict(region, [Click((300, 480), is_positive=False)], box=box)
-    assert not clicked.logits[39, 49] > 0
-    assert clicked.logits[39, 70] > 0
+    assert not clicked.prediction.logits[39, 49] > 0
+    assert clicked.prediction.logits[39, 70] > 0
 
 
 def test_only_what_lies_in_the_region_of_a_box_counts(slide: Slide, model) -> None:

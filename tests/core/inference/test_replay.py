@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def test_another_model_gives_a_comparison_object_by_object(
     for xy in ((601, 415), (690, 520)):
         plain.click(xy)
         plain.accept("Stroma")
-    model.info.name, model.info.sha256 = "other", "cd" * 32
+    model.info = replace(model.info, name="other", sha256="cd" * 32)
     report = replay(read_journal(journal.path), slide, lambda _: model)
     assert not report.is_same_model
     assert (report.journalled_models, report.models) == (("flat-colours",), ("other",))
@@ -87,10 +88,11 @@ def test_an_object_of_which_another_model_makes_nothing_counts_as_zero(
 
     class Nothing(type(smooth_model)):  # type: ignore[misc]
         def decode(self, *arguments: Any, **settings: Any) -> Any:
-            return np.full_like(super().decode(*arguments, **settings), -5)
+            answer = super().decode(*arguments, **settings)
+            return replace(answer, logits=np.full_like(answer.logits, -5))
 
     other = Nothing()
-    other.info.sha256 = "cd" * 32
+    other.info = replace(other.info, sha256="cd" * 32)
     report = replay(read_journal(journal.path), slide, lambda _: other)
     (row,) = report.objects
     assert (row.iou, row.area_mm2, row.is_identical) == (0, 0, False)
@@ -101,7 +103,7 @@ def test_an_object_of_which_another_model_makes_nothing_counts_as_zero(
 def test_a_session_restored_and_taken_over_is_replayed_to_its_end(
     slide: Slide, smooth_model, model, journal
 ) -> None:
-    model.info.name, model.info.sha256 = "other", "cd" * 32
+    model.info = replace(model.info, name="other", sha256="cd" * 32)
     first = Session(slide, smooth_model, journal=journal)
     first.click((601, 501))
     first.accept()

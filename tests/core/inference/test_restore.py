@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,7 @@ def test_another_model_answers_the_prompts_again_and_says_so(
     session.click((601, 501))
     session.click((690, 520))
     session.undo()
-    model.info.name, model.info.sha256 = "other", "cd" * 32
+    model.info = replace(model.info, name="other", sha256="cd" * 32)
     again = restored(slide, model, journal.path)
     plain = Session(slide, model)
     plain.click((601, 501))
@@ -271,7 +272,7 @@ def test_a_session_restored_into_another_journal_is_whole_there(
 def test_another_model_on_the_same_journal_takes_over(
     slide: Slide, smooth_model, model, journal
 ) -> None:
-    model.info.name, model.info.sha256 = "other", "cd" * 32
+    model.info = replace(model.info, name="other", sha256="cd" * 32)
     first = Session(slide, smooth_model, journal=journal)
     first.click((601, 501))
     kept = first.accept()
@@ -301,7 +302,7 @@ def test_a_model_that_cannot_take_over_leaves_the_first_session_in_the_journal(
     first.accept()
     first.click((601, 501))
     first.click((690, 520))
-    model.info.name, model.info.sha256 = "other", "cd" * 32
+    model.info = replace(model.info, name="other", sha256="cd" * 32)
     second = Session(slide, model, objects=first.objects, journal=journal)
     monkeypatch.setattr(model, "decode", lambda *_, **__: np.zeros((3, 3), np.float32))
     with pytest.raises(PredictionError):

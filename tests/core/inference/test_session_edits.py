@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,10 @@ from histosam_core.clicks import Box, Click, Prompt
 from histosam_core.errors import ClickOutsideSlideError, ConfigError, PredictionError
 from histosam_core.geometry import Region
 from histosam_core.inference import MemoryStore, Session
+from histosam_core.model import Prediction
 
 if TYPE_CHECKING:
+    from histosam_core.model import ModelInfo
     from histosam_core.slide import Slide
 
 WHOLE = Region((0.0, 0.0), (800, 600), 1.0)
@@ -40,23 +43,23 @@ def give(session: Session, prompts: list[Prompt]) -> Session:
 class BoxModel:
     """Sets the box; remembers which it was given."""
 
-    takes_boxes = True
+    device = "cpu"
 
-    def __init__(self, info: object) -> None:
-        self.info = info
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = replace(info, takes_boxes=True)
         self.boxes: list[tuple[float, ...] | None] = []
 
     def encode(self, image):
         return image.shape[:2]
 
-    def decode(self, embedding, clicks, previous_logits=None, *, box_xyxy=None):
+    def decode(self, embedding, clicks, previous=None, *, box_xyxy=None):
         self.boxes.append(box_xyxy)
         yy, xx = np.mgrid[: embedding[0], : embedding[1]]
-        inside = np.zeros(embedding, bool) if previous_logits is None else previous_logits > 0
+        inside = np.zeros(embedding, bool) if previous is None else previous.logits > 0
         if box_xyxy is not None:
             x0, y0, x1, y1 = box_xyxy
             inside = inside | ((xx > x0) & (xx < x1) & (yy > y0) & (yy < y1))
-        return np.where(inside, 5, -5).astype(np.float32)
+        return Prediction(np.where(inside, 5, -5).astype(np.float32))
 
 
 @pytest.fixture

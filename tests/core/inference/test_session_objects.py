@@ -277,7 +277,10 @@ def test_accepted_objects_keep_no_canvas(slide: Slide, smooth_model) -> None:
 
 
 class Blobs:
-    """Random smooth blobs, other ones at each answer; on windows of 64 px at 2.0 um."""
+    """Random smooth blobs, other ones at each answer; on windows of 64 px at 2.0 um.
+
+    It states its geometry alone, and answers with plain arrays.
+    """
 
     def __init__(self, seed: int) -> None:
         self.info = SimpleNamespace(geometry=TrainingGeometry(2.0, 64))
@@ -286,10 +289,10 @@ class Blobs:
     def encode(self, image):
         return image.shape[:2]
 
-    def decode(self, embedding, clicks, previous_logits=None, *, box_xyxy=None):
+    def decode(self, embedding, clicks, previous=None, *, box_xyxy=None):
         noise = gaussian_filter(self.rng.normal(size=embedding), self.rng.uniform(0.3, 4))
         logits = 3 * noise / noise.std()
-        return logits + (0 if previous_logits is None else np.tanh(previous_logits))
+        return logits + (0 if previous is None else np.tanh(previous.logits))
 
 
 @settings(max_examples=25, deadline=None)
