@@ -54,7 +54,7 @@ class CheckpointInfo(ModelInfo):
     name, geometry, licence, sha256, path, decoder, takes_boxes, encodes_ahead, thread_safe
         As in `ModelInfo`.
     architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
+        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam" or "histosam_tiny".
     dense_prompts
         Whether clicks also reach the decoder as maps.
     scenario

@@ -16,7 +16,7 @@ from histosam_core.model.sam.tiny import build_tiny_modules
 
 __all__ = ["PIXEL_MEAN", "PIXEL_STD", "Architecture", "Decoder", "SamNetwork", "build_network"]
 
-Architecture = Literal["sam_vit_b", "sam_vit_l", "sam_vit_h", "histosam_tiny"]
+Architecture = Literal["sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny"]
 Decoder = Literal["sam", "refining"]
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -196,7 +196,7 @@ def build_network(
     Parameters
     ----------
     architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
+        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam" or "histosam_tiny".
     decoder
         "sam" (SAM's mask decoder) or "refining" (Kim et al. 2023).
     dense_prompts
@@ -248,10 +248,13 @@ def _build_sam(
     architecture: Architecture, decoder: Decoder, *, dense_prompts: bool, early_features: bool
 ) -> SamNetwork:
     from histosam_core.model.sam.image_encoder import build_image_encoder
+    from histosam_core.model.sam.tiny_vit import TinyViTEncoder
 
     dim, grid, size = 256, (64, 64), (1024, 1024)
     transformer = TwoWayTransformer(depth=2, embedding_dim=dim, mlp_dim=2048, num_heads=8)
-    encoder = build_image_encoder(architecture)
+    encoder = (
+        TinyViTEncoder() if architecture == "mobile_sam" else build_image_encoder(architecture)
+    )
     mask_decoder = (
         RefiningMaskDecoder(
             transformer_dim=dim,
