@@ -6,6 +6,8 @@ features of the same place. Where its trimap says so, its own logits replace the
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,7 +60,8 @@ class Refiner(nn.Module):
         coarse
             (B, 1, S, S) logits of the coarse answer in the crop.
         box
-            (B, 5): index into `feature`, then x1, y1, x2, y2 of the crop, in its pixels.
+            (B, 5): index into `feature`, then x1, y1, x2, y2 of the crop in pixels of the coarse
+            network's input, which is S wide too.
 
         Returns
         -------
@@ -69,15 +72,13 @@ class Refiner(nn.Module):
         """
         size = image.shape[-2:]
         scale = feature.shape[-1] / image.shape[-1]
+        # On a CPU each step from here is faster with a pixel's channels side by side.
         x = torch.cat((image, disks, coarse.sigmoid()), 1)
+        x = x.contiguous(memory_format=torch.channels_last)
         x = self.image_conv3(self.image_conv2(self.image_conv1(x)))
-        x = x + functional.interpolate(
-            self._crop(feature, box, scale), size=x.shape[-2:], mode="bilinear", align_corners=True
-        )
+        x = x + _resized(self._crop(feature, box, scale), x.shape[-2:])
         x = self.refine_fusion3(self.refine_fusion2(x))
-        x = torch.cat((self.refine_pred(x), self.refine_trimap(x)), 1)
-        x = functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
-        own, trimap = x.chunk(2, 1)
+        own, trimap = _resized(self._both_heads(x), size).chunk(2, 1)
         share = trimap.sigmoid()
         return own * share + coarse * (1 - share), trimap
 
@@ -92,7 +93,15 @@ class Refiner(nn.Module):
         cropped = roi_align(mixed, box, size, spatial_scale=scale, aligned=True)
         if conv.bias is not None:
             cropped = cropped + conv.bias.view(1, -1, 1, 1)
-        return functional.relu(self.refine_fusion.norm(cropped))
+        cropped = functional.relu(self.refine_fusion.norm(cropped), inplace=True)
+        return cropped.contiguous(memory_format=torch.channels_last)
+
+    def _both_heads(self, x: Tensor) -> Tensor:
+        """(B, 32, H, W) -> (B, 2, H, W) in one pass, which takes the time of one of the two."""
+        one, other = self.refine_pred, self.refine_trimap
+        weight = torch.cat((one.weight, other.weight))
+        bias = torch.cat((cast("Tensor", one.bias), cast("Tensor", other.bias)))
+        return functional.conv2d(x, weight, bias, padding=1).contiguous()
 
 
 class SeparableConv(nn.Module):
@@ -112,7 +121,7 @@ class SeparableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve a batch."""
-        return functional.relu(self.norm(self.conv1x1(self.conv3x3(x))))
+        return functional.relu(self.norm(self.conv1x1(self.conv3x3(x))), inplace=True)
 
 
 class _ConvNorm(nn.Module):
@@ -122,4 +131,8 @@ class _ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.norm(self.conv(x)))
+        return functional.relu(self.norm(self.conv(x)), inplace=True)
+
+
+def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)

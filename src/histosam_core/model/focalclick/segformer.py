@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
@@ -70,7 +69,8 @@ class MixTransformer(nn.Module):
         self.patch_embed3 = OverlappingPatchEmbed(widths[1], widths[2], patch=3, stride=2)
         self.patch_embed4 = OverlappingPatchEmbed(widths[2], widths[3], patch=3, stride=2)
         self.patch_embed_side1 = OverlappingPatchEmbed(MAPS, widths[0], patch=7, stride=4)
-        drops = iter(torch.linspace(0, MAX_DROP_PATH, sum(geometry.depths)).tolist())
+        last = sum(geometry.depths) - 1
+        drops = iter([MAX_DROP_PATH * block / last for block in range(last + 1)])
         for stage, (width, depth) in enumerate(zip(widths, geometry.depths, strict=True)):
             blocks = nn.ModuleList(
                 MixBlock(width, HEADS[stage], reduction=REDUCTIONS[stage], drop_path=next(drops))

@@ -60,25 +60,33 @@ class SegFormerHead(nn.Module):
         features : Tensor
             (B, D, h, w).
         """
-        fused = first_part
-        for part in (
-            self._part(self.linear_c2, 2, second),
-            self._part(self.linear_c3, 1, third),
-            self._part(self.linear_c4, 0, fourth),
-        ):
-            fused = fused + functional.interpolate(
-                part, size=first_part.shape[-2:], mode="bilinear", align_corners=False
-            )
-        features = self.dropout(functional.relu(self.linear_fuse.bn(fused)))
+        size = first_part.shape[-2:]
+        fused = _enlarged(self._part(self.linear_c2, 2, second), size)
+        fused += _enlarged(self._part(self.linear_c3, 1, third), size)
+        fused += _enlarged(self._part(self.linear_c4, 0, fourth), size)
+        fused += first_part
+        fused = functional.relu(self.linear_fuse.bn(fused), inplace=True)
+        features = self.dropout(fused)
         return self.linear_pred(features), features
 
     def _part(self, projection: _Projection, place: int, x: Tensor) -> Tensor:
         """Project a stage, and fuse by the columns that are its own."""
-        fusion = self.linear_fuse.conv.weight.flatten(1).chunk(4, dim=1)[place]
-        weight, bias = fusion @ projection.proj.weight, fusion @ projection.proj.bias
-        if place == 0 and self.linear_fuse.conv.bias is not None:  # of a folded batch norm
-            bias = bias + self.linear_fuse.conv.bias
-        return functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+        linear, fuse = projection.proj, self.linear_fuse.conv
+        columns = fuse.weight.flatten(1).chunk(4, dim=1)[place]
+        bias = fuse.bias if place == 0 else None  # there once the batch norm is folded into it
+        tokens = x.permute(0, 2, 3, 1)
+        if linear.in_features < tokens[..., 0].numel():  # one linear layer is less work than two
+            shift = columns @ linear.bias
+            part = functional.linear(
+                tokens, columns @ linear.weight, shift if bias is None else shift + bias
+            )
+        else:
+            part = functional.linear(linear(tokens), columns, bias)
+        return part.permute(0, 3, 1, 2)
+
+
+def _enlarged(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class _Projection(nn.Module):
