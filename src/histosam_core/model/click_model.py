@@ -176,7 +176,7 @@ class ClickModel:
         else:
             before = self._both(resized(cut_out(probability, seen).to(self.device), size_hw))
         tables = [points, mirrored(points, size_hw[1])] if self.flip else [points]
-        at = torch.from_numpy(np.stack(tables)).to(self.device, torch.float32)
+        at = self._points(*tables)
         net = self._net
         key = self, seen, size_hw
         prepared = image.prepared(key, lambda: self._prepare(image, seen, size_hw))
@@ -189,11 +189,19 @@ class ClickModel:
 
     def _prepare(self, image: ClickImage, seen: Roi | None, size_hw: tuple[int, int]) -> Tensor:
         """Cut out, resize and mirror a region, and let the network prepare it where it can."""
-        made = self._both(resized(cut_out(image.pixels, seen), size_hw))
+        # Channel by channel: torch rounds three together otherwise than four, and the reference
+        # resizes the previous answer with them.
+        channels = cut_out(image.pixels, seen).transpose(0, 1)
+        made = self._both(resized(channels, size_hw).transpose(0, 1))
         if isinstance(self._net, ClickNetwork):
             made = self._net.prepare(made)
         self._bytes_per_region = max(self._bytes_per_region, made.nbytes)
         return made
+
+    def _points(self, *tables: NDArray[np.float64]) -> Tensor:
+        """B tables of (2N, 3) -> (B, 2N, 3) on the device, float64 where it can, as RITM has it."""
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        return torch.from_numpy(np.stack(tables)).to(self.device, kind)
 
     def _both(self, one: Tensor) -> Tensor:
         """Add the mirror image where flips are averaged."""

@@ -288,8 +288,9 @@ class FocalClickModel(ClickModel):
         points = _scaled(points, (y1, x1), (side / (y2 - y1), side / (x2 - x1)))
         top, bottom, left, right = box_in_input(crop, bounds, side)
         box = torch.tensor([[0, left, top, right, bottom]], dtype=torch.float32, device=self.device)
-        at = torch.from_numpy(points[None]).to(self.device, torch.float32)
-        refined = self._net.refine(pixels, at, answer["feature"], answer["instances"], box)
+        refined = self._net.refine(
+            pixels, self._points(points), answer["feature"], answer["instances"], box
+        )
         return checked_logits(refined["instances_refined"])
 
     def _merged(
