@@ -23,10 +23,10 @@ from histosam_core.model import (
     checkpoint,
     describe_network,
     load_checkpoint,
-    sam,
     save_checkpoint,
 )
 from histosam_core.model.checkpoint import file_sha256, start_network
+from histosam_core.model.sam import image_encoder
 from histosam_core.model.sam.tiny import build_tiny_modules
 
 Prompts = tuple[Tensor, Tensor]
@@ -50,9 +50,8 @@ def both_heads() -> SamNetwork:
 def small_sams(monkeypatch: pytest.MonkeyPatch) -> None:
     """SAM with thin encoders: every name and every layer kind of the real ones."""
     sizes = {"sam_vit_b": 24, "sam_vit_l": 48}
-    monkeypatch.setattr(
-        sam, "SAM_ENCODERS", {n: sam.EncoderGeometry(w, 2, 2, (1,)) for n, w in sizes.items()}
-    )
+    thin = {n: image_encoder.EncoderGeometry(w, 2, 2, (1,)) for n, w in sizes.items()}
+    monkeypatch.setattr(image_encoder, "SAM_ENCODERS", thin)
     monkeypatch.setattr(checkpoint, "ENCODER_WIDTHS", {w: n for n, w in sizes.items()})
 
 
@@ -325,6 +324,6 @@ def test_official_vit_b_answers_as_segment_anything_does(tmp_path: Path) -> None
         multimask_output=False,
         return_logits=True,
     )
-    logits = model.decode(embedding, [Click((300, 200)), Click((700, 900), is_positive=False)])
-    np.testing.assert_allclose(logits, expected[0], atol=1e-3)
-    assert model.quality[0] == pytest.approx(quality[0], abs=1e-3)
+    answer = model.decode(embedding, [Click((300, 200)), Click((700, 900), is_positive=False)])
+    np.testing.assert_allclose(answer.logits, expected[0], atol=1e-3)
+    assert answer.quality == pytest.approx(quality[0], abs=1e-3)

@@ -39,7 +39,7 @@ def test_checkpoint_path_loads_as_a_model_that_answers(checkpoint: Path) -> None
     model = load_model(checkpoint, device="cpu")
     assert model.info.name == "mine"
     embedding = model.encode(np.zeros((30, 40, 3), np.uint8))
-    assert model.decode(embedding, [Click((3, 4))]).shape == (30, 40)
+    assert model.decode(embedding, [Click((3, 4))]).logits.shape == (30, 40)
 
 
 def test_unknown_name_lists_close_names() -> None:

@@ -12,7 +12,7 @@ from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
 from histosam_core.errors import ConfigError
-from histosam_core.model import sam
+from histosam_core.model.sam import image_encoder
 from histosam_core.model.sam.image_encoder import (
     SAM_ENCODERS,
     EncoderGeometry,
@@ -93,16 +93,18 @@ def test_result_does_not_depend_on_how_many_rows_go_at_once(
     x = images(SMALL)
     with torch.inference_mode():
         at_once = fused(x)
-    monkeypatch.setattr(sam, "CPU_SCORE_BYTES", 1)
-    monkeypatch.setattr(sam, "BIAS_BYTES", 1)
-    monkeypatch.setattr(sam, "TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr(image_encoder, "CPU_SCORE_BYTES", 1)
+    monkeypatch.setattr(image_encoder, "BIAS_BYTES", 1)
+    monkeypatch.setattr(image_encoder, "TOKENS_AT_ONCE", 1)
     with torch.inference_mode():
         torch.testing.assert_close(fused(x), at_once, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(fused(x), at_once, atol=1e-5, rtol=1e-5)
 
 
 def test_gradients_equal_those_of_the_published_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam, "BIAS_BYTES", 3 * 2 * 4 * 10 * 100 * 4)  # three rows at a time
+    monkeypatch.setattr(
+        image_encoder, "BIAS_BYTES", 3 * 2 * 4 * 10 * 100 * 4
+    )  # three rows at a time
     fused, published = encoder_pair(SMALL)
     x = images(SMALL)
     weight = torch.randn(2, 16, 10, 10)

@@ -13,8 +13,13 @@ from torch import Tensor
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, ImageError
 from histosam_core.model import SamModel, build_network, describe_network, pick_device
+from histosam_core.model.interface import (
+    BatchedInteractiveModel,
+    InteractiveModel,
+    Prediction,
+    is_batched,
+)
 from histosam_core.model.sam.interactive import to_image_size, to_mask_input
-from histosam_core.model.interface import BatchedInteractiveModel, InteractiveModel
 
 
 @pytest.fixture(scope="module", params=["refining", "sam"])
@@ -34,15 +39,27 @@ CLICKS = (Click((10, 20)), Click((30.5, 7.25), is_positive=False), Click((3, 3))
 def test_model_is_both_kinds_of_interactive_model(model: SamModel) -> None:
     assert isinstance(model, InteractiveModel)
     assert isinstance(model, BatchedInteractiveModel)
+    assert is_batched(model)
 
 
 def test_answer_has_the_size_of_the_image_and_a_quality(model: SamModel) -> None:
     embedding = model.encode(picture(40, 56))
-    logits = model.decode(embedding, CLICKS[:1])
-    assert logits.shape == (40, 56)
-    assert logits.dtype == np.float32
-    assert np.isfinite(logits).all()
-    assert len(model.quality) == 1
+    answer = model.decode(embedding, CLICKS[:1])
+    assert answer.logits.shape == (40, 56)
+    assert answer.logits.dtype == np.float32
+    assert np.isfinite(answer.logits).all()
+    assert isinstance(answer.quality, float)
+    assert answer.state is None
+
+
+def test_the_previous_answer_or_its_logits_are_the_same_mask_prompt(model: SamModel) -> None:
+    embedding = model.encode(picture(40, 56))
+    first = model.decode(embedding, CLICKS[:1])
+    whole = model.decode(embedding, CLICKS[:2], first)
+    plain = model.decode(embedding, CLICKS[:2], first.logits)
+    assert np.array_equal(whole.logits, plain.logits)
+    assert whole.quality == plain.quality
+    assert np.array_equal(model.decode(embedding, CLICKS[:1]).logits, first.logits)
 
 
 def test_batch_gives_the_answers_that_single_calls_give(model: SamModel) -> None:
@@ -51,14 +68,13 @@ def test_batch_gives_the_answers_that_single_calls_give(model: SamModel) -> None
     boxes = [None, None, (4.0, 5.0, 50.0, 30.0), (1.0, 1.0, 20.0, 60.0)]
     embeddings = model.encode_batch(pictures)
     assert [e.image_hw for e in embeddings] == [p.shape[:2] for p in pictures]
-    previous: list[NDArray[np.float32] | None] = [None] * 4
+    previous: list[Prediction | None] = [None] * 4
     for _ in range(2):
         together = model.decode_batch(embeddings, clicks, previous, boxes_xyxy=boxes)
-        qualities = model.quality
         for i, one in enumerate(pictures):
             alone = model.decode(model.encode(one), clicks[i], previous[i], box_xyxy=boxes[i])
-            np.testing.assert_allclose(together[i], alone, atol=2e-5)
-            assert qualities[i] == pytest.approx(model.quality[0], abs=1e-5)
+            np.testing.assert_allclose(together[i].logits, alone.logits, atol=2e-5)
+            assert together[i].quality == pytest.approx(alone.quality, abs=1e-5)
         previous = [together[0], None, together[2], together[3]]
 
 
@@ -68,11 +84,11 @@ def test_each_prompt_changes_the_answer(model: SamModel) -> None:
     others = [
         model.decode(embedding, [Click(CLICKS[0].xy, is_positive=False)]),
         model.decode(embedding, CLICKS[:2]),
-        model.decode(embedding, CLICKS[:1], np.full((64, 64), 8, np.float32)),
+        model.decode(embedding, CLICKS[:1], Prediction(np.full((64, 64), 8, np.float32))),
         model.decode(embedding, CLICKS[:1], box_xyxy=(0, 0, 30, 30)),
     ]
     for other in others:
-        assert np.abs(other - first).max() > 1e-4
+        assert np.abs(other.logits - first.logits).max() > 1e-4
 
 
 def test_clicks_reach_the_network_in_model_input_pixels(
@@ -123,7 +139,7 @@ def test_any_image_size_can_be_answered(height: int, width: int) -> None:
     embedding = answerer.encode(picture(height, width))
     first = answerer.decode(embedding, [Click((width - 1, height - 1))])
     second = answerer.decode(embedding, [Click((0, 0))], first)
-    assert first.shape == second.shape == (height, width)
+    assert first.logits.shape == second.logits.shape == (height, width)
 
 
 def test_decoding_resizes_as_segment_anything_does(model: SamModel) -> None:
@@ -138,7 +154,7 @@ def test_decoding_resizes_as_segment_anything_does(model: SamModel) -> None:
 def test_previous_logits_of_another_size_are_refused(model: SamModel) -> None:
     embedding = model.encode(picture(20, 30))
     with pytest.raises(ImageError, match=r"\(30, 20\), the image is \(20, 30\)"):
-        model.decode(embedding, CLICKS[:1], np.zeros((30, 20), np.float32))
+        model.decode(embedding, CLICKS[:1], Prediction(np.zeros((30, 20), np.float32)))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +205,7 @@ def test_answers_on_a_gpu_are_those_of_the_cpu(early_features: bool) -> None:
     image, answers = picture(40, 56), []
     for device in ("cpu", "cuda"):
         model = SamModel(network, describe_network(network, name="tiny"), device)
-        answers.append(model.decode(model.encode(image), CLICKS))
+        answers.append(model.decode(model.encode(image), CLICKS).logits)
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-2)
 
 
