@@ -158,13 +158,17 @@ def test_saving_replaces_the_file_whole_or_not_at_all(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("layout", ["plain", "model_state", "model_state with sam."])
+@pytest.mark.parametrize("layout", ["plain", "model_state", "model_state with sam.", "PathoSAM"])
 def test_weights_of_sam_and_torch_em_are_read(official_pth: Path, layout: str) -> None:
     state = torch.load(official_pth, weights_only=True)
     if layout != "plain":
         prefix = "sam." if layout.endswith("sam.") else ""
         renamed = {prefix + key: value for key, value in state.items()}
-        torch.save({"model_state": renamed, "epoch": 3, "best_metric": 0.5}, official_pth)
+        beside = (
+            {"decoder_state": {"decoder.weight": torch.ones(2)}} if layout == "PathoSAM" else {}
+        )
+        facts = {"epoch": 3, "best_metric": 0.5}
+        torch.save({"model_state": renamed, **beside, **facts}, official_pth)
     network, info = load_checkpoint(official_pth)
     assert info.architecture == network.architecture == "sam_vit_b"
     assert info.decoder == "sam"
