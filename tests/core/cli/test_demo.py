@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +22,9 @@ from histosam_core.progress import silent
 from histosam_core.slide import Slide, open_slide
 from histosam_core.slide.write import write_svs
 
+if TYPE_CHECKING:
+    from histosam_core.model import Prediction
+
 TUMOR = AnnotatedRegion(Point(200, 210).buffer(100))
 
 
@@ -38,7 +41,7 @@ class DarkAreaModel:
         self,
         embedding: Any,
         clicks: Sequence[Click],
-        previous_logits: NDArray[np.float32] | None = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
     ) -> NDArray[np.float32]:

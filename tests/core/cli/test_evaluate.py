@@ -28,7 +28,7 @@ class Disk:
         return image.shape[:2]
 
     def decode(
-        self, embedding: Any, clicks: Any, previous_logits: Any = None, *, box_xyxy: Any = None
+        self, embedding: Any, clicks: Any, previous: Any = None, *, box_xyxy: Any = None
     ) -> Any:
         yy, xx = np.mgrid[: embedding[0], : embedding[1]]
         near = np.zeros(embedding, bool)

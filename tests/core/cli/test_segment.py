@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from histosam_core.errors import (
     OutputExistsError,
     SlideNotFoundError,
 )
-from histosam_core.model import TrainingGeometry
+from histosam_core.model import ModelInfo, Prediction, TrainingGeometry
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -38,10 +37,8 @@ runner = CliRunner()
 class DiskModel:
     """Positive clicks set a ring round a hole; negative clicks clear a disk."""
 
-    info = SimpleNamespace(
-        name="disks", sha256="ef" * 32, geometry=TrainingGeometry(1.0, 128), preprocessing=""
-    )
-    quality = (0.75,)
+    info = ModelInfo("disks", TrainingGeometry(1.0, 128), sha256="ef" * 32)
+    device = "cpu"
 
     def encode(self, image: np.ndarray[Any, Any]) -> Any:
         return image.shape[:2]
@@ -50,16 +47,16 @@ class DiskModel:
         self,
         embedding: Any,
         clicks: Sequence[Click],
-        previous_logits: Any = None,
+        previous: Prediction | None = None,
         *,
         box_xyxy: Any = None,
-    ) -> Any:
+    ) -> Prediction:
         yy, xx = np.mgrid[: embedding[0], : embedding[1]]
         mask = np.zeros(embedding, bool)
         for click in clicks:
             r2 = (xx - click.xy[0]) ** 2 + (yy - click.xy[1]) ** 2
             mask = mask | ((r2 < 400) & (r2 >= 16)) if click.is_positive else mask & (r2 > 400)
-        return np.where(mask, 3, -3).astype(np.float32)
+        return Prediction(np.where(mask, 3, -3).astype(np.float32), 0.75)
 
 
 @pytest.fixture(autouse=True)
