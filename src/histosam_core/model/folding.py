@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TypeVar
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -23,6 +24,9 @@ def folded(network: Network) -> Network:
     ``norm`` follows ``conv``; any other batch norm follows the part that is listed before it, in
     the same module or across the ends of an `nn.Sequential` inside another. A batch norm that
     follows no convolution of as many channels stays.
+
+    Modules with a true attribute ``channels_last`` get their weights in that order, which changes
+    no answer.
 
     Parameters
     ----------
@@ -43,6 +47,9 @@ def folded(network: Network) -> Network:
             if isinstance(before, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 if _fold(before, norm):
                     setattr(owner, name, nn.Identity())
+    for module in copied.modules():
+        if getattr(module, "channels_last", False):
+            module.to(memory_format=torch.channels_last)
     return copied
 
 

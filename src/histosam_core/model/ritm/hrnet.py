@@ -24,6 +24,8 @@ class HrNet(nn.Module):
     ----------
     channels : int
         Of the result, all branches together.
+    channels_last : bool
+        Ask `folded` for weights in that order: a third faster on a CPU.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ class HrNet(nn.Module):
         The small variant: two blocks in a branch instead of four, and 3 and 2 exchanges in
         the third and fourth stage instead of 4 and 3.
     """
+
+    channels_last = True
 
     def __init__(self, width: int, *, small: bool) -> None:
         super().__init__()

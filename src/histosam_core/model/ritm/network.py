@@ -88,7 +88,15 @@ class RitmNetwork(ClickNetwork):
 
 
 class MapsTransform(nn.Sequential):
-    """(B, 3, H, W) previous probability and click disks -> (B, 64, H/2, W/2) to be added."""
+    """(B, 3, H, W) previous probability and click disks -> (B, 64, H/2, W/2) to be added.
+
+    Attributes
+    ----------
+    channels_last : bool
+        As for `HrNet`.
+    """
+
+    channels_last = True
 
     def __init__(self) -> None:
         super().__init__(
@@ -99,6 +107,7 @@ class MapsTransform(nn.Sequential):
         )
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Transform maps."""
         widen, relu, mix, scale = self
         convolution, factor = cast("nn.Conv2d", mix), cast("_Scale", scale).scale.abs()
         # Scaling 10,000 weights is less work than scaling the maps they make.
