@@ -25,6 +25,7 @@ CALL_WAS_WRONG = (ConfigError, OutputExistsError, SlideNotFoundError, UnknownMod
 TYPER_STOPPED = 130  # typer ends so, and silently, on Ctrl-C
 VERBS = (
     "demo", "info", "prepare", "finetune", "evaluate", "improve", "segment", "replay", "models",
+    "reproduce",
 )  # fmt: skip
 
 app = typer.Typer(

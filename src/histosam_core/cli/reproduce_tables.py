@@ -1,0 +1,163 @@
+"""What `histosam reproduce` prints: how the cells stand, and both tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from histosam_core.cli import console
+from histosam_core.reproduce.kim2023 import METRICS, SETS, STAGES, TRAINING_PATCHES, methods_of
+from histosam_core.reproduce.page import duration
+from histosam_core.reproduce.survey import TITLES, paper_seconds
+from histosam_core.reproduce.tables import number, rows_of
+
+if TYPE_CHECKING:
+    from histosam_core.reproduce.cells import CellState, Selection
+    from histosam_core.reproduce.survey import Survey
+
+__all__ = ["show_result", "show_survey"]
+
+MOST_MISSING = 8
+
+
+def show_survey(view: Survey, selection: Selection) -> None:
+    """Print the data that are there, the cells and how they stand, and what it will take."""
+    for cohort, files in view.cohorts.items():
+        if files is None:
+            console.out.print(f"{TITLES[cohort]}: no folder named", markup=False)
+            continue
+        console.out.print(f"{files.name}: {files.described()}", markup=False)
+        shown = "; ".join(files.missing[:MOST_MISSING])
+        more = len(files.missing) - MOST_MISSING
+        if files.missing:
+            told = f"{shown}; and {more} more" if more > 0 else shown
+            console.out.print(f"  missing: {told}", markup=False)
+    for one in SETS:
+        cut = view.patches.get(one.key)
+        told = f"to be cut ({one.n_patches} in the paper)"
+        if cut is not None:
+            splits = ", ".join(f"{n} {split}" for split, n in cut.summary.n_patches.items())
+            told = f"cut: {splits} ({_in_paper(one.key, one.n_patches)})"
+        console.out.print(f"Patches, {one.title}: {told}", markup=False)
+    _show_cells(view)
+    _show_reasons([state for state in view.states if state.reason])
+    _show_times(view, selection)
+
+
+def show_result(view: Survey, selection: Selection) -> None:
+    """Print both tables, ours and the paper's, and where the files are."""
+    for stage, title in STAGES.items():
+        table = _table(title, "ours (the paper's)", ["Method", *METRICS.values()])
+        is_empty = True
+        for patch_set, rows in rows_of(view, stage).items():
+            done = [row for row in rows if row.ours]
+            if not done:
+                continue
+            is_empty = False
+            table.add_row(f"[bold]{patch_set.title}[/]")
+            for row in done:
+                cells = (
+                    f"{number(row.ours[name], name)} [dim]({number(row.paper[name], name)})[/]"
+                    for name in METRICS
+                )
+                table.add_row(row.state.cell.method.title, *cells)
+        if not is_empty:
+            console.out.print(table)
+            console.out.print()
+    wanted = [view.by_key[cell.key] for cell in selection.cells]
+    _show_reasons([state for state in wanted if state.reason])
+    n_done = sum(state.status == "done" for state in wanted)
+    console.out.print(f"{n_done} of {len(wanted)} cells are done")
+    console.out.print(f"Open {view.settings.out / 'tables.html'}", markup=False)
+
+
+def _show_cells(view: Survey) -> None:
+    for stage, title in STAGES.items():
+        table = _table(title, "", ["Method", *(one.title for one in SETS)])
+        for method in methods_of(stage):
+            states = [view.by_key[stage, one.key, method.key] for one in SETS]
+            tuning = ""
+            if stage == "finetuned":
+                n, _ = view.begun.get(method.key, (0, 0.0))
+                tuning = " [dim](tuned)[/]" if method.key in view.tuned else ""
+                tuning = f" [dim]({n} of {view.settings.epochs} epochs)[/]" if n else tuning
+            table.add_row(method.title + tuning, *(_short(state) for state in states))
+        console.out.print()
+        console.out.print(table)
+
+
+def _short(state: CellState) -> str:
+    if state.status == "begun":
+        return f"begun, {state.n_done} of {state.n_patches}"
+    if state.status == "to do":
+        n = "" if state.n_patches is None else f", {state.n_patches} patches"
+        return f"to do{n}"
+    return state.status
+
+
+def _show_reasons(states: list[CellState]) -> None:
+    """Print each reason once, with the cells that it holds for."""
+    reasons: dict[str, list[str]] = {}
+    for state in states:
+        names = reasons.setdefault(state.reason, [])
+        if state.cell.title not in names:
+            names.append(state.cell.title)
+    for reason, names in reasons.items():
+        console.out.print(f"not run: {', '.join(names)}: {reason}", style="yellow", markup=False)
+
+
+def _show_times(view: Survey, selection: Selection) -> None:
+    open_states = [
+        state
+        for cell in selection.cells
+        if (state := view.by_key[cell.key]).status in ("to do", "begun")
+    ]
+    if not open_states:
+        return
+    known = [state.seconds for state in open_states if state.seconds is not None]
+    paper = sum(
+        paper_seconds(s.cell, (s.n_patches or s.cell.patch_set.n_patches) - s.n_done)
+        for s in open_states
+    )
+    console.out.print()
+    console.out.print(
+        f"{len(open_states)} cells to click: about {duration(paper)} at the pace of the paper's "
+        "GPU (RTX A6000)"
+    )
+    if known:
+        console.out.print(f"  {len(known)} of them about {duration(sum(known))} at the pace here")
+    tunings = {s.cell.method for s in open_states if s.cell.method.stage == "finetuned"}
+    for method in (m for m in methods_of("finetuned") if m in tunings):
+        left = view.seconds_of_tuning(method)
+        budget = view.settings.max_minutes
+        if left is None:
+            told = "not known yet" if budget is None else f"at most {duration(60 * budget)}"
+        else:
+            told = "done" if left == 0 else f"about {duration(left)} more"
+        console.out.print(f"Fine-tuning {method.title}: {told}", markup=False)
+
+
+def _in_paper(key: str, n_test: int) -> str:
+    if key != "paip2019_x5":
+        return f"{n_test} in the paper"
+    numbers = (*TRAINING_PATCHES.values(), n_test)
+    return f"{', '.join(map(str, numbers))} in the paper"
+
+
+def _table(title: str, aside: str, headings: list[str]) -> Table:
+    from rich.box import SIMPLE_HEAD
+
+    table = Table(
+        title=f"{title}  [dim]{aside}[/]",
+        title_style="bold",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    table.add_column(headings[0])
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
+    return table

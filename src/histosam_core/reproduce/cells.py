@@ -1,0 +1,168 @@
+"""Cells of both tables: a method at a stage on a test set; which are wanted, how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from histosam_core.errors import ConfigError
+from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, Method, PatchSet
+
+if TYPE_CHECKING:
+    from histosam_core.evaluation import EvaluationResult
+
+__all__ = ["ALL_CELLS", "Cell", "CellState", "Selection", "Status"]
+
+Status = Literal["done", "begun", "to do", "not run", "not chosen"]
+
+STAGE_ALIASES = {"finetuned_paip2019": "finetuned"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A method at its stage on a test set.
+
+    Parameters
+    ----------
+    method
+        Row of a table.
+    patch_set
+        Block of that table.
+    """
+
+    method: Method
+    patch_set: PatchSet
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Stage, key of the set, key of the method: its place in `paper_figures`."""
+        return self.method.stage, self.patch_set.key, self.method.key
+
+    @property
+    def folder_name(self) -> str:
+        """Of its evaluation, below the folder ``runs``."""
+        return f"{self.method.stage}/{self.method.key}@{self.patch_set.key}"
+
+    @property
+    def title(self) -> str:
+        """For progress bars."""
+        return f"{self.method.title} {STAGES[self.method.stage].split()[0].lower()}"
+
+
+ALL_CELLS: tuple[Cell, ...] = tuple(Cell(method, one) for method in METHODS for one in SETS)
+"""In the order in which they are run: a method's test sets after each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """How a cell stands.
+
+    Parameters
+    ----------
+    cell
+        Which.
+    status
+        "done"; "begun": some of its patches are; "to do"; "not run": it cannot be; "not chosen".
+    reason
+        Why it cannot be run; empty otherwise.
+    n_done, n_patches
+        Patches that are finished, and of the whole set; None where that is not known yet.
+    result
+        Its rows, where it is done.
+    seconds
+        What it will take, where that can be told.
+    """
+
+    cell: Cell
+    status: Status
+    reason: str = ""
+    n_done: int = 0
+    n_patches: int | None = None
+    result: EvaluationResult | None = None
+    seconds: float | None = None
+
+    def described(self) -> str:
+        """Say in a few words how it stands."""
+        if self.status == "not run":
+            return f"not run ({self.reason})"
+        if self.status == "begun":
+            return f"begun, {self.n_done} of {self.n_patches or '?'} patches"
+        return self.status
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which cells are wanted. An empty part means all of its kind.
+
+    Parameters
+    ----------
+    methods, sets, stages
+        Keys.
+    """
+
+    methods: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+    stages: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Selection:
+        """Read what `--only` was given: names of methods, sets and stages, divided by commas.
+
+        Names of one kind add up; names of different kinds narrow each other down.
+
+        Raises
+        ------
+        ConfigError
+            A name is none of them.
+        """
+        kinds: dict[str, set[str]] = {
+            "methods": {method.key for method in METHODS},
+            "sets": {one.key for one in SETS},
+            "stages": set(STAGES),
+        }
+        chosen: dict[str, set[str]] = {kind: set() for kind in kinds}
+        for text in texts:
+            for part in filter(None, (name.strip() for name in text.split(","))):
+                name = part.casefold().replace(" ", "_").replace("-", "_")
+                name = STAGE_ALIASES.get(name, name).removeprefix("sam_")
+                kind = next((kind for kind, names in kinds.items() if name in names), None)
+                if kind is None:
+                    known = "; ".join(f"{k}: {', '.join(_ordered(k))}" for k in kinds)
+                    raise ConfigError(f"--only {part}: no such name; there are {known}")
+                chosen[kind].add(name)
+        return cls(**{kind: frozenset(names) for kind, names in chosen.items()})
+
+    def __contains__(self, cell: Cell) -> bool:
+        parts = (
+            (self.methods, cell.method.key),
+            (self.sets, cell.patch_set.key),
+            (self.stages, cell.method.stage),
+        )
+        return all(not wanted or key in wanted for wanted, key in parts)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are wanted.
+
+        Raises
+        ------
+        ConfigError
+            There is none: SAM's scenarios have no zero-shot row, SAM itself no fine-tuned one.
+        """
+        cells = tuple(cell for cell in ALL_CELLS if cell in self)
+        if not cells:
+            raise ConfigError(
+                "--only leaves no cell: sam has a zero-shot row alone; md, ie_md, whole and "
+                "refining have a fine-tuned one alone"
+            )
+        return cells
+
+
+def _ordered(kind: str) -> Sequence[str]:
+    keys: dict[str, Sequence[str]] = {
+        "methods": list(dict.fromkeys(method.key for method in METHODS)),
+        "sets": [one.key for one in SETS],
+        "stages": list(STAGES),
+    }
+    return keys[kind]

@@ -1,0 +1,100 @@
+"""Where a family's published weights are: in the folder that was named, or already at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosam_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from histosam_core.model.interface import InteractiveModel
+
+__all__ = ["MissingWeightsError", "Weights", "find_weights", "load_weights"]
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+class MissingWeightsError(CheckpointError):
+    """A model's weights are not on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model that can be loaded.
+
+    Parameters
+    ----------
+    model
+        As the settings name it.
+    source
+        What `load_model` takes: the file's path, or the name of a model that comes with the
+        program.
+    """
+
+    model: str
+    source: str
+
+
+def find_weights(model: str, folder: Path | None) -> Weights:
+    """Find a model's weights; nothing is downloaded.
+
+    In `folder` and its subfolders the official file name is looked for, upper and lower case alike.
+    A model that is at hand without it (bundled, downloaded, one of the user's own, or a file's
+    path) needs no folder.
+
+    Parameters
+    ----------
+    model
+        A name of `list_models` or `list_own_models`, a network's name, or a file.
+    folder
+        Of weights; None: none.
+
+    Raises
+    ------
+    MissingWeightsError
+        They are not here; the message names the file.
+    """
+    from histosam_core.model.own_models import checkpoint_path
+    from histosam_core.model.registry import MODELS, weights_path
+
+    spec = MODELS.get(model)
+    if spec is None:
+        path = checkpoint_path(model)
+        if path.is_file():
+            return Weights(model, str(path.absolute()))
+    names = [spec.file_name] if spec is not None else [model + suffix for suffix in SUFFIXES]
+    found = _in_folder(names, folder)
+    if found is not None:
+        return Weights(model, str(found.absolute()))
+    if spec is not None and weights_path(spec).is_file():
+        return Weights(model, model)
+    where = f" in {folder}" if folder is not None else "; name their folder (--weights)"
+    raise MissingWeightsError(f"weights missing: no {' or '.join(names)}{where}")
+
+
+def load_weights(weights: Weights, device: str, *, decoder: str | None = None) -> InteractiveModel:
+    """Load a model to click with.
+
+    Parameters
+    ----------
+    weights
+        From `find_weights`.
+    device
+        As for `load_model`.
+    decoder
+        "sam" or "refining" for a model of SAM's family; None: its own.
+    """
+    from histosam_core.model import load_model
+
+    chosen: Any = {} if decoder is None else {"decoder": decoder}
+    return load_model(weights.source, device, **chosen)
+
+
+def _in_folder(names: list[str], folder: Path | None) -> Path | None:
+    if folder is None or not folder.is_dir():
+        return None
+    wanted = [name.casefold() for name in names]
+    there = sorted(p for p in folder.rglob("*") if p.name.casefold() in wanted and p.is_file())
+    return min(there, key=lambda p: wanted.index(p.name.casefold()), default=None)
