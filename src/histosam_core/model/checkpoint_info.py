@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from histosam_core.errors import CheckpointError
-from histosam_core.model.interface import ModelInfo, TrainingGeometry
+from histosam_core.model.click_checkpoint import click_architectures
+from histosam_core.model.interface import NOT_STATED, ModelInfo, TrainingGeometry
 from histosam_core.model.sam.network import PIXEL_MEAN, PIXEL_STD, Architecture, Decoder
 
 __all__ = ["CheckpointInfo", "Preprocessing", "info_from_metadata", "metadata_of"]
@@ -36,6 +37,7 @@ class Preprocessing:
     ----------
     image_size
         S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros.
+        0: images stay as they are, and a family's own zoom decides.
     pixel_mean, pixel_std
         RGB, on the scale 0 to 255.
     """
@@ -54,7 +56,10 @@ class CheckpointInfo(ModelInfo):
     name, geometry, licence, sha256, path, decoder, takes_boxes, encodes_ahead, thread_safe
         As in `ModelInfo`.
     architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam" or "histosam_tiny".
+        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a network of
+        RITM's, FocalClick's or SimpleClick's by the name that
+        `histosam_core.model.baselines.network` takes. What follows of decoders, prompts and
+        features is SAM's alone; the others have neither.
     dense_prompts
         Whether clicks also reach the decoder as maps.
     scenario
@@ -67,10 +72,13 @@ class CheckpointInfo(ModelInfo):
         All that the file holds, the default first.
     early_features
         Whether the refining decoder also takes the encoder's early features.
+    settings
+        Of RITM's, FocalClick's and SimpleClick's interactive model, by keyword, where they are not
+        its defaults; ``zoom_in`` is a mapping of `ZoomIn`'s fields, or None.
     """
 
-    architecture: Architecture
-    decoder: Decoder = "sam"
+    architecture: str
+    decoder: Decoder | Literal[""] = "sam"
     thread_safe: bool = True
     dense_prompts: bool = False
     scenario: str | None = None
@@ -78,11 +86,13 @@ class CheckpointInfo(ModelInfo):
     provenance: Mapping[str, Any] = field(default_factory=dict)
     decoders: tuple[Decoder, ...] = ()
     early_features: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # SAM was trained with boxes, and whatever is tuned from it still answers them.
         is_sam = self.architecture.startswith(("sam_", "mobile_sam"))
         object.__setattr__(self, "takes_boxes", is_sam)
+        object.__setattr__(self, "encodes_ahead", self.architecture in get_args(Architecture))
 
     @property
     def embedding_variant(self) -> str:
@@ -104,6 +114,8 @@ def metadata_of(info: CheckpointInfo) -> dict[str, str]:
         "geometry": asdict(info.geometry),
         "preprocessing": asdict(info.preprocessing),
         "provenance": dict(info.provenance),
+        "licence": info.licence,
+        "settings": dict(info.settings),
     }
     return {key: json.dumps(value) for key, value in facts.items()}
 
@@ -120,10 +132,11 @@ def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInf
         facts = {key: json.loads(metadata[key]) for key in METADATA_KEYS}
         version = int(facts["histosam_format"])
         size = facts["preprocessing"]
+        is_sam = facts["architecture"] in get_args(Architecture)
         info = CheckpointInfo(
             name=str(facts["name"]),
-            architecture=facts["architecture"],
-            decoder=facts["decoders"][0],
+            architecture=str(facts["architecture"]),
+            decoder=facts["decoders"][0] if is_sam else "",
             dense_prompts=bool(facts["dense_prompts"]),
             scenario=facts["scenario"],
             geometry=TrainingGeometry(**facts["geometry"]),
@@ -132,8 +145,10 @@ def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInf
             ),
             provenance=dict(facts["provenance"]),
             decoders=tuple(facts["decoders"]),
-            # Files of before there were such features do not speak of them.
+            # Older files do not speak of the rest.
             early_features=bool(json.loads(metadata.get("early_features", "false"))),
+            licence=str(json.loads(metadata.get("licence", f'"{NOT_STATED}"'))),
+            settings=dict(json.loads(metadata.get("settings", "{}"))),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -145,7 +160,7 @@ def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInf
             f"{path} is of checkpoint format {version}, this program reads {FORMAT_VERSION}; "
             "update napari-histosam"
         )
-    if info.architecture not in get_args(Architecture):
+    if not is_sam and info.architecture not in click_architectures():
         raise CheckpointError(
             f"{path} holds {info.architecture!r}, which this program does not know; "
             "update napari-histosam"
