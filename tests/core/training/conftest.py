@@ -13,8 +13,8 @@ import torch
 
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
 from histosam_core.model.checkpoint import describe_network
-from histosam_core.model.interactive import SamModel
-from histosam_core.model.network import SamNetwork, build_network
+from histosam_core.model.sam.interactive import SamModel
+from histosam_core.model.sam.network import SamNetwork, build_network
 
 PATCH_PX = 32
 

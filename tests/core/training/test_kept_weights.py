@@ -15,7 +15,7 @@ from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.kept_weights import KeptWeights
 
 if TYPE_CHECKING:
-    from histosam_core.model.network import SamNetwork
+    from histosam_core.model.sam.network import SamNetwork
 
 NAME = "mask_decoder.iou_token.weight"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from histosam_core.errors import CheckpointError, ConfigError
-from histosam_core.model.network import SamNetwork, build_network
+from histosam_core.model.sam.network import SamNetwork, build_network
 from histosam_core.training.parts import (
     adapt_network,
     part_of,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from histosam_core.clicks import Click
-from histosam_core.model.network import SamNetwork, build_network
+from histosam_core.model.sam.network import SamNetwork, build_network
 from histosam_core.training.prompts import (
     PromptSettings,
     add_error_clicks,
