@@ -214,7 +214,7 @@ def run_demo(out: Path, plan: DemoPlan, *, model: str, seed: int, keep_cohort: b
     with timed(outcome, "patches"):
         stores = cut_patches(cohorts, out / "patches", plan, seed)
     with timed(outcome, "evaluate as shipped"):
-        for decoder in load_model(model).info.decoders:
+        for decoder in getattr(load_model(model).info, "decoders", ()):
             # md goes on from SAM's decoder, refining from the other: each has its own "before".
             name = SHIPPED if decoder == "refining" else f"{decoder} {SHIPPED}"
             outcome.results += evaluate_on_all(model, name, stores, out, plan, decoder=decoder)

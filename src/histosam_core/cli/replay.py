@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from histosam_core.inference import ReplayReport
-    from histosam_core.model import SamModel
+    from histosam_core.model.load import Model
 
 __all__ = ["replay"]
 
@@ -98,13 +98,13 @@ def describe(report: ReplayReport) -> dict[str, Any]:
     }
 
 
-def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], SamModel]:
+def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Model]:
     """Return what loads the model for a session of the journal, each once."""
     from histosam_core.model.model_choice import ModelChoice, load_choice, parse_model
 
-    loaded: dict[ModelChoice, SamModel] = {}
+    loaded: dict[ModelChoice, Model] = {}
 
-    def model_for(facts: Mapping[str, Any]) -> SamModel:
+    def model_for(facts: Mapping[str, Any]) -> Model:
         from histosam_core.errors import JournalError
 
         if model is None:

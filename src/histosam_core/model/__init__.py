@@ -15,7 +15,7 @@ _HOME = {
     "ImageEmbedding": "sam.embedding",
     "InteractiveModel": "interface",
     "ModelInfo": "interface",
-    "ModelSpec": "registry",
+    "ModelSpec": "model_spec",
     "OwnModel": "own_models",
     "Prediction": "interface",
     "RitmModel": "ritm.model",
@@ -24,13 +24,16 @@ _HOME = {
     "SimpleClickModel": "simpleclick.model",
     "TrainingGeometry": "interface",
     "ZoomIn": "ritm.zoom_in",
+    "accept_licence": "licence",
     "add_own_model": "own_models",
     "build_network": "sam.network",
     "describe_network": "checkpoint",
+    "fetch_weights": "registry",
+    "licence_to_confirm": "licence",
     "list_models": "registry",
     "list_own_models": "own_models",
     "load_checkpoint": "checkpoint",
-    "load_model": "registry",
+    "load_model": "load",
     "network": "baselines",
     "pick_device": "device",
     "remove_own_model": "own_models",
@@ -53,9 +56,12 @@ __all__ = [
     "SimpleClickModel",
     "TrainingGeometry",
     "ZoomIn",
+    "accept_licence",
     "add_own_model",
     "build_network",
     "describe_network",
+    "fetch_weights",
+    "licence_to_confirm",
     "list_models",
     "list_own_models",
     "load_checkpoint",
@@ -83,13 +89,16 @@ if TYPE_CHECKING:
         Prediction,
         TrainingGeometry,
     )
+    from histosam_core.model.licence import accept_licence, licence_to_confirm
+    from histosam_core.model.load import load_model
+    from histosam_core.model.model_spec import ModelSpec
     from histosam_core.model.own_models import (
         OwnModel,
         add_own_model,
         list_own_models,
         remove_own_model,
     )
-    from histosam_core.model.registry import ModelSpec, list_models, load_model
+    from histosam_core.model.registry import fetch_weights, list_models
     from histosam_core.model.ritm.model import RitmModel
     from histosam_core.model.ritm.zoom_in import ZoomIn
     from histosam_core.model.sam.embedding import ImageEmbedding

@@ -35,14 +35,18 @@ class Digest:
     algorithm: Literal["sha256", "xxh128"]
     value: str
 
+    @staticmethod
+    def of(path: Path) -> Digest:
+        """Return the sha256 of the file at `path`."""
+        with path.open("rb") as file:
+            return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+
     def matches(self, path: Path) -> bool:
         """Whether the file at `path` has this hash."""
+        if self.algorithm == "sha256":
+            return Digest.of(path).value == self.value.lower()
         with path.open("rb") as file:
-            if self.algorithm == "sha256":
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            else:
-                found = hashlib.file_digest(file, _xxh128).hexdigest()
-        return found == self.value.lower()
+            return hashlib.file_digest(file, _xxh128).hexdigest() == self.value.lower()
 
     def __str__(self) -> str:
         return f"{self.algorithm} {self.value}"

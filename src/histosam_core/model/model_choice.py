@@ -18,7 +18,7 @@ from histosam_core.model.registry import MODELS
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.model import SamModel
+    from histosam_core.model.load import Model
     from histosam_core.model.sam.network import Decoder
 
 __all__ = ["DECODERS", "ModelChoice", "held_decoders", "load_choice", "parse_model"]
@@ -102,16 +102,18 @@ def parse_model(text: str | os.PathLike[str]) -> ModelChoice:
     ConfigError
         There is no such decoder, or no model before the @.
     CheckpointError
-        The model says that it does not have the decoder.
+        The model says that it does not have the decoder, or has none to choose from.
     """
     given = os.fspath(text)
     source, at, decoder = given.rpartition("@")
     if not at or Path(given).is_file():
         return ModelChoice(given)
+    if not source and decoder in DECODERS:
+        raise ConfigError(f"no model stands before {given}; write NAME{given}")
+    if _stated_decoders(source) == ():
+        raise CheckpointError(f"{source} has no decoders to choose from; write {source} alone")
     for name in DECODERS:
         if decoder == name:
-            if not source:
-                raise ConfigError(f"no model stands before {given}; write NAME{given}")
             choice = ModelChoice(source, name)
             _check(choice, held_decoders(source))
             return choice
@@ -133,12 +135,11 @@ def held_decoders(source: str) -> tuple[Decoder, ...]:
     Returns
     -------
     tuple of str
-        Empty where nothing says so: weights of others, and what is no model.
+        Empty where nothing says so: weights of others, and what is no model; and where there is
+        nothing to choose: RITM, FocalClick and SimpleClick.
     """
-    if source in MODELS:
-        return MODELS[source].decoders
-    held = checkpoint_facts(checkpoint_path(source)).get("decoders", ())
-    return tuple(name for name in held if name in DECODERS)
+    held = _stated_decoders(source) or ()
+    return tuple(name for one in held for name in DECODERS if name == one)
 
 
 def load_choice(
@@ -146,7 +147,7 @@ def load_choice(
     device: str = "auto",
     *,
     progress: ProgressCallback = silent,
-) -> SamModel:
+) -> Model:
     """Load a model with the decoder that was asked for.
 
     Unlike `load_model`, which starts a refining decoder for weights that have none, to be trained,
@@ -165,7 +166,7 @@ def load_choice(
         The checkpoint does not have the decoder, or cannot be used.
     ConfigError
         There is no such decoder, or the device is not there.
-    DownloadError, UnknownModelError
+    DownloadError, LicenceError, UnknownModelError
         As for `load_model`.
     """
     from histosam_core.model import load_model
@@ -173,8 +174,16 @@ def load_choice(
     choice = model if isinstance(model, ModelChoice) else parse_model(model)
     loaded = load_model(choice.source, device, decoder=choice.decoder, progress=progress)
     if choice.decoder is not None:
-        _check(choice, loaded.info.decoders)
+        _check(choice, getattr(loaded.info, "decoders", ()))
     return loaded
+
+
+def _stated_decoders(source: str) -> tuple[str, ...] | None:
+    """The decoders that a model states, perhaps none; None where it states nothing."""
+    if source in MODELS:
+        return MODELS[source].decoders
+    stated = checkpoint_facts(checkpoint_path(source)).get("decoders")
+    return None if stated is None else tuple(stated)
 
 
 def _check(choice: ModelChoice, held: tuple[Decoder, ...]) -> None:

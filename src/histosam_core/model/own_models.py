@@ -20,6 +20,7 @@ from typing import Any
 from histosam_core.atomic import new_file
 from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import CheckpointError, ConfigError, UnknownModelError
+from histosam_core.model.specs import MODELS
 
 __all__ = [
     "OwnModel",
@@ -200,8 +201,6 @@ def _check_name(name: str) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    from histosam_core.model.registry import MODELS
-
     return name.casefold() in {one.casefold() for one in MODELS}
 
 

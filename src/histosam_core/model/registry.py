@@ -1,210 +1,77 @@
-"""The models known by name, where their weights are, and `load_model`.
+"""The models known by name, and how their weights come to this machine.
 
-Only what `load_model` can build is listed. Nothing here imports torch until a model is loaded.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from histosam_core.errors import CheckpointError, UnknownModelError
-from histosam_core.model.download import Digest, download
-from histosam_core.model.interface import NOT_STATED, TrainingGeometry
-from histosam_core.model.own_models import checkpoint_path, list_own_models
+from histosam_core.errors import CheckpointError, DownloadError, UnknownModelError
+from histosam_core.model.digest import Digest, note_hash, noted_hash, noted_hash_path
+from histosam_core.model.download import download
+from histosam_core.model.file_kind import file_kind
+from histosam_core.model.licence import require_licence
+from histosam_core.model.model_spec import ModelSpec, cache_folder, weights_path
+from histosam_core.model.own_models import list_own_models
+from histosam_core.model.specs import BUNDLED, MODELS, SPECS
 from histosam_core.progress import ProgressCallback, silent
-
-if TYPE_CHECKING:
-    from histosam_core.model.sam.interactive import SamModel
-    from histosam_core.model.sam.network import Architecture, Decoder
 
 __all__ = [
     "BUNDLED",
+    "MIRROR_VARIABLE",
     "MODELS",
     "ModelSpec",
     "cache_folder",
     "fetch_weights",
+    "find_spec",
     "list_models",
-    "load_model",
+    "note_weights",
+    "unknown_model",
     "weights_path",
 ]
 
-Where = Literal["bundled", "downloaded", "not downloaded", "missing"]
-
-META = "https://dl.fbaipublicfiles.com/segment_anything"
-GWDG = "https://owncloud.gwdg.de/index.php/s"
-PAPER = TrainingGeometry(mpp=2.0, patch_size_px=400)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """A model known by name.
-
-    Parameters
-    ----------
-    name
-        What `load_model` takes.
-    architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h" or "histosam_tiny".
-    decoders
-        What the weights hold, the default first.
-    licence
-        Of the weights.
-    file_name
-        In the cache folder, or in the package for a bundled model.
-    about
-        What it was trained on, in a few words.
-    geometry
-        The window that serves a click; the paper's (400 px at 2 um/px) for a model that was not
-        trained on slides.
-    url, digest
-        Where the weights are and the hash they must have; None for a bundled model.
-    size_bytes
-        Of the file, where it is known.
-    """
-
-    name: str
-    architecture: Architecture
-    decoders: tuple[Decoder, ...]
-    licence: str
-    file_name: str
-    about: str
-    geometry: TrainingGeometry = PAPER
-    url: str | None = None
-    digest: Digest | None = None
-    size_bytes: int | None = None
-
-    @property
-    def where(self) -> Where:
-        """Whether the weights are on this machine."""
-        if self.url is None:
-            return "bundled" if weights_path(self).is_file() else "missing"
-        return "downloaded" if weights_path(self).is_file() else "not downloaded"
-
-
-BUNDLED = "histosam-tiny"
-
-_SPECS = (
-    ModelSpec(
-        BUNDLED,
-        "histosam_tiny",
-        ("refining", "sam"),
-        "BSD-3-Clause",
-        f"{BUNDLED}.safetensors",
-        "generic synthetic images; small, for machines without a GPU",
-    ),
-    ModelSpec(
-        "sam_vit_b",
-        "sam_vit_b",
-        ("sam",),
-        "Apache-2.0",
-        "sam_vit_b_01ec64.pth",
-        "natural images (SA-1B)",
-        url=f"{META}/sam_vit_b_01ec64.pth",
-        digest=Digest("sha256", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
-        size_bytes=375_042_383,
-    ),
-    ModelSpec(
-        "sam_vit_l",
-        "sam_vit_l",
-        ("sam",),
-        "Apache-2.0",
-        "sam_vit_l_0b3195.pth",
-        "natural images (SA-1B)",
-        url=f"{META}/sam_vit_l_0b3195.pth",
-        digest=Digest("sha256", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
-        size_bytes=1_249_524_607,
-    ),
-    ModelSpec(
-        "sam_vit_h",
-        "sam_vit_h",
-        ("sam",),
-        "Apache-2.0",
-        "sam_vit_h_4b8939.pth",
-        "natural images (SA-1B)",
-        url=f"{META}/sam_vit_h_4b8939.pth",
-        digest=Digest("sha256", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
-        size_bytes=2_564_550_879,
-    ),
-    ModelSpec(
-        "pathosam_vit_b",
-        "sam_vit_b",
-        ("sam",),
-        NOT_STATED,
-        "pathosam_vit_b.pt",
-        "nuclei in H&E",
-        url=f"{GWDG}/sBB4H8CTmIoBZsQ/download",
-        digest=Digest("xxh128", "ffd1a2cd84570458b257bd95fdd8f974"),
-    ),
-    ModelSpec(
-        "pathosam_vit_l",
-        "sam_vit_l",
-        ("sam",),
-        NOT_STATED,
-        "pathosam_vit_l.pt",
-        "nuclei in H&E",
-        url=f"{GWDG}/IZgnn1cpBq2PHod/download",
-        digest=Digest("xxh128", "b591833c89754271023e901281dee3f2"),
-    ),
-    ModelSpec(
-        "pathosam_vit_h",
-        "sam_vit_h",
-        ("sam",),
-        NOT_STATED,
-        "pathosam_vit_h.pt",
-        "nuclei in H&E",
-        url=f"{GWDG}/L7AcvVz7DoWJ2RZ/download",
-        digest=Digest("xxh128", "bd1856dafc156a43fb3aa705f1a6e92e"),
-    ),
-    ModelSpec(
-        "medicosam_vit_b",
-        "sam_vit_b",
-        ("sam",),
-        NOT_STATED,
-        "medicosam_vit_b.pt",
-        "medical images",
-        url=f"{GWDG}/f5Ol4FrjPQWfjUF/download",
-        digest=Digest("xxh128", "40169f1e3c03a4b67bff58249c176d92"),
-    ),
-)
-
-MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
+MIRROR_VARIABLE = "HISTOSAM_MIRROR"
+"""A base URL that has the files of weights by their names, to be asked in place of their own."""
 
 
 def list_models() -> tuple[ModelSpec, ...]:
     """All models that `load_model` knows by name, the bundled one first."""
-    return _SPECS
+    return SPECS
 
 
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: $HISTOSAM_CACHE, else the platform's cache folder."""
-    stated = os.environ.get("HISTOSAM_CACHE")
-    if stated:
-        return Path(stated).expanduser()
-    import pooch
+def find_spec(name: str) -> ModelSpec:
+    """Return the model of a name.
 
-    return Path(pooch.os_cache("histosam"))
-
-
-def weights_path(spec: ModelSpec) -> Path:
-    """Where the model's weights are, or would be."""
-    if spec.url is None:
-        return Path(str(resources.files("histosam_core.model") / "weights" / spec.file_name))
-    return cache_folder() / "models" / spec.file_name
+    Raises
+    ------
+    UnknownModelError
+        No such name; the message has those that come close.
+    """
+    if name not in MODELS:
+        raise unknown_model(name)
+    return MODELS[name]
 
 
-def fetch_weights(name: str, *, progress: ProgressCallback = silent) -> Path:
+def fetch_weights(
+    name: str,
+    *,
+    mirror: str | None = None,
+    accept_licence: bool = False,
+    progress: ProgressCallback = silent,
+) -> Path:
     """Return the path of a named model's weights, downloading them where they are not here yet.
 
     Parameters
     ----------
     name
         From `list_models`.
+    mirror
+        A base URL that has the files by their names. None: $HISTOSAM_MIRROR, else their own.
+    accept_licence
+        The user accepts what the licence forbids; noted for the next time.
     progress
         Called with bytes done and in all while downloading.
 
@@ -212,116 +79,57 @@ def fetch_weights(name: str, *, progress: ProgressCallback = silent) -> Path:
     ------
     UnknownModelError
         No such name.
+    LicenceError
+        The licence forbids something that nobody has accepted.
     DownloadError
-        See `download`.
+        See `download`; a person must fetch the file; or it is not the one that came at first.
+    OutputWriteError
+        The disk is full or the folder read-only.
     CheckpointError
         The bundled weights are not in this installation.
     """
-    spec = _spec(name)
+    spec = find_spec(name)
     path = weights_path(spec)
-    if spec.url is None or spec.digest is None:
+    if spec.is_bundled:
         if not path.is_file():
             raise CheckpointError(
                 f"the bundled weights are not at {path}; reinstall napari-histosam"
             )
         return path
-    return download(spec.url, path, digest=spec.digest, progress=progress)
+    require_licence(spec, accept=accept_licence)
+    expected = spec.digest or noted_hash(path)
+    if path.is_file() and _is_usable(spec, path, expected):
+        return path
+    mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None
+    url = f"{mirror.rstrip('/')}/{spec.file_name}" if mirror else spec.url
+    if url is None:
+        raise DownloadError(
+            f"{name} cannot be fetched by this program; {_by_hand(spec)}, or name a mirror that "
+            f"has it ({MIRROR_VARIABLE})"
+        )
+    download(url, path, digest=expected, by_hand=_by_hand(spec), progress=progress)
+    if expected is None:
+        note_hash(path, Digest.of(path).value, url)
+    return path
 
 
-def load_model(
-    name_or_path: str | os.PathLike[str],
-    device: str = "auto",
-    *,
-    decoder: Decoder | None = None,
-    dense_prompts: bool | None = None,
-    early_features: bool | None = None,
-    progress: ProgressCallback = silent,
-) -> SamModel:
-    """Load a model that answers clicks.
+def note_weights(spec: ModelSpec, sha256: str) -> None:
+    """Note the hash of a file that a person put there, once it has served as a model.
 
     Parameters
     ----------
-    name_or_path
-        A name of `list_models` (downloaded where it is not here yet) or of `list_own_models`, or a
-        checkpoint's path.
-    device
-        "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    decoder
-        "sam" or "refining"; None takes the checkpoint's default. "refining" on weights that have
-        only SAM's decoder starts its new layers fresh: train it before use.
-    dense_prompts
-        True adds dense click prompts to SAM weights (they add nothing until trained); None takes
-        what the checkpoint has.
-    early_features
-        True hands the image encoder's early features to a refining decoder that did not get them
-        (they add nothing until trained); None takes what the checkpoint has.
-    progress
-        Called with bytes done and in all while downloading.
-
-    Returns
-    -------
-    SamModel
-        With ``encode``, ``decode`` and their batched forms.
-
-    Raises
-    ------
-    UnknownModelError
-        Neither a name nor a file.
-    CheckpointError
-        The file cannot be used; see `load_checkpoint`.
-    DownloadError
-        The weights could not be fetched.
-    ConfigError
-        The device is not there, or a setting is unknown.
-
-    Examples
-    --------
-    >>> model = load_model("histosam-tiny", device="cpu")  # doctest: +SKIP
+    spec
+        The model; nothing is noted where a hash is published, or noted already.
+    sha256
+        Of its file, in hexadecimal.
     """
-    # A name wins over a file of the same name without a suffix, so a call means one thing.
-    spec = MODELS.get(os.fspath(name_or_path))
-    path = checkpoint_path(name_or_path)
-    if spec is None and not path.is_file():
-        raise _unknown(os.fspath(name_or_path))
-
-    from histosam_core.model.checkpoint import load_checkpoint
-    from histosam_core.model.device import pick_device
-    from histosam_core.model.sam.interactive import SamModel
-
-    chosen_device = pick_device(device)
-    if spec is None:
-        network, info = load_checkpoint(
-            path,
-            decoder=decoder,
-            dense_prompts=dense_prompts,
-            early_features=early_features,
-        )
-        info = replace(info, path=str(path.absolute()))
-        return SamModel(network, info, chosen_device)
-    network, info = load_checkpoint(
-        fetch_weights(spec.name, progress=progress),
-        architecture=spec.architecture,
-        decoder=decoder,
-        dense_prompts=dense_prompts,
-        early_features=early_features,
-    )
-    if spec.url is not None:
-        info = replace(
-            info,
-            name=spec.name,
-            geometry=spec.geometry,
-            provenance={**info.provenance, "url": spec.url, "licence": spec.licence},
-        )
-    return SamModel(network, info, chosen_device)
+    path = weights_path(spec)
+    if not spec.is_bundled and spec.digest is None and noted_hash(path) is None:
+        note_hash(path, sha256, "put there by hand")
 
 
-def _spec(name: str) -> ModelSpec:
-    if name not in MODELS:
-        raise _unknown(name)
-    return MODELS[name]
-
-
-def _unknown(name: str) -> UnknownModelError:
+def unknown_model(name: str) -> UnknownModelError:
+    """Return the error for what is neither a model's name nor a file."""
     names = [*MODELS, *(own.name for own in list_own_models())]
     close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.5)
     close = close or get_close_matches(name, names, n=3, cutoff=0.4)
@@ -331,3 +139,39 @@ def _unknown(name: str) -> UnknownModelError:
         f"no model named {name!r} and no checkpoint file at that path{hint} "
         "(histosam models lists the names)"
     )
+
+
+def _is_usable(spec: ModelSpec, path: Path, expected: Digest | None) -> bool:
+    """Whether the file that is there may be used; what can be downloaded again need not be.
+
+    Raises
+    ------
+    DownloadError
+        It may not, and a person must see to it.
+    """
+    if expected is not None and expected.matches(path):
+        return True
+    if file_kind(path) == "web page":
+        if spec.url is not None:
+            return False
+        raise DownloadError(
+            f"{path} is a web page, probably a login page, not the weights of {spec.name}; "
+            f"{_by_hand(spec)}"
+        )
+    if expected is None:
+        return True
+    if spec.digest is not None:
+        return False
+    raise DownloadError(
+        f"{path} has changed: it had {expected} when it first came; delete it and fetch it again, "
+        f"or, where you trust the new file, delete {noted_hash_path(path).name} beside it"
+    )
+
+
+def _by_hand(spec: ModelSpec) -> str:
+    """How a person gets the file, as the end of a message."""
+    path = weights_path(spec)
+    if spec.url is not None:
+        digest = f" ({spec.digest})" if spec.digest else ""
+        return f"download {spec.url} in a browser and put it at {path}{digest}"
+    return f"download {spec.page_item} in a browser from {spec.page} and put it at {path}"

@@ -23,8 +23,8 @@ SIMPLECLICK = "https://drive.google.com/drive/folders/1qpK0gtAPkVMF7VC42UA9XF4xM
 
 SEGFORMER_LICENCE = "NVIDIA Source Code License for SegFormer"
 SEGFORMER_TERMS = (
-    f"its SegFormer encoder comes under the {SEGFORMER_LICENCE}: no commercial use, research or "
-    "evaluation alone, and so for everything that is made from it"
+    f"its SegFormer encoder comes under the {SEGFORMER_LICENCE}, which allows research and "
+    "evaluation only, no commercial use; that holds for whatever is trained from it too"
 )
 
 SAM_PAPER = "Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from histosam_core.errors import ConfigError
 from histosam_core.model.checkpoint import start_network
-from histosam_core.model.registry import load_model
+from histosam_core.model.load import load_model
+from histosam_core.model.sam.interactive import SamModel
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from histosam_core.model.sam.interactive import SamModel
     from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.scenarios import Part, Scenario
 
@@ -58,13 +59,18 @@ def load_base(
     early_features
         As in `TrainConfig`.
     """
-    return load_model(
+    model = load_model(
         name_or_path,
         device,
         decoder=scenario.decoder,
         dense_prompts=scenario.adds_dense_prompts or None,
         early_features=scenario.early_features(early_features),
     )
+    if not isinstance(model, SamModel):
+        raise ConfigError(
+            f"{name_or_path} has none of SAM's decoders; scenario {scenario.name!r} trains those"
+        )
+    return model
 
 
 def adapt_network(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Session,
         TieredStore,
     )
-    from histosam_core.model import SamModel
+    from histosam_core.model.load import Model
     from histosam_core.slide import Slide
 
 __all__ = ["Engine", "engine_of_layer"]
@@ -47,11 +47,11 @@ class Engine:
         Called with name or path, device and ``progress``; None: `load_model`.
     """
 
-    def __init__(self, slide: Slide, load: Callable[..., SamModel] | None = None) -> None:
+    def __init__(self, slide: Slide, load: Callable[..., Model] | None = None) -> None:
         self.slide = slide
         self._load = load
         self._setup: Setup | None = None
-        self._model: SamModel | None = None
+        self._model: Model | None = None
         self._session: Session | None = None
         self._store: TieredStore | None = None
         self._journal: Any = None
@@ -111,7 +111,7 @@ class Engine:
         self._drawn = DrawnObjects(session.grid)
         return self.view()
 
-    def _begun(self, model: SamModel, **settings: Any) -> Session:
+    def _begun(self, model: Model, **settings: Any) -> Session:
         """Begin a session; where its journal cannot be written, one without, and a note."""
         from histosam_core.inference import Session
 
@@ -296,7 +296,7 @@ class Engine:
             told=told,
         )
 
-    def _loaded(self, setup: Setup, progress: ProgressCallback) -> SamModel:
+    def _loaded(self, setup: Setup, progress: ProgressCallback) -> Model:
         import_torch()
         from histosam_core.model import load_model
 
@@ -308,7 +308,7 @@ class Engine:
             return self._model
         return (self._load or load_model)(setup.model, setup.device, progress=progress)
 
-    def _store_for(self, model: SamModel) -> TieredStore:
+    def _store_for(self, model: Model) -> TieredStore:
         """Return the store of the model in use, or a new one for another."""
         from histosam_core.inference import TieredStore
 
