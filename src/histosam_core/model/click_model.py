@@ -185,7 +185,7 @@ class ClickModel:
             answer: dict[str, Tensor] = net.answer(prepared, torch.cat((before, disks), 1))
         else:
             answer = net(torch.cat((prepared, before), 1), at)
-        return answer | {"instances": checked_logits(answer["instances"])}
+        return dict(answer) | {"instances": checked_logits(answer["instances"])}
 
     def _prepare(self, image: ClickImage, seen: Roi | None, size_hw: tuple[int, int]) -> Tensor:
         """Cut out, resize and mirror a region, and let the network prepare it where it can."""

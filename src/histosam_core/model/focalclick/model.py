@@ -119,7 +119,7 @@ class FocalClickModel(ClickModel):
     Raises
     ------
     ConfigError
-        A value is out of range, or the device is not there.
+        A value is out of range, the network has no ``refine``, or the device is not there.
     """
 
     def __init__(
@@ -143,6 +143,8 @@ class FocalClickModel(ClickModel):
             wrong.append(f"focus_ratio {focus_ratio} must be above 0")
         if not 0 < merge_threshold < 1:
             wrong.append(f"merge_threshold {merge_threshold} must lie between 0 and 1")
+        if not callable(getattr(net, "refine", None)):
+            wrong.append(f"{type(net).__name__} has no refine; RitmModel takes a network without")
         if wrong:
             raise ConfigError("FocalClick: " + "; ".join(wrong))
         super().__init__(
