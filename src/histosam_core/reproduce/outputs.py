@@ -15,6 +15,7 @@ from histosam_core.reproduce.page import render_page
 from histosam_core.reproduce.tables import Row, csv_table, figures, latex_table, rows_of
 
 if TYPE_CHECKING:
+    from histosam_core.reproduce.settings import FailureCount
     from histosam_core.reproduce.survey import Survey
 
 __all__ = ["OUTPUT_FILES", "summary", "write_tables"]
@@ -24,13 +25,15 @@ OUTPUT_FILES = (
 )  # fmt: skip
 
 
-def write_tables(view: Survey) -> list[Path]:
+def write_tables(view: Survey, *, curves: bool = True) -> list[Path]:
     """Write both tables, the paper's figures beside ours, in all their forms.
 
     Parameters
     ----------
     view
         How the work stands; cells that are not done say so.
+    curves
+        Whether the page shows the mean IoU after each click, which takes a second to draw.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def write_tables(view: Survey) -> list[Path]:
         "tables.csv": csv_table(view),
         **{f"table_{stage}.tex": latex_table(view, stage) for stage in STAGES},
         "summary.json": json.dumps(summary(view), indent=2) + "\n",
-        "tables.html": render_page(view),
+        "tables.html": render_page(view, curves=curves),
     }
     paths = [view.settings.out / name for name in OUTPUT_FILES]
     for path in paths:
@@ -104,7 +107,7 @@ def _cell(row: Row, view: Survey) -> dict[str, Any]:
         else None,
     }
     if state.result is not None:
-        other = "true" if view.settings.failures == "ritm" else "ritm"
+        other: FailureCount = "true" if view.settings.failures == "ritm" else "ritm"
         counted = figures(state, other)
         cell[f"nof_{other}"] = {n: _plain(v) for n, v in counted.items() if n.startswith("nof")}
         cell["checkpoint"] = dict(state.result.header.get("checkpoint", {}))

@@ -52,8 +52,16 @@ class _Line:
     figures: Mapping[str, _Figure]
 
 
-def render_page(view: Survey) -> str:
-    """Return the page: one HTML text that needs nothing beside it."""
+def render_page(view: Survey, *, curves: bool = True) -> str:
+    """Return the page: one HTML text that needs nothing beside it.
+
+    Parameters
+    ----------
+    view
+        How the work stands.
+    curves
+        Whether to draw the mean IoU after each click.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -76,7 +84,7 @@ def render_page(view: Survey) -> str:
         tables=tables,
         counts={patch_set: _counts(view, patch_set) for patch_set in SETS},
         training=_training_counts(view),
-        curves={stage: _curves(view, stage) for stage in STAGES},
+        curves={stage: _curves(view, stage) if curves else "" for stage in STAGES},
         choices=choices(view.settings),
         tuned=[
             (method.title, view.tuned[method.key])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from histosam_core.errors import HistoSamError, OutputExistsError, OutputWriteError
 from histosam_core.reproduce.cells import Cell, Selection
-from histosam_core.reproduce.kim2023 import METHODS, SETS, Method, PatchSet
+from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, Method, PatchSet
 from histosam_core.reproduce.patch_sets import Bars, cut_patch_set, no_bars, prepared
 from histosam_core.reproduce.settings import SETTINGS_FILE, ReproduceSettings
 from histosam_core.reproduce.survey import (
@@ -118,22 +118,16 @@ class _Work:
         for patch_set in self._wanted_sets():
             self._cut(patch_set)
         for method in METHODS:
-            view = self.look()
-            cells = [
-                cell
-                for cell in self.cells
-                if cell.method == method and view.by_key[cell.key].status in ("to do", "begun")
-            ]
-            if not cells:
+            if not self._open_cells(method):
                 continue
             try:
-                self._run_method(method, cells)
+                self._run_method(method)
             except OutputWriteError:
                 raise
             except HistoSamError as error:
                 self.problems[method.stage, method.key] = reason_of(error)
-                self.notice(f"{cells[0].title}: {error}")
-            self.write()
+                self.notice(f"{method.title}, {STAGES[method.stage]}: {error}")
+            self.write(curves=False)
 
     def look(self) -> Survey:
         return survey(
@@ -144,11 +138,11 @@ class _Work:
             notices=tuple(self.notices),
         )
 
-    def write(self) -> Survey:
+    def write(self, *, curves: bool = True) -> Survey:
         from histosam_core.reproduce.outputs import write_tables
 
         view = self.look()
-        write_tables(view)
+        write_tables(view, curves=curves)
         return view
 
     def notice(self, text: str) -> None:
@@ -164,15 +158,18 @@ class _Work:
                 continue
             train_config(self.settings, method, weights)
 
+    def _open_cells(self, method: Method | None = None) -> list[Cell]:
+        """The wanted cells, of one method or all, that are neither done nor hopeless."""
+        by_key = self.look().by_key
+        wanted = [cell for cell in self.cells if method in (None, cell.method)]
+        return [cell for cell in wanted if by_key[cell.key].status in ("to do", "begun")]
+
     def _wanted_sets(self) -> list[PatchSet]:
         """The sets of the cells that are not done, and the training patches where they are due."""
-        view = self.look()
-        open_cells = [
-            cell for cell in self.cells if view.by_key[cell.key].status in ("to do", "begun")
-        ]
+        open_cells = self._open_cells()
         wanted = {cell.patch_set.key for cell in open_cells}
-        tunings = {cell.method.key for cell in open_cells if cell.method.stage == "finetuned"}
-        if tunings - view.tuned.keys():
+        tunings = {cell.method for cell in open_cells if cell.method.stage == "finetuned"}
+        if any(read_tuned(self.settings, method) is None for method in tunings):
             wanted |= {one.key for one in SETS if one.cohort == "paip2019"}
         return [one for one in SETS if one.key in wanted]
 
@@ -188,9 +185,10 @@ class _Work:
             self.problems["set", patch_set.key] = reason_of(error)
             self.notice(f"{patch_set.title}: {error}")
 
-    def _run_method(self, method: Method, cells: list[Cell]) -> None:
+    def _run_method(self, method: Method) -> None:
         model = self._tuned_model(method) if method.stage == "finetuned" else self._model(method)
-        for cell in cells:
+        # Asked for only now: cells of an earlier fine-tuning are open again.
+        for cell in self._open_cells(method):
             self._click(cell, model)
             self.tell(
                 {

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import ConfigError
@@ -17,7 +17,7 @@ from histosam_core.reproduce import kim2023
 from histosam_core.reproduce.camelyon16 import Part
 from histosam_core.reproduce.paip2019 import Mask
 
-__all__ = ["MODELS", "SETTINGS_FILE", "ReproduceSettings"]
+__all__ = ["MODELS", "SETTINGS_FILE", "FailureCount", "ReproduceSettings"]
 
 MODELS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,7 +30,9 @@ MODELS: Mapping[str, str] = MappingProxyType(
 """Published weights that each family starts from. Which the paper used is not known to us: SAM and
 SimpleClick have the same ViT-B backbone here, RITM and FocalClick the largest HRNet published."""
 
-FAILURE_COUNTS = ("ritm", "true")
+FailureCount = Literal["ritm", "true"]
+"""Whether IoU reached at the last click is a failure, as in RITM's code, or is not."""
+
 SETTINGS_FILE = "reproduce.json"
 """In the folder of the work."""
 FREE = frozenset({"out", "paip", "camelyon", "weights", "device", "workers"})
@@ -110,7 +112,7 @@ class ReproduceSettings:
     max_clicks: int = kim2023.MAX_CLICKS
     target_iou: float = kim2023.TARGET_IOU
     mask_threshold: float = 0.49
-    failures: str = "ritm"
+    failures: FailureCount = "ritm"
     batch_size: int = 1
     epochs: int = kim2023.EPOCHS
     max_minutes: float | None = None
@@ -144,7 +146,7 @@ class ReproduceSettings:
         choices = (
             ("paip_mask", get_args(Mask)),
             ("camelyon_part", get_args(Part)),
-            ("failures", FAILURE_COUNTS),
+            ("failures", get_args(FailureCount)),
         )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ Problems = Mapping[tuple[str, str], str]
 """What went wrong in this attempt: (stage, method) or ("set", key of the set) to a reason."""
 
 FOLDER_OPTIONS: Mapping[Cohort, str] = {"paip2019": "--paip", "camelyon16": "--camelyon"}
+RUN_FILES = ("evaluation.json", "rows.csv")
 TITLES: Mapping[Cohort, str] = {"paip2019": "PAIP2019", "camelyon16": "CAMELYON16"}
 
 
@@ -212,12 +214,20 @@ def _result(view: Survey, cell: Cell) -> EvaluationResult | None:
     if not (folder / "evaluation.json").is_file():
         return None
     try:
-        (result,) = read_records(folder)
-    except (EvaluationRecordsError, ValueError):
+        stamps = tuple((folder / name).stat().st_mtime_ns for name in RUN_FILES)
+        result = _read(folder, stamps)
+    except (EvaluationRecordsError, OSError):
         return None
     tuned = view.tuned.get(cell.method.key) if cell.method.stage == "finetuned" else None
     sha256 = result.header.get("checkpoint", {}).get("sha256")
     return None if tuned is not None and sha256 not in (None, "", tuned.sha256) else result
+
+
+@lru_cache(maxsize=2 * len(ALL_CELLS))
+def _read(folder: Path, stamps: tuple[int, ...]) -> EvaluationResult:
+    """Read a run; again only when its files have changed, as their times tell."""
+    (result,) = read_records(folder)
+    return result
 
 
 def _with_times(states: list[CellState]) -> list[CellState]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from histosam_core.metrics import failure_rate, noc
 from histosam_core.reproduce.kim2023 import (
     METRICS,
     SETS,
@@ -22,8 +23,8 @@ from histosam_core.reproduce.kim2023 import (
 )
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.summary import RunSummary
     from histosam_core.reproduce.cells import CellState
+    from histosam_core.reproduce.settings import FailureCount
     from histosam_core.reproduce.survey import Survey
 
 __all__ = ["Row", "csv_table", "latex_table", "rows_of"]
@@ -71,19 +72,30 @@ def rows_of(view: Survey, stage: Stage) -> dict[PatchSet, tuple[Row, ...]]:
     return table
 
 
-def figures(state: CellState, failures: str) -> dict[str, float]:
-    """Return a finished cell's figures by the names of `METRICS`; nothing for another."""
-    from histosam_core.evaluation import summarise
+def figures(state: CellState, failures: FailureCount) -> dict[str, float]:
+    """Return a finished cell's figures by the names of `METRICS`; nothing for another.
 
-    if state.result is None or state.status != "done":
+    Parameters
+    ----------
+    state
+        The cell.
+    failures
+        "ritm" or "true", see `failure_rate`.
+    """
+    result = state.result
+    if result is None or state.status != "done":
         return {}
-    summary: RunSummary = summarise(state.result)
-    failed = summary.failures_ritm if failures == "ritm" else summary.failures
-    return {
-        **{f"noc{round(100 * t)}": one.value for t, one in summary.noc.items()},
-        "spc_s": summary.spc_s,
-        **{f"nof{round(100 * t)}": one.value for t, one in failed.items()},
-    }
+    budget, curves = result.settings.max_clicks, result.iou_curves
+    n_clicks = sum(len(patch.clicks) for patch in result.patches)
+    seconds = sum(float(patch.wall_s.sum()) for patch in result.patches)
+    values = {"spc_s": seconds / n_clicks if n_clicks else math.nan}
+    for name in METRICS:
+        kind, percent = name[:3], name[3:]
+        if kind == "noc":
+            values[name] = noc(curves, int(percent) / 100, budget)
+        elif kind == "nof":
+            values[name] = failure_rate(curves, int(percent) / 100, budget, protocol=failures)
+    return values
 
 
 def number(value: float, metric: str, *, signed: bool = False) -> str:
