@@ -7,40 +7,53 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from histosam_core.atomic import new_file
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.errors import ConfigError
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.config_rules import wrong_types, wrong_values
+from histosam_core.training.recipes import Recipe, recipe_of
 
-__all__ = ["TrainConfig", "read_settings"]
+__all__ = ["OF_RECIPE", "TrainConfig", "read_settings"]
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+BY_RECIPE: Any = None
+"""Default of what depends on the model's family; a setting made is never None. See RECIPES."""
+
+OF_RECIPE = (
+    "scenario", "learning_rate", "encoder_lr_factor", "milestones", "first_click_centre",
+    "crop_size",
+)  # fmt: skip
+"""Settings that the model's family decides where they are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Everything that decides a fine-tuning run.
 
-    Defaults are the paper's where it states them, RITM's where it points there.
+    Defaults are the paper's where it states them, RITM's where it points there. Some depend on the
+    model's family, and stand in `RECIPES`: those of RITM, FocalClick and SimpleClick are what
+    their authors trained with, for fine-tuning from the published weights.
 
     Parameters
     ----------
     out
         Run folder.
     model
-        Registry name or checkpoint path to start from.
+        Registry name or checkpoint path to start from. Its family decides what else applies.
     patches
         Folder that holds ``train.zarr`` and ``validation.zarr``, as `extract_patches` writes it, or
         the training store itself. None only if patches are handed to `finetune`.
     validation_patches
         The validation store, if it is not ``validation.zarr`` beside the training store.
     scenario
-        "md", "ie_md", "whole", "refining" or "histosam".
+        "md", "ie_md", "whole", "refining" or "histosam" for models of SAM's line, "refining" where
+        left out. RITM, FocalClick and SimpleClick train as a whole: "specialist", which need not
+        be said.
     early_features
         Whether the refining decoder also gets the encoder's early features (fine edges and
         textures). None: in `histosam`, and wherever the base model's decoder gets them already.
+        A specialist has no such decoder.
     epochs
         Passes over the training patches.
     batch_size
@@ -53,15 +66,22 @@ class TrainConfig:
         Budget of wall time. When it is shorter than the epochs need, the learning rate falls
         by time instead and training ends with the budget; such a run cannot be repeated to the bit.
     learning_rate
-        Adam's, after the warm-up.
+        Adam's, after the warm-up. Left out, the family's: SAM and RITM 5e-4, FocalClick 5e-3 on
+        SegFormer and 5e-4 on HRNet, SimpleClick 5e-5.
     encoder_lr_factor
-        The image encoder's share of it (RITM: 0.1 for a backbone).
+        The share of it that SAM's image encoder or a specialist's backbone gets. Left out, the
+        family's: 0.1, and 2 for FocalClick on HRNet, 1 for SimpleClick.
+    layer_decay
+        SimpleClick's backbone only: each block's rate is this many times that of the one behind
+        it (0.75 is usual for vision transformers). None: all learn alike.
     milestones
-        Where the learning rate falls, as shares of the whole (the paper: epochs 20 and 25 of 30).
+        Where the learning rate falls, as shares of the whole. Left out, the family's: SAM epochs 20
+        and 25 of 30 (the paper), RITM 200 and 220 of 230, FocalClick 190 and 210 of 230,
+        SimpleClick 50 of 55.
     milestone_factor
         What it is multiplied by there.
     warmup_steps
-        Steps over which it rises from zero; at most a tenth of all steps. Without it the two-way
+        Steps over which it rises from zero; at most a tenth of all steps. Without it SAM's two-way
         transformer can collapse to a constant.
     clip_norm
         Upper bound of the gradient's norm.
@@ -69,26 +89,35 @@ class TrainConfig:
         Of the normalized focal loss.
     quality_weight
         Weight of the squared error of the predicted IoU; 0 leaves the quality head alone (paper).
+        A specialist predicts none.
     keep_base
         Share of the starting weights in what is validated and written: weights are averaged,
         parameter by parameter, between the start and what was trained. Above 0 a model tuned on
-        few slides keeps more of what it could do elsewhere; 0 is the paper's. Needs a base model
-        that has the scenario's decoder already.
+        few slides keeps more of what it could do elsewhere; 0 is the paper's. Of SAM's line, it
+        needs a base model that has the scenario's decoder already.
+    crop_size
+        Specialists only: (H, W) in pixels of what the network is trained on, cut at random out of
+        a patch; one number is a square. Left out, the family's: RITM 320 x 480, FocalClick
+        256 x 256, SimpleClick 448 x 448. For SimpleClick H and W must be multiples of 224, or below
+        that of 16. FocalClick and SimpleClick are used at the size that they were trained at.
     max_random_clicks
         Most positive, and most negative, first clicks.
     max_iterations
         Most clicks drawn from the error region after those; 0 to that many, drawn per batch.
     first_click_centre
-        Draw the first positive click from the object's middle, as FocalClick does.
+        Draw the first positive click from the object's middle. Left out, the family's: only
+        FocalClick does.
     single_click_share
         Share of samples that start with one central click alone, as an evaluation does (RITM: 0).
     augment
         Which augmentations are on.
     augment_variants
         With a frozen image encoder each patch gets this many augmented variants, drawn once, so
-        that embeddings can be cached. 0 draws afresh every time and caches nothing.
+        that embeddings can be cached. 0 draws afresh every time and caches nothing, as is always
+        so where the encoder learns, specialists among them.
     half_embeddings
-        With a frozen image encoder, round embeddings to half precision, cached or not.
+        With a frozen image encoder, round embeddings to half precision, cached or not. This, and
+        the caches below, have no effect elsewhere.
     cache_mb
         Memory for cached embeddings in MiB.
     cache_dir
@@ -132,16 +161,17 @@ class TrainConfig:
     model: str = "histosam-tiny"
     patches: Path | None = None
     validation_patches: Path | None = None
-    scenario: str = "refining"
+    scenario: str = BY_RECIPE
     early_features: bool | None = None
     epochs: int = 30
     batch_size: int = 8
     accumulate_steps: int = 1
     max_steps_per_epoch: int | None = None
     max_minutes: float | None = None
-    learning_rate: float = 5e-4
-    encoder_lr_factor: float = 0.1
-    milestones: tuple[float, ...] = (20 / 30, 25 / 30)
+    learning_rate: float = BY_RECIPE
+    encoder_lr_factor: float = BY_RECIPE
+    layer_decay: float | None = None
+    milestones: tuple[float, ...] = BY_RECIPE
     milestone_factor: float = 0.1
     warmup_steps: int = 100
     clip_norm: float = 1.0
@@ -149,9 +179,10 @@ class TrainConfig:
     focal_gamma: float = 2.0
     quality_weight: float = 0.0
     keep_base: float = 0.0
+    crop_size: tuple[int, int] | None = None
     max_random_clicks: int = 24
     max_iterations: int = 3
-    first_click_centre: bool = False
+    first_click_centre: bool = BY_RECIPE
     single_click_share: float = 0.0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     augment_variants: int = 8
@@ -172,64 +203,36 @@ class TrainConfig:
     channels_last: bool = False
 
     def __post_init__(self) -> None:
-        problems = _wrong_types(self)
+        if isinstance(self.model, str):
+            self._take_from_recipe()
+        problems = wrong_types(self)
         if not problems:
             self._normalise()
-            problems = self._problems()
+            problems = wrong_values(self)
         if problems:
             raise ConfigError("fine-tuning settings: " + "; ".join(problems))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How models of this one's family are trained."""
+        return recipe_of(self.model)
+
+    def _take_from_recipe(self) -> None:
+        """Set what was left out."""
+        recipe = self.recipe
+        for name in OF_RECIPE:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(recipe, name))
+        size: Any = self.crop_size
+        if isinstance(size, int) and not isinstance(size, bool):
+            size = (size, size)
+        object.__setattr__(self, "crop_size", tuple(size) if isinstance(size, list) else size)
 
     def _normalise(self) -> None:
         for name in ("out", "patches", "validation_patches", "cache_dir"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
         object.__setattr__(self, "milestones", tuple(float(v) for v in self.milestones))
-
-    def _problems(self) -> list[str]:
-        problems = []
-
-        def require(name: str, holds: bool, rule: str) -> None:
-            if not holds:
-                problems.append(f"{name} is {getattr(self, name)!r}; it must be {rule}")
-
-        names = ", ".join(SCENARIOS)
-        require("model", bool(self.model), "a registry name or a checkpoint path")
-        require("scenario", self.scenario in SCENARIOS, f"one of {names}")
-        if self.early_features and self.scenario in SCENARIOS:
-            takes = SCENARIOS[self.scenario].decoder == "refining"
-            require(
-                "early_features",
-                takes,
-                f"left out: the scenario {self.scenario} trains SAM's decoder, which takes none",
-            )
-        require("precision", self.precision in PRECISIONS, "fp32, bf16 or fp16")
-        for name in ("epochs", "batch_size", "max_random_clicks", "validation_clicks"):
-            require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("validate_every", "accumulate_steps"):
-            require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("max_steps_per_epoch", "validation_limit", "patience"):
-            value = getattr(self, name)
-            require(name, value is None or value >= 1, "at least 1, or left out")
-        require("max_minutes", self.max_minutes is None or self.max_minutes > 0, "above 0")
-        for name in ("learning_rate", "clip_norm"):
-            require(name, 0 < getattr(self, name) < float("inf"), "above 0")
-        for name in ("encoder_lr_factor", "milestone_factor"):
-            require(name, 0 < getattr(self, name) <= 1, "above 0 and at most 1")
-        rising = list(self.milestones) == sorted(self.milestones)
-        inside = all(0 < share < 1 for share in self.milestones)
-        require(
-            "milestones", rising and inside, "rising shares between 0 and 1, such as 0.67, 0.83"
-        )
-        for name in ("warmup_steps", "max_iterations", "augment_variants", "workers"):
-            require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("cache_mb", "cache_disk_mb", "seed"):
-            require(name, getattr(self, name) >= 0, "0 or more")
-        require("focal_alpha", 0 < self.focal_alpha < 1, "between 0 and 1")
-        for name in ("focal_gamma", "quality_weight", "save_every_minutes"):
-            require(name, 0 <= getattr(self, name) < float("inf"), "0 or more")
-        require("single_click_share", 0 <= self.single_click_share <= 1, "0 to 1")
-        require("keep_base", 0 <= self.keep_base < 1, "0, or above 0 and below 1")
-        return problems
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them."""
@@ -238,6 +241,7 @@ class TrainConfig:
             if isinstance(value, Path):
                 values[name] = str(value)
         values["milestones"] = list(self.milestones)
+        values["crop_size"] = None if self.crop_size is None else list(self.crop_size)
         return values
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -316,41 +320,3 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a JSON object: settings by name")
     return values
-
-
-def _wrong_types(config: TrainConfig) -> list[str]:
-    """Problems with the settings' types; a whole number passes for a float."""
-    problems = []
-    for name, hint in get_type_hints(TrainConfig).items():
-        value = getattr(config, name)
-        allowed = get_args(hint) if type(None) in get_args(hint) else (hint,)
-        if name == "milestones":
-            good = isinstance(value, tuple | list) and all(_is(v, float) for v in value)
-        else:
-            good = any(_is(value, kind) for kind in allowed)
-        if not good:
-            kinds = " or ".join(_KIND_NAMES.get(kind, str(kind)) for kind in allowed)
-            problems.append(f"{name} is {value!r}; it must be {kinds}")
-    return problems
-
-
-def _is(value: object, kind: Any) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if kind is Path:
-        return isinstance(value, str | os.PathLike)
-    return isinstance(value, kind)
-
-
-_KIND_NAMES: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    Path: "a path",
-    type(None): "left out",
-    tuple[float, ...]: "a list of numbers",
-    AugmentSettings: "AugmentSettings",
-}

@@ -16,17 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.dataset.augment import AugmentSettings, augment
+from histosam_core.training.crops import draw_crop
+from histosam_core.training.focus import draw_focus
 from histosam_core.training.prompts import PromptSettings, first_clicks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from histosam_core.clicks import Click
+    from histosam_core.training.crops import CropSettings
     from histosam_core.training.embeddings import EmbeddingCache
+    from histosam_core.training.focus import Focus
 
-__all__ = ["Example", "Examples", "TrainingPatch"]
+__all__ = ["CropExamples", "Example", "Examples", "TrainingPatch"]
 
-ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS = range(6)
+ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS, FOCUS = range(7)
 """What a generator is for."""
 
 
@@ -60,6 +64,8 @@ class Example:
         First clicks, patch pixels.
     embedding
         (C, h, w) from the cache, on the CPU, or None.
+    focus
+        What FocalClick's refiner sees of it; None for all else.
     """
 
     index: int
@@ -68,6 +74,7 @@ class Example:
     gt_mask: NDArray[np.int8]
     clicks: list[Click]
     embedding: Tensor | None = None
+    focus: Focus | None = None
 
 
 class Examples:
@@ -187,3 +194,60 @@ class Examples:
 
     def _rng(self, *what: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, *what))
+
+
+class CropExamples(Examples):
+    """Crops of the training patches, which may differ in size: drawn afresh in every epoch.
+
+    Parameters
+    ----------
+    patches, batch_size, max_steps_per_epoch, augmentation, prompts, seed, workers, share
+        As for `Examples`.
+    crops
+        How crops are cut.
+    with_focus
+        Draw what FocalClick's refiner sees, too.
+    """
+
+    def __init__(
+        self,
+        patches: Sequence[TrainingPatch],
+        *,
+        crops: CropSettings,
+        with_focus: bool,
+        batch_size: int,
+        max_steps_per_epoch: int | None,
+        augmentation: AugmentSettings,
+        prompts: PromptSettings,
+        seed: int,
+        workers: int = 0,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        super().__init__(
+            patches,
+            batch_size=batch_size,
+            max_steps_per_epoch=max_steps_per_epoch,
+            augmentation=augmentation,
+            variants=0,
+            prompts=prompts,
+            seed=seed,
+            cache=None,
+            workers=workers,
+            share=share,
+        )
+        self.crops, self.with_focus = crops, with_focus
+
+    def _example(self, epoch: int, index: int) -> Example:
+        patch = self.patches[index]
+        image, gt_mask = draw_crop(
+            patch.image,
+            np.asarray(patch.gt_mask).astype(np.int8),
+            self.crops,
+            self.augmentation,
+            self._rng(AUGMENT, epoch, index),
+        )
+        clicks = first_clicks(gt_mask, self.prompts, self._rng(CLICKS, epoch, index))
+        focus = None
+        if self.with_focus:
+            focus = draw_focus(image, gt_mask, self._rng(FOCUS, epoch, index))
+        return Example(index, None, image, gt_mask, clicks, focus=focus)

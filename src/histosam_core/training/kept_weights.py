@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from histosam_core.model.sam.network import SamNetwork
+    from torch import Tensor, nn
 
 __all__ = ["KeptWeights"]
 
@@ -29,30 +27,33 @@ class KeptWeights:
     network
         As it starts.
     names
-        Parameters that will learn.
+        What will change, as its state dict has it: parameters, and running means with them. What
+        is no floating number is left as it is.
     share
         Of the starting weights in the average; 0 leaves the network as it is.
     """
 
-    def __init__(self, network: SamNetwork, names: Sequence[str], share: float) -> None:
+    def __init__(self, network: nn.Module, names: Sequence[str], share: float) -> None:
         self._network = network
         self._share = share
         self._start: dict[str, Tensor] = {}
         if share:
-            self._start = {name: network.get_parameter(name).detach().clone() for name in names}
+            held = network.state_dict()
+            floating = (name for name in names if held[name].is_floating_point())
+            self._start = {name: held[name].detach().clone() for name in floating}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """While entered, the network has the averaged weights; afterwards its own, to the bit."""
         own: dict[str, Tensor] = {}
+        held = self._network.state_dict() if self._start else {}
         with torch.no_grad():
             for name, start in self._start.items():
-                parameter = self._network.get_parameter(name)
-                own[name] = parameter.detach().clone()
-                parameter.lerp_(start.to(parameter.device), self._share)
+                own[name] = held[name].clone()
+                held[name].lerp_(start.to(held[name].device), self._share)
         try:
             yield
         finally:
             with torch.no_grad():
                 for name, value in own.items():
-                    self._network.get_parameter(name).copy_(value)
+                    held[name].copy_(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,16 +22,15 @@ from histosam_core.model.interface import TrainingGeometry
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.training.events import OnEvent, silent_event
 from histosam_core.training.interrupt import StopRequest
-from histosam_core.training.parts import adapt_network, load_base
 from histosam_core.training.processes import Processes
 from histosam_core.training.run_folder import RunFolder
 from histosam_core.training.run_state import restore
-from histosam_core.training.scenarios import Scenario, find_scenario
+from histosam_core.training.start import find_start
 from histosam_core.training.tensorboard_log import TensorBoardLog, check_installed
 from histosam_core.training.trainer import Trainer, TrainingDivergedError
 
 if TYPE_CHECKING:
-    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.interface import InteractiveModel
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.validation import ValidationScores
@@ -85,14 +83,14 @@ def finetune(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    model: SamModel | None = None,
+    model: InteractiveModel | None = None,
     train_patches: Sequence[TrainingPatch] | None = None,
     validation_patches: Sequence[TrainingPatch] | None = None,
     progress: ProgressCallback = silent,
     on_event: OnEvent | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
-    """Fine-tune a model on patches by one of the scenarios.
+    """Fine-tune a model on patches: SAM's line by a scenario, a specialist as a whole.
 
     The state is saved after every epoch, every few minutes within one, and at the last whole step
     when the run is interrupted (Ctrl-C, or `progress` raising). A resumed run gives, on a CPU and
@@ -109,7 +107,8 @@ def finetune(
     overwrite
         Start anew in a folder that holds a run, deleting that run's files first.
     model
-        Start from this model instead of ``config.model``; it is copied, not changed.
+        Start from this model instead of ``config.model``, which must name one of its family; it is
+        copied, not changed.
     train_patches, validation_patches
         Train on these instead of the stores that `config` names.
     progress
@@ -125,7 +124,8 @@ def finetune(
     OutputExistsError
         ``config.out`` is taken, and neither `resume` nor `overwrite` was asked for.
     ConfigError
-        Patches are not named, or a resumed run has other settings than it began with.
+        Patches are not named, a resumed run has other settings than it began with, or `model` is
+        not of the family that the settings are for.
     EmptyDatasetError
         No training or no validation patches.
     TrainingDivergedError
@@ -137,22 +137,20 @@ def finetune(
     KeyboardInterrupt
         Passed on, once the state is saved.
     """
-    scenario = find_scenario(config.scenario)
     training, validation = _open_patches(config, train_patches, validation_patches)
     processes = Processes.join(config.device)
     folder = RunFolder(Path(config.out))
     with _own_torch_random_state(config.seed), StopRequest() as stop:
         state = _on_main(processes, lambda: _previous_state(config, folder, resume, overwrite))
-        start = _starting_model(config, scenario, model, processes.device)
+        start = find_start(config, model, processes.device)
         if config.channels_last:
             start.network.to(memory_format=torch.channels_last)
         trainer = Trainer(
             config,
-            scenario,
             start,
             training,
             validation,
-            geometry=_geometry(training, start.info.geometry),
+            geometry=_geometry(training, start.model.info.geometry),
             data_name=str(getattr(training, "name", config.patches or "in memory")),
             folder=folder,
             progress=_heard(progress, processes, stop),
@@ -295,21 +293,6 @@ def _open_patches(
                 "share for that split"
             )
     return train_patches or (), validation_patches or ()
-
-
-def _starting_model(
-    config: TrainConfig, scenario: Scenario, model: SamModel | None, device: str
-) -> SamModel:
-    """Load or copy the model to start from, with what the scenario adds."""
-    from histosam_core.model.device import pick_device
-    from histosam_core.model.sam.interactive import SamModel
-
-    if model is not None:
-        network = adapt_network(
-            copy.deepcopy(model.network), scenario, early_features=config.early_features
-        )
-        return SamModel(network, model.info, pick_device(device))
-    return load_base(config.model, device, scenario, early_features=config.early_features)
 
 
 def _geometry(patches: Sequence[TrainingPatch], fallback: TrainingGeometry) -> TrainingGeometry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,20 @@ import torch
 from torch import Tensor
 
 from histosam_core.errors import ConfigError
-from histosam_core.training.parts import part_of
 
 if TYPE_CHECKING:
-    from histosam_core.model.sam.network import SamNetwork
+    from torch import nn
+
     from histosam_core.training.config import TrainConfig
 
 __all__ = ["Optimiser", "make_scaler", "mixed_precision"]
 
 LEAST_SCALE = 1.0
 """A gradient that is no number at this scale of the loss is not for want of half's range."""
+
+
+def _all_of_it(name: str) -> float:
+    return 1.0
 
 
 class Optimiser:
@@ -34,6 +38,8 @@ class Optimiser:
         What is trained.
     names
         The parameters that learn.
+    share_of
+        Returns the share of the learning rate that a parameter gets, by its name.
 
     Attributes
     ----------
@@ -41,27 +47,33 @@ class Optimiser:
         Those that learn.
     """
 
-    def __init__(self, config: TrainConfig, network: SamNetwork, names: Iterable[str]) -> None:
-        of_encoder: list[Tensor] = []
-        others: list[Tensor] = []
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: nn.Module,
+        names: Iterable[str],
+        share_of: Callable[[str], float] = _all_of_it,
+    ) -> None:
+        of_share: dict[float, list[Tensor]] = {1.0: []}
         for name in names:
-            parameter = network.get_parameter(name)
-            (of_encoder if part_of(name) == "image_encoder" else others).append(parameter)
-        groups = [{"params": others, "share": 1.0}]
-        if of_encoder:
-            groups.append({"params": of_encoder, "share": config.encoder_lr_factor})
-        self.parameters = [*others, *of_encoder]
+            of_share.setdefault(share_of(name), []).append(network.get_parameter(name))
+        groups = [
+            {"params": parameters, "share": share}
+            for share, parameters in of_share.items()
+            if parameters or share == 1.0
+        ]
+        self.parameters = [one for parameters in of_share.values() for one in parameters]
         self._clip_norm = config.clip_norm
         self._adam = torch.optim.Adam(groups, config.learning_rate, betas=(0.9, 0.999), eps=1e-8)
-        self._scaler = make_scaler(config.precision, network.device.type)
+        self._scaler = make_scaler(config.precision, self.parameters[0].device.type)
 
     @property
     def rate(self) -> float:
-        """The learning rate of all but the image encoder."""
+        """The learning rate of what gets all of it."""
         return float(self._adam.param_groups[0]["lr"])
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate; the image encoder gets its share of it."""
+        """Set the learning rate; each parameter gets its share of it."""
         for group in self._adam.param_groups:
             group["lr"] = rate * group["share"]
 

@@ -1,4 +1,4 @@
-"""The training loop's clicks: ragged lists to tensors, and clicks on the model's own errors.
+"""The training loop's clicks: first ones, ones on the model's errors, and SAM's prompts of them.
 
 Clicks are patch pixels (x, y); the network sees model-input pixels. Masks come back at the patch's
 size, where errors are judged and the loss is taken.
@@ -22,7 +22,13 @@ from histosam_core.model.sam.interactive import to_image_size, to_mask_input
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import SamNetwork
 
-__all__ = ["PromptSettings", "add_error_clicks", "first_clicks", "pack_clicks"]
+__all__ = [
+    "PromptSettings",
+    "add_error_clicks",
+    "click_on_errors",
+    "first_clicks",
+    "pack_clicks",
+]
 
 Clicks = Sequence[Sequence[Click]]
 
@@ -150,11 +156,31 @@ def add_error_clicks(
         answers = in_parts(len(grown), answer) if in_parts else [answer(slice(None))]
         logits = torch.cat(answers)
         previous = to_mask_input(network, logits)
-        probability = torch.sigmoid(logits)[:, 0].cpu().numpy()
-        for sample, gt, predicted, source in zip(
-            grown, gt_masks, probability, sources, strict=True
-        ):
-            click = sample_next_click(gt, predicted, source)
-            if click is not None:
-                sample.append(click)
+        click_on_errors(grown, gt_masks, torch.sigmoid(logits), sources)
     return grown, previous
+
+
+def click_on_errors(
+    clicks: Sequence[list[Click]],
+    gt_masks: Sequence[NDArray[np.int8]],
+    probability: Tensor,
+    sources: Sequence[np.random.Generator],
+) -> None:
+    """Add a click to each sample, drawn from the error region; none where there is no error.
+
+    Parameters
+    ----------
+    clicks
+        B lists of clicks, which grow.
+    gt_masks
+        B masks, (H, W) int8.
+    probability
+        (B, 1, H, W): the answers.
+    sources
+        B sources of the draws.
+    """
+    predicted = probability[:, 0].float().cpu().numpy()
+    for sample, gt, answer, source in zip(clicks, gt_masks, predicted, sources, strict=True):
+        click = sample_next_click(gt, answer, source)
+        if click is not None:
+            sample.append(click)

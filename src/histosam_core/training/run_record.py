@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from histosam_core import __version__
 from histosam_core.model.checkpoint import CheckpointInfo, describe_network
+from histosam_core.training.click_learner import input_settings
 
 if TYPE_CHECKING:
     from histosam_core.training.trainer import Trainer
@@ -45,12 +46,16 @@ def checkpoint_info(
     trainer: Trainer, epoch: int, scores: ValidationScores | None
 ) -> CheckpointInfo:
     """Return what a checkpoint of this moment says: scenario, base, data, settings, scores."""
-    start = trainer.model.info
+    start, own = trainer.model.info, {}
+    if trainer.config.recipe.is_specialist:
+        own = input_settings(trainer.config)
     return describe_network(
         trainer.network,
-        name=f"{start.name}-{trainer.scenario.name}",
-        scenario=trainer.scenario.name,
+        name=f"{start.name}-{trainer.config.scenario}",
+        scenario=trainer.config.scenario,
         geometry=trainer.geometry,
+        licence=start.licence,
+        settings={**getattr(start, "settings", {}), **own},
         provenance={
             "base": start.name,
             "base_sha256": start.sha256,

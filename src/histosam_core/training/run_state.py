@@ -33,14 +33,14 @@ POSITION = (
 
 def capture(trainer: Trainer) -> dict[str, Any]:
     """Tensors and plain values from which `restore` goes on."""
-    device = trainer.model.device
-    network = trainer.network
+    device = trainer.device
+    held = trainer.network.state_dict()
     scores = {name: getattr(trainer, name) for name in SCORES}
     return {
         "config": trainer.config.as_dict(),
         "base_sha256": trainer.model.info.sha256,
         "n_patches": len(trainer.examples.patches),
-        "weights": {name: network.get_parameter(name).detach() for name in trainer.trained_names},
+        "weights": {name: held[name] for name in trainer.changing_names},
         "optimiser": trainer.optimiser.state_dict(),
         "torch_random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -71,12 +71,13 @@ def restore(trainer: Trainer, state: dict[str, Any]) -> None:
             f"this run began with {state['n_patches']} training patches, now there are "
             f"{len(trainer.examples.patches)}; put the old ones back, or start a new run"
         )
+    held = trainer.network.state_dict()
     with torch.no_grad():
-        for name in trainer.trained_names:
-            trainer.network.get_parameter(name).copy_(state["weights"][name])
+        for name, value in state["weights"].items():
+            held[name].copy_(value)
     trainer.optimiser.load_state_dict(state["optimiser"])
     torch.set_rng_state(state["torch_random"])
-    device = trainer.model.device
+    device = trainer.device
     if state["cuda_random"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda_random"], device)
     for name, value in state["position"].items():

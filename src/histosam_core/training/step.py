@@ -8,7 +8,6 @@ has its own source of clicks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from histosam_core.errors import ConfigError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory
 from histosam_core.model.sam.interactive import to_image_size
+from histosam_core.training.learner import StepMeans
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
 from histosam_core.training.parts import set_training_mode
 from histosam_core.training.prompts import add_error_clicks, pack_clicks
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
     from histosam_core.training.scenarios import Scenario
 
 __all__ = ["StepGradients", "StepMeans"]
-
-
-@dataclass(frozen=True, slots=True)
-class StepMeans:
-    """A step's loss and IoU, means over the batch of all processes."""
-
-    loss: float
-    iou: float
 
 
 class StepGradients:

@@ -8,28 +8,26 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.model.checkpoint import save_checkpoint
-from histosam_core.training.chunks import Chunks
-from histosam_core.training.embedding_caches import open_caches
-from histosam_core.training.embeddings import PatchEncoder
+from histosam_core.training.chunks import ADVICE, EFFECT, Chunks
 from histosam_core.training.events import step_event, validation_event
-from histosam_core.training.examples import Examples
 from histosam_core.training.kept_weights import KeptWeights
+from histosam_core.training.learner import Tools
 from histosam_core.training.narrator import Narrator
 from histosam_core.training.optimiser import Optimiser, mixed_precision
-from histosam_core.training.parts import prepare_for_training
-from histosam_core.training.prompts import PromptSettings
 from histosam_core.training.run_record import Row, checkpoint_info, log_row
 from histosam_core.training.run_state import capture
 from histosam_core.training.schedule import learning_rate_factor, warmup_length
-from histosam_core.training.step import StepGradients
 from histosam_core.training.time_budget import TimeBudget
 from histosam_core.training.validator import Validator
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from histosam_core.model.interface import TrainingGeometry
-    from histosam_core.model.sam.interactive import SamModel
     from histosam_core.progress import ProgressCallback
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.events import OnEvent
@@ -37,10 +35,13 @@ if TYPE_CHECKING:
     from histosam_core.training.interrupt import StopRequest
     from histosam_core.training.processes import Processes
     from histosam_core.training.run_folder import RunFolder
-    from histosam_core.training.scenarios import Scenario
+    from histosam_core.training.start import Start
     from histosam_core.training.validation import ValidationScores
 
 __all__ = ["Trainer", "TrainingDivergedError"]
+
+CROP_ADVICE = "choose a smaller crop_size, a smaller model, precision bf16, or another device"
+CROP_EFFECT = "the batch norms of the network, if it has any, see that many together"
 
 
 class TrainingDivergedError(HistoSamError, ArithmeticError):
@@ -48,10 +49,14 @@ class TrainingDivergedError(HistoSamError, ArithmeticError):
 
 
 class Trainer:
-    """Trains `model` by `scenario`; parameters as `finetune` gathers them.
+    """Trains what `start` holds; parameters as `finetune` gathers them.
 
     Attributes
     ----------
+    learner : Learner
+        What depends on the kind of model.
+    changing_names : list of str
+        What training changes in the network, by its names in the state dict.
     step, epochs_done, best_epoch : int
         Optimiser steps and whole epochs done; the epoch of `best`.
     chunk : int
@@ -65,8 +70,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        scenario: Scenario,
-        model: SamModel,
+        start: Start,
         train_patches: Sequence[TrainingPatch],
         validation_patches: Sequence[TrainingPatch],
         *,
@@ -79,8 +83,9 @@ class Trainer:
         stop: StopRequest,
         processes: Processes,
     ) -> None:
-        self.config, self.scenario = config, scenario
-        self.model, self.network = model, model.network
+        self.config = config
+        self.model, self.network = start.model, start.network
+        self.device = torch.device(start.model.device)
         self.geometry, self.data_name = geometry, data_name
         self.folder = folder
         self.stop, self.processes = stop, processes
@@ -90,18 +95,18 @@ class Trainer:
         )
         self._saved_at = clock()
 
-        self.trained_names = prepare_for_training(self.network, scenario)
-        self._check_keep_base()
-        self.kept = KeptWeights(self.network, self.trained_names, config.keep_base)
-        self.optimiser = Optimiser(config, self.network, self.trained_names)
-        self.examples = self._make_examples(train_patches)
-        in_memory = min(config.batch_size, self.examples.batch_size)
+        is_specialist = config.recipe.is_specialist
         self.chunks = Chunks(
-            math.ceil(in_memory / processes.count), model.device, self.narrator.notice
+            math.ceil(min(config.batch_size, len(train_patches)) / processes.count),
+            self.device,
+            self.narrator.notice,
+            advice=CROP_ADVICE if is_specialist else ADVICE,
+            effect=CROP_EFFECT if is_specialist else EFFECT,
         )
         self.validator = Validator(
             config,
-            model,
+            self.model,
+            self.network,
             validation_patches,
             processes=processes,
             chunks=self.chunks,
@@ -109,18 +114,25 @@ class Trainer:
             agree=self._agree,
             check=self._look_up,
         )
-        self.encoder = self._make_encoder()
-        self.gradients = StepGradients(
+        self.learner = start.learner(
             config,
-            scenario,
-            self.network,
-            self.encoder,
-            self.optimiser.parameters,
-            processes=processes,
-            chunks=self.chunks,
-            precision=self._precision,
-            scaled=self.optimiser.scaled,
+            train_patches,
+            validation_patches,
+            len(self.validator.indices),
+            Tools(
+                processes,
+                self.chunks,
+                self._precision,
+                self._scaled,
+                self._on_encode,
+                self.narrator.notice,
+            ),
         )
+        self.examples = self.learner.examples
+        self._check_processes()
+        self.changing_names = [*self.learner.names, *self.learner.buffers]
+        self.kept = KeptWeights(self.network, self.changing_names, config.keep_base)
+        self.optimiser = Optimiser(config, self.network, self.learner.names, self.learner.share_of)
         self.total_steps = config.epochs * self.examples.steps_per_epoch
 
         self.epochs_done = self.steps_in_epoch = self.step = self.best_epoch = 0
@@ -182,7 +194,7 @@ class Trainer:
     def close(self) -> None:
         """Close files; nothing more is to be done with this object."""
         self.narrator.close()
-        self.encoder.close()
+        self.learner.close()
 
     def _train_epoch(self, epoch: int) -> None:
         clock = self.time.clock
@@ -201,7 +213,7 @@ class Trainer:
         config, examples = self.config, self.examples
         self.narrator.begin(f"epoch {epoch}/{config.epochs}")
         rng = examples.step_rng(epoch, self.steps_in_epoch)
-        means = self.gradients.make(
+        means = self.learner.make(
             batch,
             n_in_all=examples.batch_size,
             iterations=int(rng.integers(0, config.max_iterations + 1)),
@@ -244,7 +256,7 @@ class Trainer:
         self._save_checkpoint(self.folder.last, epoch, scores)
         if self.processes.is_main:
             self.folder.write_log(self.rows)
-            self.folder.write_curves(self.rows, f"{self.model.info.name}, {self.scenario.name}")
+            self.folder.write_curves(self.rows, f"{self.model.info.name}, {self.config.scenario}")
         self.epochs_done, self.steps_in_epoch = epoch, 0
         self.loss_sum = self.iou_sum = 0.0
         self.save_state()
@@ -265,7 +277,7 @@ class Trainer:
     def _validate(self) -> ValidationScores:
         began = self.time.clock()
         with self.kept.averaged():
-            scores = self.validator.run(self.encoder)
+            scores = self.validator.run(self.learner)
         (self.validation_seconds,) = self.processes.largest([self.time.clock() - began])
         return scores
 
@@ -281,63 +293,24 @@ class Trainer:
 
     # What it is made of.
 
-    def _make_examples(self, patches: Sequence[TrainingPatch]) -> Examples:
-        config, processes = self.config, self.processes
-        examples = Examples(
-            patches,
-            batch_size=config.batch_size * config.accumulate_steps,
-            max_steps_per_epoch=config.max_steps_per_epoch,
-            augmentation=config.augment,
-            variants=config.augment_variants if self.scenario.freezes_encoder else 0,
-            prompts=PromptSettings(
-                config.max_random_clicks,
-                config.max_iterations,
-                config.first_click_centre,
-                config.single_click_share,
-            ),
-            seed=config.seed,
-            cache=None,
-            workers=config.workers,
-            share=(processes.rank, processes.count),
-        )
-        if examples.batch_size < processes.count:
+    def _check_processes(self) -> None:
+        count = self.processes.count
+        least = self.config.recipe.least_at_a_time
+        if self.examples.batch_size < count * least:
+            if count == 1:
+                raise ConfigError(
+                    f"a step needs {least} patches or more, and there is one; prepare more patches"
+                )
             raise ConfigError(
-                f"{processes.count} processes cannot share steps of {examples.batch_size} patches; "
+                f"{count} processes cannot share steps of {self.examples.batch_size} patches; "
                 "raise batch_size, prepare more patches, or start fewer processes"
-            )
-        return examples
-
-    def _make_encoder(self) -> PatchEncoder:
-        training = validation = None
-        if self.scenario.freezes_encoder:
-            training, validation = open_caches(
-                self.config,
-                self.network,
-                self.examples,
-                self.validator.patches,
-                len(self.validator.indices),
-            )
-        self.examples.cache = training if self.examples.variants else None
-        return PatchEncoder(
-            self.network,
-            half=self.config.half_embeddings,
-            cache=training,
-            validation_cache=validation,
-            precision=self._precision,
-            chunks=self.chunks,
-            on_encode=self._on_encode,
-            notice=self.narrator.notice,
-        )
-
-    def _check_keep_base(self) -> None:
-        if self.config.keep_base and self.scenario.decoder not in self.model.info.decoders:
-            raise ConfigError(
-                f"keep_base is {self.config.keep_base:g}, but {self.model.info.name} has no "
-                f"{self.scenario.decoder} decoder to keep a share of; set keep_base to 0"
             )
 
     def _precision(self) -> AbstractContextManager[Any]:
-        return mixed_precision(self.config.precision, self.model.device.type)
+        return mixed_precision(self.config.precision, self.device.type)
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return self.optimiser.scaled(loss)
 
     # Stopping and telling.
 

@@ -12,11 +12,10 @@ from scipy.special import expit
 
 from histosam_core.clicks import Click, next_click
 from histosam_core.metrics import iou, miou_per_click, noc
+from histosam_core.model.interface import as_prediction
 
 if TYPE_CHECKING:
-    from histosam_core.model.interface import Prediction
-    from histosam_core.model.sam.embedding import ImageEmbedding
-    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.interface import InteractiveModel, Prediction
 
 __all__ = ["ValidationScores", "click_batch", "evenly_spread", "score"]
 
@@ -70,8 +69,8 @@ class ValidationScores:
 
 
 def click_batch(
-    model: SamModel,
-    embeddings: Sequence[ImageEmbedding],
+    model: InteractiveModel,
+    embeddings: Sequence[Any],
     gt_masks: Sequence[NDArray[np.int8]],
     *,
     max_clicks: int = 20,
@@ -100,6 +99,7 @@ def click_batch(
     clicks: list[list[Click]] = [[] for _ in gt_masks]
     ious: list[list[float]] = [[] for _ in gt_masks]
     masks = [np.zeros(gt.shape, dtype=bool) for gt in gt_masks]
+    decode = getattr(model, "decode_batch", None) or _one_by_one(model)
     before: list[Prediction | None] = [None] * len(gt_masks)
     for _ in range(max_clicks):
         open_ones = [i for i, curve in enumerate(ious) if not curve or curve[-1] < TARGET_IOU]
@@ -109,16 +109,25 @@ def click_batch(
             check()
         for i in open_ones:
             clicks[i].append(next_click(gt_masks[i], masks[i], clicks[i]))
-        answers = model.decode_batch(
+        answers = decode(
             [embeddings[i] for i in open_ones],
             [clicks[i] for i in open_ones],
             [before[i] for i in open_ones],
         )
         for i, answer in zip(open_ones, answers, strict=True):
-            before[i] = answer
-            masks[i] = expit(answer.logits) > MASK_THRESHOLD
+            before[i] = seen = as_prediction(answer)
+            masks[i] = expit(seen.logits) > MASK_THRESHOLD
             ious[i].append(iou(gt_masks[i], masks[i]))
     return [np.asarray(curve, dtype=np.float32) for curve in ious]
+
+
+def _one_by_one(model: InteractiveModel) -> Callable[..., list[Prediction]]:
+    """Return a `decode_batch` for a model that has none."""
+
+    def decode(*batches: Sequence[Any]) -> list[Prediction]:
+        return [model.decode(*one) for one in zip(*batches, strict=True)]
+
+    return decode
 
 
 def score(iou_curves: Sequence[NDArray[np.float32]], max_clicks: int) -> ValidationScores:

@@ -1,0 +1,157 @@
+"""What FocalClick's refiner is trained on: a part of the crop, enlarged, and where it is to act.
+
+As in FocalClick's training (Chen et al. 2022): now the largest object with some margin, shifted at
+random, now a window on the object's border. The trimap marks what a mask loses at an eighth of its
+size: the fine structures that the refiner is there for. One addition: ignored pixels stay ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.model.focalclick.focus import mask_box
+
+__all__ = ["Focus", "draw_focus", "trimap_of"]
+
+BORDER_PROBABILITY = 0.4
+SMALL_OBJECT = 3600 / 256**2
+"""Objects that cover less of the crop are always looked at as a whole."""
+MARGINS = (11, 17)
+"""A window on an object is 1.1 to 1.6 times as long as its box, in tenths."""
+LEAST_SIDE, MOST_SHIFT = 32, 0.3
+ENLARGEMENTS = (15, 40)
+"""A window on the border is 1/1.5 to 1/3.9 of the crop, in tenths."""
+TRIMAP_STEP, TRIMAP_GROWTH = 8, 2
+HALF = 128
+
+Bool = NDArray[np.bool_]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Focus:
+    """A part of a crop, brought to the crop's size.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    gt_mask
+        (H, W) int8: 1 object, 0 background, -1 ignored.
+    trimap
+        (H, W) int8: 1 where the refiner is to act, 0 elsewhere, -1 ignored.
+    box
+        Which part: y1, y2, x1, x2 in pixels of the crop, ends behind the last row and column.
+    """
+
+    image: NDArray[np.uint8]
+    gt_mask: NDArray[np.int8]
+    trimap: NDArray[np.int8]
+    box: Box
+
+
+def draw_focus(
+    image: NDArray[np.uint8], gt_mask: NDArray[np.int8], rng: np.random.Generator
+) -> Focus:
+    """Draw the part of a crop that the refiner sees.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB, a training crop.
+    gt_mask
+        (H, W) int8: 1 object, 0 background, -1 ignored.
+    rng
+        Source of all randomness.
+    """
+    is_object = gt_mask == 1
+    small = np.count_nonzero(is_object) < SMALL_OBJECT * is_object.size
+    if not small and rng.random() < BORDER_PROBABILITY:
+        box = _on_border(is_object, rng)
+    else:
+        box = _round_object(is_object, rng)
+    y1, y2, x1, x2 = box
+    height, width = is_object.shape
+
+    def enlarged(plane: NDArray[np.uint8], how: int = cv2.INTER_LINEAR) -> NDArray[np.uint8]:
+        cut = np.ascontiguousarray(plane[y1:y2, x1:x2])
+        bigger: NDArray[np.uint8] = cv2.resize(cut, (width, height), interpolation=how)
+        return bigger
+
+    ignored = enlarged((gt_mask == -1).astype(np.uint8), cv2.INTER_NEAREST_EXACT) > 0
+    masks = []
+    for mask in (is_object, trimap_of(is_object)):
+        bigger = (enlarged(_grey(mask)) > HALF).astype(np.int8)
+        bigger[ignored] = -1
+        masks.append(bigger)
+    return Focus(enlarged(image), masks[0], masks[1], box)
+
+
+def trimap_of(is_object: Bool) -> Bool:
+    """(H, W) bool: where a mask is not what is left of it at an eighth of its size, and 2 px round.
+
+    Parameters
+    ----------
+    is_object
+        (H, W) bool.
+    """
+    height, width = is_object.shape
+    small_wh = max(1, width // TRIMAP_STEP), max(1, height // TRIMAP_STEP)
+    small = cv2.resize(_grey(is_object), small_wh) > HALF
+    back = cv2.resize(_grey(small), (width, height)) > HALF
+    lost = (is_object ^ back).astype(np.uint8)
+    grown: Bool = cv2.dilate(lost, np.ones((3, 3), np.uint8), iterations=TRIMAP_GROWTH) > 0
+    return grown
+
+
+def _round_object(is_object: Bool, rng: np.random.Generator) -> Box:
+    """A window on the largest object, or on all of the crop where there is next to none."""
+    y1, y2, x1, x2 = mask_box(_largest(is_object))
+    ratio = int(rng.integers(*MARGINS)) / 10
+    ends = []
+    for low, high, length in ((y1, y2, is_object.shape[0]), (x1, x2, is_object.shape[1])):
+        middle, side = 0.5 * (low + high), max(ratio * (high - low + 1), LEAST_SIDE)
+        most = int(side * MOST_SHIFT)
+        shift = int(rng.integers(-most, most + 1))
+        ends += [
+            max(0, int(middle - side * 0.5) + shift),
+            min(length, int(middle + side * 0.5) + shift),
+        ]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
+def _on_border(is_object: Bool, rng: np.random.Generator) -> Box:
+    """A window about a pixel just outside the object."""
+    height, width = is_object.shape
+    sides = [int(side / (int(rng.integers(*ENLARGEMENTS)) / 10)) for side in (height, width)]
+    half_h, half_w = sides[0] // 2, sides[1] // 2
+    grown = cv2.dilate(is_object.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    border = grown & ~is_object
+    inner = np.zeros_like(border)
+    inner[half_h : height - half_h, half_w : width - half_w] = True
+    places = np.argwhere(border & inner)
+    if not len(places):
+        places = np.argwhere(border)
+    if not len(places):
+        places = np.array([[half_h, half_w]])
+    y, x = (int(v) for v in places[rng.integers(len(places))])
+    top = min(max(y - half_h, 0), height - sides[0])
+    left = min(max(x - half_w, 0), width - sides[1])
+    return top, top + sides[0], left, left + sides[1]
+
+
+def _largest(is_object: Bool) -> Bool:
+    """The largest connected part (8 neighbours)."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(is_object.astype(np.uint8))
+    if count < 2:
+        return is_object
+    largest: Bool = labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return largest
+
+
+def _grey(mask: Bool) -> NDArray[np.uint8]:
+    return mask.astype(np.uint8) * np.uint8(255)
