@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from histosam_core.model.own_models import OwnModel
-    from histosam_core.model.registry import ModelSpec
+    from histosam_core.progress import ProgressCallback
 
 __all__ = ["models"]
 
 
 def models(
+    model: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Tell all about this model.")
+    ] = None,
     download: Annotated[
         str | None,
         typer.Option(
             metavar="NAME", help="Fetch this model's weights, resuming a broken transfer."
         ),
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --download: a base URL that has the files by their names.  "
+            "[default: HISTOSAM_MIRROR, else their own]",
+        ),
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Accept what this model's licence forbids."),
     ] = None,
     add: Annotated[
         Path | None,
@@ -37,123 +54,146 @@ def models(
 
     Every name works where a command or `load_model` takes a model; so does the path of a
     checkpoint. Weights are kept in the folder that HISTOSAM_CACHE names, the names of your own
-    models in the one that HISTOSAM_DATA names.
+    models and the licences that you have accepted in the one that HISTOSAM_DATA names.
 
     **Examples**
 
     `histosam models`
 
+    `histosam models ritm_h18s`
+
     `histosam models --download sam_vit_b`
 
     `histosam models --add runs/refining/best.safetensors --name liver-2026`
     """
-    from histosam_core.cli.console import print_json, progress_bar
+    from histosam_core.cli.console import print_json
+    from histosam_core.cli.model_facts import own_facts, print_facts, print_list, spec_facts
     from histosam_core.errors import ConfigError
-    from histosam_core.model.own_models import add_own_model, list_own_models, remove_own_model
-    from histosam_core.model.registry import MODELS, fetch_weights, list_models
+    from histosam_core.model.own_models import list_own_models, remove_own_model
+    from histosam_core.model.registry import list_models
 
-    if sum(option is not None for option in (download, add, remove)) > 1:
-        raise ConfigError("--download, --add and --remove are separate calls; pass one")
+    if sum(option is not None for option in (model, download, accept, add, remove)) > 1:
+        raise ConfigError(
+            "NAME, --download, --accept, --add and --remove are separate calls; pass one"
+        )
     if name is not None and add is None:
         raise ConfigError("--name goes with --add CHECKPOINT")
+    if mirror is not None and download is None:
+        raise ConfigError("--mirror goes with --download NAME")
     if add is not None:
-        own = add_own_model(add, name=name)
-        if as_json:
-            print_json(_own_facts(own))
-        else:
-            typer.echo(f"{own.name}: {own.path}")
-            typer.echo(f"next: name it where a command takes a model, as in --model {own.name}")
-        return
-    if remove is not None:
+        _add(add, name, as_json)
+    elif remove is not None:
         remove_own_model(remove)
         if not as_json:
             typer.echo(f"{remove} is no name of a model any more")
-        return
-    if download is not None:
-        with progress_bar(f"fetching {download}") as progress:
-            path = fetch_weights(download, progress=progress)
+    elif accept is not None:
+        _accept(accept, as_json)
+    elif download is not None:
+        _download(download, mirror, as_json)
+    elif model is not None:
+        facts = _facts(model)
         if as_json:
-            print_json(_facts(MODELS[download]))
+            print_json(facts)
         else:
-            typer.echo(f"{download}: {path}")
-            typer.echo(f"next: name it where a command takes a model, as in --model {download}")
-        return
-    facts = [_facts(spec) for spec in list_models()]
-    facts += [_own_facts(own) for own in list_own_models()]
+            print_facts(facts)
+    else:
+        listed = [spec_facts(spec) for spec in list_models()]
+        listed += [own_facts(own) for own in list_own_models()]
+        if as_json:
+            print_json(listed)
+        else:
+            print_list(listed)
+
+
+def _facts(name: str) -> dict[str, object]:
+    from histosam_core.cli.model_facts import own_facts, spec_facts
+    from histosam_core.model.own_models import find_own_model
+    from histosam_core.model.registry import find_spec
+
+    own = find_own_model(name)
+    return spec_facts(find_spec(name)) if own is None else own_facts(own)
+
+
+def _add(path: Path, name: str | None, as_json: bool) -> None:
+    from histosam_core.cli.console import print_json
+    from histosam_core.cli.model_facts import own_facts
+    from histosam_core.model.own_models import add_own_model
+
+    own = add_own_model(path, name=name)
     if as_json:
-        print_json(facts)
+        print_json(own_facts(own))
         return
-    _print_table(facts)
+    typer.echo(f"{own.name}: {own.path}")
+    typer.echo(f"next: name it where a command takes a model, as in --model {own.name}")
 
 
-def _facts(spec: ModelSpec) -> dict[str, Any]:
-    from histosam_core.model.registry import weights_path
+def _accept(name: str, as_json: bool) -> None:
+    from histosam_core.cli.console import print_json
+    from histosam_core.model.licence import accept_licence, licence_to_confirm
 
-    path = weights_path(spec)
-    return {
-        "name": spec.name,
-        "architecture": spec.architecture,
-        "decoders": list(spec.decoders),
-        "trained_on": spec.about,
-        "licence": spec.licence,
-        "size_bytes": path.stat().st_size if path.is_file() else spec.size_bytes,
-        "mpp": spec.geometry.mpp,
-        "patch_size_px": spec.geometry.patch_size_px,
-        "where": spec.where,
-        "path": str(path),
-        "url": spec.url,
-        "digest": str(spec.digest) if spec.digest else None,
-    }
+    text = licence_to_confirm(name)
+    accept_licence(name)
+    if as_json:
+        print_json(_facts(name))
+    elif text is None:
+        typer.echo(f"{name}: there is nothing to accept, or it was accepted before")
+    else:
+        typer.echo(text)
+        typer.echo("accepted, and remembered for this user")
 
 
-def _own_facts(own: OwnModel) -> dict[str, Any]:
-    """Facts of an own model, as those of ours; what its file does not tell is None or empty."""
-    from histosam_core.model.own_models import checkpoint_facts
+def _download(name: str, mirror: str | None, as_json: bool) -> None:
+    from histosam_core.cli.console import err, print_json
+    from histosam_core.model.licence import accept_licence, licence_to_confirm
+    from histosam_core.model.registry import fetch_weights
 
-    told = checkpoint_facts(own.path)
-    provenance, geometry = told.get("provenance", {}), told.get("geometry", {})
-    return {
-        "name": own.name,
-        "architecture": told.get("architecture"),
-        "decoders": told.get("decoders", []),
-        "trained_on": provenance.get("data"),
-        "licence": None,
-        "size_bytes": own.path.stat().st_size,
-        "mpp": geometry.get("mpp"),
-        "patch_size_px": geometry.get("patch_size_px"),
-        "where": "own",
-        "path": str(own.path),
-        "url": None,
-        "digest": None,
-        "added": own.added,
-    }
+    text = licence_to_confirm(name)
+    if text is not None and sys.stdin.isatty() and not as_json:
+        typer.echo(text)
+        if typer.confirm("Do you accept this?"):
+            accept_licence(name)
+    try:
+        with _download_bar(f"fetching {name}") as progress:
+            path = fetch_weights(name, mirror=mirror, progress=progress)
+    except KeyboardInterrupt:
+        err.print("histosam: stopped; the same command goes on from where it was")
+        raise typer.Exit(1) from None
+    if as_json:
+        print_json(_facts(name))
+        return
+    typer.echo(f"{name}: {path}")
+    typer.echo(f"next: name it where a command takes a model, as in --model {name}")
 
 
-def _print_table(models: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+@contextmanager
+def _download_bar(title: str) -> Iterator[ProgressCallback]:
+    """Show bytes, speed and the time that is left; nothing where all is here already."""
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-    from histosam_core.cli.console import out
-    from histosam_core.model.registry import cache_folder
+    from histosam_core.cli.console import err
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for title in ("name", "architecture", "decoder", "size", "window", "licence", "weights"):
-        whole = title in {"name", "architecture", "size", "licence"}
-        least = len("refining,") if title == "decoder" else None
-        table.add_column(title, no_wrap=whole, min_width=least, overflow="fold")
-    for facts in models:
-        size, mpp = facts["size_bytes"], facts["mpp"]
-        table.add_row(
-            facts["name"],
-            facts["architecture"] or "",
-            ", ".join(facts["decoders"]),
-            f"{size / 1e6:,.0f} MB" if size else "unknown",
-            "" if mpp is None else f"{facts['patch_size_px']}\u00a0px, {mpp:g}\u00a0um",
-            facts["licence"] or "",
-            facts["where"],
-        )
-    out.print(table)
-    out.print()
-    out.print(f"downloads are kept in {cache_folder() / 'models'} (set HISTOSAM_CACHE to move it)")
-    absent = next((one["name"] for one in models if one["where"] == "not downloaded"), None)
-    if absent:
-        out.print(f"next: histosam models --download {absent}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        tasks: list[TaskID] = []
+
+        def report(done: int, total: int, message: str = "") -> None:
+            if not tasks:
+                # What came before counts as there, not as speed.
+                tasks.append(bar.add_task(title, total=total, completed=done))
+            bar.update(tasks[0], completed=done, total=total)
+
+        yield report

@@ -113,7 +113,7 @@ class ModelSpec:
         """What it cannot do that others can, or may not be used for, in a few words each."""
         limits = []
         if not self.takes_boxes:
-            limits.append("no box prompts (a box is said by clicks)")
+            limits.append("no box prompts")
         if not self.encodes_ahead:
             limits.append("no embeddings ahead of clicks")
         if self.terms:

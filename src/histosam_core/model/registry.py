@@ -29,6 +29,7 @@ __all__ = [
     "find_spec",
     "list_models",
     "note_weights",
+    "noted_digest",
     "unknown_model",
     "weights_path",
 ]
@@ -126,6 +127,11 @@ def note_weights(spec: ModelSpec, sha256: str) -> None:
     path = weights_path(spec)
     if not spec.is_bundled and spec.digest is None and noted_hash(path) is None:
         note_hash(path, sha256, "put there by hand")
+
+
+def noted_digest(spec: ModelSpec) -> Digest | None:
+    """Return the hash that a model's file had when it first came; None: nothing is noted."""
+    return None if spec.is_bundled else noted_hash(weights_path(spec))
 
 
 def unknown_model(name: str) -> UnknownModelError:
