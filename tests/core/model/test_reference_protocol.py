@@ -9,7 +9,7 @@ import runpy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,7 +23,9 @@ from histosam_core.clicks import Click, next_click
 from histosam_core.evaluation import run_clicks
 from histosam_core.metrics import iou
 from histosam_core.model import FocalClickModel, Prediction, RitmModel, SimpleClickModel, ZoomIn
-from histosam_core.model.click_model import ClickModel
+
+if TYPE_CHECKING:
+    from histosam_core.model.click_model import ClickModel
 
 pytestmark = pytest.mark.real_slide
 

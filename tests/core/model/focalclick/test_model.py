@@ -19,7 +19,7 @@ from histosam_core.model.click_model import CERTAIN
 from histosam_core.model.focalclick.network import build_focalclick
 from histosam_core.model.ritm.model import ZoomState
 
-from ..click_stand_ins import BlobNetwork, RefiningNetwork
+from ..click_stand_ins import BlobNetwork, RefiningNetwork  # noqa: TID252
 
 CLICKS = (
     Click((40, 30)),

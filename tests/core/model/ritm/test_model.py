@@ -23,7 +23,7 @@ from histosam_core.model import InteractiveModel, Prediction, RitmModel, ZoomIn
 from histosam_core.model.click_model import CERTAIN
 from histosam_core.model.ritm.network import build_ritm
 
-from ..click_stand_ins import BlobNetwork, PreparingNetwork
+from ..click_stand_ins import BlobNetwork, PreparingNetwork  # noqa: TID252
 
 CLICKS = (
     Click((40, 30)),

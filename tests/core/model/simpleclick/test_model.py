@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from histosam_core.clicks import Click
 from histosam_core.model import InteractiveModel, RitmModel, SimpleClickModel, ZoomIn
 
-from ..click_stand_ins import BlobNetwork
+from ..click_stand_ins import BlobNetwork  # noqa: TID252
 
 
 def picture(height: int = 60, width: int = 80) -> NDArray[np.uint8]:
