@@ -19,6 +19,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histosam_core.model.linear import Linear, Pointwise, linear
+
 __all__ = ["TinyViTEncoder"]
 
 WIDTHS = (64, 128, 160, 320)
@@ -62,7 +64,7 @@ class TinyViTEncoder(nn.Module):
         self.norm_head = nn.LayerNorm(WIDTHS[-1])
         self.head = nn.Linear(WIDTHS[-1], 1000)
         self.neck = nn.Sequential(
-            nn.Conv2d(WIDTHS[-1], out_chans, 1, bias=False),
+            Pointwise(WIDTHS[-1], out_chans, bias=False),
             LayerNorm2d(out_chans),
             nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),
             LayerNorm2d(out_chans),
@@ -237,8 +239,8 @@ class _WindowAttention(nn.Module):
         self.window, self.heads = window, width // HEAD_WIDTH
         self.attention_biases = nn.Parameter(torch.zeros(self.heads, window * window))
         self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
         places = torch.cartesian_prod(torch.arange(window), torch.arange(window))
         apart = (places[:, None] - places[None]).abs()
         self.register_buffer("offsets", apart[..., 0] * window + apart[..., 1], persistent=False)
@@ -286,8 +288,8 @@ class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, EXPANSION * width)
-        self.fc2 = nn.Linear(EXPANSION * width, width)
+        self.fc1 = Linear(width, EXPANSION * width)
+        self.fc2 = Linear(EXPANSION * width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         result: Tensor = self.fc2(functional.gelu(self.fc1(self.norm(tokens))))
@@ -300,7 +302,7 @@ def _switch_biases_on(attention: nn.Module, _: object) -> None:
 
 def _pointwise(tokens: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """1x1 convolution of (B, H, W, C) tokens."""
-    return functional.linear(tokens, weight.flatten(1), bias)
+    return linear(tokens, weight.flatten(1), bias)
 
 
 def _convolved(

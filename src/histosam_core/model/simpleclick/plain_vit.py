@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.errors import ImageError
+from histosam_core.model.linear import Linear
 
 __all__ = ["PatchEmbedding", "PlainViT"]
 
 PRETRAINED_PX = 224
-TOKENS_AT_ONCE = 512
-"""Tokens that an MLP takes at once on a CPU, so that what it makes stays in the cache."""
 
 
 class PlainViT(nn.Module):
@@ -150,8 +149,8 @@ class _Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -163,15 +162,9 @@ class _Attention(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim)
-        self.fc2 = nn.Linear(4 * dim, dim)
+        self.fc1 = Linear(dim, 4 * dim)
+        self.fc2 = Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            return self._apply_to(x)
-        parts = torch.split(x.flatten(0, -2), TOKENS_AT_ONCE)
-        return torch.cat([self._apply_to(part) for part in parts]).view_as(x)
-
-    def _apply_to(self, x: Tensor) -> Tensor:
         result: Tensor = self.fc2(functional.gelu(self.fc1(x)))
         return result

@@ -12,6 +12,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histosam_core.model.linear import Pointwise, linear
+
 __all__ = ["PyramidHead", "SimplePyramid"]
 
 Widths = tuple[int, int, int, int]
@@ -64,7 +66,7 @@ class PyramidHead(nn.Module):
 
     def __init__(self, widths: Widths, channels: int) -> None:
         super().__init__()
-        self.conv_seg = nn.Conv2d(channels, 1, 1)
+        self.conv_seg = Pointwise(channels, 1)
         self.convs = nn.ModuleList(_named(width, channels) for width in widths)
         self.fusion_conv = _named(len(widths) * channels, channels)
         # Finer outputs than 1/4, which no published network has: their files hold the layers.
@@ -77,11 +79,11 @@ class PyramidHead(nn.Module):
         """Join the maps at the size of the finest."""
         fusion = cast("nn.Conv2d", self.fusion_conv["conv"])
         joined = cast("Tensor", fusion.bias)[:, None, None]
-        parts = fusion.weight.chunk(len(maps), dim=1)
+        parts = fusion.weight.flatten(1).chunk(len(maps), dim=1)
         for features, layer, weight in zip(maps, self.convs, parts, strict=True):
             own = functional.relu(cast("nn.ModuleDict", layer)["conv"](features))
             # A 1x1 convolution and an enlargement may change places: fewer pixels are less work.
-            own = functional.conv2d(own, weight)
+            own = linear(own.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
             if features is not maps[0]:
                 own = functional.interpolate(
                     own, maps[0].shape[-2:], mode="bilinear", align_corners=False
@@ -91,15 +93,29 @@ class PyramidHead(nn.Module):
         return logits
 
 
+class _Doubling(nn.ConvTranspose2d):
+    """A transposed 2x2 convolution with stride 2: a linear layer that makes four pixels of one."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 2, stride=2)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        batch, inputs, height, width = x.shape
+        weight = self.weight.permute(2, 3, 1, 0).reshape(-1, inputs)
+        bias = cast("Tensor", self.bias).repeat(4)
+        made = linear(x.permute(0, 2, 3, 1), weight, bias).view(batch, height, width, 2, 2, -1)
+        made = made.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, -1)
+        return made.permute(0, 3, 1, 2)
+
+
 def _doubled(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """Twice the size."""
-    return nn.ConvTranspose2d(inputs, outputs, 2, stride=2), nn.GroupNorm(1, outputs)
+    return _Doubling(inputs, outputs), nn.GroupNorm(1, outputs)
 
 
 def _projected(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(inputs, outputs, 1), nn.GroupNorm(1, outputs), nn.GELU()
+    return Pointwise(inputs, outputs), nn.GroupNorm(1, outputs), nn.GELU()
 
 
 def _named(inputs: int, outputs: int) -> nn.ModuleDict:
     """A 1x1 convolution under the name that published files have it by."""
-    return nn.ModuleDict({"conv": nn.Conv2d(inputs, outputs, 1)})
+    return nn.ModuleDict({"conv": Pointwise(inputs, outputs)})
