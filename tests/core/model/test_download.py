@@ -1,74 +1,25 @@
+"""Downloads: resumed, checked, refused; what people are told when they fail."""
+
 from __future__ import annotations
 
+import errno
 import hashlib
-import re
+import json
 import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
 
+from histosam_core.clicks.journal_lock import lock_file
 from histosam_core.errors import DownloadError, OutputWriteError
 from histosam_core.model import download as module
 from histosam_core.model.download import Digest, download, partial_path
 
-CONTENT = bytes(range(256)) * 12_000
+from .weights_server import CONTENT, LOGIN, Server
+
 DIGEST = Digest("sha256", hashlib.sha256(CONTENT).hexdigest())
-
-
-@dataclass
-class Server:
-    """What the test's server does, and what it was asked."""
-
-    url: str = ""
-    content: bytes = CONTENT
-    status: int = 200
-    supports_range: bool = True
-    send_at_most: int | None = None
-    asked: list[str | None] = field(default_factory=list)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    behaviour = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            behaviour.asked.append(asked)
-            if behaviour.status != 200:
-                self.send_error(behaviour.status)
-                return
-            body, start = behaviour.content, 0
-            if asked and behaviour.supports_range:
-                start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])  # type: ignore[index]
-                if start >= len(body):
-                    self.send_error(416)
-                    return
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            else:
-                self.send_response(200)
-            self.send_header("Content-Length", str(len(body) - start))
-            self.end_headers()
-            body = body[start:]
-            self.wfile.write(body[: behaviour.send_at_most])
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        behaviour.url = f"http://127.0.0.1:{http.server_port}/weights.pth"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield behaviour
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -209,3 +160,211 @@ def test_folder_that_cannot_be_made_is_an_output_error(server: Server, tmp_path:
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(OutputWriteError, match="HISTOSAM_CACHE"):
         download(server.url, tmp_path / "taken" / "weights.pth", digest=DIGEST)
+
+
+def test_without_a_known_hash_a_file_comes_whole_and_is_kept(server: Server, target: Path) -> None:
+    download(server.url, target)
+    assert target.read_bytes() == CONTENT
+    server.content = b"another"
+    download(server.url, target)
+    assert target.read_bytes() == CONTENT
+    assert [p.name for p in target.parent.iterdir()] == ["weights.pth"]
+
+
+@pytest.mark.parametrize("etag", [None, '"v1"'])
+def test_without_a_known_hash_a_transfer_is_resumed_too(
+    server: Server, target: Path, etag: str | None
+) -> None:
+    server.etag, server.send_at_most = etag, 1_000_000
+    with pytest.raises(DownloadError, match="call again to resume it"):
+        download(server.url, target)
+    server.send_at_most = None
+    download(server.url, target)
+    assert server.asked == [None, "bytes=1000000-"]
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("etags", [(None, None), ('"v1"', '"v2"')])
+def test_the_rest_of_another_version_is_never_appended(
+    server: Server, target: Path, etags: tuple[str | None, str | None]
+) -> None:
+    server.etag, server.send_at_most = etags[0], 1_000_000
+    with pytest.raises(DownloadError):
+        download(server.url, target)
+    server.etag, server.send_at_most = etags[1], None
+    server.content = CONTENT[::-1] + b"longer"
+    download(server.url, target)
+    assert target.read_bytes() == server.content
+
+
+def test_a_shorter_version_than_what_has_come_starts_anew(server: Server, target: Path) -> None:
+    server.send_at_most = 1_000_000
+    with pytest.raises(DownloadError):
+        download(server.url, target)
+    server.send_at_most, server.content = None, CONTENT[:500]
+    download(server.url, target)
+    assert server.asked == [None, "bytes=1000000-", None]
+    assert target.read_bytes() == CONTENT[:500]
+
+
+def test_what_has_come_from_elsewhere_is_not_gone_on_with(server: Server, target: Path) -> None:
+    server.send_at_most = 1_000_000
+    with pytest.raises(DownloadError):
+        download(server.url, target)
+    server.send_at_most = None
+    download(server.url.replace("weights", "other"), target)
+    assert server.asked == [None, None]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_file_of_unstated_size_arrives(server: Server, target: Path) -> None:
+    server.states_length = False
+    download(server.url, target, digest=DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("digest", [None, DIGEST])
+@pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
+def test_a_web_page_is_refused_and_nothing_is_kept(
+    server: Server, target: Path, digest: Digest | None, kind: str
+) -> None:
+    target.parent.mkdir()
+    target.write_bytes(b"what was there before")
+    if digest is None:
+        target.unlink()
+    server.content, server.content_type = LOGIN, kind
+    with pytest.raises(DownloadError, match="sent a web page, probably a login page") as raised:
+        download(server.url, target, digest=digest)
+    assert str(target) in str(raised.value)
+    assert not partial_path(target).exists()
+    if digest is not None:
+        assert target.read_bytes() == b"what was there before"
+
+
+def test_a_redirect_to_a_login_page_is_told_with_its_host(server: Server, target: Path) -> None:
+    port = server.url.split(":")[2].split("/")[0]
+    server.redirect = f"http://localhost:{port}/login"
+    server.pages["/login"] = LOGIN
+    with pytest.raises(DownloadError, match="sent a web page from localhost, probably a login"):
+        download(server.url, target)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_login_page_in_the_middle_keeps_what_has_come(server: Server, target: Path) -> None:
+    server.send_at_most = 1_000_000
+    with pytest.raises(DownloadError):
+        download(server.url, target, digest=DIGEST)
+    server.send_at_most, server.redirect = None, "/login"
+    server.pages["/login"] = LOGIN
+    with pytest.raises(DownloadError, match="login page"):
+        download(server.url, target, digest=DIGEST)
+    assert partial_path(target).read_bytes() == CONTENT[:1_000_000]
+    server.redirect = None
+    download(server.url, target, digest=DIGEST)
+    assert server.asked[-1] == "bytes=1000000-"
+    assert target.read_bytes() == CONTENT
+
+
+def test_weights_that_a_server_takes_for_a_page_are_weights(server: Server, target: Path) -> None:
+    server.content, server.content_type = b"PK\x03\x04" + CONTENT, "text/html"
+    download(server.url, target)
+    assert target.read_bytes() == server.content
+
+
+def test_a_pointer_to_large_file_storage_is_refused(server: Server, target: Path) -> None:
+    server.content = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    with pytest.raises(DownloadError, match="Git LFS"):
+        download(server.url, target)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [(401, "asks for a login"), (403, "refuses"), (407, "HTTPS_PROXY="),
+                           (429, "too many"), (503, "try again later")]
+)  # fmt: skip
+def test_refusals_come_with_advice(server: Server, target: Path, status: int, advice: str) -> None:
+    server.status = status
+    with pytest.raises(DownloadError, match=advice) as raised:
+        download(server.url, target, by_hand="ask Ann for it")
+    assert "ask Ann for it" in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_an_unreachable_proxy_is_named_without_its_password(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        proxy = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("http_proxy", f"http://ann:secret@{proxy}")
+    with pytest.raises(DownloadError, match=f"check the proxy \\(http://{proxy}\\)") as raised:
+        download("http://weights.invalid/w.pth", target)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_full_disk_is_told_and_what_has_come_stays(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHUNK_BYTES", 500_000)
+    room = [1_200_000]
+    real_open = Path.open
+
+    def open_on_a_small_disk(self: Path, mode: str = "r", *args: Any, **more: Any) -> Any:
+        file = real_open(self, mode, *args, **more)
+        if "b" not in mode or mode == "rb":
+            return file
+        real_write = file.write
+
+        class Small:
+            def __enter__(self) -> Small:
+                return self
+
+            def __exit__(self, *error: object) -> None:
+                file.close()
+
+            def close(self) -> None:
+                file.close()
+
+            def write(self, data: bytes) -> int:
+                room[0] -= len(data)
+                if room[0] < 0:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                return real_write(data)
+
+        return Small()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("histosam_core.model.download.lock_file", lambda _: None)
+        patched.setattr(Path, "open", open_on_a_small_disk)
+        with pytest.raises(OutputWriteError, match=r"No space left.*HISTOSAM_CACHE"):
+            download(server.url, target, digest=DIGEST)
+    assert not target.exists()
+    assert partial_path(target).read_bytes() == CONTENT[:1_000_000]
+    download(server.url, target, digest=DIGEST)
+    assert server.asked == [None, "bytes=1000000-"]
+
+
+def test_two_processes_do_not_fetch_one_file_at_once(server: Server, target: Path) -> None:
+    target.parent.mkdir()
+    partial_path(target).touch()
+    lock = lock_file(partial_path(target))
+    assert lock is not None
+    with pytest.raises(DownloadError, match="another process is fetching"):
+        download(server.url, target, digest=DIGEST)
+    lock.release()
+    download(server.url, target, digest=DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_note_that_cannot_be_read_costs_no_more_than_a_new_start(
+    server: Server, target: Path
+) -> None:
+    target.parent.mkdir()
+    partial_path(target).write_bytes(CONTENT[:5000])
+    Path(f"{partial_path(target)}.json").write_text(json.dumps(["not", "ours"]))
+    download(server.url, target)
+    assert server.asked == [None]
+    assert target.read_bytes() == CONTENT
