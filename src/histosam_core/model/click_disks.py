@@ -32,8 +32,9 @@ def click_disks(
     height, width = size_hw
     ys = torch.arange(height, device=points_xy.device, dtype=torch.float32)
     xs = torch.arange(width, device=points_xy.device, dtype=torch.float32)
-    dy2 = (ys[None, None] - points_xy[..., 1:].float()) ** 2
-    dx2 = (xs[None, None] - points_xy[..., :1].float()) ** 2
+    # Points in double precision are rounded once, after the subtraction, as in RITM's code.
+    dy2 = (ys[None, None] - points_xy[..., 1:]).float() ** 2
+    dx2 = (xs[None, None] - points_xy[..., :1]).float() ** 2
     inside = dy2[..., :, None] + dx2[..., None, :] <= radius**2
     maps = [(inside & (labels == sign)[..., None, None]).any(1) for sign in (1, 0)]
     return torch.stack(maps, 1).float()
