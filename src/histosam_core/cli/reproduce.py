@@ -158,10 +158,13 @@ def reproduce(
         "device": device,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
+    chosen |= _of_synthetic(out, chosen) if synthetic else {}
     selection = Selection.parse(only or [])
     view: Survey | None = None
     with suppress(KeyboardInterrupt), job_events(events, control) as job:
-        settings = _settings(out, chosen, setting or [], job, is_synthetic=synthetic)
+        settings = gather_settings(out, chosen, setting or [])
+        if synthetic and not dry_run:
+            _make_synthetic(settings, job)
         view = _run(settings, selection, job, is_dry=dry_run)
         job.result(out=str(out), **_counts(view))
     if view is None:
@@ -198,42 +201,49 @@ def _models(texts: list[str]) -> dict[str, str]:
     return models
 
 
-def _settings(
-    out: Path, chosen: dict[str, Any], extra: list[str], job: JobEvents, *, is_synthetic: bool
-) -> ReproduceSettings:
-    """Gather the settings; of a synthetic run, make the slides and weights too."""
+def gather_settings(out: Path, chosen: dict[str, Any], extra: list[str]) -> ReproduceSettings:
+    """Merge the options with the settings of fine-tunings that `--set` gives.
+
+    Raises
+    ------
+    ConfigError
+        A value is malformed, or settings are wrong.
+    """
     from histosam_core.cli.finetune import parse_settings
-    from histosam_core.errors import ConfigError
     from histosam_core.reproduce import ReproduceSettings
 
-    tuning: dict[str, Any] = {}
+    tuning = dict(chosen.get("tuning", {}))
     parse_settings(extra, tuning)
-    if not is_synthetic:
-        return ReproduceSettings(out=out, tuning=tuning, **chosen)
+    return ReproduceSettings(out=out, **{**chosen, "tuning": tuning})
 
+
+def _of_synthetic(out: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a synthetic run; options go before its own."""
+    from histosam_core.errors import ConfigError
+    from histosam_core.reproduce.synthetic import SyntheticPlan, synthetic_values
+
+    own = [name for name in ("paip", "camelyon", "weights") if name in chosen]
+    if own:
+        raise ConfigError(f"--synthetic makes its own data and weights; leave out --{own[0]}")
+    usual = synthetic_values(out, SyntheticPlan())
+    models = {**usual["models"], **chosen.get("models", {})}
+    return {**usual, **chosen, "models": models}
+
+
+def _make_synthetic(settings: ReproduceSettings, job: JobEvents) -> None:
     from histosam_core.reproduce.run import check_folder
     from histosam_core.reproduce.synthetic import (
-        SMALL_MODELS,
         SYNTHETIC_MARK,
         SyntheticPlan,
         make_synthetic_folders,
         make_synthetic_weights,
-        synthetic_settings,
     )
 
-    own = sorted({"paip", "camelyon", "weights"} & chosen.keys())
-    if own:
-        raise ConfigError(f"--synthetic makes its own data and weights; leave out --{own[0]}")
-    plan, seed = SyntheticPlan(), int(chosen.pop("seed", 0))
-    chosen["models"] = {**SMALL_MODELS, **chosen.get("models", {})}
-    settings = synthetic_settings(
-        out, plan, seed=seed, **{**chosen, "tuning": {**plan.tuning, **tuning}}
-    )
     check_folder(settings)
+    made = settings.out / SYNTHETIC_MARK
     with job.progress_bar("Synthetic slides") as progress:
-        make_synthetic_folders(out / SYNTHETIC_MARK, plan, seed=seed, progress=progress)
-    make_synthetic_weights(out / SYNTHETIC_MARK / "weights", seed=seed)
-    return settings
+        make_synthetic_folders(made, SyntheticPlan(), seed=settings.seed, progress=progress)
+    make_synthetic_weights(made / "weights", seed=settings.seed)
 
 
 def _run(

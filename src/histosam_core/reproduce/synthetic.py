@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,16 +27,13 @@ from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.reproduce.paip2019 import PHASES
 
-if TYPE_CHECKING:
-    from histosam_core.reproduce.settings import ReproduceSettings
-
 __all__ = [
     "SMALL_MODELS",
     "SYNTHETIC_MARK",
     "SyntheticPlan",
     "make_synthetic_folders",
     "make_synthetic_weights",
-    "synthetic_settings",
+    "synthetic_values",
 ]
 
 SYNTHETIC_MARK = "synthetic"
@@ -162,10 +159,8 @@ def make_synthetic_weights(folder: str | Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def synthetic_settings(
-    out: str | Path, plan: SyntheticPlan, *, seed: int = 0, **others: Any
-) -> ReproduceSettings:
-    """Return the settings of a run on the synthetic folders below `out`.
+def synthetic_values(out: str | Path, plan: SyntheticPlan) -> dict[str, Any]:
+    """Return the settings of a run on the synthetic folders below `out`, by their names.
 
     Parameters
     ----------
@@ -173,15 +168,9 @@ def synthetic_settings(
         Folder of the work.
     plan
         How much is made and trained.
-    seed
-        Of all draws.
-    others
-        Settings that go before the plan's.
     """
-    from histosam_core.reproduce.settings import ReproduceSettings
-
     made = Path(out) / SYNTHETIC_MARK
-    values: dict[str, Any] = {
+    return {
         "paip": made / "PAIP2019",
         "camelyon": made / "CAMELYON16",
         "weights": made / "weights",
@@ -191,9 +180,7 @@ def synthetic_settings(
         "limit": plan.limit,
         "epochs": plan.epochs,
         "tuning": plan.tuning,
-        "seed": seed,
     }
-    return ReproduceSettings(out=Path(out), **{**values, **others})
 
 
 def _weights_name(model: str) -> str:

@@ -21,7 +21,7 @@ from histosam_core.reproduce import ReproduceSettings
 from histosam_core.reproduce.synthetic import (
     SyntheticPlan,
     make_synthetic_folders,
-    synthetic_settings,
+    synthetic_values,
 )
 from histosam_core.training import TrainConfig, TrainResult, ValidationScores
 from histosam_core.training.scenarios import SCENARIOS
@@ -79,7 +79,8 @@ def settings_for(tmp_path: Path, folders: tuple[Path, Path], base: Path) -> Sett
             "device": "cpu",
             "workers": 1,
         }
-        return synthetic_settings(changes.pop("out", tmp_path / "work"), PLAN, **usual | changes)
+        out = tmp_path / "work"
+        return ReproduceSettings(**{"out": out, **synthetic_values(out, PLAN), **usual, **changes})
 
     return make
 
