@@ -33,14 +33,14 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @pytest.fixture
-def fake(reference_dir: Path) -> dict[str, Any]:
+def fake(data_dir: Path) -> dict[str, Any]:
     """What fakenet.py beside the vectors defines."""
-    return runpy.run_path(str(reference_dir / "fakenet.py"))
+    return runpy.run_path(str(data_dir / "reference" / "fakenet.py"))
 
 
 @pytest.fixture
-def vectors(reference_dir: Path) -> Callable[[str], Arrays]:
-    return lambda name: dict(np.load(reference_dir / f"{name}.npz"))
+def vectors(data_dir: Path) -> Callable[[str], Arrays]:
+    return lambda name: dict(np.load(data_dir / "reference" / f"{name}.npz"))
 
 
 @dataclass

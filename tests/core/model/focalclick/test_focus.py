@@ -31,8 +31,8 @@ EMPTY = np.zeros(HW, bool)
 
 
 @pytest.mark.real_slide
-def test_functions_are_those_of_focalclick(reference_dir: Path) -> None:
-    stored = np.load(reference_dir / "focal_eval.npz")
+def test_functions_are_those_of_focalclick(data_dir: Path) -> None:
+    stored = np.load(data_dir / "reference" / "focal_eval.npz")
     names = [k.removesuffix("_args") for k in stored if k.endswith("_args")]
     assert len(names) == 20
     for name in names:
