@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,14 +32,24 @@ def click_disks(
         (B, 2, H, W) float32: positive, negative.
     """
     height, width = size_hw
-    ys = torch.arange(height, device=points_xy.device, dtype=torch.float32)
-    xs = torch.arange(width, device=points_xy.device, dtype=torch.float32)
+    # Only the pixels round a click are looked at: all of them took longer than some networks.
+    reach = math.ceil(radius) + 1
+    around = torch.arange(-reach, reach + 1, device=points_xy.device)
+    centres = points_xy.round()
+    xs, ys = centres[..., :1] + around, centres[..., 1:] + around
     # Points in double precision are rounded once, after the subtraction, as in RITM's code.
-    dy2 = (ys[None, None] - points_xy[..., 1:]).float() ** 2
-    dx2 = (xs[None, None] - points_xy[..., :1]).float() ** 2
+    dx2 = torch.where((xs >= 0) & (xs < width), (xs - points_xy[..., :1]).float() ** 2, math.inf)
+    dy2 = torch.where((ys >= 0) & (ys < height), (ys - points_xy[..., 1:]).float() ** 2, math.inf)
     inside = dy2[..., :, None] + dx2[..., None, :] <= radius**2
-    maps = [(inside & (labels == sign)[..., None, None]).any(1) for sign in (1, 0)]
-    return torch.stack(maps, 1).float()
+    inside &= ((labels == 0) | (labels == 1))[..., None, None]
+    batch = points_xy.shape[0]
+    rows = 2 * torch.arange(batch, device=points_xy.device)[:, None] + (labels != 1)
+    rows = rows[..., None] * height + ys.long()
+    pixels = rows[..., :, None] * width + xs.long()[..., None, :]
+    n_pixels = batch * 2 * height * width
+    maps = points_xy.new_zeros(n_pixels + 1, dtype=torch.float32)  # the last one is for the rest
+    maps.index_fill_(0, torch.where(inside, pixels, n_pixels).flatten(), 1)
+    return maps[:-1].view(batch, 2, height, width)
 
 
 def disk_maps(points: Tensor, size_hw: tuple[int, int], radius: float) -> Tensor:
