@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from histosam_core.errors import ImageError
 from histosam_core.model.device import naming_a_full_memory, pick_device
 from histosam_core.model.interface import Prediction, as_prediction, check_image
 from histosam_core.model.sam.embedding import ImageEmbedding
+from histosam_core.model.sam.two_way import FirstLayer, FirstLayers
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -58,6 +60,7 @@ class SamModel:
         self.device = pick_device(device)
         self.network = network.to(self.device).eval()
         self.info = info
+        self._first_layers = FirstLayers()
 
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
         """(H, W, 3) uint8 RGB -> its embedding: the costly part, once per image.
@@ -198,15 +201,37 @@ class SamModel:
         if previous:
             stack = torch.from_numpy(np.stack(previous)).to(self.device, torch.float32)
             mask_input = to_mask_input(self.network, stack[:, None])
+        stacked = features[0][None] if batch == 1 else torch.stack(list(features))
+        first = self._first_layer(features)
+        known = {} if first is None else {"first": first}
         low_res, quality = self.network.decode(
-            torch.stack(list(features)),
+            stacked,
             self._to_input(points_xy, image_hw),
             torch.tensor(labels, dtype=torch.int64, device=self.device).view(batch, -1),
             mask_input,
             self._to_input(corners_xy, image_hw).view(-1, 4) if boxes else None,
+            **known,
         )
         logits = to_image_size(self.network, low_res.float(), image_hw)
         return logits[:, 0].cpu().numpy(), quality[:, 0].float().cpu().numpy()
+
+    def _first_layer(self, features: Sequence[Tensor]) -> FirstLayer | None:
+        """What the decoder's first layer makes of embeddings alone; it is kept between clicks."""
+        network = self.network
+        if network.dense_prompts or torch.is_autocast_enabled(self.device.type):
+            return None
+        version = network.first_layer_version
+        layers = [
+            self._first_layers.get(one, version, partial(network.first_layer, one[None]))
+            for one in features
+        ]
+        if len(layers) == 1:
+            return layers[0]
+        return FirstLayer(
+            torch.cat([layer.key for layer in layers]),
+            torch.cat([layer.value for layer in layers]),
+            torch.cat([layer.query for layer in layers]),
+        )
 
     def _to_input(self, points_xy: Tensor, image_hw: tuple[int, int]) -> Tensor:
         """Image pixels (x, y) -> model-input pixels, on the device."""
@@ -235,13 +260,22 @@ def to_image_size(network: SamNetwork, low_res: Tensor, image_hw: tuple[int, int
     Tensor
         (B, 1, H, W).
     """
-    size = network.image_size
-    height, width = network.input_size_hw(*image_hw)
-    logits = functional.interpolate(low_res, (size, size), mode="bilinear", align_corners=False)
-    logits = logits[..., :height, :width]
-    if (height, width) == tuple(image_hw):
-        return logits
-    return functional.interpolate(logits, image_hw, mode="bilinear", align_corners=False)
+    input_hw = network.input_size_hw(*image_hw)
+    rows, columns = (
+        _resampling(low_res.shape[-2 + axis], network.image_size, input_hw[axis], image_hw[axis])
+        for axis in (0, 1)
+    )
+    return rows.to(low_res) @ low_res @ columns.to(low_res).T
+
+
+@lru_cache(maxsize=64)
+def _resampling(low: int, full: int, used: int, size: int) -> Tensor:
+    """(size, low) weights that do along one axis what the two bilinear steps do together."""
+    with torch.no_grad():
+        weights = functional.interpolate(torch.eye(low)[None], full, mode="linear")[..., :used]
+        if size != used:
+            weights = functional.interpolate(weights, size, mode="linear")
+        return weights[0].T.contiguous()
 
 
 def to_mask_input(network: SamNetwork, logits: Tensor) -> Tensor:

@@ -11,8 +11,13 @@ from torch.nn import functional
 
 from histosam_core.errors import ConfigError
 from histosam_core.model.sam.click_prompts import DenseClickPromptEncoder
-from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
+from histosam_core.model.sam.refining_decoder import (
+    RefiningMaskDecoder,
+    SamMaskDecoder,
+    to_tokens,
+)
 from histosam_core.model.sam.tiny import build_tiny_modules
+from histosam_core.model.sam.two_way import DensePrompt, FirstLayer, first_layer
 
 __all__ = ["PIXEL_MEAN", "PIXEL_STD", "Architecture", "Decoder", "SamNetwork", "build_network"]
 
@@ -64,6 +69,7 @@ class SamNetwork(nn.Module):
         self.decoder: Decoder = decoder
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), False)
+        self._kept_position: tuple[object, Tensor] | None = None
 
     @property
     def image_size(self) -> int:
@@ -145,6 +151,22 @@ class SamNetwork(nn.Module):
             sparse, dense = self.prompt_encoder(points, boxes_xyxy, mask_input)
         return sparse, dense
 
+    def _position(self) -> Tensor:
+        """(1, C, h, w) positional encoding of the image, made anew only where its source changed.
+
+        Its channels lie innermost, as the transformer reads them.
+        """
+        source = self.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
+        made_from = (source.data_ptr(), source.device, source.dtype, source._version)
+        if self._kept_position is None or self._kept_position[0] != made_from:
+            with torch.no_grad():
+                encoding = self.prompt_encoder.get_dense_pe()
+                self._kept_position = (
+                    made_from,
+                    encoding.contiguous(memory_format=torch.channels_last),
+                )
+        return self._kept_position[1]
+
     def decode(
         self,
         embeddings: Tensor,
@@ -152,6 +174,8 @@ class SamNetwork(nn.Module):
         labels: Tensor,
         mask_input: Tensor | None = None,
         boxes_xyxy: Tensor | None = None,
+        *,
+        first: FirstLayer | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict one mask per embedding.
 
@@ -167,6 +191,8 @@ class SamNetwork(nn.Module):
             (B, 1, 4h, 4w) low-resolution logits of the previous answer, or None.
         boxes_xyxy
             (B, 4) in model-input pixels, or None.
+        first
+            From `first_layer`, for an answer without gradients; None: it is made on the way.
 
         Returns
         -------
@@ -175,12 +201,42 @@ class SamNetwork(nn.Module):
         quality
             (B, 1) predicted IoU.
         """
-        sparse, dense = self.prompts(embeddings, points_xy, labels, mask_input, boxes_xyxy)
-        position = self.prompt_encoder.get_dense_pe()
+        dense: Tensor | DensePrompt
+        if first is None:
+            sparse, dense = self.prompts(embeddings, points_xy, labels, mask_input, boxes_xyxy)
+        else:
+            sparse, _ = self.prompts(embeddings, points_xy, labels, None, boxes_xyxy)
+            dense = self._dense_prompt(mask_input)
+        position = self._position()
         image, early = self.split(embeddings)
         taken = () if early is None else (early,)
-        logits, quality = self.mask_decoder(image, position, sparse, dense, *taken)
+        logits, quality = self.mask_decoder(image, position, sparse, dense, *taken, first=first)
         return logits, quality
+
+    def first_layer(self, embeddings: Tensor) -> FirstLayer:
+        """What the first layer makes of (B, C, h, w) embeddings whatever is clicked; for `decode`.
+
+        Only where `dense_prompts` is false: these draw on the image.
+        """
+        image = to_tokens(self.split(embeddings)[0])
+        return first_layer(self.mask_decoder.transformer, image, to_tokens(self._position()))
+
+    @property
+    def first_layer_version(self) -> int:
+        """A number that changes with the weights that `first_layer` goes through."""
+        layer = self.mask_decoder.transformer.layers[0]
+        modules = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+        weights = [p for module in modules for p in module.parameters()]
+        return hash(tuple((p.data_ptr(), p._version) for p in weights))
+
+    def _dense_prompt(self, mask_input: Tensor | None) -> DensePrompt:
+        *layers, last = self.prompt_encoder.mask_downscaling
+        weight = last.weight.flatten(1)
+        if mask_input is None:
+            return DensePrompt(None, weight, self.prompt_encoder.no_mask_embed.weight[0])
+        for layer in layers:
+            mask_input = layer(mask_input)
+        return DensePrompt(to_tokens(mask_input), weight, last.bias)
 
 
 def build_network(

@@ -12,6 +12,8 @@ from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 from torch.nn import functional
 
+from histosam_core.model.sam.two_way import DensePrompt, FirstLayer, attend_two_way, mask_logits
+
 __all__ = [
     "ConvBlock",
     "EarlyStem",
@@ -19,6 +21,8 @@ __all__ = [
     "RefiningMaskDecoder",
     "SamMaskDecoder",
     "UpConvBlock",
+    "is_inference",
+    "to_tokens",
 ]
 
 
@@ -33,7 +37,9 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
         image_embeddings: Tensor,
         image_pe: Tensor,
         sparse_prompt_embeddings: Tensor,
-        dense_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor | DensePrompt,
+        *,
+        first: FirstLayer | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict one mask per prompt set.
 
@@ -46,7 +52,10 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
         sparse_prompt_embeddings
             (B, N, C) point and box tokens.
         dense_prompt_embeddings
-            (B, C, h, w).
+            (B, C, h, w); or, where there are no gradients, as a `DensePrompt`.
+        first
+            The transformer's first layer of these embeddings, where it is known; it goes with a
+            `DensePrompt`.
 
         Returns
         -------
@@ -56,23 +65,37 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
             (B, 1) predicted IoU.
         """
         tokens, image = self._attend(
-            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
+            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, first
         )
         return self._sam_masks(tokens, image), self._quality(tokens)
 
     def _attend(
-        self, image_embeddings: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor | DensePrompt,
+        first: FirstLayer | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Two-way transformer: (B, 1 + T + N, C) tokens and the (B, C, h, w) image output."""
         batch, _, height, width = image_embeddings.shape
         output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight], dim=0)
         tokens = torch.cat([output_tokens.expand(batch, -1, -1), sparse], dim=1)
-        image = image_embeddings + dense
-        tokens, image = self.transformer(image, image_pe.expand(batch, -1, -1, -1), tokens)
-        return tokens, image.transpose(1, 2).reshape(batch, -1, height, width)
+        if isinstance(dense, DensePrompt) or is_inference(image_embeddings):
+            image = _prompted(to_tokens(image_embeddings), dense)
+            known = (first, dense) if isinstance(dense, DensePrompt) else ()
+            position = to_tokens(image_pe)
+            tokens, image = attend_two_way(self.transformer, image, position, tokens, *known)
+        else:
+            image = image_embeddings + dense
+            tokens, image = self.transformer(image, image_pe.expand(batch, -1, -1, -1), tokens)
+        return tokens, image.transpose(1, 2).view(batch, -1, height, width)
 
     def _sam_masks(self, tokens: Tensor, image: Tensor) -> Tensor:
         """SAM's head: mask token 0 (the single-mask output) times the up-scaled embedding."""
+        if is_inference(image):
+            size_hw = image.shape[-2], image.shape[-1]
+            return mask_logits(self, tokens[:, 1], to_tokens(image), size_hw)
         upscaled = self.output_upscaling(image)
         weights = self.output_hypernetworks_mlps[0](tokens[:, 1])
         return torch.einsum("bc,bchw->bhw", weights, upscaled)[:, None]
@@ -80,6 +103,25 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
     def _quality(self, tokens: Tensor) -> Tensor:
         quality: Tensor = self.iou_prediction_head(tokens[:, 0])
         return quality[:, :1]
+
+
+def to_tokens(image: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, h w, C), a view."""
+    return image.flatten(2).transpose(1, 2)
+
+
+def _prompted(image: Tensor, dense: Tensor | DensePrompt) -> Tensor:
+    """(B, P, C) image tokens and a dense prompt -> their sum, in memory of its own."""
+    added = dense.bias if isinstance(dense, DensePrompt) else to_tokens(dense)
+    total = torch.add(image, added, out=image.new_empty(image.shape))
+    if isinstance(dense, DensePrompt) and dense.channels is not None:
+        total.baddbmm_(dense.channels, dense.weight.T.expand(len(total), -1, -1))
+    return total
+
+
+def is_inference(x: Tensor) -> bool:
+    """Whether nothing but the result is wanted, in the precision of the weights."""
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type))
 
 
 class GlobalSelfAttention(nn.Module):
@@ -237,15 +279,17 @@ class RefiningMaskDecoder(SamMaskDecoder):
         image_embeddings: Tensor,
         image_pe: Tensor,
         sparse_prompt_embeddings: Tensor,
-        dense_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor | DensePrompt,
         early: Tensor | None = None,
+        *,
+        first: FirstLayer | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict one mask per prompt set; shapes as in `SamMaskDecoder.forward`.
+        """Predict one mask per prompt set; shapes and `first` as in `SamMaskDecoder.forward`.
 
         `early`, (B, E, h, w), are the encoder's early features, for a decoder that takes them.
         """
         tokens, image = self._attend(
-            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings
+            image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, first
         )
         return self._refined_masks(image, image_pe, early), self._quality(tokens)
 
