@@ -188,18 +188,23 @@ def complete(model: Any) -> InteractiveModel:
     if isinstance(info, ModelInfo) and getattr(model, "device", None) is not None:
         return model  # type: ignore[no-any-return]
     plain = ModelInfo(type(model).__name__)
+
+    def said(name: str) -> str:
+        return str(getattr(info, name, None) or getattr(plain, name))
+
     stated = ModelInfo(
-        name=str(getattr(info, "name", plain.name)),
-        geometry=getattr(info, "geometry", plain.geometry),
-        licence=str(getattr(info, "licence", plain.licence)),
-        sha256=str(getattr(info, "sha256", plain.sha256)),
+        name=said("name"),
+        geometry=getattr(info, "geometry", None) or plain.geometry,
+        licence=said("licence"),
+        sha256=said("sha256"),
         path=str(getattr(info, "path", None) or getattr(model, "path", None) or ""),
-        decoder=str(getattr(info, "decoder", plain.decoder)),
+        decoder=said("decoder"),
         takes_boxes=bool(getattr(model, "takes_boxes", getattr(info, "takes_boxes", False))),
     )
     if isinstance(info, ModelInfo):
         stated = info
-    kind = _CompletedBatched if hasattr(model, "decode_batch") else _Completed
+    has_batches = hasattr(model, "encode_batch") and hasattr(model, "decode_batch")
+    kind = _CompletedBatched if has_batches else _Completed
     return kind(model, stated, getattr(model, "device", None) or "cpu")
 
 
