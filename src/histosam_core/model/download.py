@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from histosam_core.clicks.journal_lock import lock_file
 from histosam_core.errors import DownloadError, OutputWriteError
 from histosam_core.model.digest import Digest
-from histosam_core.model.file_kind import HEAD_BYTES, kind_of_head
+from histosam_core.model.file_kind import HEAD_BYTES, file_kind, kind_of_head
 from histosam_core.progress import ProgressCallback, silent
 
 __all__ = ["Digest", "download", "partial_path"]
@@ -73,8 +73,8 @@ def download(
     url
         http or https.
     target
-        Where the file goes; a file there with the right hash is kept as it is, as is any file
-        where there is no hash.
+        Where the file goes; a file there with the right hash is kept as it is, as is any file but
+        a web page where there is no hash.
     digest
         The hash it must have. None: no hash is known, and only a web page in the file's place is
         told.
@@ -99,7 +99,7 @@ def download(
     OutputWriteError
         The disk is full or the folder read-only.
     """
-    if target.is_file() and (digest is None or digest.matches(target)):
+    if target.is_file() and _is_kept(target, digest):
         return target
     hash_text = f" ({digest})" if digest else ""
     source = _Source(
@@ -111,7 +111,7 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(part, source):
-            if target.is_file() and digest is not None and digest.matches(target):
+            if target.is_file() and _is_kept(target, digest):
                 return target  # another process has just fetched it
             _fetch_whole(source, part, digest, progress, timeout_s)
         part.replace(target)
@@ -131,6 +131,10 @@ def download(
 def partial_path(target: Path) -> Path:
     """Where the bytes that have arrived wait."""
     return target.with_name(f"{target.name}.part")
+
+
+def _is_kept(target: Path, digest: Digest | None) -> bool:
+    return file_kind(target) != "web page" if digest is None else digest.matches(target)
 
 
 @contextmanager
