@@ -148,7 +148,7 @@ def _download(name: str, mirror: str | None, as_json: bool) -> None:
     from histosam_core.model.registry import fetch_weights
 
     text = licence_to_confirm(name)
-    if text is not None and sys.stdin.isatty() and not as_json:
+    if text is not None and _in_a_terminal() and not as_json:
         typer.echo(text)
         if typer.confirm("Do you accept this?"):
             accept_licence(name)
@@ -163,6 +163,10 @@ def _download(name: str, mirror: str | None, as_json: bool) -> None:
         return
     typer.echo(f"{name}: {path}")
     typer.echo(f"next: name it where a command takes a model, as in --model {name}")
+
+
+def _in_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 @contextmanager
