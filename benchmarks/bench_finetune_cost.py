@@ -26,6 +26,7 @@ from histosam_core.model.sam.interactive import SamModel
 from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training import trainer as trainer_module
+from histosam_core.training.embeddings import PatchEncoder
 from histosam_core.training.scenarios import SCENARIOS
 
 PATCH_PX, CLICKS, VALIDATED = 400, 20, 2
@@ -81,7 +82,7 @@ def measure(architecture: str, scenario: str, batch: int, n_patches: int) -> dic
     spent = Spent()
     spent.watch(trainer_module.Trainer, "_train_step")
     spent.watch(trainer_module.Trainer, "_validate")
-    spent.watch(trainer_module.PatchEncoder, "embed")
+    spent.watch(PatchEncoder, "embed")
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
             out=Path(folder) / "run",

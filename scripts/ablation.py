@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from histosam_core.evaluation import compare, summarise
 from histosam_core.evaluation.run import spread_indices
 from histosam_core.evaluation.walkthrough import walk_through
 from histosam_core.metrics import far_change
+from histosam_core.model import Prediction
 from histosam_core.training import TrainConfig, finetune
 
 if TYPE_CHECKING:
@@ -88,12 +89,15 @@ class LocalSecondPass:
         """The embedding, and the image for the second pass."""
         return self.model.encode(image), image
 
-    def decode(self, embedding: Any, clicks: Sequence[Click], previous: Any = None) -> Any:
-        """(H, W) float32 logits."""
+    def decode(
+        self, embedding: Any, clicks: Sequence[Click], previous: Prediction | None = None
+    ) -> Prediction:
+        """The model's answer, with (H, W) float32 logits of both looks."""
         features, image = embedding
-        logits = self.model.decode(features, clicks, previous)
+        first = self.model.decode(features, clicks, previous)
         if len(clicks) < 2:
-            return logits
+            return first
+        logits = first.logits
         height, width = logits.shape
         side = round(self.share * max(height, width))
         x0, y0 = (
@@ -109,7 +113,7 @@ class LocalSecondPass:
         local = self.model.decode(
             self.model.encode(np.ascontiguousarray(image[crop])),
             inside,
-            np.ascontiguousarray(logits[crop]),
+            Prediction(np.ascontiguousarray(logits[crop])),
         )
         # Fades out towards the crop's border, where it lies inside the image.
         reach = np.minimum((np.arange(side) + 0.5) / (0.15 * side), 1)
@@ -119,8 +123,8 @@ class LocalSecondPass:
             fade[axis] *= reach[::-1] if start + side < whole else 1
         weight = (fade[0][:, None] * fade[1][None]).astype(np.float32)
         merged = logits.copy()
-        merged[crop] = (1 - weight) * logits[crop] + weight * local
-        return merged
+        merged[crop] = (1 - weight) * logits[crop] + weight * local.logits
+        return replace(first, logits=merged)
 
 
 HALF_KEPT = (("keep_base", 0.5),)
