@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from histosam_core.model.own_models import list_own_models
 from histosam_core.model.registry import BUNDLED, list_models
+from napari_histosam.model_lines import model_state, model_tip
 
 __all__ = ["ModelBox"]
 
@@ -44,7 +45,7 @@ class ModelBox(QWidget):
         self._box.currentIndexChanged.connect(lambda _: self.chosen.emit(self.value))
         browse = QToolButton()
         browse.setText("\N{HORIZONTAL ELLIPSIS}")
-        browse.setToolTip("Choose a checkpoint file, one fine-tuned here or SAM's")
+        browse.setToolTip("Choose a checkpoint file, one fine-tuned here, SAM's, RITM's, ...")
         browse.clicked.connect(self._browse)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -79,7 +80,8 @@ class ModelBox(QWidget):
             listed.append((f"{own.name} (your own)", own.name, str(own.path)))
         for spec in list_models():
             if spec.name not in {name for _, name, _ in listed}:
-                listed.append((_title(spec), spec.name, spec.about))
+                title = f"{spec.name} ({model_state(spec)})"
+                listed.append((title, spec.name, model_tip(spec)))
         listed += [(Path(path).name, path, path) for path in self._files]
         before = self._box.currentData()
         self._box.blockSignals(True)
@@ -109,10 +111,3 @@ class _Box(QComboBox):
     def showPopup(self) -> None:  # Qt's name
         self._refresh()
         super().showPopup()
-
-
-def _title(spec: Any) -> str:
-    if spec.where == "not downloaded":
-        size = f", {spec.size_bytes / 1e6:,.0f} MB" if spec.size_bytes else ""
-        return f"{spec.name} (to download{size})"
-    return f"{spec.name} ({spec.where})"

@@ -228,7 +228,7 @@ def source_of(result: EvaluationResult, told: Mapping[str, str]) -> str:
     """
     if result.name in told:
         return told[result.name]
-    known = {spec.name for spec in list_models() if spec.where != "not downloaded"}
+    known = {spec.name for spec in list_models() if spec.is_here}
     known |= {own.name for own in list_own_models()}
     for name in (result.name, str(result.header.get("checkpoint", {}).get("name"))):
         for one in (name, *(name.removesuffix(f"@{decoder}") for decoder in DECODERS)):

@@ -35,6 +35,8 @@ from napari_histosam.evaluate.ticked_list import TickedList, TickLine
 from napari_histosam.finetune.path_row import PathRow
 from napari_histosam.interactive.setup_panel import FROM_FILE
 from napari_histosam.interactive.widget_parts import push_button
+from napari_histosam.licence_question import licences_accepted
+from napari_histosam.model_lines import model_state, model_tip
 
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import Decoder
@@ -176,11 +178,13 @@ class SetupPanel(QWidget):
             lines += _by_decoder(ModelChoice(own.name), own.name, "your own", str(own.path))
         for spec in list_models():
             if spec.name not in own_models:
-                lines += _by_decoder(ModelChoice(spec.name), spec.name, spec.where, spec.about)
+                choice = ModelChoice(spec.name)
+                lines += _by_decoder(choice, spec.name, model_state(spec), model_tip(spec))
         for choice in self._model_files:
             lines += _by_decoder(choice, _short(Path(choice.source)), "", choice.source)
         # What is here comes before what is still to be downloaded.
-        lines.sort(key=lambda line: "not downloaded" in line.title)
+        away = {spec.name for spec in list_models() if not spec.is_here}
+        lines.sort(key=lambda line: parse_model(line.value).source in away)
         self.models.show_lines(lines)
         if self._out.path in (None, self._named):  # no folder that the user named
             self._named = free_results_folder()
@@ -199,7 +203,7 @@ class SetupPanel(QWidget):
 
     def start(self) -> None:
         """Ask for a job with what is chosen."""
-        if self.check():
+        if self.check() and licences_accepted(self.choices.models, self):
             self.started.emit(self.choices)
 
     def _model_group(self) -> QGroupBox:
@@ -209,7 +213,9 @@ class SetupPanel(QWidget):
         column.addWidget(self.models)
         column.addWidget(
             push_button(
-                f"Add a checkpoint{DOTS}", "One fine-tuned here, or SAM's", self._ask_models
+                f"Add a checkpoint{DOTS}",
+                "One fine-tuned here, SAM's, RITM's, FocalClick's or SimpleClick's",
+                self._ask_models,
             )
         )
         return group

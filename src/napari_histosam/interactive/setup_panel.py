@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_histosam.interactive.view import Setup
+from napari_histosam.licence_question import licences_accepted
 from napari_histosam.model_box import ModelBox
 
 __all__ = ["SetupPanel"]
@@ -122,7 +123,7 @@ class SetupPanel(QGroupBox):
     def start(self) -> None:
         """Ask for a session with what is chosen."""
         self._mpp.setStyleSheet("")
-        if self.image is not None:
+        if self.image is not None and licences_accepted([self._model.value], self):
             self.started.emit(self.image, self.setup)
 
     def choose(

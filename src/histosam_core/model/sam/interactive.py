@@ -212,7 +212,7 @@ class SamModel:
             self._to_input(corners_xy, image_hw).view(-1, 4) if boxes else None,
             **known,
         )
-        logits = to_image_size(self.network, low_res.float(), image_hw)
+        logits = _at_image_size(self.network, low_res.float(), image_hw)
         return logits[:, 0].cpu().numpy(), quality[:, 0].float().cpu().numpy()
 
     def _first_layer(self, features: Sequence[Tensor]) -> FirstLayer | None:
@@ -260,9 +260,20 @@ def to_image_size(network: SamNetwork, low_res: Tensor, image_hw: tuple[int, int
     Tensor
         (B, 1, H, W).
     """
+    size = network.image_size
+    height, width = network.input_size_hw(*image_hw)
+    logits = functional.interpolate(low_res, (size, size), mode="bilinear", align_corners=False)
+    logits = logits[..., :height, :width]
+    if (height, width) == tuple(image_hw):
+        return logits
+    return functional.interpolate(logits, image_hw, mode="bilinear", align_corners=False)
+
+
+def _at_image_size(network: SamNetwork, low_res: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    """`to_image_size` but for rounding, without the megapixel in between: one matrix an axis."""
     input_hw = network.input_size_hw(*image_hw)
     rows, columns = (
-        _resampling(low_res.shape[-2 + axis], network.image_size, input_hw[axis], image_hw[axis])
+        _resampling(low_res.shape[axis - 2], network.image_size, input_hw[axis], image_hw[axis])
         for axis in (0, 1)
     )
     return rows.to(low_res) @ low_res @ columns.to(low_res).T
