@@ -14,19 +14,16 @@ from histosam_core.annotation import AnnotatedRegion, write_geojson
 from histosam_core.dataset import open_patches
 from histosam_core.errors import PatchStoreError
 from histosam_core.evaluation import evaluate, evaluate_slides
-from histosam_core.model import TrainingGeometry
+from histosam_core.model import ModelInfo, Prediction, TrainingGeometry
 from histosam_core.slide.write import write_svs
 from napari_histosam.evaluate.engine import Engine, source_of
-
-
-class Info:
-    name, sha256, geometry = "dark", "", TrainingGeometry(1.0, 64)
 
 
 class Dark:
     """Says that what is dark within some pixels of a click is the object."""
 
-    info = Info()
+    info = ModelInfo("dark", TrainingGeometry(1.0, 64))
+    device = "cpu"
 
     def __init__(self, reach_px: float) -> None:
         self.reach_px = reach_px
@@ -36,11 +33,11 @@ class Dark:
 
     def decode(self, embedding: Any, clicks: Any, previous: Any = None, **_: Any) -> Any:
         yy, xx = np.mgrid[: embedding.shape[0], : embedding.shape[1]]
-        mask = np.zeros(embedding.shape, bool) if previous is None else previous > 0
+        mask = np.zeros(embedding.shape, bool) if previous is None else previous.logits > 0
         for click in clicks:
             near = np.hypot(xx - click.xy[0], yy - click.xy[1]) < self.reach_px
             mask = mask | (near & embedding) if click.is_positive else mask & ~near
-        return np.where(mask, 4, -4).astype(np.float32)
+        return Prediction(np.where(mask, 4, -4).astype(np.float32))
 
 
 def engine(*, loaded: list[str]) -> Engine:
