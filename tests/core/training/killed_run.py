@@ -1,6 +1,6 @@
 """Kill a training process at random moments, resume, and compare with the uninterrupted run.
 
-    python tests/core/training/killed_run.py FOLDER [--kills 20] [--seed 0]
+    python tests/core/training/killed_run.py FOLDER [--model ritm_h18s] [--kills 20] [--seed 0]
 
 Prints a JSON object: the steps that were done at each kill, as the state on disk has them, and
 in what both runs differ at the end, of weights, log and files. A process is forked for each
@@ -16,52 +16,75 @@ import os
 import signal
 import time
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from conftest import make_model, make_patches
 from histosam_core.errors import HistoSamError
-from histosam_core.model.checkpoint import load_checkpoint
+from histosam_core.model.baselines import FocalClickModel, RitmModel, SimpleClickModel, network
+from histosam_core.model.checkpoint import describe_network, load_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.run_folder import RunFolder
 
+SAM = "histosam-tiny"
 
-def config(out: Path, cache: Path) -> TrainConfig:
+
+def config(out: Path, cache: Path, model: str) -> TrainConfig:
     """Settings of both runs; every step is saved."""
+    own: dict[str, Any] = {"scenario": "refining", "augment_variants": 3, "cache_dir": cache}
+    if model != SAM:
+        own = {"crop_size": 64}
     return TrainConfig(
         out=out,
+        model=model,
         device="cpu",
-        scenario="refining",
         epochs=6,
         batch_size=2,
-        augment_variants=3,
         validation_clicks=3,
         save_every_minutes=0.0,
-        cache_dir=cache,
+        **own,
     )
 
 
-def train(out: Path, cache: Path, *, resume: bool) -> None:
+def small_model(name: str) -> Any:
+    """A model with random weights, always the same."""
+    if name == SAM:
+        return make_model("refining")
+    kinds: dict[str, Any] = {
+        "ritm": partial(RitmModel, zoom_in=None),
+        "focalclick": FocalClickModel,
+        "simpleclick": SimpleClickModel,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        built: Any = network(name)
+    info = describe_network(built, name="small")
+    return kinds[name.split("_")[0]](built, info=info, device="cpu", flip=False)
+
+
+def train(out: Path, cache: Path, model: str, *, resume: bool) -> None:
     """Train to the end, in this process."""
     finetune(
-        config(out, cache),
+        config(out, cache, model),
         resume=resume,
-        model=make_model("refining"),
+        model=small_model(model),
         train_patches=make_patches(8, 0),
         validation_patches=make_patches(3, 1),
     )
 
 
-def start(out: Path, cache: Path) -> int:
+def start(out: Path, cache: Path, model: str) -> int:
     """Train in a process of its own; return its number."""
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        train(out, cache, resume=(out / "config.json").is_file())
+        train(out, cache, model, resume=(out / "config.json").is_file())
         code = 0
     finally:
         os._exit(code)
@@ -97,6 +120,7 @@ def main() -> None:
     """Run as the module says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default=SAM)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -105,7 +129,7 @@ def main() -> None:
     whole, killed = options.folder / "whole", options.folder / "killed"
 
     began = time.monotonic()
-    _, status = os.waitpid(start(whole, options.folder / "cache-whole"), 0)
+    _, status = os.waitpid(start(whole, options.folder / "cache-whole", options.model), 0)
     if status:
         raise SystemExit("the uninterrupted run failed")
     seconds = time.monotonic() - began
@@ -115,7 +139,7 @@ def main() -> None:
     step_seconds = seconds / steps_done(whole)
     while len(steps) < options.kills:
         before = steps_done(killed)
-        child = start(killed, options.folder / "cache-killed")
+        child = start(killed, options.folder / "cache-killed", options.model)
         # Every other sitting comes at least one step on; then any moment may be the last.
         must_move = len(steps) % 2 == 1
         while must_move and steps_done(killed) == before and not ended(child):
@@ -126,7 +150,7 @@ def main() -> None:
         if not os.WIFSIGNALED(status):
             break  # the run came to its end, or failed, before it could be killed
         steps.append(steps_done(killed))
-    _, status = os.waitpid(start(killed, options.folder / "cache-killed"), 0)
+    _, status = os.waitpid(start(killed, options.folder / "cache-killed", options.model), 0)
     if status:
         raise SystemExit("the last sitting failed")
     first, second = outcome(whole), outcome(killed)

@@ -16,10 +16,13 @@ KILLS = int(os.environ.get("HISTOSAM_KILLS", "5"))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="sittings are forked: run this on Linux")
-def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["histosam-tiny", "focalclick_b0_s2"])
+def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(
+    tmp_path: Path, model: str
+) -> None:
     script = Path(__file__).with_name("killed_run.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "--kills", str(KILLS)],
+        [sys.executable, str(script), str(tmp_path), "--model", model, "--kills", str(KILLS)],
         capture_output=True,
         text=True,
         check=False,
