@@ -335,14 +335,11 @@ def _read(previous: Prediction) -> _Before:
     state = previous.state if isinstance(previous.state, FocalState) else None
     if state is None or state.overruled is None:
         return _Before(shown, shown, state)
-    pixels, as_shown, as_said = (
-        state.overruled.pixels,
-        state.overruled.shown,
-        state.overruled.said,
-    )
+    there = state.overruled
     said = shown.clone()
     flat = said.view(-1).numpy()
-    flat[pixels] = np.where(flat[pixels] == as_shown, as_said, flat[pixels])
+    now = flat[there.pixels]
+    flat[there.pixels] = np.where(now == there.shown, there.said, now)
     return _Before(shown, said, state)
 
 

@@ -88,8 +88,8 @@ class RitmModel(ClickModel):
         clicks
             All clicks so far, at least one, in image pixels.
         previous
-            The answer before the last click; one of another model, an array of (H, W) logits or a
-            mask as such will do. None: there is none.
+            The answer before the last click; one of another model, or an array of (H, W) logits
+            will do. None: there is none.
         box_xyxy
             None; it takes no boxes.
 
@@ -132,7 +132,8 @@ class RitmModel(ClickModel):
                 if zoom_in.shows_small_object(shown):
                     view = zoom_in.look(n, positive_yx, shown, None, image_hw)
                     logits = self._answer(embedding, view, probability, points)
-            return Prediction(logits[0, 0].numpy(), None, ZoomState(view.answered))
+            # A copy, since a network may go on using the tensor that it answered with.
+            return Prediction(logits[0, 0].numpy().copy(), None, ZoomState(view.answered))
 
     def _answer(
         self,
