@@ -122,5 +122,8 @@ def _depth(error: NDArray[np.bool_]) -> NDArray[np.float32]:
     """
     padded = np.pad(error, 1).astype(np.uint8)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    depth: NDArray[np.float32] = distance[1:-1, 1:-1]
+    # A squared distance is a whole number. OpenCV's last bits may differ from call to call, and
+    # would break ties another way each time.
+    squared = np.rint(np.square(distance, out=distance), out=distance)
+    depth: NDArray[np.float32] = np.sqrt(squared, out=distance)[1:-1, 1:-1]
     return depth

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from histosam_core.clicks import Click, next_click
+from histosam_core.clicks.simulate import error_depths
 from histosam_core.errors import ConfigError
 
 Mask = NDArray[np.bool_]
@@ -169,3 +170,13 @@ def test_clicks_and_metrics_do_without_torch() -> None:
         "import sys, histosam_core.clicks, histosam_core.metrics; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ties_are_broken_the_same_way_each_time() -> None:
+    """OpenCV's distances may differ in their last bits from call to call; depths may not."""
+    rng = np.random.default_rng(18)
+    gt, pred = rng.random((2, 150, 200)) < 0.5
+    missed, _ = error_depths(gt, pred)
+    squared = missed.astype(np.float64) ** 2
+    assert np.abs(squared - squared.round()).max() < 1e-5
+    assert len({next_click(gt, pred).xy for _ in range(50)}) == 1
