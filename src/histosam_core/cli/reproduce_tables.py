@@ -48,21 +48,18 @@ def show_survey(view: Survey, selection: Selection) -> None:
 def show_result(view: Survey, selection: Selection) -> None:
     """Print both tables, ours and the paper's, and where the files are."""
     for stage, title in STAGES.items():
-        table = _table(title, "ours (the paper's)", ["Method", *METRICS.values()])
-        is_empty = True
         for patch_set, rows in rows_of(view, stage).items():
             done = [row for row in rows if row.ours]
             if not done:
                 continue
-            is_empty = False
-            table.add_row(f"[bold]{patch_set.title}[/]")
+            headings = ["Method", *METRICS.values()]
+            table = _table(f"{title}, {patch_set.title}", "ours, below the paper's", headings)
             for row in done:
                 cells = (
-                    f"{number(row.ours[name], name)} [dim]({number(row.paper[name], name)})[/]"
+                    f"{number(row.ours[name], name)}\n[dim]{number(row.paper[name], name)}[/]"
                     for name in METRICS
                 )
                 table.add_row(row.state.cell.method.title, *cells)
-        if not is_empty:
             console.out.print(table)
             console.out.print()
     wanted = [view.by_key[cell.key] for cell in selection.cells]
@@ -157,7 +154,7 @@ def _table(title: str, aside: str, headings: list[str]) -> Table:
         pad_edge=False,
         show_edge=False,
     )
-    table.add_column(headings[0])
+    table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
         table.add_column(heading, justify="right")
     return table

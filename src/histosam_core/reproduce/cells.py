@@ -46,8 +46,9 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """For progress bars."""
-        return f"{self.method.title} {STAGES[self.method.stage].split()[0].lower()}"
+        """What is clicked with, for progress bars and messages."""
+        tuned = "tuned " if self.method.stage == "finetuned" else ""
+        return tuned + self.method.title
 
 
 ALL_CELLS: tuple[Cell, ...] = tuple(Cell(method, one) for method in METHODS for one in SETS)

@@ -129,8 +129,9 @@ def choices(settings: ReproduceSettings) -> tuple[Choice, ...]:
         ),
         Choice(
             "Learning rates",
-            "5e-4 for SAM and RITM (stated), FocalClick's and SimpleClick's own",
-            "5e-4 is ten times what SimpleClick was trained at.",
+            "5e-4 for SAM (stated), for the others what they were published with",
+            "RITM's and FocalClick's (HRNet) are 5e-4 too; SimpleClick was trained at a tenth of "
+            "that.",
             "--set learning_rate=...",
         ),
         Choice(
@@ -148,8 +149,9 @@ def choices(settings: ReproduceSettings) -> tuple[Choice, ...]:
         ),
         Choice(
             "Refining decoder",
-            "self-attention heads, norms and quality score as docs/models.md says",
-            "The paper gives its layers, not their details, and no code.",
+            "eight attention heads, LayerNorm before them, SAM's positions added to queries and "
+            "keys, SAM's quality score kept but not trained",
+            "The paper gives the layers, not these details; the published code is a README.",
         ),
         Choice(
             "Seconds per click",

@@ -149,7 +149,7 @@ def _counts(view: Survey, patch_set: PatchSet) -> str:
     n_slides = len(cut.summary.slides.get("test", {}))
     here = f"{n} here, of {n_slides} slide{'s' * (n_slides != 1)}"
     limit = view.settings.limit
-    return f"{paper}, {here}" + (f", {limit} of them used" if limit and limit < n else "")
+    return f"{paper}, {here}" + (f", {limit} used" if limit and limit < n else "")
 
 
 def _training_counts(view: Survey) -> list[tuple[str, int, int | None]]:

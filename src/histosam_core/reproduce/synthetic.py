@@ -52,9 +52,9 @@ SMALL_MODELS: Mapping[str, str] = MappingProxyType(
 SHORT_TUNING: Mapping[str, Any] = MappingProxyType(
     {
         "batch_size": 2,
-        "max_steps_per_epoch": 3,
-        "validation_limit": 2,
-        "validation_clicks": 5,
+        "max_steps_per_epoch": 2,
+        "validation_limit": 1,
+        "validation_clicks": 3,
     }
 )
 """Settings of fine-tunings that end after a few steps."""
@@ -86,10 +86,10 @@ class SyntheticPlan:
 
     paip_slides: int = 4
     camelyon_slides: int = 2
-    slide_um: float = 2400.0
+    slide_um: float = 2000.0
     patch_size_px: int = 400
     stride_px: int = 200
-    limit: int = 3
+    limit: int = 2
     epochs: int = 1
     tuning: Mapping[str, Any] = field(default_factory=lambda: SHORT_TUNING)
 

@@ -84,8 +84,8 @@ def train_config(settings: ReproduceSettings, method: Method, weights: Weights) 
     """Return the settings of a method's fine-tuning.
 
     The paper's where it states them: 30 epochs, the learning rate divided by 10 at epochs 20 and
-    25, and for SAM and RITM the rate 5e-4. RITM's batches of 32. FocalClick and SimpleClick keep
-    the rates that were published for them. All else is `TrainConfig`'s.
+    25, and for SAM the rate 5e-4; batches of 32 as RITM has them, to which the paper points. The
+    other families keep the rates that they were published with. All else is `TrainConfig`'s.
     """
     from histosam_core.training import TrainConfig
 
@@ -97,7 +97,7 @@ def train_config(settings: ReproduceSettings, method: Method, weights: Weights) 
         "max_minutes": settings.max_minutes,
         "seed": settings.seed,
     }
-    if method.family in ("sam", "ritm"):
+    if method.family == "sam":
         values["learning_rate"] = kim2023.LEARNING_RATE
     if method.scenario is not None:
         values["scenario"] = method.scenario

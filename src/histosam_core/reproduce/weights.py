@@ -70,8 +70,13 @@ def find_weights(model: str, folder: Path | None) -> Weights:
         return Weights(model, str(found.absolute()))
     if spec is not None and weights_path(spec).is_file():
         return Weights(model, model)
-    where = f" in {folder}" if folder is not None else "; name their folder (--weights)"
-    raise MissingWeightsError(f"weights missing: no {' or '.join(names)}{where}")
+    where = f" in {folder}" if folder is not None else ""
+    fix = "name their folder, --weights, or a file, --model FAMILY=FILE"
+    if spec is not None and spec.url is not None:
+        fix = f"histosam models --download {model}"
+    elif spec is not None and spec.page is not None:
+        fix = f"get {spec.page_item} from {spec.page} and save it by that name"
+    raise MissingWeightsError(f"weights missing: no {' or '.join(names)}{where}; {fix}")
 
 
 def load_weights(weights: Weights, device: str, *, decoder: str | None = None) -> InteractiveModel:

@@ -77,7 +77,7 @@ def test_work_that_is_stopped_goes_on_where_it_was(settings_for: Callable, tunin
         reproduce(settings, selection, bars=StopAt("Patches", 1))
     assert not (settings.out / "patches" / "paip2019_x5").exists()
     with pytest.raises(KeyboardInterrupt):
-        reproduce(settings, selection, bars=StopAt("SAM zero-shot", 1))
+        reproduce(settings, selection, bars=StopAt("SAM on", 1))
     begun = look(settings, selection).by_key["zero_shot", "paip2019_x5", "sam"]
     assert (begun.status, begun.n_done) == ("begun", 1)
     assert "begun, 1 of 2 patches" in (settings.out / "tables.html").read_text()
@@ -123,7 +123,7 @@ def test_without_paip2019_there_is_no_fine_tuning(settings_for: Callable, tuning
 def test_patches_once_cut_need_no_slides(settings_for: Callable) -> None:
     selection = Selection.parse(["sam", "camelyon16_x5"])
     with pytest.raises(KeyboardInterrupt):
-        reproduce(settings_for(), selection, bars=StopAt("SAM zero-shot", 1))
+        reproduce(settings_for(), selection, bars=StopAt("SAM on", 1))
     done = reproduce(settings_for(paip=None, camelyon=None), selection)
     assert done.count("done") == 1
 

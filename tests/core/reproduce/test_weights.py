@@ -38,6 +38,11 @@ def test_a_network_without_published_weights_is_found_by_its_name(tmp_path: Path
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(MissingWeightsError) as caught:
         find_weights("sam_vit_b", tmp_path)
-    assert str(caught.value) == f"weights missing: no sam_vit_b_01ec64.pth in {tmp_path}"
+    assert str(caught.value) == (
+        f"weights missing: no sam_vit_b_01ec64.pth in {tmp_path}; "
+        "histosam models --download sam_vit_b"
+    )
+    with pytest.raises(MissingWeightsError, match=r"get .*HRNet32.* from https://drive\.google"):
+        find_weights("focalclick_h32_s2", None)
     with pytest.raises(MissingWeightsError, match="--weights"):
-        find_weights("sam_vit_b", None)
+        find_weights("simpleclick_xtiny448", None)
