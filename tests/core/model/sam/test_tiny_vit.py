@@ -138,7 +138,7 @@ def published(encoder: TinyViTEncoder, x: Tensor, *, biased: bool = True) -> tup
     return encoder.neck(x.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("strip_bytes", [1, 40_000, 2**21])
+@pytest.mark.parametrize("strip_bytes", [1, 40_000, 2**24])
 @torch.inference_mode()
 def test_strips_of_any_height_and_folded_norms_change_nothing(
     small: TinyViTEncoder, strip_bytes: int, monkeypatch: pytest.MonkeyPatch
