@@ -31,8 +31,8 @@ EXPANSION = 4
 MERGE_STRIDES = (2, 2, 1)
 EARLY_STAGE = 1
 STRIP_BYTES = 16 * 2**20
-"""Of a strip's widest tensor on a CPU. An allocator hands memory of more than some 32 MB back to the
-system after use, and getting it anew costs more than the arithmetic; smaller strips gain nothing.
+"""Of a strip's widest tensor on a CPU. Arrays of more than some 32 MB go back to the system after
+use, and getting them anew costs more than the arithmetic; smaller strips gain nothing.
 """
 
 Kernel: TypeAlias = tuple[Tensor, Tensor]
