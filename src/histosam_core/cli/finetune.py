@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["finetune"]
 
-SCENARIO_HELP = "What trains. " + " ".join(
-    f"{scenario.name}: {scenario.explanation}" for scenario in SCENARIOS.values()
+SCENARIO_HELP = (
+    "What trains of a model of SAM's line. "
+    + " ".join(f"{scenario.name}: {scenario.explanation}" for scenario in SCENARIOS.values())
+    + " (default: refining) RITM, FocalClick and SimpleClick train as a whole: leave it out."
 )
 
 
@@ -33,11 +35,13 @@ def finetune(
         typer.Option(help="Folder that `histosam prepare` wrote (train.zarr, validation.zarr)."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Name or checkpoint to start from (default: histosam-tiny).")
+        str | None,
+        typer.Option(
+            help="Name or checkpoint to start from, of SAM's line, RITM, FocalClick or SimpleClick "
+            "(default: histosam-tiny)."
+        ),
     ] = None,
-    scenario: Annotated[
-        str | None, typer.Option(help=SCENARIO_HELP + " (default: refining)")
-    ] = None,
+    scenario: Annotated[str | None, typer.Option(help=SCENARIO_HELP)] = None,
     early_features: options.EarlyFeaturesOption = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the patches (default: 30).")
@@ -49,7 +53,18 @@ def finetune(
         int | None, typer.Option(help="Batches that make a step (default: 1).")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's, after the warm-up (default: 5e-4).")
+        float | None,
+        typer.Option(
+            help="Adam's, after the warm-up (default: 5e-4; FocalClick on SegFormer 5e-3, "
+            "SimpleClick 5e-5)."
+        ),
+    ] = None,
+    crop_size: Annotated[
+        str | None,
+        typer.Option(
+            help="What RITM, FocalClick and SimpleClick train on, HEIGHTxWIDTH in pixels or one "
+            "number (default: 320x480, 256, 448)."
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(help="End within this time; the learning rate falls with it.")
@@ -105,6 +120,9 @@ def finetune(
 ) -> None:
     """Fine-tune a model on patches, validated by simulated clicks after every epoch.
 
+    The model is one of SAM's line, trained by a scenario, or RITM, FocalClick or SimpleClick,
+    trained as their authors did.
+
     The run folder gets config.json, log.csv, curves.png, best.safetensors, last.safetensors and the
     state to resume from. Ctrl-C saves the state and stops.
 
@@ -112,6 +130,8 @@ def finetune(
 
         histosam finetune --model histosam-tiny --patches data/liver --scenario refining
         --out runs/refining
+
+        histosam finetune --model ritm_h18s --patches data/liver --out runs/ritm
 
         histosam finetune --patches data/liver --out runs/quick --epochs 5 --max-minutes 2
         --set validation_clicks=10 --set augment.stain=true
@@ -136,6 +156,7 @@ def finetune(
         "batch_size": batch_size,
         "accumulate_steps": accumulate_steps,
         "learning_rate": learning_rate,
+        "crop_size": None if crop_size is None else parse_crop_size(crop_size),
         "max_minutes": max_minutes,
         "max_steps_per_epoch": max_steps_per_epoch,
         "validation_limit": validation_limit,
@@ -167,7 +188,8 @@ def finetune(
             if event["event"] == "notice" and not events:
                 console.err.print(f"{event['text']}", markup=False)
 
-        title = f"Fine-tune {settings.scenario}"
+        what = settings.model if settings.recipe.is_specialist else settings.scenario
+        title = f"Fine-tune {what}"
         with job.progress_bar(title) if is_first else nullcontext(silent) as progress:
             result = train(
                 settings, resume=resume, overwrite=overwrite, progress=progress, on_event=tell
@@ -238,6 +260,22 @@ def parse_settings(extra: list[str], values: dict[str, Any]) -> None:
             values[group] = {**(inner if isinstance(inner, dict) else {}), member: value}
         else:
             values[name] = value
+
+
+def parse_crop_size(text: str) -> list[int]:
+    """Read HEIGHTxWIDTH, or the side of a square.
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    from histosam_core.errors import ConfigError
+
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+        raise ConfigError(f"--crop-size {text}: write HEIGHTxWIDTH, such as 320x480, or one number")
+    return [int(sides[0]), int(sides[-1])]
 
 
 def as_json(result: TrainResult) -> dict[str, Any]:
