@@ -114,7 +114,7 @@ def measure(architecture: str, scenario: str, batch: int, n_patches: int) -> dic
     embeds = spent.seconds["embed"] or [0.0] * len(steps)  # a specialist has no embeddings
     first = len(steps) // 2  # in the second epoch embeddings are kept, if they may be
     later = [step - embed for step, embed in zip(steps[first:], embeds[first:], strict=True)]
-    # SAM's first validation encodes; a specialist's last may have few clicks, since it learns a disc.
+    # SAM's first validation encodes; a specialist's last may have few clicks, having learnt discs.
     validation = spent.seconds["_validate"][0 if "model" in own else -1]
     return {
         "encode_s": float(np.median(embeds[:first])) / batch,
