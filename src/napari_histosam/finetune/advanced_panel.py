@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -20,6 +21,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+
+from histosam_core.model.registry import BUNDLED
+from histosam_core.training.recipes import recipe_of
 
 __all__ = ["AdvancedPanel"]
 
@@ -72,6 +76,11 @@ SWITCHES = {
     "half_embeddings": ("Embeddings in half precision", "Twice as many are kept."),
     "tensorboard": ("Log for TensorBoard", "Into the run folder, beside log.csv."),
 }
+OF_SAM = frozenset(
+    {"early_features", "augment_variants", "cache_mb", "cache_disk_mb", "half_embeddings"}
+)
+"""Settings that a specialist does not have."""
+OF_SPECIALISTS = frozenset({"crop_size"})
 AUGMENTATIONS = {
     "dihedral": "Flips and quarter turns",
     "resize": "Scale",
@@ -82,13 +91,16 @@ AUGMENTATIONS = {
 
 
 class AdvancedPanel(QWidget):
-    """A line that unfolds into settings with the defaults of `TrainConfig`."""
+    """A line that unfolds into settings with the defaults of `TrainConfig` for a model."""
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self._readers: dict[str, tuple[Callable[[], Any], Any]] = {}
+        self._model = BUNDLED
+        self._defaults: dict[str, Any] = {}
+        self._rows: dict[str, tuple[QWidget, ...]] = {}
+        self._readers: dict[str, Callable[[], Any]] = {}
         self._writers: dict[str, Callable[[Any], None]] = {}
         self._more: QLineEdit | None = None
         self._fold = QToolButton()
@@ -105,9 +117,11 @@ class AdvancedPanel(QWidget):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings by `TrainConfig`'s names that are not the defaults."""
+        """Settings by `TrainConfig`'s names that are not the model's defaults."""
         found = {
-            name: read() for name, (read, default) in self._readers.items() if read() != default
+            name: read()
+            for name, read in self._readers.items()
+            if self._applies(name) and read() != self._defaults[name]
         }
         for word in self._more.text().split() if self._more is not None else ():
             name, _, value = word.partition("=")
@@ -119,6 +133,17 @@ class AdvancedPanel(QWidget):
         self.unfold(True)
         for name, value in settings.items():
             self._writers[name](value)
+
+    def fit(self, model: str) -> None:
+        """Show what applies to a model, with its defaults; what the user has changed stays."""
+        self._model = model
+        if self._body is None:
+            return
+        before, self._defaults = self._defaults, _defaults(model)
+        for name, read in self._readers.items():
+            if self._defaults[name] != before[name] and read() == before[name]:
+                self._writers[name](self._defaults[name])
+        self._show_rows()
 
     def unfold(self, is_open: bool) -> None:
         """Show the settings, or put them away; what was chosen stays."""
@@ -132,35 +157,75 @@ class AdvancedPanel(QWidget):
             self._fold.setChecked(is_open)
 
     def _make(self) -> QWidget:
-        from histosam_core.dataset.augment import AugmentSettings
-        from histosam_core.training.config import TrainConfig
-
-        defaults = {one.name: one.default for one in fields(TrainConfig)}
-        augment = AugmentSettings()
+        self._defaults = defaults = _defaults(self._model)
         body = QWidget()
         form = QFormLayout(body)
         form.setContentsMargins(12, 0, 0, 0)
         form.setVerticalSpacing(3)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         for number in NUMBERS:
-            if number.name in defaults:
-                form.addRow(number.caption, self._spin(number, defaults[number.name]))
-        form.addRow("Early features", self._box("early_features", EARLY_FEATURES, None))
-        form.addRow("Precision", self._box("precision", PRECISIONS, "fp32"))
+            self._add(form, number.name, self._spin(number, defaults[number.name]), number.caption)
+        self._add(form, "crop_size", self._crop_line(), "Crop")
+        boxes: dict[str, tuple[str, Mapping[Any, str]]] = {
+            "early_features": ("Early features", EARLY_FEATURES),
+            "precision": ("Precision", PRECISIONS),
+        }
+        for name, (caption, captions) in boxes.items():
+            self._add(form, name, self._box(name, captions, defaults[name]), caption)
         for name, (caption, tip) in SWITCHES.items():
-            if name in defaults:
-                form.addRow(self._switch(name, caption, tip, bool(defaults[name])))
+            self._add(form, name, self._switch(name, caption, tip, bool(defaults[name])))
         form.addRow(QLabel("Augmentation"))
         for name, caption in AUGMENTATIONS.items():
-            is_on = bool(getattr(augment, name))
-            form.addRow(self._switch(f"augment.{name}", caption, "Drawn for each variant.", is_on))
+            key = f"augment.{name}"
+            form.addRow(self._switch(key, caption, "Drawn for each variant.", defaults[key]))
         self._more = QLineEdit()
         self._more.setPlaceholderText("NAME=VALUE NAME=VALUE")
         self._more.setToolTip("Any other setting; docs/finetuning.md lists them")
         self._more.textChanged.connect(lambda _: self.changed.emit())
         self._writers["more"] = self._more.setText
         form.addRow("Others", self._more)
+        self._show_rows()
         return body
+
+    def _add(self, form: QFormLayout, name: str, field: QWidget, caption: str = "") -> None:
+        """Add a row that can be put away where it does not apply."""
+        if not caption:
+            form.addRow(field)
+            self._rows[name] = (field,)
+            return
+        form.addRow(caption, field)
+        self._rows[name] = (form.labelForField(field), field)
+
+    def _applies(self, name: str) -> bool:
+        is_specialist = recipe_of(self._model).is_specialist
+        return name not in (OF_SAM if is_specialist else OF_SPECIALISTS)
+
+    def _show_rows(self) -> None:
+        for name, parts in self._rows.items():
+            for part in parts:
+                part.setVisible(self._applies(name))
+
+    def _crop_line(self) -> QLineEdit:
+        line = QLineEdit()
+        line.setPlaceholderText("HEIGHTxWIDTH; empty: the model's own")
+        line.setToolTip("Pixels of what is cut out of a patch; smaller ones train faster")
+        line.textChanged.connect(lambda _: self.changed.emit())
+
+        def read() -> Any:
+            text = line.text().lower().replace(" ", "")
+            sides = text.split("x")
+            if not text:
+                return self._defaults["crop_size"]
+            if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+                return text  # the check says what is wrong with it
+            return [int(sides[0]), int(sides[-1])]
+
+        def write(value: Any) -> None:
+            own = value == self._defaults["crop_size"]
+            line.setText("" if own else "x".join(map(str, value)))
+
+        self._keep("crop_size", read, write)
+        return line
 
     def _spin(self, number: _Number, default: Any) -> QWidget:
         if number.decimals:
@@ -181,7 +246,7 @@ class AdvancedPanel(QWidget):
             value = spin.value()
             return None if number.none and value == number.least else value
 
-        self._keep(number.name, read, default, spin.setValue)
+        self._keep(number.name, read, spin.setValue)
         return spin
 
     def _box(self, name: str, captions: Mapping[Any, str], default: Any) -> QComboBox:
@@ -191,11 +256,11 @@ class AdvancedPanel(QWidget):
         for caption in captions.values():
             box.addItem(caption)
         values = list(captions)
+        box.setCurrentIndex(values.index(default))
         box.currentIndexChanged.connect(lambda _: self.changed.emit())
         self._keep(
             name,
             lambda: values[box.currentIndex()],
-            default,
             lambda value: box.setCurrentIndex(values.index(value)),
         )
         return box
@@ -205,13 +270,11 @@ class AdvancedPanel(QWidget):
         box.setToolTip(tip)
         box.setChecked(is_on)
         box.toggled.connect(lambda _: self.changed.emit())
-        self._keep(name, box.isChecked, is_on, box.setChecked)
+        self._keep(name, box.isChecked, box.setChecked)
         return box
 
-    def _keep(
-        self, name: str, read: Callable[[], Any], default: Any, write: Callable[[Any], None]
-    ) -> None:
-        self._readers[name] = read, default
+    def _keep(self, name: str, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
+        self._readers[name] = read
         self._writers[name] = write
 
 
@@ -220,3 +283,12 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _defaults(model: str) -> dict[str, Any]:
+    """`TrainConfig`'s settings by name where only the model is given."""
+    from histosam_core.training.config import TrainConfig
+
+    values = TrainConfig(out=Path("run"), model=model).as_dict()
+    augment = values.pop("augment")
+    return {**values, **{f"augment.{name}": on for name, on in augment.items()}}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import ConfigError
+from histosam_core.training.recipes import recipe_of
 
 __all__ = ["Choices", "Source", "free_run_folder"]
 
@@ -50,8 +51,10 @@ class Choices:
         The class that counts as tumour; empty: those whose name says so.
     is_all_outlined
         All tumour of the slides is outlined, so that the rest is known to be none.
-    model, scenario, batch_size, device
+    model, batch_size, device
         As in `TrainConfig`.
+    scenario
+        As in `TrainConfig`; None for a specialist, which has none.
     epochs
         None: as many as the command takes by itself.
     minutes
@@ -71,7 +74,7 @@ class Choices:
     label: str = ""
     is_all_outlined: bool = False
     model: str = "histosam-tiny"
-    scenario: str = "refining"
+    scenario: str | None = "refining"
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 8
@@ -91,7 +94,8 @@ class Choices:
             name = self.patches.name
         elif self.source == "slides" and self.slides:
             name = self.slides[0].name
-        return f"{Path(self.model).stem}, {self.scenario}, on {name}"
+        scenario = f", {self.scenario}," if self.scenario else ""
+        return f"{Path(self.model).stem}{scenario} on {name}"
 
     def problem(self) -> str:
         """Return all that stands against a start, in one line; empty where nothing does."""
@@ -110,7 +114,8 @@ class Choices:
             raise ConfigError(problem)
         given: list[str] = [self.kind]
         given += self._improve_options() if self.kind == "improve" else self._finetune_options()
-        given += ["--out", str(self.out), "--model", self.model, "--scenario", self.scenario]
+        given += ["--out", str(self.out), "--model", self.model]
+        given += ["--scenario", self.scenario] if self.scenario else []
         given += ["--batch-size", str(self.batch_size), "--device", self.device]
         if self.epochs is not None:
             given += ["--epochs", str(self.epochs)]
@@ -140,6 +145,12 @@ class Choices:
         return [*given, "--minutes", f"{self.minutes or 0:g}"]
 
     def _problem_of_data(self) -> str:
+        recipe = recipe_of(self.model)
+        if self.kind == "improve" and recipe.is_specialist:
+            return (
+                f"{recipe.title} models learn from patches alone: choose a folder of them, which "
+                "`histosam prepare` makes, or a model of SAM's line"
+            )
         if self.source == "viewer" and not self.n_objects:
             return "no object is accepted in this viewer; outline some, or choose annotated slides"
         if self.source == "slides":
@@ -182,9 +193,10 @@ class Choices:
         common: dict[str, Any] = {
             "out": str(self.out),
             "model": self.model,
-            "scenario": self.scenario,
             "device": self.device,
         }
+        if self.scenario:
+            common["scenario"] = self.scenario
         if self.kind == "finetune":
             from histosam_core.training.config import TrainConfig
 
@@ -205,10 +217,10 @@ class Choices:
             )
 
 
-def free_run_folder(model: str, scenario: str) -> Path:
+def free_run_folder(model: str, scenario: str | None) -> Path:
     """Return a folder for a new run in the user's data folder; it is not there yet."""
     base = data_folder() / "runs"
-    stem = f"{Path(model).stem}-{scenario}"
+    stem = "-".join(filter(None, (Path(model).stem, scenario or "tuned")))
     number = 1
     while (base / f"{stem}-{number}").exists():
         number += 1

@@ -7,18 +7,22 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.errors import UnknownModelError
+from histosam_core.model.baselines import canonical_name
 from histosam_core.model.own_models import checkpoint_facts, checkpoint_path
 from histosam_core.model.registry import MODELS, weights_path
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import recipe_of
+from histosam_core.training.scenarios import SCENARIOS, Scenario
 
 if TYPE_CHECKING:
     from napari_histosam.finetune.choices import Choices
 
-__all__ = ["count_patches", "estimate", "training_seconds"]
+__all__ = ["SpecialistCost", "count_patches", "estimate", "training_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,33 @@ COSTS: Mapping[str, Cost] = {
     ),
 }
 """As measured on one core, see docs/napari_finetune.md; other architectures were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialistCost:
+    """What a network of RITM's, FocalClick's or SimpleClick's costs on one CPU core; and memory.
+
+    Parameters
+    ----------
+    step
+        Seconds of a training step per crop of its own size; it grows with the area.
+    click
+        Seconds of one validation click on a patch of 400 px.
+    patch_mb
+        Memory that a crop of its own size adds.
+    """
+
+    step: float
+    click: float
+    patch_mb: float
+
+
+SPECIALIST_COSTS: Mapping[str, SpecialistCost] = {
+    "ritm_hrnet18s_itm": SpecialistCost(1.1, 0.5, 330),
+    "focalclick_segformerB0_S2": SpecialistCost(0.18, 0.05, 130),
+}
+"""By the name of the network, as measured on one core; others were not."""
+SPECIALIST_BASE_MB = 760
 CLICKS_USED = 0.6
 """Of the click budget, that a validation patch takes on average until its mask is good."""
 CORE_POWER = 0.8
@@ -97,9 +128,7 @@ def estimate(choices: Choices) -> str:
     choices
         Without a problem.
     """
-    cost = COSTS.get(_architecture(choices.model))
-    if cost is not None and cost.encode_and_learn is None:
-        cost = cost if SCENARIOS[choices.scenario].freezes_encoder else None
+    cost = _cost(choices)
     device = _device(choices.device)
     parts = []
     if cost is None or device != "cpu":
@@ -121,7 +150,9 @@ def estimate(choices: Choices) -> str:
     return "; ".join(parts)
 
 
-def training_seconds(choices: Choices, cost: Cost, n_training: int, n_validation: int) -> float:
+def training_seconds(
+    choices: Choices, cost: Cost | SpecialistCost, n_training: int, n_validation: int
+) -> float:
     """Return what the training costs one CPU core, in seconds.
 
     Parameters
@@ -133,13 +164,17 @@ def training_seconds(choices: Choices, cost: Cost, n_training: int, n_validation
     n_training, n_validation
         Patches.
     """
-    scenario, settings = SCENARIOS[choices.scenario], choices.settings
+    settings = choices.settings
     epochs = choices.epochs or DEFAULT_EPOCHS
     variants = settings.get("augment_variants", DEFAULT_VARIANTS)
     limit = settings.get("validation_limit", DEFAULT_VALIDATION)
     used = n_validation if limit is None else min(n_validation, limit)
     clicks = settings.get("validation_clicks", DEFAULT_CLICKS) * CLICKS_USED
     validations = epochs // settings.get("validate_every", 1) + 1
+    if isinstance(cost, SpecialistCost):
+        learning = n_training * epochs * cost.step * _crop_share(choices)
+        return float(learning + validations * used * clicks * cost.click)
+    scenario = _scenario(choices)
     if scenario.freezes_encoder:
         # Each variant of a patch is encoded once.
         encoding = n_training * min(epochs, variants or epochs) * cost.encode + used * cost.encode
@@ -169,9 +204,11 @@ def _counts(choices: Choices) -> tuple[int, int] | None:
     return None if training is None or validation is None else (training, validation)
 
 
-def _memory_mb(choices: Choices, cost: Cost, n_training: int | None) -> float:
+def _memory_mb(choices: Choices, cost: Cost | SpecialistCost, n_training: int | None) -> float:
     """The process, its batch, and the embeddings that it keeps."""
-    if not SCENARIOS[choices.scenario].freezes_encoder:
+    if isinstance(cost, SpecialistCost):
+        return SPECIALIST_BASE_MB + choices.batch_size * cost.patch_mb * _crop_share(choices)
+    if not _scenario(choices).freezes_encoder:
         return cost.base_mb + choices.batch_size * (cost.learning_patch_mb or 0.0)
     settings = choices.settings
     room: float = settings.get("cache_mb", DEFAULT_CACHE_MB)
@@ -185,15 +222,41 @@ def _memory_mb(choices: Choices, cost: Cost, n_training: int | None) -> float:
     return cost.base_mb + choices.batch_size * cost.patch_mb + room
 
 
+def _cost(choices: Choices) -> Cost | SpecialistCost | None:
+    """What the model costs; None where it was not measured."""
+    architecture = _architecture(choices.model)
+    if recipe_of(choices.model).is_specialist:
+        return SPECIALIST_COSTS.get(architecture)
+    cost = COSTS.get(architecture)
+    if cost is not None and cost.encode_and_learn is None:
+        return cost if _scenario(choices).freezes_encoder else None
+    return cost
+
+
+def _crop_share(choices: Choices) -> float:
+    """Area of the crops over that of the model's own."""
+    own = recipe_of(choices.model).crop_size or (1, 1)
+    chosen = choices.settings.get("crop_size", own)
+    height, width = chosen if isinstance(chosen, list | tuple) else (chosen, chosen)
+    return float(height * width / (own[0] * own[1]))
+
+
+def _scenario(choices: Choices) -> Scenario:
+    return SCENARIOS[choices.scenario or "refining"]
+
+
 def _architecture(model: str) -> str:
     """A model's architecture, by its name or by its file's header."""
     if model in MODELS:
         return MODELS[model].architecture
-    return str(_facts(model).get("architecture", ""))
+    stated = str(_facts(model).get("architecture", ""))
+    with suppress(UnknownModelError):
+        return canonical_name(stated or model)
+    return stated
 
 
 def _takes_early_features(choices: Choices) -> bool:
-    scenario = SCENARIOS[choices.scenario]
+    scenario = _scenario(choices)
     wanted = scenario.early_features(choices.settings.get("early_features"))
     if scenario.decoder == "sam" or wanted is not None:
         return bool(wanted)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import HistoSamError
+from histosam_core.training.recipes import Recipe, recipe_of
 from histosam_core.training.scenarios import SCENARIOS
 from napari_histosam.finetune.advanced_panel import AdvancedPanel
 from napari_histosam.finetune.annotations import write_accepted
@@ -102,6 +103,7 @@ class SettingsPanel(QWidget):
         form.setVerticalSpacing(4)
         form.addRow("Start from", self._model)
         form.addRow("Train", self._scenario)
+        self._train_label = form.labelForField(self._scenario)
         form.addRow(self._explained)
         form.addRow("Epochs", self._epochs)
         form.addRow("Time limit", self._minutes)
@@ -141,7 +143,7 @@ class SettingsPanel(QWidget):
         accepted = data.accepted if data.source == "viewer" else []
         return Choices(
             source=data.source,
-            out=self._out.path or free_run_folder(self._model.value, self._scenario.currentData()),
+            out=self._out.path or free_run_folder(self._model.value, self.scenario),
             patches=data.patches,
             slides=data.slides if data.source == "slides" else (),
             annotations=data.annotations if data.source == "slides" else (),
@@ -150,13 +152,21 @@ class SettingsPanel(QWidget):
             is_all_outlined=data.is_all_outlined,
             slide_mpp=next((one.source.slide_mpp for one in accepted), None),
             model=self._model.value,
-            scenario=self._scenario.currentData(),
+            scenario=self.scenario,
             epochs=self._epochs.value() or None,
             minutes=self._minutes.value() or None,
             batch_size=self._batch.value(),
             device=self._device.currentData(),
             settings=self.advanced_panel.settings,
         )
+
+    @property
+    def scenario(self) -> str | None:
+        """The scenario that is chosen; None where the model trains as a whole."""
+        if recipe_of(self._model.value).is_specialist:
+            return None
+        chosen: str = self._scenario.currentData()
+        return chosen
 
     @property
     def verdict(self) -> str:
@@ -232,9 +242,23 @@ class SettingsPanel(QWidget):
             self._minutes.setValue(AUTOMATIC_MINUTES[self._source])
 
     def _on_choice(self) -> None:
-        scenario = self._scenario.currentData()
-        self._explained.setText(SCENARIOS[scenario].explanation)
+        recipe, scenario = recipe_of(self._model.value), self.scenario
+        self._explained.setText(
+            _explanation(recipe) if scenario is None else SCENARIOS[scenario].explanation
+        )
+        for part in (self._train_label, self._scenario):
+            part.setVisible(scenario is not None)
+        self.advanced_panel.fit(self._model.value)
         if self._out.path in (None, self._named):  # no folder that the user named
             self._named = free_run_folder(self._model.value, scenario)
             self._out.path = self._named
         self._soon.start()
+
+
+def _explanation(recipe: Recipe) -> str:
+    """What a specialist's training is, in a line."""
+    height, width = recipe.crop_size or (0, 0)
+    return (
+        f"Trains all of it on crops of {height} x {width} px, with {recipe.title}'s own losses, "
+        "clicks and rates; it has no scenarios."
+    )
