@@ -89,7 +89,7 @@ def test_both_decoders_of_a_model_are_offered(
     titles = dict(zip(panel.models.values, panel.models.titles, strict=True))
     assert titles["histosam-tiny"] == "histosam-tiny, refining decoder (bundled)"
     assert titles["histosam-tiny@sam"] == "histosam-tiny, SAM's decoder (bundled)"
-    assert titles["sam_vit_b"] == "sam_vit_b (not downloaded)"
+    assert titles["sam_vit_b"] == "sam_vit_b (to download, 375 MB)"
     assert panel.models.ticked == ["histosam-tiny"]
     panel.models.tick(["histosam-tiny@sam"])
     panel.choose(data=[data])

@@ -276,7 +276,8 @@ def _at_image_size(network: SamNetwork, low_res: Tensor, image_hw: tuple[int, in
         _resampling(low_res.shape[axis - 2], network.image_size, input_hw[axis], image_hw[axis])
         for axis in (0, 1)
     )
-    return rows.to(low_res) @ low_res @ columns.to(low_res).T
+    with torch.autocast(low_res.device.type, enabled=False):  # as exact as `to_image_size`
+        return rows.to(low_res) @ low_res @ columns.to(low_res).T
 
 
 @lru_cache(maxsize=64)
