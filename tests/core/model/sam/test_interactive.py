@@ -142,6 +142,15 @@ def test_any_image_size_can_be_answered(height: int, width: int) -> None:
     assert first.logits.shape == second.logits.shape == (height, width)
 
 
+def test_answers_keep_full_precision_where_the_network_runs_in_less(model: SamModel) -> None:
+    embedding = model.encode(picture(40, 56))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model.decode(embedding, CLICKS).logits
+    assert logits.dtype == np.float32
+    coarse = torch.from_numpy(logits).bfloat16().float().numpy()
+    assert np.mean(coarse != logits) > 0.5, "what lies between two pixels is not rounded"
+
+
 def test_decoding_resizes_as_segment_anything_does(model: SamModel) -> None:
     from segment_anything.modeling import Sam
 
