@@ -169,8 +169,7 @@ def reproduce(
         job.result(out=str(out), **_counts(view))
     if view is None:
         console.err.print(
-            "Stopped; what is finished is kept. Go on with the same command; tables so far are in "
-            f"{out}"
+            f"Stopped; what is finished is kept in {out}. Go on with the same command"
         )
         raise typer.Exit(1)
     if json and not events:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -28,11 +29,11 @@ def show_survey(view: Survey, selection: Selection) -> None:
             console.out.print(f"{TITLES[cohort]}: no folder named", markup=False)
             continue
         console.out.print(f"{files.name}: {files.described()}", markup=False)
-        shown = "; ".join(files.missing[:MOST_MISSING])
-        more = len(files.missing) - MOST_MISSING
-        if files.missing:
-            told = f"{shown}; and {more} more" if more > 0 else shown
-            console.out.print(f"  missing: {told}", markup=False)
+        for line in files.missing[:MOST_MISSING]:
+            console.out.print(f"  missing: {shorten(line, 160, placeholder=' ...')}", markup=False)
+        if len(files.missing) > MOST_MISSING:
+            more = len(files.missing) - MOST_MISSING
+            console.out.print(f"  missing: {more} more files; --json lists them")
     for one in SETS:
         cut = view.patches.get(one.key)
         told = f"to be cut ({one.n_patches} in the paper)"
@@ -125,14 +126,15 @@ def _show_times(view: Survey, selection: Selection) -> None:
     if known:
         console.out.print(f"  {len(known)} of them about {duration(sum(known))} at the pace here")
     tunings = {s.cell.method for s in open_states if s.cell.method.stage == "finetuned"}
+    budget = view.settings.max_minutes
+    unknown = "time not known yet" if budget is None else f"at most {duration(60 * budget)} each"
+    told: dict[str, list[str]] = {}
     for method in (m for m in methods_of("finetuned") if m in tunings):
         left = view.seconds_of_tuning(method)
-        budget = view.settings.max_minutes
-        if left is None:
-            told = "not known yet" if budget is None else f"at most {duration(60 * budget)}"
-        else:
-            told = "done" if left == 0 else f"about {duration(left)} more"
-        console.out.print(f"Fine-tuning {method.title}: {told}", markup=False)
+        words = unknown if left is None else f"about {duration(left)} more" if left else "done"
+        told.setdefault(words, []).append(method.title)
+    for words, titles in told.items():
+        console.out.print(f"Fine-tuning, {words}: {', '.join(titles)}", markup=False)
 
 
 def _in_paper(key: str, n_test: int) -> str:

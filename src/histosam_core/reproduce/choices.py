@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from histosam_core.reproduce.kim2023 import BATCH_SIZE
 from histosam_core.reproduce.settings import MODELS
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def choices(settings: ReproduceSettings) -> tuple[Choice, ...]:
     models = ", ".join(dict.fromkeys(settings.models.values()))
     usual = dict(settings.models) == dict(MODELS)
     stride = settings.stride_px or settings.patch_size_px
+    tuning = settings.tuning
+    rate, n_validated = tuning.get("learning_rate"), tuning.get("validation_limit", 100)
+    batch = tuning.get("batch_size", BATCH_SIZE) * tuning.get("accumulate_steps", 1)
     return (
         Choice(
             "Published weights",
@@ -129,21 +133,25 @@ def choices(settings: ReproduceSettings) -> tuple[Choice, ...]:
         ),
         Choice(
             "Learning rates",
-            "5e-4 for SAM (stated), for the others what they were published with",
+            "5e-4 for SAM (stated), for the others what they were published with"
+            if rate is None
+            else f"{rate:g} for every method",
             "RITM's and FocalClick's (HRNet) are 5e-4 too; SimpleClick was trained at a tenth of "
             "that.",
             "--set learning_rate=...",
         ),
         Choice(
             "Batch",
-            "32 patches a step for every method",
-            "RITM's default, to which the paper points. A GPU with too little memory takes them in "
+            f"{batch} patches a step for every method",
+            "RITM has 32, to which the paper points. A GPU with too little memory takes them in "
             "parts.",
             "--set batch_size=...",
         ),
         Choice(
             "Which epoch",
-            "the lowest NoC@85 on 100 validation patches, after every epoch",
+            "the lowest NoC@85 on "
+            + ("all" if n_validated is None else f"at most {n_validated}")
+            + f" validation patch{'es' * (n_validated != 1)}",
             "The paper has a validation set and does not say what it decides.",
             "--set validation_limit=...",
         ),

@@ -132,6 +132,7 @@ def make_synthetic_folders(
         _make_paip(paip, plan, seed, part(0))
     if not camelyon.is_dir():
         _make_camelyon(camelyon, plan, seed + 1000, part(plan.paip_slides))
+    progress(n_slides, n_slides, "synthetic slides are there")
     return paip, camelyon
 
 

@@ -110,7 +110,7 @@ def test_a_dry_run_lists_the_cells_and_what_is_missing(tmp_path: Path, work: Wor
     assert "PAIP2019: no folder named" in done.output
     assert "Patches, CAMELYON16 x10: to be cut (397 in the paper)" in done.output
     assert "33 cells to click: about" in done.output
-    assert "Fine-tuning SAM whole: not known yet" in done.output
+    assert "Fine-tuning, time not known yet: RITM, FocalClick, SimpleClick" in done.output
     assert not (tmp_path / "out").exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from histosam_core.errors import ConfigError, OutputExistsError, SlideNotFoundError
 from histosam_core.reproduce import Selection, look, reproduce
+from histosam_core.reproduce.synthetic import SMALL_MODELS, make_synthetic_weights
 from histosam_core.reproduce.tuning import train_config
 from histosam_core.reproduce.weights import Weights
 
@@ -222,3 +223,28 @@ def test_fine_tuning_has_the_papers_settings(tmp_path: Path, base: Path) -> None
     assert config.milestones == (20 / 30, 25 / 30)
     assert (config.batch_size, config.max_minutes) == (4, 5.0)
     assert config.patches == tmp_path / "patches" / "paip2019_x5"
+
+
+@pytest.mark.slow
+def test_the_smallest_network_of_every_family_goes_all_the_way(
+    settings_for: Callable, tmp_path: Path
+) -> None:
+    weights = make_synthetic_weights(tmp_path / "weights")
+    settings = settings_for(
+        models=SMALL_MODELS,
+        weights=weights,
+        limit=1,
+        tuning={
+            "batch_size": 2,
+            "max_steps_per_epoch": 1,
+            "validation_limit": 1,
+            "validation_clicks": 2,
+            "max_iterations": 0,
+        },
+    )
+    methods = "ritm,focalclick,simpleclick,refining"
+    done = reproduce(settings, Selection.parse([methods, "camelyon16_x5"]))
+    assert done.count("done") == 7
+    assert not [notice for notice in done.notices if "error" in notice.casefold()]
+    assert set(done.tuned) == {"ritm", "focalclick", "simpleclick", "refining"}
+    assert {one.steps for one in done.tuned.values()} == {1}
