@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Linear", "Pointwise", "linear"]
+__all__ = ["Linear", "Pointwise", "linear", "use_linear"]
 
 FEW_ROWS = 32
 """Fewer rows than this are done sooner by MKL."""
@@ -59,6 +59,21 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
         return linear(x, self.weight, self.bias)
+
+
+def use_linear(module: nn.Module) -> None:
+    """Let every `torch.nn.Linear` within a module, another library's, go by `linear`.
+
+    Parameters and their names stay.
+    """
+    for name, child in module.named_children():
+        if type(child) is nn.Linear:
+            has_bias = child.bias is not None
+            own = Linear(child.in_features, child.out_features, bias=has_bias, device="meta")
+            own.weight, own.bias = child.weight, child.bias
+            setattr(module, name, own)
+        else:
+            use_linear(child)
 
 
 class Pointwise(nn.Conv2d):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.model import linear as linear_module
-from histosam_core.model.linear import Linear, Pointwise, linear
+from histosam_core.model.linear import Linear, Pointwise, linear, use_linear
 
 
 @pytest.fixture(params=[True, False])
@@ -60,3 +60,18 @@ def test_modules_have_torchs_names_and_results() -> None:
     convolution.load_state_dict(plain.state_dict())
     x = draw(2, 24, 9, 7)
     torch.testing.assert_close(convolution(x), plain(x))
+
+
+def test_another_librarys_layers_go_the_same_way_under_their_names() -> None:
+    module = nn.Sequential(
+        nn.Linear(64, 48), nn.Sequential(nn.GELU(), nn.Linear(48, 8, bias=False))
+    )
+    x = torch.randn(3, 50, 64)
+    expected, state = module(x), module.state_dict()
+    use_linear(module)
+    assert isinstance(module[0], Linear)
+    assert isinstance(module[1][1], Linear)
+    assert torch.allclose(module(x), expected, atol=1e-5)
+    assert {k: v.data_ptr() for k, v in module.state_dict().items()} == {
+        k: v.data_ptr() for k, v in state.items()
+    }

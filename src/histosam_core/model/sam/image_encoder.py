@@ -31,6 +31,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from histosam_core.errors import ConfigError
+from histosam_core.model.linear import use_linear
 
 __all__ = ["SAM_ENCODERS", "EncoderGeometry", "FusedImageEncoder", "build_image_encoder"]
 
@@ -190,6 +191,7 @@ class FusedBlock(nn.Module):
         self.norm2 = norm(dim)
         self.mlp = MLPBlock(embedding_dim=dim, mlp_dim=4 * dim, act=nn.GELU)
         self.window_size = window_size
+        use_linear(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C), on any device, with gradients where they are enabled."""
