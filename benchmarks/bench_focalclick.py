@@ -13,16 +13,14 @@ turns, so that other load on the machine meets both; the ratio is that of the me
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
+from turns import in_turns
 
 from histosam_core.model.click_disks import disk_maps
 from histosam_core.model.click_network import normalised
@@ -163,14 +161,6 @@ def randomise_norms(network: nn.Module) -> None:
             nn.init.uniform_(module.weight, 0.5, 1.5)
 
 
-def timed(call: Callable[[], Tensor], times: list[float]) -> Tensor:
-    """One call; its milliseconds go to the list."""
-    start = time.perf_counter()
-    result = call()
-    times.append(1e3 * (time.perf_counter() - start))
-    return result
-
-
 def main() -> int:
     """Print the times, the ratio and the greatest difference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -191,18 +181,17 @@ def main() -> int:
     box = torch.tensor([[0.0, *BOX_XYXY]])
     crop = torch.rand(1, 3, SIDE, SIDE)
 
-    plain, kept, first = [], [], []
     with torch.inference_mode():
         prepared = ours.prepare(x[:, :3])
-        for _ in range(options.repetitions):
-            expected = timed(lambda: plain_click(network, x, points, crop, box), plain)
-            result = timed(lambda: our_click(ours, prepared, x[:, 3:], points, crop, box), kept)
-            timed(lambda: ours.prepare(x[:, :3]), first)
-    difference = (expected - result).abs().max().item()
-    print(f"FocalClick B0-S2, {SIDE} px, {options.threads} threads; ms: median (least)")
-    for name, times in (("plain", plain), ("ours", kept), ("once an image", first)):
-        print(f"  {name:14}{statistics.median(times):7.1f} ({min(times):.1f})")
-    print(f"ratio of medians: {statistics.median(plain) / statistics.median(kept):.2f} x")
+    print(f"FocalClick B0-S2, {SIDE} px, {options.threads} threads")
+    _, difference = in_turns(
+        {
+            "plain port": lambda: plain_click(network, x, points, crop, box),
+            "ours": lambda: our_click(ours, prepared, x[:, 3:], points, crop, box),
+        },
+        options.repetitions,
+    )
+    in_turns({"once an image": lambda: ours.prepare(x[:, :3])}, options.repetitions)
     print(f"greatest difference: {difference:.1e}")
     return 0 if difference < 1e-4 else 1
 

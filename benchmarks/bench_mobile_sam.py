@@ -11,13 +11,12 @@ medians.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from turns import in_turns
 
 from histosam_core.model.sam.tiny_vit import TinyViTEncoder
 
@@ -101,24 +100,11 @@ def main() -> int:
             nn.init.normal_(parameter, mean=float("bn" in name), std=0.3)
     encoder.load_state_dict(encoder.state_dict())
     image = torch.randn(1, 3, 1024, 1024)
-    ways = {"plain port": lambda: plain_encoder(encoder, image), "ours": lambda: encoder(image)}
-    results = {name: encode() for name, encode in ways.items()}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    print(f"MobileSAM, 1024 px, {options.threads} threads; seconds: wall (CPU)")
-    for repetition in range(options.repetitions):
-        for name, encode in ways.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            encode()
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            times[name].append((wall, cpu))
-            print(f"  {repetition + 1}  {name:11}{wall:7.2f} ({cpu:.2f})", flush=True)
-    wall_ratio, cpu_ratio = (
-        statistics.median(t[kind] for t in times["plain port"])
-        / statistics.median(t[kind] for t in times["ours"])
-        for kind in (0, 1)
+    print(f"MobileSAM, 1024 px, {options.threads} threads")
+    _, difference = in_turns(
+        {"plain port": lambda: plain_encoder(encoder, image), "ours": lambda: encoder(image)},
+        options.repetitions,
     )
-    difference = (results["plain port"] - results["ours"]).abs().max().item()
-    print(f"ratio of medians: {wall_ratio:.2f} x wall, {cpu_ratio:.2f} x CPU")
     print(f"greatest difference: {difference:.1e}")
     return 0 if difference < 1e-4 else 1
 

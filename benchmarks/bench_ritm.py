@@ -12,14 +12,13 @@ all; the ratios are those of the medians.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from turns import in_turns
 
 from histosam_core.model.baselines import canonical_name, network
 from histosam_core.model.click_disks import disk_maps
@@ -58,26 +57,19 @@ def main() -> int:
     x = torch.cat((image, image.flip(3)))
     points = torch.full((2, 2, 3), -1.0)
     points[:, 0] = torch.tensor([[120.0, 90, 0], [120, SIDE - 91, 0]])
-    ways: dict[str, Callable[[Tensor], Tensor]] = {
-        "as published": lambda points: published(x, points)["instances"],
-        "channels first": clicks_on(folded(published).to(memory_format=torch.contiguous_format), x),
-        "kept, folded": clicks_on(folded(published), x),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    logits = {name: answer(points) for name, answer in ways.items()}
+    kept = clicks_on(folded(published), x)
+    first = clicks_on(folded(published).to(memory_format=torch.contiguous_format), x)
     print(f"{canonical_name(options.network)}, 2 x {SIDE} px, {options.threads} threads")
-    for _ in range(options.repetitions):
-        for name, answer in ways.items():
-            start = time.perf_counter()
-            answer(points)
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for name, median in medians.items():
-        ratio = medians["as published"] / median
-        fastest = min(seconds[name])
-        print(f"  {name:16}{1000 * median:7.1f} ms (fastest {1000 * fastest:.1f}){ratio:7.2f} x")
-    scale = logits["as published"].abs().max().item()
-    difference = max((x - logits["as published"]).abs().max().item() for x in logits.values())
+    _, difference = in_turns(
+        {
+            "as published": lambda: published(x, points)["instances"],
+            "channels first": lambda: first(points),
+            "kept, folded": lambda: kept(points),
+        },
+        options.repetitions,
+    )
+    with torch.inference_mode():
+        scale = float(published(x, points)["instances"].abs().max())
     print(f"greatest difference: {difference / scale:.1e} of the greatest logit")
     return 0 if difference < 1e-4 * scale else 1
 

@@ -10,16 +10,13 @@ that other load on the machine meets both; CPU seconds of one thread are the ste
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from segment_anything import SamPredictor, sam_model_registry
+from torch import Tensor
+from turns import in_turns
 
 from histosam_core.clicks import Click
 from histosam_core.model import ImageEmbedding, Prediction, SamModel, build_network
@@ -28,13 +25,6 @@ from histosam_core.model.sam.interactive import to_mask_input
 
 SIDE = 400
 CLICKS = (1, 5, 10, 20)
-
-
-def timed(answer: Callable[[], Any]) -> tuple[Any, float, float]:
-    """One answer: itself, wall seconds, CPU seconds over all threads."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = answer()
-    return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def main() -> int:
@@ -66,41 +56,27 @@ def main() -> int:
     before = rng.normal(0, 3, (SIDE, SIDE)).astype(np.float32)
     mask_input = to_mask_input(network, torch.from_numpy(before)[None, None])[0].numpy()
 
-    print(f"SAM decoder, {options.threads} threads; medians: published, ours, in ms")
+    print(f"SAM's decoder, {options.threads} threads")
     greatest, slowest = 0.0, float("inf")
     for with_mask in (False, True):
         for n in CLICKS:
             previous = Prediction(before) if with_mask else None
 
-            def theirs(n: int = n, with_mask: bool = with_mask) -> NDArray[np.float32]:
+            def theirs(n: int = n, with_mask: bool = with_mask) -> Tensor:
                 mask = mask_input if with_mask else None
                 logits, _, _ = predictor.predict(
                     theirs_xy[:n], labels[:n], None, mask, False, return_logits=True
                 )
-                found: NDArray[np.float32] = logits[0]
-                return found
+                return torch.from_numpy(logits[0])
 
-            def mine(n: int = n, previous: Prediction | None = previous) -> NDArray[np.float32]:
-                return ours.decode(embedding, clicks[:n], previous).logits
+            def mine(n: int = n, previous: Prediction | None = previous) -> Tensor:
+                return torch.from_numpy(ours.decode(embedding, clicks[:n], previous).logits)
 
-            walls: dict[str, list[float]] = {"theirs": [], "mine": []}
-            cpus: dict[str, list[float]] = {"theirs": [], "mine": []}
-            results = {}
-            for _ in range(options.repetitions):
-                for name, answer in (("theirs", theirs), ("mine", mine)):
-                    results[name], wall, cpu = timed(answer)
-                    walls[name].append(wall)
-                    cpus[name].append(cpu)
-            greatest = max(greatest, float(np.abs(results["theirs"] - results["mine"]).max()))
-            wall, mine_wall = (statistics.median(walls[name]) for name in ("theirs", "mine"))
-            cpu, mine_cpu = (statistics.median(cpus[name]) for name in ("theirs", "mine"))
-            slowest = min(slowest, wall / mine_wall)
-            print(
-                f"  {n:2} clicks, {'with' if with_mask else 'no':4} mask prompt"
-                f"{1000 * wall:8.0f}{1000 * mine_wall:6.0f}"
-                f"   ratio {wall / mine_wall:.2f} wall, {cpu / mine_cpu:.2f} CPU",
-                flush=True,
+            prefix = f"{n:2} clicks, {'with' if with_mask else 'no':4} mask prompt  "
+            ratios, difference = in_turns(
+                {"published": theirs, "ours": mine}, options.repetitions, prefix=prefix
             )
+            greatest, slowest = max(greatest, difference), min(slowest, ratios["ours"])
     print(f"least ratio {slowest:.2f}; greatest difference {greatest:.1e}")
     return 0 if greatest < 1e-4 else 1
 

@@ -10,14 +10,13 @@ other load on the machine meets both; the ratio is that of the medians. A publis
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from functools import partial
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
-from torch import Tensor, nn
+from torch import nn
+from turns import in_turns
 
 from histosam_core.model.sam.image_encoder import SAM_ENCODERS, build_image_encoder
 
@@ -41,14 +40,6 @@ def published_vit_b() -> nn.Module:
     return encoder.eval()
 
 
-def timed(encoder: nn.Module, image: Tensor) -> tuple[Tensor, float, float]:
-    """One pass: its result, wall seconds, CPU seconds over all threads."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    with torch.inference_mode():
-        result = encoder(image)
-    return result, time.perf_counter() - wall, time.process_time() - cpu
-
-
 def main() -> int:
     """Print the times, the ratio and the greatest difference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -61,21 +52,10 @@ def main() -> int:
     published, fused = published_vit_b(), build_image_encoder("sam_vit_b").eval()
     fused.load_state_dict(published.state_dict())
     image = torch.randn(1, 3, 1024, 1024)
-    times: dict[str, list[tuple[float, float]]] = {"published": [], "fused": []}
-    results = {}
-    print(f"ViT-B, 1024 px, {options.threads} threads; seconds: wall (CPU)")
-    for repetition in range(options.repetitions):
-        for name, encoder in (("published", published), ("fused", fused)):
-            results[name], wall, cpu = timed(encoder, image)
-            times[name].append((wall, cpu))
-            print(f"  {repetition + 1}  {name:10}{wall:7.2f} ({cpu:.2f})", flush=True)
-    wall_ratio, cpu_ratio = (
-        statistics.median(t[kind] for t in times["published"])
-        / statistics.median(t[kind] for t in times["fused"])
-        for kind in (0, 1)
+    print(f"ViT-B, 1024 px, {options.threads} threads")
+    _, difference = in_turns(
+        {"published": lambda: published(image), "fused": lambda: fused(image)}, options.repetitions
     )
-    difference = (results["published"] - results["fused"]).abs().max().item()
-    print(f"ratio of medians: {wall_ratio:.2f} x wall, {cpu_ratio:.2f} x CPU")
     print(f"greatest difference: {difference:.1e}")
     return 0 if difference < 1e-4 else 1
 

@@ -12,15 +12,13 @@ machine meets both; the ratio is that of the medians.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from turns import in_turns
 
 from histosam_core.model.click_disks import disk_maps
 from histosam_core.model.click_network import normalised
@@ -119,27 +117,10 @@ def main() -> int:
         disks = disk_maps(points, (SIDE, SIDE), network.click_radius)
         return network.answer(prepared, torch.cat((x[:, 3:], disks), 1))["instances"]
 
-    ways: dict[str, Callable[[], Tensor]] = {
-        "plain port": lambda: plain_click(network, x, points),
-        "ours": ours,
-    }
-    logits = {name: answer() for name, answer in ways.items()}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    print(f"{options.network}, 2 x {SIDE} px, {options.threads} threads; seconds: wall (CPU)")
-    for repetition in range(options.repetitions):
-        for name, answer in ways.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            answer()
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            times[name].append((wall, cpu))
-            print(f"  {repetition + 1}  {name:11}{wall:7.2f} ({cpu:.2f})", flush=True)
-    wall_ratio, cpu_ratio = (
-        statistics.median(t[kind] for t in times["plain port"])
-        / statistics.median(t[kind] for t in times["ours"])
-        for kind in (0, 1)
+    print(f"{options.network}, 2 x {SIDE} px, {options.threads} threads")
+    _, difference = in_turns(
+        {"plain port": lambda: plain_click(network, x, points), "ours": ours}, options.repetitions
     )
-    difference = (logits["plain port"] - logits["ours"]).abs().max().item()
-    print(f"ratio of medians: {wall_ratio:.2f} x wall, {cpu_ratio:.2f} x CPU")
     print(f"greatest difference: {difference:.1e}")
     return 0 if difference < 1e-5 else 1
 
