@@ -1,6 +1,6 @@
 """Make the pictures of docs/napari.md: a real window on a virtual display, real mouse events.
 
-    .venv/bin/python scripts/screenshots.py [--model CHECKPOINT] [--out docs/images]
+    .venv/bin/python scripts/screenshots.py [--model CHECKPOINT] [--out docs/images] [--only NAME]
 
 The slide is the sample slide (File > Open Sample > HistoSAM). Needs Xvfb, as the tests do.
 """
@@ -30,13 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="histosam-tiny")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--only", help="keep but the picture after all clicks, under this name")
     asked = parser.parse_args()
     rerun_on_virtual_display()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
         os.environ["HISTOSAM_CACHE"] = str(Path(folder) / "cache")
         os.environ["HISTOSAM_DATA"] = str(Path(folder) / "data")
-        Pictures(asked.out).take(asked.model)
+        Pictures(asked.out, asked.only).take(asked.model)
 
 
 class Pictures:
@@ -46,14 +47,16 @@ class Pictures:
     ----------
     out
         Folder of the pictures.
+    only
+        What the picture after all clicks is called, where it is the only one to keep.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, only: str | None = None) -> None:
         import napari
         from napari_histosam.hand import Hand
         from napari_histosam.interactive.widget import InteractiveWidget
 
-        self.out = out
+        self.out, self.only = out, only
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(*WINDOW_WH)
         self.viewer.open_sample("napari-histosam", "synthetic_liver")
@@ -121,6 +124,10 @@ class Pictures:
         """Write the whole window as JPEG."""
         from PIL import Image
 
+        if self.only is not None:
+            if name != "napari_corrected":
+                return
+            name = self.only
         picture: Any = self.viewer.screenshot(canvas_only=False, flash=False)
         path = self.out / f"{name}.jpg"
         Image.fromarray(picture[..., :3]).save(path, quality=QUALITY)
