@@ -31,6 +31,7 @@ from napari_histosam.finetune.data_panel import DataPanel
 from napari_histosam.finetune.estimate import estimate
 from napari_histosam.finetune.path_row import PathRow
 from napari_histosam.interactive.setup_panel import DEVICES
+from napari_histosam.licence_question import licences_accepted
 from napari_histosam.model_box import ModelBox
 
 __all__ = ["SettingsPanel"]
@@ -215,9 +216,9 @@ class SettingsPanel(QWidget):
 
     def start(self) -> None:
         """Ask for a job with what is chosen; accepted objects are written down before."""
-        if not self.check():
-            return
         choices = self.choices
+        if not (self.check() and licences_accepted([choices.model], self)):
+            return
         if choices.source == "viewer":
             beside = choices.out.with_name(f"{choices.out.name}-annotations")
             try:
