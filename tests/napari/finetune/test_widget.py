@@ -215,3 +215,24 @@ def test_a_real_training_moves_the_curves_stops_and_resumes(
     assert word(panel) == "Finished", panel.error
     assert panel.clicks_chart.n_points == 3 * 9
     assert panel.checkpoint() == tmp_path / "run" / "best.safetensors"
+
+
+def test_a_licence_that_is_refused_starts_nothing(
+    widget: Any, patches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refuse(name: str, text: str, parent: Any) -> bool:
+        asked.append(name)
+        return False
+
+    monkeypatch.setattr("napari_histosam.licence_question._is_accepted_now", refuse)
+    monkeypatch.delenv("HISTOSAM_ACCEPT_LICENCE", raising=False)
+    panel, started = widget.settings_panel, []
+    panel.started.connect(started.append)
+    panel.data_panel.choose("patches", patches=patches)
+    panel.choose(model="focalclick_b0_s2", out=tmp_path / "run")
+    assert panel.check(), panel.verdict
+    panel.start_button.click()
+    assert asked == ["focalclick_b0_s2"]
+    assert not started
