@@ -96,21 +96,30 @@ class SpecialistCost:
         Seconds of a training step per crop of its own size; it grows with the area.
     click
         Seconds of one validation click on a patch of 400 px.
-    patch_mb
-        Memory that a crop of its own size adds.
+    base_mb, patch_mb
+        Memory of the process, and what a crop of its own size adds.
     """
 
     step: float
     click: float
+    base_mb: float
     patch_mb: float
 
 
 SPECIALIST_COSTS: Mapping[str, SpecialistCost] = {
-    "ritm_hrnet18s_itm": SpecialistCost(1.1, 0.5, 330),
-    "focalclick_segformerB0_S2": SpecialistCost(0.18, 0.05, 130),
+    "ritm_hrnet18s_itm": SpecialistCost(0.7, 0.4, 1050, 290),
+    "ritm_hrnet18_itm": SpecialistCost(1.1, 0.6, 1150, 470),
+    "ritm_hrnet32_itm": SpecialistCost(1.8, 0.9, 1600, 750),
+    "focalclick_segformerB0_S1": SpecialistCost(0.07, 0.03, 920, 75),
+    "focalclick_segformerB0_S2": SpecialistCost(0.13, 0.04, 950, 110),
+    "focalclick_segformerB3_S2": SpecialistCost(0.8, 0.21, 1800, 320),
+    "focalclick_hrnet18s_S1": SpecialistCost(0.14, 0.05, 930, 90),
+    "focalclick_hrnet18s_S2": SpecialistCost(0.32, 0.12, 920, 200),
+    "focalclick_hrnet32_S2": SpecialistCost(0.83, 0.31, 1450, 400),
+    "simpleclick_xtiny448": SpecialistCost(0.27, 0.2, 910, 210),
+    "simpleclick_vitb448": SpecialistCost(2.9, 1.7, 2300, 830),
 }
 """By the name of the network, as measured on one core; others were not."""
-SPECIALIST_BASE_MB = 760
 CLICKS_USED = 0.6
 """Of the click budget, that a validation patch takes on average until its mask is good."""
 CORE_POWER = 0.8
@@ -207,7 +216,7 @@ def _counts(choices: Choices) -> tuple[int, int] | None:
 def _memory_mb(choices: Choices, cost: Cost | SpecialistCost, n_training: int | None) -> float:
     """The process, its batch, and the embeddings that it keeps."""
     if isinstance(cost, SpecialistCost):
-        return SPECIALIST_BASE_MB + choices.batch_size * cost.patch_mb * _crop_share(choices)
+        return cost.base_mb + choices.batch_size * cost.patch_mb * _crop_share(choices)
     if not _scenario(choices).freezes_encoder:
         return cost.base_mb + choices.batch_size * (cost.learning_patch_mb or 0.0)
     settings = choices.settings
