@@ -36,14 +36,16 @@ def click_points(clicks: Sequence[Click], max_clicks: int | None = None) -> NDAr
     -------
     (2N, 3) float64: N rows for positive clicks, N for negative ones, each (y, x, number of the
     click), what is left of them `NO_POINT`. N is the larger count among all clicks, at most
-    `max_clicks`, at least 1.
+    `max_clicks`, at least 1. A click above and left of the middle of the corner pixel is put in its
+    middle, since it would read as `NO_POINT`.
     """
     counts = [sum(click.is_positive is sign for click in clicks) for sign in (True, False)]
     n = max(1, min(max(counts), len(clicks) if max_clicks is None else max_clicks))
     points = np.full((2 * n, 3), NO_POINT)
     filled = {True: 0, False: n}
     for number, click in enumerate(clicks[:max_clicks]):
-        points[filled[click.is_positive]] = (click.xy[1], click.xy[0], number)
+        x, y = click.xy
+        points[filled[click.is_positive]] = (*((0, 0) if x < 0 and y < 0 else (y, x)), number)
         filled[click.is_positive] += 1
     return points
 

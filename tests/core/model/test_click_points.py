@@ -20,6 +20,11 @@ def test_limit_takes_the_first_clicks_and_counts_all() -> None:
     assert click_points(CLICKS, 1).tolist() == [[4, 3, 0], NONE]
 
 
+def test_click_beyond_the_middle_of_the_corner_pixel_is_not_taken_for_padding() -> None:
+    clicks = [Click((-0.4, -0.1)), Click((-0.4, 5), is_positive=False)]
+    assert click_points(clicks).tolist() == [[0, 0, 0], [5, -0.4, 1]]
+
+
 def test_padding_is_not_moved() -> None:
     points = click_points([Click((10, 20))])
     assert points_in(points, (10, 29, 5, 14), (40, 30)).tolist() == [[20, 15, 0], NONE]
