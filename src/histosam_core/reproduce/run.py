@@ -203,7 +203,7 @@ class _Work:
     def _model(self, method: Method) -> InteractiveModel:
         weights = find_weights(self.settings.models[method.family], self.settings.weights)
         decoder = "sam" if method.family == "sam" else None
-        return load_weights(weights, self.settings.device, decoder=decoder)
+        return load_weights(weights, self.settings.device, family=method.family, decoder=decoder)
 
     def _tuned_model(self, method: Method) -> InteractiveModel:
         from histosam_core.model import load_model
@@ -211,6 +211,7 @@ class _Work:
         tuned = read_tuned(self.settings, method)
         if tuned is None:
             weights = find_weights(self.settings.models[method.family], self.settings.weights)
+            load_weights(weights, "cpu", family=method.family)  # wrong ones are told of now
             tuned = tune(self.settings, method, weights, bars=self.bars, on_event=self.tell)
         return load_model(tuned.checkpoint, self.settings.device)
 

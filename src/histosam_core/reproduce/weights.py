@@ -10,8 +10,9 @@ from histosam_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
+    from histosam_core.reproduce.kim2023 import Family
 
-__all__ = ["MissingWeightsError", "Weights", "find_weights", "load_weights"]
+__all__ = ["MissingWeightsError", "Weights", "check_family", "find_weights", "load_weights"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -79,7 +80,9 @@ def find_weights(model: str, folder: Path | None) -> Weights:
     raise MissingWeightsError(f"weights missing: no {' or '.join(names)}{where}; {fix}")
 
 
-def load_weights(weights: Weights, device: str, *, decoder: str | None = None) -> InteractiveModel:
+def load_weights(
+    weights: Weights, device: str, *, family: Family, decoder: str | None = None
+) -> InteractiveModel:
     """Load a model to click with.
 
     Parameters
@@ -88,13 +91,45 @@ def load_weights(weights: Weights, device: str, *, decoder: str | None = None) -
         From `find_weights`.
     device
         As for `load_model`.
+    family
+        What it must be of, so that no row of a table shows another method's figures.
     decoder
         "sam" or "refining" for a model of SAM's family; None: its own.
+
+    Raises
+    ------
+    CheckpointError
+        The file holds another network than its name says, or one of another family.
     """
     from histosam_core.model import load_model
+    from histosam_core.model.baselines import network_names
+    from histosam_core.model.registry import MODELS
 
     chosen: Any = {} if decoder is None else {"decoder": decoder}
-    return load_model(weights.source, device, **chosen)
+    if weights.model in MODELS:
+        chosen["architecture"] = MODELS[weights.model].architecture
+    elif weights.model in network_names():
+        chosen["architecture"] = weights.model
+    loaded: Any = load_model(weights.source, device, **chosen)
+    check_family(weights.model, loaded.info.architecture, family)
+    return loaded
+
+
+def check_family(model: str, architecture: str, family: Family) -> None:
+    """Make sure that a model is of the family whose row it fills.
+
+    Raises
+    ------
+    CheckpointError
+        It is of another.
+    """
+    start = architecture.partition("_")[0]
+    found = start if start in {"ritm", "focalclick", "simpleclick"} else "sam"
+    if found != family:
+        raise CheckpointError(
+            f"{model} is a model of the family {found}, not {family}; pass it as --model "
+            f"{found}=..., and weights of {family} as --model {family}=..."
+        )
 
 
 def _in_folder(names: list[str], folder: Path | None) -> Path | None:

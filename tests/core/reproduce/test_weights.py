@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from histosam_core.errors import CheckpointError
+from histosam_core.model import network
 from histosam_core.model.registry import MODELS
-from histosam_core.reproduce.weights import MissingWeightsError, find_weights
+from histosam_core.reproduce.weights import MissingWeightsError, find_weights, load_weights
 
 from .files import touch
 
@@ -46,3 +49,17 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         find_weights("focalclick_h32_s2", None)
     with pytest.raises(MissingWeightsError, match="--weights"):
         find_weights("simpleclick_xtiny448", None)
+
+
+def test_weights_of_another_family_never_fill_a_row(tmp_path: Path, base: Path) -> None:
+    # RITM's network in a file by FocalClick's name.
+    file = tmp_path / MODELS["focalclick_h32_s2"].file_name
+    torch.save({"state_dict": network("ritm_h18s").state_dict(), "config": {}}, file)
+    by_name = find_weights("focalclick_h32_s2", tmp_path)
+    with pytest.raises(CheckpointError, match="holds ritm_hrnet18s_itm, but focalclick_hrnet32"):
+        load_weights(by_name, "cpu", family="focalclick")
+    assert load_weights(find_weights(str(file), None), "cpu", family="ritm")
+    with pytest.raises(CheckpointError, match="of the family ritm, not focalclick"):
+        load_weights(find_weights(str(file), None), "cpu", family="focalclick")
+    with pytest.raises(CheckpointError, match=r"of the family sam, not ritm.*--model sam="):
+        load_weights(find_weights(str(base), None), "cpu", family="ritm")
