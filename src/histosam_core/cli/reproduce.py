@@ -165,6 +165,8 @@ def reproduce(
         settings = gather_settings(out, chosen, setting or [])
         if synthetic and not dry_run:
             _make_synthetic(settings, job)
+        elif synthetic:
+            _check_made(settings)
         view = _run(settings, selection, job, is_dry=dry_run)
         job.result(out=str(out), **_counts(view))
     if view is None:
@@ -243,6 +245,18 @@ def _make_synthetic(settings: ReproduceSettings, job: JobEvents) -> None:
     with job.progress_bar("Synthetic slides") as progress:
         make_synthetic_folders(made, SyntheticPlan(), seed=settings.seed, progress=progress)
     make_synthetic_weights(made / "weights", seed=settings.seed)
+
+
+def _check_made(settings: ReproduceSettings) -> None:
+    """Make sure that there is something to look at."""
+    from histosam_core.errors import ConfigError
+    from histosam_core.reproduce.synthetic import SYNTHETIC_MARK
+
+    if not (settings.out / SYNTHETIC_MARK).is_dir():
+        raise ConfigError(
+            f"no synthetic slides are in {settings.out} yet, and --dry-run makes none; leave "
+            "--dry-run out"
+        )
 
 
 def _run(

@@ -115,8 +115,13 @@ def test_a_dry_run_lists_the_cells_and_what_is_missing(tmp_path: Path, work: Wor
 
 
 def test_a_synthetic_run_takes_the_smallest_networks(tmp_path: Path, work: Work) -> None:
-    done = _run("--out", str(tmp_path / "out"), "--synthetic", "--dry-run", "--limit", "1",
-                "--model", "sam=sam_vit_b")  # fmt: skip
+    call = ("--out", str(tmp_path / "out"), "--synthetic", "--dry-run", "--limit", "1",
+            "--model", "sam=sam_vit_b")  # fmt: skip
+    done = _run(*call)
+    assert isinstance(done.exception, ConfigError)
+    assert "leave --dry-run out" in str(done.exception)
+    (tmp_path / "out" / "synthetic").mkdir(parents=True)
+    done = _run(*call)
     assert done.exit_code == 0
     assert work.settings is not None
     assert work.settings.models == {**SMALL_MODELS, "sam": "sam_vit_b"}
