@@ -110,8 +110,8 @@ def load_weights(
         chosen["architecture"] = MODELS[weights.model].architecture
     elif weights.model in network_names():
         chosen["architecture"] = weights.model
-    loaded: Any = load_model(weights.source, device, **chosen)
-    check_family(weights.model, loaded.info.architecture, family)
+    loaded = load_model(weights.source, device, **chosen)
+    check_family(weights.model, getattr(loaded.info, "architecture", ""), family)
     return loaded
 
 
