@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,6 +43,17 @@ class ClickImage:
         self.pixels: Tensor = planes.to(device).to(torch.float32).div(255)
         self._bytes_per_region = bytes_per_region
         self._kept: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is pickled or copied: not the prepared regions, which are made again."""
+        return {"pixels": self.pixels, "_bytes_per_region": self._bytes_per_region}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what `__getstate__` gave."""
+        self.pixels = state["pixels"]
+        self._bytes_per_region = state["_bytes_per_region"]
+        self._kept = OrderedDict()
         self._lock = Lock()
 
     @property

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -348,3 +349,12 @@ def test_images_are_checked_and_may_be_read_only() -> None:
     image.setflags(write=False)
     assert answers(model, image, CLICKS[:0]) == []
     np.testing.assert_array_equal(model.encode(image).pixels, model.encode(image.copy()).pixels)
+
+
+def test_an_image_can_be_pickled_and_copied() -> None:
+    model = RitmModel(BlobNetwork(), device="cpu")
+    embedding = model.encode(picture())
+    first = model.decode(embedding, CLICKS[:1])
+    for other in (pickle.loads(pickle.dumps(embedding)), deepcopy(embedding)):  # noqa: S301
+        assert other.image_hw == embedding.image_hw
+        assert np.array_equal(model.decode(other, CLICKS[:1]).logits, first.logits)
