@@ -108,7 +108,10 @@ def fetch_weights(
             f"{name} cannot be fetched by this program; {_by_hand(spec)}, or name a mirror that "
             f"has it ({MIRROR_VARIABLE})"
         )
-    download(url, path, digest=expected, by_hand=_by_hand(spec), progress=progress)
+    by_hand = _by_hand(spec)
+    if path.is_file():
+        by_hand += "; the file that is there now is not the published one"
+    download(url, path, digest=expected, by_hand=by_hand, progress=progress)
     if expected is None:
         note_hash(path, Digest.of(path).value, url)
     return path
@@ -180,4 +183,4 @@ def _by_hand(spec: ModelSpec) -> str:
     if spec.url is not None:
         digest = f" ({spec.digest})" if spec.digest else ""
         return f"download {spec.url} in a browser and put it at {path}{digest}"
-    return f"download {spec.page_item} in a browser from {spec.page} and put it at {path}"
+    return f"in a browser, download {spec.page_item} from {spec.page} and put it at {path}"

@@ -229,6 +229,22 @@ def test_a_login_page_that_was_saved_in_place_of_weights_is_fetched_anew(
     assert path.read_bytes() == CONTENT
 
 
+def test_a_file_with_another_hash_is_told_where_nothing_can_be_fetched(
+    served: ModelSpec, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(served, digest=Digest("sha256", "0" * 64))
+    monkeypatch.setattr(registry, "MODELS", {spec.name: spec})
+    server.status = 404
+    with pytest.raises(DownloadError, match="answered 404") as raised:
+        fetch_weights(spec.name)
+    assert "not the published one" not in str(raised.value)
+    weights_path(spec).parent.mkdir(parents=True, exist_ok=True)
+    weights_path(spec).write_bytes(CONTENT)
+    with pytest.raises(DownloadError, match="the file that is there now is not the published one"):
+        fetch_weights(spec.name)
+    assert weights_path(spec).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("by_variable", [False, True])
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_mirror_is_asked_for_the_file_by_its_name(
@@ -250,7 +266,9 @@ def test_a_mirror_is_asked_for_the_file_by_its_name(
     server.status = 404
     with pytest.raises(DownloadError, match=r"answered 404.*the file is not there") as raised:
         fetch_weights("simpleclick_vit_l", mirror=mirror)
-    assert "cocolvis_vit_large.pth in a browser from https://drive.google" in str(raised.value)
+    assert "in a browser, download cocolvis_vit_large.pth from https://drive.google" in str(
+        raised.value
+    )
 
 
 def test_weights_on_a_page_name_the_page_the_file_and_where_to_put_it(
