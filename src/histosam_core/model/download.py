@@ -170,6 +170,8 @@ def _fetch_whole(
         _clear(part)  # nothing says that what is there is of this file
     resumed = part.stat().st_size > 0
     _fetch(source, part, progress, timeout_s)
+    if part.stat().st_size == 0:
+        raise DownloadError(f"{source.url} sent an empty file; try again, or {source.by_hand}")
     if digest is None:
         return
     if resumed and not digest.matches(part):

@@ -241,6 +241,16 @@ def test_a_web_page_is_refused_and_nothing_is_kept(
         assert target.read_bytes() == b"what was there before"
 
 
+@pytest.mark.parametrize("digest", [None, Digest("sha256", "0" * 64)])
+def test_an_empty_file_is_refused_and_nothing_is_kept(
+    server: Server, target: Path, digest: Digest | None
+) -> None:
+    server.content = b""
+    with pytest.raises(DownloadError, match="sent an empty file; try again"):
+        download(server.url, target, digest=digest)
+    assert list(target.parent.iterdir()) == []
+
+
 def test_a_redirect_to_a_login_page_is_told_with_its_host(server: Server, target: Path) -> None:
     port = server.url.split(":")[2].split("/")[0]
     server.redirect = f"http://localhost:{port}/login"
