@@ -20,6 +20,7 @@ from typing import Any
 from histosam_core.atomic import new_file
 from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import CheckpointError, ConfigError, UnknownModelError
+from histosam_core.model.file_kind import file_kind
 from histosam_core.model.specs import MODELS
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
 
 _NAME = re.compile(r"\w[\w.+-]{0,79}")
 _COMMON_STEMS = frozenset({"best", "last", "checkpoint", "model"})
+_NO_CHECKPOINTS = {"empty": "empty", "web page": "a web page", "pointer": "a pointer of Git LFS"}
 _MOST_HEADER_BYTES = 16 * 2**20
 
 
@@ -73,8 +75,8 @@ def add_own_model(path: str | os.PathLike[str], *, name: str | None = None) -> O
     Parameters
     ----------
     path
-        The checkpoint, which stays where it is. It is not read: `load_model` says whether it can
-        be used.
+        The checkpoint, which stays where it is. No more than its first bytes are read:
+        `load_model` says whether it can be used.
     name
         Letters, digits and ``._+-``, at most 80. None: made from the file's name, or, for one
         such as best.safetensors, its folder's, with a number where that is taken.
@@ -87,7 +89,7 @@ def add_own_model(path: str | os.PathLike[str], *, name: str | None = None) -> O
     Raises
     ------
     CheckpointError
-        There is no such file.
+        There is no such file, or it is empty, a web page or a pointer of Git LFS.
     ConfigError
         The name is one of `list_models`, belongs to another file, or has other characters.
     OutputWriteError
@@ -96,6 +98,11 @@ def add_own_model(path: str | os.PathLike[str], *, name: str | None = None) -> O
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise CheckpointError(f"no checkpoint file at {file}; check the path")
+    kind = file_kind(file)
+    if kind in _NO_CHECKPOINTS:
+        raise CheckpointError(
+            f"{file} is {_NO_CHECKPOINTS[kind]}, not a checkpoint; copy or download it again"
+        )
     if name is None:
         earlier = next((one for one in list_own_models() if one.path == file), None)
         if earlier is not None:

@@ -114,3 +114,17 @@ def test_a_close_own_name_is_proposed(tmp_path: Path) -> None:
     add_own_model(some_file(tmp_path / "liver_tumour.pt"))
     with pytest.raises(UnknownModelError, match="did you mean liver_tumour"):
         load_model("liver_tumor")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is empty"), (b"<html>", "a web page"), (b"version https://git-lfs", "Git LFS")],
+)
+def test_what_is_plainly_no_checkpoint_gets_no_name(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "mine.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{words}.*, not a checkpoint; copy or download"):
+        add_own_model(path)
+    assert not list_own_models()
