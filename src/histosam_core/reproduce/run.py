@@ -39,12 +39,12 @@ def look(settings: ReproduceSettings, selection: Selection | None = None) -> Sur
     SlideNotFoundError
         A data folder holds nothing of its data set.
     ConfigError
-        The folder holds work with other settings.
+        Settings do not fit one another, or differ from those of the work in the folder.
     OutputExistsError
         The folder holds something else.
     """
     check_folder(settings)
-    return survey(settings, selection or Selection(), find_cohorts(settings))
+    return _Work(settings, selection or Selection(), no_bars, _unheard).look()
 
 
 def reproduce(

@@ -207,8 +207,9 @@ def test_a_wrong_folder_or_tuning_setting_is_told_before_any_work(
     settings = settings_for(paip=empty)
     with pytest.raises(SlideNotFoundError, match="no slide of PAIP2019"):
         reproduce(settings)
-    with pytest.raises(ConfigError, match="learning"):
-        reproduce(settings_for(tuning={"learning": 1}))
+    for way in (look, reproduce):
+        with pytest.raises(ConfigError, match="learning"):
+            way(settings_for(tuning={"learning": 1}))
     assert not settings.out.exists()
 
 
