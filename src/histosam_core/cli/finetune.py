@@ -188,7 +188,7 @@ def finetune(
             if event["event"] == "notice" and not events:
                 console.err.print(f"{event['text']}", markup=False)
 
-        what = settings.model if settings.recipe.is_specialist else settings.scenario
+        what = settings.recipe.title if settings.recipe.is_specialist else settings.scenario
         title = f"Fine-tune {what}"
         with job.progress_bar(title) if is_first else nullcontext(silent) as progress:
             result = train(
