@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from histosam_core.errors import CheckpointError, ConfigError
 from histosam_core.model import registry
+from histosam_core.model.interface import NOT_STATED
 from histosam_core.model.own_models import checkpoint_path
 from histosam_core.model.registry import fetch_weights, find_spec, note_weights, unknown_model
 from histosam_core.progress import ProgressCallback, silent
@@ -108,7 +109,12 @@ def load_model(
     }
     if not is_named:
         network, info = load_checkpoint(path, architecture=architecture, **options)
-        info = replace(info, path=str(path.absolute()))
+        licence = info.licence
+        if licence == NOT_STATED:  # terms that come with the network hold for any weights of it
+            same = (spec for spec in registry.MODELS.values() if spec.terms)
+            of_network = {spec.architecture: spec.licence for spec in same}
+            licence = of_network.get(info.architecture, NOT_STATED)
+        info = replace(info, path=str(path.absolute()), licence=licence)
         return make_interactive(network, info, chosen_device)
     spec = find_spec(name)
     if not spec.decoders and (decoder is not None or dense_prompts or early_features):

@@ -168,6 +168,16 @@ def test_a_licence_is_accepted_before_the_first_use() -> None:
     load_model("focalclick_b0_s2", "cpu")
 
 
+def test_a_licence_that_comes_with_the_network_holds_by_path_too(tmp_path: Path) -> None:
+    for architecture, licence in (
+        ("focalclick_segformerB0_S2", MODELS["focalclick_b0_s2"].licence),
+        ("ritm_hrnet18s_itm", "not stated"),
+    ):
+        file = tmp_path / f"{architecture}.pth"
+        torch.save({"state_dict": network(architecture).state_dict()}, file)
+        assert load_model(file, "cpu").info.licence == licence
+
+
 def test_the_mirror_of_a_call_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DownloadError, match=r"cannot reach http://127.0.0.1:9/m/coco_lvis_h18_it"):
