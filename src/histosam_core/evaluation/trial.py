@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from histosam_core.errors import ConfigError
+from histosam_core.errors import ConfigError, PredictionError
 from histosam_core.metrics import iou
 from histosam_core.model.interface import as_prediction, is_batched
 
@@ -120,12 +120,19 @@ class Trial:
         ------
         ConfigError
             It has another size than the image.
+        PredictionError
+            It holds what is not a number.
         """
         logits = prediction.logits
         if logits.shape != self.gt_mask.shape:
             raise ConfigError(
                 f"the model answered {logits.shape} logits for an image of {self.gt_mask.shape}; "
                 "decode must return them at the size of the image"
+            )
+        if not np.isfinite(logits).all():
+            raise PredictionError(
+                "the model answered with values that are not numbers, which count for nothing; try "
+                "the CPU (--device cpu), or another checkpoint"
             )
         self.prediction = prediction
         # The comparison is made on float32 probabilities, as the reference makes it: the logit of

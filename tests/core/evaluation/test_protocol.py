@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from histosam_core.clicks import Click
-from histosam_core.errors import ConfigError
+from histosam_core.errors import ConfigError, PredictionError
 from histosam_core.evaluation import ProtocolSettings, run_clicks
 from histosam_core.evaluation.side_by_side import run_patches
 
@@ -230,3 +230,21 @@ def test_reproduces_the_reference_sequences(
         assert run.ious.tolist() == vectors[f"{run_name}__{key}_ious"].tolist()
         mask = np.unpackbits(vectors[f"{run_name}__{key}_final_mask"], count=gt.size)
         assert (run.mask == mask.reshape(gt.shape)).all()
+
+
+def test_an_answer_that_is_no_number_ends_the_run() -> None:
+    """It would pass for background, and its clicks for the model's."""
+
+    class Broken:
+        def encode(self, image: Any) -> Any:
+            return image.shape[:2]
+
+        def decode(self, embedding: Any, clicks: Any, previous: Any) -> Any:
+            logits = np.zeros(embedding, np.float32)
+            logits -= 1.0
+            logits[3, 4] = np.nan if len(clicks) > 1 else -1.0
+            return logits
+
+    image = np.zeros((20, 30, 3), np.uint8)
+    with pytest.raises(PredictionError, match=r"not numbers.*another checkpoint"):
+        run_clicks(Broken(), image, np.ones((20, 30), bool))
