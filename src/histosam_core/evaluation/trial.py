@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.protocol import ProtocolSettings
     from histosam_core.model.interface import InteractiveModel, Prediction
 
-__all__ = ["ClickRun", "Clock", "ModelCalls", "Trial", "checked_truth"]
+__all__ = ["ClickRun", "Clock", "ModelCalls", "Trial", "checked_logits", "checked_truth"]
 
 Clock = Callable[[], float]
 
@@ -123,17 +123,7 @@ class Trial:
         PredictionError
             It holds what is not a number.
         """
-        logits = prediction.logits
-        if logits.shape != self.gt_mask.shape:
-            raise ConfigError(
-                f"the model answered {logits.shape} logits for an image of {self.gt_mask.shape}; "
-                "decode must return them at the size of the image"
-            )
-        if not np.isfinite(logits).all():
-            raise PredictionError(
-                "the model answered with values that are not numbers, which count for nothing; try "
-                "the CPU (--device cpu), or another checkpoint"
-            )
+        logits = checked_logits(prediction, self.gt_mask.shape)
         self.prediction = prediction
         # The comparison is made on float32 probabilities, as the reference makes it: the logit of
         # the threshold would treat logits within rounding of it differently.
@@ -199,6 +189,30 @@ class ModelCalls:
             answers = [self._model.decode(t.embedding, t.clicks, t.prediction) for t in trials]
         share = (self._clock() - start) / len(trials)
         return [as_prediction(answer) for answer in answers], share
+
+
+def checked_logits(prediction: Prediction, image_hw: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return a model's (H, W) logits after making sure that they can be counted.
+
+    Raises
+    ------
+    ConfigError
+        They have another size than the image.
+    PredictionError
+        They hold what is not a number.
+    """
+    logits = prediction.logits
+    if logits.shape != image_hw:
+        raise ConfigError(
+            f"the model answered {logits.shape} logits for an image of {image_hw}; "
+            "decode must return them at the size of the image"
+        )
+    if not np.isfinite(logits).all():
+        raise PredictionError(
+            "the model answered with values that are not numbers, which count for nothing; try "
+            "the CPU (--device cpu), or another checkpoint"
+        )
+    return logits
 
 
 def checked_truth(

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from histosam_core.errors import ConfigError
+from histosam_core.evaluation.trial import checked_logits
 from histosam_core.metrics import iou
 from histosam_core.model.interface import as_prediction
 from histosam_core.progress import ProgressCallback, silent
@@ -92,6 +93,8 @@ def walk_through(
     ------
     ConfigError
         There is no click, one lies outside the image, or image, truth and answer differ in size.
+    PredictionError
+        The model answers with what is not a number.
     """
     truth = np.asarray(gt_mask).astype(np.int8)
     height, width = image.shape[:2]
@@ -112,12 +115,7 @@ def walk_through(
     embedding, prediction = model.encode(image), None
     for i in range(n):
         prediction = as_prediction(model.decode(embedding, clicks[: i + 1], prediction))
-        logits = prediction.logits
-        if logits.shape != truth.shape:
-            raise ConfigError(
-                f"the model answered {logits.shape} logits for an image of {truth.shape}; "
-                "decode must return them at the size of the image"
-            )
+        logits = checked_logits(prediction, truth.shape)
         # As the protocol has it: on float32 probabilities.
         masks[i] = expit(logits) > np.float32(mask_threshold)
         ious[i] = iou(truth, masks[i])
