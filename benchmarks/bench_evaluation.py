@@ -30,7 +30,7 @@ from histosam_core import Click, load_model
 from histosam_core.evaluation import ProtocolSettings, run_clicks
 from histosam_core.evaluation.protocol import ClickRun
 from histosam_core.evaluation.side_by_side import default_lanes, run_patches
-from histosam_core.slide.synthetic import render_slide
+from histosam_core.recipes.synthetic import render_slide
 
 if TYPE_CHECKING:
     from histosam_core.model import SamModel

@@ -23,7 +23,7 @@ import torch
 from bench_slide_read import peak_mb
 
 from histosam_core.model.baselines import network
-from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.load import make_interactive
 from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune

@@ -22,10 +22,10 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 from turns import in_turns
 
-from histosam_core.model.click_disks import disk_maps
-from histosam_core.model.click_network import normalised
 from histosam_core.model.focalclick.network import FocalClickSegFormer, build_focalclick
-from histosam_core.model.folding import folded
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_network import normalised
+from histosam_core.model.specialists.folding import folded
 
 if TYPE_CHECKING:
     from histosam_core.model.focalclick.refiner import Refiner, SeparableConv

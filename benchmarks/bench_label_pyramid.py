@@ -17,7 +17,7 @@ import numpy as np
 import shapely
 
 from histosam_core.geometry import Frame
-from napari_histosam.label_pyramid import LabelPyramid
+from napari_histosam.viewer.label_pyramid import LabelPyramid
 
 GRID_PX, DOWNSAMPLE, EXTENT_PX, VIEW_PX, CORNERS = 25_000, 4.0, 400, 2048, 800
 

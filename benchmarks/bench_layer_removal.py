@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from napari_histosam.virtual_display import rerun_on_virtual_display
+from virtual_display import rerun_on_virtual_display
 
 SIDE_PX = 1024
 
@@ -38,12 +37,12 @@ def main() -> None:
 
 
 def run(rounds: int) -> None:
-    from napari_histosam.torch_beside_opengl import import_torch
+    from napari_histosam.viewer.torch_beside_opengl import import_torch
 
     import_torch()  # a session has it, and its objects count among those that are looked through
     import napari
-    from napari_histosam.layers import remove_layers
-    from napari_histosam.opengl_context import remove_in_own_context
+    from napari_histosam.viewer.layers import remove_layers
+    from napari_histosam.viewer.opengl_context import remove_in_own_context
 
     viewer = napari.Viewer(show=True)
     remove_in_own_context(viewer)
@@ -79,8 +78,8 @@ def run(rounds: int) -> None:
 
 def session_layers(image: Any) -> list[Any]:
     """The layers of a session, over an image layer."""
-    from napari_histosam import layers as ours
-    from napari_histosam.coordinates import ImageFrame
+    from napari_histosam.viewer import layers as ours
+    from napari_histosam.viewer.coordinates import ImageFrame
 
     frame, units = ImageFrame.of(image), image.units
     mask = (np.random.default_rng(0).random((SIDE_PX, SIDE_PX)) > 0.5).astype(np.uint8)

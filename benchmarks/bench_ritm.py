@@ -21,11 +21,11 @@ from torch import Tensor
 from turns import in_turns
 
 from histosam_core.model.baselines import canonical_name, network
-from histosam_core.model.click_disks import disk_maps
-from histosam_core.model.folding import folded
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.folding import folded
 
 if TYPE_CHECKING:
-    from histosam_core.model.click_network import ClickNetwork
+    from histosam_core.model.specialists.click_network import ClickNetwork
 
 SIDE = 400
 

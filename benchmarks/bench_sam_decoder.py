@@ -20,7 +20,7 @@ from turns import in_turns
 
 from histosam_core.clicks import Click
 from histosam_core.model import ImageEmbedding, Prediction, SamModel, build_network
-from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.sam.interactive import to_mask_input
 
 SIDE = 400

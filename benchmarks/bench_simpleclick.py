@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from turns import in_turns
 
-from histosam_core.model.click_disks import disk_maps
-from histosam_core.model.click_network import normalised
 from histosam_core.model.simpleclick.network import SimpleClickNetwork, build_simpleclick
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_network import normalised
 
 if TYPE_CHECKING:
     from histosam_core.model.simpleclick.plain_vit import PlainViT

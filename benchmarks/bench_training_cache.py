@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.sam.interactive import SamModel
 from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune

@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 import shapely
-
-from napari_histosam.virtual_display import rerun_on_virtual_display
+from virtual_display import rerun_on_virtual_display
 
 BEAT_MS = 10
 OBJECTS, CLICKS_EACH = 200, 10
@@ -42,10 +41,11 @@ def main() -> None:
 
 
 def run(folder: Path, model: str, seconds: float) -> None:
+    from mouse_hand import Hand
+
     import napari
-    from histosam_core.slide.synthetic import render_slide
+    from histosam_core.recipes.synthetic import render_slide
     from histosam_core.slide.write import write_svs
-    from napari_histosam.hand import Hand
     from napari_histosam.interactive.widget import InteractiveWidget
 
     print(f"drawing a synthetic slide of {SLIDE_PX} x {SLIDE_PX} px ...")

@@ -175,8 +175,7 @@ def main() -> None:
         print(json.dumps(measure(options.file, options.kind[0])))
         return
     from repeated_slide import write_repeated_slide
-
-    from napari_histosam.virtual_display import virtual_display
+    from virtual_display import virtual_display
 
     results = {}
     with tempfile.TemporaryDirectory() as folder, virtual_display():

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from virtual_display import rerun_on_virtual_display
 
 from histosam_core.clicks import Click, next_click
 from histosam_core.geometry import Region
-from napari_histosam.virtual_display import rerun_on_virtual_display
 
 WINDOW_WH = 1500, 940
 QUALITY = 70
@@ -52,8 +52,9 @@ class Pictures:
     """
 
     def __init__(self, out: Path, only: str | None = None) -> None:
+        from mouse_hand import Hand
+
         import napari
-        from napari_histosam.hand import Hand
         from napari_histosam.interactive.widget import InteractiveWidget
 
         self.out, self.only = out, only

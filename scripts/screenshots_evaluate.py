@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from virtual_display import rerun_on_virtual_display
 
-from histosam_core.dataset import extract_patches, make_cohort
-from napari_histosam.virtual_display import rerun_on_virtual_display
+from histosam_core.dataset import extract_patches
+from histosam_core.recipes.synthetic.cohort import make_cohort
 
 WINDOW_WH = 1500, 940
 QUALITY = 62
@@ -48,7 +49,7 @@ def take(folder: Path, out: Path) -> None:
     """Evaluate, open, compare; a picture after each."""
     import napari
     from napari_histosam.evaluate.widget import EvaluateWidget
-    from napari_histosam.torch_beside_opengl import import_torch
+    from napari_histosam.viewer.torch_beside_opengl import import_torch
 
     import_torch()
     slides, patches = draw(folder)

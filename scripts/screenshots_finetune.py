@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from virtual_display import rerun_on_virtual_display
 
 from histosam_core.annotation import AnnotatedRegion, write_geojson
 from histosam_core.annotation.outlines import mask_to_geometry
-from histosam_core.slide.synthetic import render_slide
+from histosam_core.recipes.synthetic import render_slide
 from histosam_core.slide.write import write_svs
-from napari_histosam.virtual_display import rerun_on_virtual_display
 
 WINDOW_WH = 1500, 940
 QUALITY = 72
@@ -46,11 +46,11 @@ def main() -> None:
 
 def take(folder: Path, out: Path, minutes: float) -> None:
     """Outline, fine-tune, and photograph both pages of the widget."""
+    from mouse_hand import Hand
     from PIL import Image
 
     import napari
     from napari_histosam.finetune.widget import FinetuneWidget
-    from napari_histosam.hand import Hand
     from napari_histosam.interactive.widget import InteractiveWidget
 
     slide, outlines = draw(folder)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from histosam_core.version import __version__
 
 _HOME = {
     "Click": "histosam_core.clicks",
     "ClickSequence": "histosam_core.clicks",
     "HistoSamError": "histosam_core.errors",
     "Region": "histosam_core.geometry",
-    "Session": "histosam_core.inference",
+    "Session": "histosam_core.session",
     "TrainConfig": "histosam_core.training",
     "evaluate": "histosam_core.evaluation",
     "extract_patches": "histosam_core.dataset",
@@ -59,9 +59,9 @@ if TYPE_CHECKING:
     from histosam_core.errors import HistoSamError
     from histosam_core.evaluation import evaluate, run_clicks
     from histosam_core.geometry import Region
-    from histosam_core.inference import Session
     from histosam_core.metrics import failure_rate, iou, noc
     from histosam_core.model import load_model
+    from histosam_core.session import Session
     from histosam_core.slide import open_array, open_slide
     from histosam_core.training import TrainConfig, finetune
 

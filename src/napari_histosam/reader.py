@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import HistoSamError
-from napari_histosam.layers import TAG
+from napari_histosam.viewer.layers import TAG
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
-    from napari_histosam.progressive import ProgressiveLevels
+    from napari_histosam.viewer.progressive import ProgressiveLevels
 
 __all__ = ["SlideTag", "get_reader", "read_slide", "slide_layer", "tag_of_slide"]
 
@@ -81,8 +81,8 @@ def slide_layer(slide: Slide) -> LayerData:
     SlideError
         It cannot be read.
     """
-    from napari_histosam.display_levels import OVERVIEW_PX
-    from napari_histosam.progressive import ProgressiveLevels
+    from napari_histosam.viewer.display_levels import OVERVIEW_PX
+    from napari_histosam.viewer.progressive import ProgressiveLevels
 
     attributes: dict[str, Any] = {"name": slide.name, "rgb": True}
     if slide.mpp_xy is not None:
@@ -99,7 +99,7 @@ def slide_layer(slide: Slide) -> LayerData:
 
 
 def _is_ours(path: Path) -> bool:
-    from histosam_core.slide.tiff_levels import is_tiff
+    from histosam_core.slide.readers.tiff_levels import is_tiff
 
     try:
         with path.open("rb") as file:
@@ -110,7 +110,7 @@ def _is_ours(path: Path) -> bool:
         return _is_colour_tiff(path)
     if path.suffix.lower() in _PLAIN_IMAGES:
         return _is_colour_image(path)
-    from histosam_core.slide.openslide import openslide_format
+    from histosam_core.slide.readers.openslide import openslide_format
 
     return openslide_format(path) is not None
 

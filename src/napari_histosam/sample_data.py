@@ -44,8 +44,8 @@ def immunohistochemistry() -> list[LayerData]:
 
 def _synthetic_files() -> tuple[Path, Path]:
     """Return the slide and the mask of its tumour, drawn where they are not there yet."""
-    from histosam_core.model.registry import cache_folder
-    from histosam_core.slide.synthetic import GENERATOR_VERSION
+    from histosam_core.model.registry.registry import cache_folder
+    from histosam_core.recipes.synthetic import GENERATOR_VERSION
 
     folder = cache_folder() / "samples"
     stem = f"liver-{SYNTHETIC_PX}-{SYNTHETIC_SEED}-v{GENERATOR_VERSION}"
@@ -59,7 +59,7 @@ def _draw(slide: Path, mask: Path) -> None:
     from PIL import Image
 
     from histosam_core.atomic import new_file
-    from histosam_core.slide.synthetic import render_slide
+    from histosam_core.recipes.synthetic import render_slide
     from histosam_core.slide.write import write_svs
 
     drawn = render_slide(

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from histosam_core import annotation
 from histosam_core.annotation import AnnotatedRegion
-from histosam_core.annotation.label_tracing import trace_labels
+from histosam_core.annotation.formats.label_tracing import trace_labels
 from histosam_core.annotation.regions import UNCLASSIFIED
 from histosam_core.errors import EmptyMaskError, ImageError
 from histosam_core.geometry import Frame
-from napari_histosam.layers import TAG
+from napari_histosam.viewer.layers import TAG
 
 __all__ = ["AnnotationSource", "write_geojson", "write_label_zarr"]
 

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from histosam_core.cli.app import app
-from histosam_core.clicks import new_journal
 from histosam_core.dataset import extract_patches, open_patches
-from histosam_core.inference import Session
 from histosam_core.model import (
     FocalClickModel,
     RitmModel,
@@ -28,6 +26,8 @@ from histosam_core.model import (
     network,
     save_checkpoint,
 )
+from histosam_core.session import Session
+from histosam_core.session.journal import new_journal
 from histosam_core.slide import open_slide
 
 SPECIALISTS = {
@@ -66,7 +66,7 @@ def histosam(*arguments: object) -> str:
 
 
 def test_all_eight_in_one_evaluation_and_one_report(folder: Path, tmp_path: Path) -> None:
-    from histosam_core.dataset.cohort import make_cohort
+    from histosam_core.recipes.synthetic.cohort import make_cohort
 
     cohort = make_cohort(tmp_path / "slides", n_slides=1, slide_um=900.0, workers=1)
     pairs = list(zip(cohort.slides, cohort.annotations, strict=True))

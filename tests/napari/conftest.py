@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from napari_histosam.virtual_display import start_screen
+from virtual_display import start_screen
 
 OURS = "histosam"
 
@@ -61,7 +60,7 @@ def application(display: str) -> Any:
 
     See `torch_beside_opengl`.
     """
-    from napari_histosam.torch_beside_opengl import import_torch
+    from napari_histosam.viewer.torch_beside_opengl import import_torch
 
     import_torch()
     from napari.qt import get_qapp

@@ -19,7 +19,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_the_truth_lies_on_the_tumour_of_the_slide() -> None:
-    from histosam_core.slide.synthetic import render_slide
+    from histosam_core.recipes.synthetic import render_slide
 
     (image, shown, kind), (mask, truth, truth_kind) = sample_data.synthetic_liver()
     drawn = render_slide("liver", (600, 600), mpp=0.5, rng=sample_data.SYNTHETIC_SEED)
@@ -38,7 +38,7 @@ def test_the_slide_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def again(*_: Any, **__: Any) -> None:
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr("histosam_core.slide.synthetic.render_slide", again)
+    monkeypatch.setattr("histosam_core.recipes.synthetic.render_slide", again)
     second = sample_data.synthetic_liver()
     np.testing.assert_array_equal(first[1][0], second[1][0])
 

@@ -15,7 +15,7 @@ from histosam_core.annotation import read_geojson
 from histosam_core.clicks import next_click
 from histosam_core.geometry import Region
 from histosam_core.metrics import iou
-from histosam_core.slide.synthetic import render_slide
+from histosam_core.recipes.synthetic import render_slide
 from histosam_core.slide.write import write_svs
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
@@ -35,9 +35,9 @@ def largest_tumor(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def test_a_tumour_is_outlined_over_several_windows_and_exported(
     viewer: Any, tmp_path: Path
 ) -> None:
+    from mouse_hand import Hand
     from qtpy.QtCore import Qt
 
-    from napari_histosam.hand import Hand
     from napari_histosam.interactive.widget import InteractiveWidget
 
     drawn = render_slide("liver", (SIDE_PX, SIDE_PX), mpp=MPP, rng=12)

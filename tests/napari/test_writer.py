@@ -20,7 +20,7 @@ from histosam_core.annotation import (
 from histosam_core.annotation import write_geojson as write_core_geojson
 from histosam_core.errors import EmptyMaskError, HistoSamError, ImageError, OutputExistsError
 from histosam_core.geometry import Region
-from napari_histosam.layers import OBJECTS, TAG, LayerTag
+from napari_histosam.viewer.layers import OBJECTS, TAG, LayerTag
 from napari_histosam.writer import AnnotationSource, write_geojson, write_label_zarr
 
 WRITERS = {"geojson": write_geojson, "zarr": write_label_zarr}

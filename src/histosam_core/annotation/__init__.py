@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from histosam_core.annotation.annotation import Annotation, PolygonAnnotation
-from histosam_core.annotation.asap_xml import read_asap_xml, write_asap_xml
 from histosam_core.annotation.files import find_annotation, read_annotations
-from histosam_core.annotation.geojson import feature_of, read_geojson, write_geojson
-from histosam_core.annotation.imagescope_xml import read_imagescope_xml, write_imagescope_xml
-from histosam_core.annotation.label_zarr import write_label_zarr
-from histosam_core.annotation.label_zarr_reader import read_label_zarr
-from histosam_core.annotation.mask_tiff import MaskAnnotation, read_mask_tiff, write_mask_tiff
+from histosam_core.annotation.formats.asap_xml import read_asap_xml, write_asap_xml
+from histosam_core.annotation.formats.geojson import feature_of, read_geojson, write_geojson
+from histosam_core.annotation.formats.imagescope_xml import (
+    read_imagescope_xml,
+    write_imagescope_xml,
+)
+from histosam_core.annotation.formats.label_zarr import write_label_zarr
+from histosam_core.annotation.formats.label_zarr_reader import read_label_zarr
+from histosam_core.annotation.formats.mask_tiff import (
+    MaskAnnotation,
+    read_mask_tiff,
+    write_mask_tiff,
+)
 from histosam_core.annotation.outlines import mask_to_geometry
 from histosam_core.annotation.rasterise import rasterise
 from histosam_core.annotation.regions import AnnotatedRegion

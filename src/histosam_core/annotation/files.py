@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from histosam_core.annotation import asap_xml, imagescope_xml
 from histosam_core.annotation.annotation import Annotation, PolygonAnnotation
-from histosam_core.annotation.asap_xml import read_asap_xml
-from histosam_core.annotation.geojson import read_geojson
-from histosam_core.annotation.imagescope_xml import read_imagescope_xml
-from histosam_core.annotation.label_zarr_reader import is_zarr_folder, read_label_zarr
-from histosam_core.annotation.mask_tiff import read_mask_tiff
-from histosam_core.annotation.xml_file import parse_xml
+from histosam_core.annotation.formats import asap_xml, imagescope_xml
+from histosam_core.annotation.formats.asap_xml import read_asap_xml
+from histosam_core.annotation.formats.geojson import read_geojson
+from histosam_core.annotation.formats.imagescope_xml import read_imagescope_xml
+from histosam_core.annotation.formats.label_zarr_reader import is_zarr_folder, read_label_zarr
+from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
+from histosam_core.annotation.formats.xml_file import parse_xml
 from histosam_core.errors import AnnotationError
 
 __all__ = [

@@ -9,8 +9,7 @@ from importlib import import_module
 import typer
 from rich.markup import escape
 
-from histosam_core import __version__
-from histosam_core.cli.console import err
+from histosam_core.console import err
 from histosam_core.errors import (
     ConfigError,
     HistoSamError,
@@ -18,6 +17,7 @@ from histosam_core.errors import (
     SlideNotFoundError,
     UnknownModelError,
 )
+from histosam_core.version import __version__
 
 __all__ = ["app", "main"]
 

@@ -38,11 +38,11 @@ def demo(
 
     `histosam demo --quick --out /tmp/demo --overwrite`
     """
-    from histosam_core.cli.console import err
-    from histosam_core.cli.console import out as console
-    from histosam_core.cli.demo_report import write_demo_report
-    from histosam_core.cli.demo_steps import FULL, QUICK, demo_folder, run_demo
+    from histosam_core.console import err
+    from histosam_core.console import out as console
     from histosam_core.evaluation.tables import rich_table
+    from histosam_core.recipes.demo.report import write_demo_report
+    from histosam_core.recipes.demo.steps import FULL, QUICK, demo_folder, run_demo
 
     plan = QUICK if quick else FULL
     with demo_folder(out, overwrite=overwrite):

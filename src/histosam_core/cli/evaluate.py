@@ -19,7 +19,7 @@ from histosam_core.cli.evaluate_slides import (
     evaluate_slides,
     model_at,
 )
-from histosam_core.cli.job_events import ControlOption, EventsOption, JobEvents, job_events
+from histosam_core.job_events import ControlOption, EventsOption, JobEvents, job_events
 
 if TYPE_CHECKING:
     from histosam_core.clicks import User
@@ -128,7 +128,7 @@ def evaluate(
 
         histosam evaluate --from-rows results --latex table.tex
     """
-    from histosam_core.cli import console
+    from histosam_core import console
 
     with job_events(events, control) as job:
         from histosam_core import evaluation
@@ -230,7 +230,7 @@ def labelled(models: list[str]) -> dict[str, str]:
         A model does not have the decoder.
     """
     from histosam_core.errors import ConfigError
-    from histosam_core.model.model_choice import parse_model
+    from histosam_core.model.registry.model_choice import parse_model
 
     found: dict[str, str] = {}
     for text in models:

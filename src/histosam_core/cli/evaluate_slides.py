@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from histosam_core.cli.job_events import JobEvents
     from histosam_core.clicks import User
     from histosam_core.evaluation import EvaluationResult
+    from histosam_core.job_events import JobEvents
 
 __all__ = [
     "AnnotationsOption",
@@ -72,7 +72,7 @@ def model_at(scheduler: str | None, source: str, device: str) -> Iterator[Any]:
         Where it runs.
     """
     if scheduler is None:
-        from histosam_core.model.model_choice import load_choice
+        from histosam_core.model.registry.model_choice import load_choice
 
         yield load_choice(source, device)
         return
@@ -160,7 +160,7 @@ def end_left_out(results: Sequence[EvaluationResult]) -> None:
     """End the command with 1 where something was left out that should have been evaluated."""
     n = len({what for result in results for what in result.header.get("left_out", {})})
     if n:
-        from histosam_core.cli.console import err
+        from histosam_core.console import err
 
         err.print(f"[bold red]left out that should count: {n}[/]; the notes above say why")
         raise typer.Exit(1)
@@ -177,6 +177,6 @@ def _tell(job: JobEvents, text: str) -> None:
         return
     from rich.markup import escape
 
-    from histosam_core.cli.console import err
+    from histosam_core.console import err
 
     err.print(f"[yellow]note:[/] {escape(text)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
-from histosam_core.cli.job_events import ControlOption, EventsOption, job_events
+from histosam_core.job_events import ControlOption, EventsOption, job_events
 from histosam_core.progress import silent
 from histosam_core.training.scenarios import SCENARIOS
 
@@ -141,7 +141,7 @@ def finetune(
         accelerate launch --multi_gpu --num_processes 4 -m histosam_core finetune
         --patches data/liver --out runs/refining
     """
-    from histosam_core.cli import console
+    from histosam_core import console
     from histosam_core.errors import ConfigError
 
     if resume and overwrite:
@@ -297,7 +297,7 @@ def as_json(result: TrainResult) -> dict[str, Any]:
 def _print_result(settings: TrainConfig, result: TrainResult) -> None:
     from rich.table import Table
 
-    from histosam_core.cli import console
+    from histosam_core import console
 
     n = result.before.n_patches
     table = Table(title=f"Validation on {n} patches, {settings.validation_clicks} clicks at most")

@@ -10,7 +10,7 @@ import typer
 
 from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
 from histosam_core.cli.finetune import SCENARIO_HELP
-from histosam_core.cli.job_events import ControlOption, EventsOption, job_events
+from histosam_core.job_events import ControlOption, EventsOption, job_events
 
 if TYPE_CHECKING:
     from histosam_core.improve import Improvement, ImproveSettings
@@ -145,7 +145,7 @@ def improve(
 
         histosam improve --out liver --resume
     """
-    from histosam_core.cli import console
+    from histosam_core import console
     from histosam_core.dataset.settings import mpp_of_magnification
     from histosam_core.errors import ConfigError
 
@@ -259,7 +259,7 @@ def _known_within(text: str) -> float | None:
 
 
 def _show(done: Improvement) -> None:
-    from histosam_core.cli import console
+    from histosam_core import console
 
     for note in done.notes:
         console.err.print(f"note: {note}", style="yellow", markup=False)

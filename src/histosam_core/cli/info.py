@@ -36,7 +36,7 @@ def info(
 
         histosam info scan.tif --mpp 0.25 --json
     """
-    from histosam_core.cli.console import out, print_json
+    from histosam_core.console import out, print_json
     from histosam_core.errors import ConfigError
     from histosam_core.slide import open_slide
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from histosam_core.model.own_models import OwnModel
-    from histosam_core.model.registry import ModelSpec
+    from histosam_core.model.registry.own_models import OwnModel
+    from histosam_core.model.registry.registry import ModelSpec
 
 __all__ = ["own_facts", "print_facts", "print_list", "spec_facts"]
 
@@ -30,8 +30,8 @@ FAMILIES = {
 
 def spec_facts(spec: ModelSpec) -> dict[str, Any]:
     """Facts of a model known by name, as JSON values."""
-    from histosam_core.model.licence import licence_to_confirm
-    from histosam_core.model.registry import noted_digest, weights_path
+    from histosam_core.model.registry.licence import licence_to_confirm
+    from histosam_core.model.registry.registry import noted_digest, weights_path
 
     path = weights_path(spec)
     noted = noted_digest(spec)
@@ -66,7 +66,7 @@ def spec_facts(spec: ModelSpec) -> dict[str, Any]:
 def own_facts(own: OwnModel) -> dict[str, Any]:
     """Facts of an own model, as those of ours; what its file does not tell is None or empty."""
     from histosam_core.model.interface import NOT_STATED
-    from histosam_core.model.own_models import checkpoint_facts
+    from histosam_core.model.registry.own_models import checkpoint_facts
 
     told = checkpoint_facts(own.path)
     provenance, geometry = told.get("provenance", {}), told.get("geometry", {})
@@ -90,8 +90,8 @@ def own_facts(own: OwnModel) -> dict[str, Any]:
 
 def print_list(models: Iterable[Mapping[str, Any]]) -> None:
     """Print a line for each model, by families: what each of these cannot do stands above it."""
-    from histosam_core.cli.console import out
-    from histosam_core.model.registry import cache_folder
+    from histosam_core.console import out
+    from histosam_core.model.registry.registry import cache_folder
 
     listed = list(models)
     width = max(20, *(len(facts["name"]) for facts in listed))
@@ -127,7 +127,7 @@ def print_list(models: Iterable[Mapping[str, Any]]) -> None:
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """Print all facts of one model, a line each, and no address broken."""
-    from histosam_core.cli.console import out
+    from histosam_core.console import out
 
     for title, value in _rows(facts):
         if not value:

@@ -66,11 +66,11 @@ def models(
 
     `histosam models --add runs/refining/best.safetensors --name liver-2026`
     """
-    from histosam_core.cli.console import print_json
     from histosam_core.cli.model_facts import own_facts, print_facts, print_list, spec_facts
+    from histosam_core.console import print_json
     from histosam_core.errors import ConfigError
-    from histosam_core.model.own_models import list_own_models, remove_own_model
-    from histosam_core.model.registry import list_models
+    from histosam_core.model.registry.own_models import list_own_models, remove_own_model
+    from histosam_core.model.registry.registry import list_models
 
     if sum(option is not None for option in (model, download, accept, add, remove)) > 1:
         raise ConfigError(
@@ -107,17 +107,17 @@ def models(
 
 def _facts(name: str) -> dict[str, object]:
     from histosam_core.cli.model_facts import own_facts, spec_facts
-    from histosam_core.model.own_models import find_own_model
-    from histosam_core.model.registry import find_spec
+    from histosam_core.model.registry.own_models import find_own_model
+    from histosam_core.model.registry.registry import find_spec
 
     own = find_own_model(name)
     return spec_facts(find_spec(name)) if own is None else own_facts(own)
 
 
 def _add(path: Path, name: str | None, as_json: bool) -> None:
-    from histosam_core.cli.console import print_json
     from histosam_core.cli.model_facts import own_facts
-    from histosam_core.model.own_models import add_own_model
+    from histosam_core.console import print_json
+    from histosam_core.model.registry.own_models import add_own_model
 
     own = add_own_model(path, name=name)
     if as_json:
@@ -128,8 +128,8 @@ def _add(path: Path, name: str | None, as_json: bool) -> None:
 
 
 def _accept(name: str, as_json: bool) -> None:
-    from histosam_core.cli.console import print_json
-    from histosam_core.model.licence import accept_licence, licence_to_confirm
+    from histosam_core.console import print_json
+    from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
 
     text = licence_to_confirm(name)
     accept_licence(name)
@@ -143,9 +143,9 @@ def _accept(name: str, as_json: bool) -> None:
 
 
 def _download(name: str, mirror: str | None, as_json: bool) -> None:
-    from histosam_core.cli.console import err, print_json
-    from histosam_core.model.licence import accept_licence, licence_to_confirm
-    from histosam_core.model.registry import fetch_weights
+    from histosam_core.console import err, print_json
+    from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
+    from histosam_core.model.registry.registry import fetch_weights
 
     text = licence_to_confirm(name)
     if text is not None and _in_a_terminal() and not as_json:
@@ -182,7 +182,7 @@ def _download_bar(title: str) -> Iterator[ProgressCallback]:
         TransferSpeedColumn,
     )
 
-    from histosam_core.cli.console import err
+    from histosam_core.console import err
 
     columns = (
         TextColumn("{task.description}"),

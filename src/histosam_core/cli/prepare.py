@@ -68,7 +68,7 @@ def prepare(
 
     `histosam prepare slides --splits 0 0 1 --stride 200 --out test-patches`
     """
-    from histosam_core.cli.console import print_json, progress_bar
+    from histosam_core.console import print_json, progress_bar
     from histosam_core.dataset import extract_patches, read_split_file
     from histosam_core.dataset.settings import mpp_of_magnification
     from histosam_core.errors import ConfigError
@@ -106,7 +106,7 @@ def prepare(
 def _show(summary: ExtractionSummary) -> None:
     from rich.table import Table
 
-    from histosam_core.cli.console import err, out
+    from histosam_core.console import err, out
     from histosam_core.dataset.plan import REASONS
 
     table = Table(box=None)

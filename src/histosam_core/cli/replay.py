@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from histosam_core.inference import ReplayReport
     from histosam_core.model.load import Model
+    from histosam_core.session import ReplayReport
 
 __all__ = ["replay"]
 
@@ -55,12 +55,12 @@ def replay(
         histosam replay session.jsonl --slide slide.svs --model sam_vit_b --out sam_vit_b.geojson
     """
     from histosam_core.annotation import write_geojson
-    from histosam_core.cli.console import err, print_json, progress_bar
-    from histosam_core.cli.console import out as console
-    from histosam_core.clicks import read_journal
+    from histosam_core.console import err, print_json, progress_bar
+    from histosam_core.console import out as console
     from histosam_core.errors import ConfigError, OutputExistsError
-    from histosam_core.inference import find_slide
-    from histosam_core.inference import replay as replay_journal
+    from histosam_core.session import find_slide
+    from histosam_core.session.journal import read_journal
+    from histosam_core.session.journal.replay import replay as replay_journal
     from histosam_core.slide import open_slide
 
     if out is not None and out.suffix.lower() not in (".geojson", ".json"):
@@ -100,7 +100,7 @@ def describe(report: ReplayReport) -> dict[str, Any]:
 
 def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Model]:
     """Return what loads the model for a session of the journal, each once."""
-    from histosam_core.model.model_choice import ModelChoice, load_choice, parse_model
+    from histosam_core.model.registry.model_choice import ModelChoice, load_choice, parse_model
 
     loaded: dict[ModelChoice, Model] = {}
 
@@ -127,7 +127,7 @@ def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Mod
 def _source(facts: Mapping[str, Any]) -> str:
     """Where the journal's own model is: its file, else its name."""
     from histosam_core.errors import JournalError
-    from histosam_core.model.registry import MODELS
+    from histosam_core.model.registry.registry import MODELS
 
     path, name = str(facts["path"]), str(facts["name"])
     if path and Path(path).is_file():

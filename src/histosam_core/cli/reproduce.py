@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
-from histosam_core.cli.job_events import ControlOption, EventsOption, JobEvents, job_events
+from histosam_core.job_events import ControlOption, EventsOption, JobEvents, job_events
 
 if TYPE_CHECKING:
     from histosam_core.reproduce import ReproduceSettings, Selection, Survey
@@ -132,7 +132,7 @@ def reproduce(
 
         histosam reproduce kim2023 --synthetic --out synthetic
     """
-    from histosam_core.cli import console
+    from histosam_core import console
     from histosam_core.reproduce import Selection
 
     given: dict[str, Any] = {
@@ -221,7 +221,7 @@ def gather_settings(out: Path, chosen: dict[str, Any], extra: list[str]) -> Repr
 def _of_synthetic(out: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a synthetic run; options go before its own."""
     from histosam_core.errors import ConfigError
-    from histosam_core.reproduce.synthetic import SyntheticPlan, synthetic_values
+    from histosam_core.recipes.stand_in_study import SyntheticPlan, synthetic_values
 
     own = [name for name in ("paip", "camelyon", "weights") if name in chosen]
     if own:
@@ -232,13 +232,13 @@ def _of_synthetic(out: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_synthetic(settings: ReproduceSettings, job: JobEvents) -> None:
-    from histosam_core.reproduce.run import check_folder
-    from histosam_core.reproduce.synthetic import (
-        SYNTHETIC_MARK,
+    from histosam_core.recipes.stand_in_study import (
         SyntheticPlan,
         make_synthetic_folders,
         make_synthetic_weights,
     )
+    from histosam_core.reproduce.run import check_folder
+    from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
     check_folder(settings)
     made = settings.out / SYNTHETIC_MARK
@@ -250,7 +250,7 @@ def _make_synthetic(settings: ReproduceSettings, job: JobEvents) -> None:
 def _check_made(settings: ReproduceSettings) -> None:
     """Make sure that there is something to look at."""
     from histosam_core.errors import ConfigError
-    from histosam_core.reproduce.synthetic import SYNTHETIC_MARK
+    from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
     if not (settings.out / SYNTHETIC_MARK).is_dir():
         raise ConfigError(
@@ -262,7 +262,7 @@ def _check_made(settings: ReproduceSettings) -> None:
 def _run(
     settings: ReproduceSettings, selection: Selection, job: JobEvents, *, is_dry: bool
 ) -> Survey:
-    from histosam_core.cli import console
+    from histosam_core import console
     from histosam_core.reproduce import look
     from histosam_core.reproduce import reproduce as run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from histosam_core.cli import console
+from histosam_core import console
 from histosam_core.reproduce.kim2023 import METRICS, SETS, STAGES, TRAINING_PATCHES, methods_of
 from histosam_core.reproduce.page import duration
 from histosam_core.reproduce.survey import TITLES, paper_seconds

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.inference import AcceptedObject, ClickResult, Session
+    from histosam_core.session import AcceptedObject, ClickResult, Session
 
 __all__ = ["segment"]
 
@@ -64,11 +64,11 @@ def segment(
 
         histosam segment scan.tif --mpp 0.25 --clicks clicks.csv --label Necrosis --out n.geojson
     """
-    from histosam_core.cli.console import err, print_json, progress_bar
-    from histosam_core.cli.console import out as console
+    from histosam_core.console import err, print_json, progress_bar
+    from histosam_core.console import out as console
     from histosam_core.errors import EmptyMaskError
-    from histosam_core.inference import Session, check_on_slide, draw_preview
-    from histosam_core.model.model_choice import load_choice
+    from histosam_core.model.registry.model_choice import load_choice
+    from histosam_core.session import Session, check_on_slide, draw_preview
     from histosam_core.slide import open_slide
 
     given = _given_clicks(click or [], clicks)
@@ -137,7 +137,7 @@ def describe(
 
 def _given_clicks(texts: list[str], file: Path | None) -> list[Click]:
     from histosam_core.errors import ConfigError
-    from histosam_core.inference import parse_click, read_click_list
+    from histosam_core.session import parse_click, read_click_list
 
     if texts and file is not None:
         raise ConfigError("give --click or --clicks, not both")
@@ -160,7 +160,7 @@ def _check_outputs(out: Path, preview: Path | None, *, overwrite: bool) -> None:
 
 
 def _answers(session: Session, given: list[Click]) -> list[ClickResult]:
-    from histosam_core.cli.console import progress_bar
+    from histosam_core.console import progress_bar
 
     answers = []
     with progress_bar("Clicks") as progress:

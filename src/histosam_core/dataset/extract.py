@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from histosam_core import __version__
 from histosam_core.atomic import new_folder
 from histosam_core.dataset.deal import Deal, SplitBy
 from histosam_core.dataset.pairs import find_pairs
@@ -33,6 +32,7 @@ from histosam_core.dataset.splits import DEFAULT_SPLITS, assign_splits, check_sh
 from histosam_core.errors import EmptyDatasetError, OutputExistsError, PatchStoreError
 from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide

@@ -17,19 +17,16 @@ from histosam_core.evaluation.tables import plain_table, rich_table
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.distributed import RemoteModel
-    from histosam_core.evaluation.embedding_cache import EmbeddingCache
     from histosam_core.evaluation.whole_slide import evaluate_slides
 
 # What reads slides takes as long to import as all the rest.
 _HOME = {
-    "EmbeddingCache": "embedding_cache",
     "RemoteModel": "distributed",
     "evaluate_slides": "whole_slide",
 }
 
 __all__ = [
     "ClickRun",
-    "EmbeddingCache",
     "EvaluationResult",
     "PatchRecord",
     "ProtocolSettings",

@@ -20,7 +20,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from histosam_core import __version__
 from histosam_core.errors import (
     CheckpointError,
     ConfigError,
@@ -31,7 +30,8 @@ from histosam_core.errors import (
     UnknownModelError,
 )
 from histosam_core.model.interface import complete
-from histosam_core.model.model_choice import ModelChoice, load_choice, parse_model
+from histosam_core.model.registry.model_choice import ModelChoice, load_choice, parse_model
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.protocol import EvaluationPatch, ProtocolSettings

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core import __version__
 from histosam_core.atomic import new_file
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation.comparison import Difference, compare
@@ -42,6 +41,7 @@ from histosam_core.evaluation.summary import (
 )
 from histosam_core.evaluation.summary_json import summary_json
 from histosam_core.evaluation.tables import number, p_value, seconds
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

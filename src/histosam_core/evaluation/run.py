@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histosam_core import __version__
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
@@ -31,12 +30,13 @@ from histosam_core.evaluation.records import (
 )
 from histosam_core.evaluation.side_by_side import run_patches
 from histosam_core.model.interface import complete
-from histosam_core.model.model_choice import load_choice
+from histosam_core.model.registry.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
+    from histosam_core.embeddings.shared_cache import EmbeddingCache
     from histosam_core.evaluation.distributed import RemoteModel
-    from histosam_core.evaluation.embedding_cache import EmbeddingCache
     from histosam_core.model.interface import InteractiveModel
 
 __all__ = ["evaluate", "spread_indices"]

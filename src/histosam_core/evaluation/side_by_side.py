@@ -22,8 +22,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from histosam_core.clicks.users import IDEAL
+from histosam_core.embeddings.shared_cache import CachedEncoder
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation.embedding_cache import CachedEncoder
 from histosam_core.evaluation.trial import ModelCalls, Trial, checked_truth
 from histosam_core.model.interface import complete, is_batched
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from histosam_core.clicks import User
-    from histosam_core.evaluation.embedding_cache import EmbeddingCache, Encoded
+    from histosam_core.embeddings.shared_cache import EmbeddingCache, Encoded
     from histosam_core.evaluation.protocol import (
         ClickRun,
         Clock,

@@ -28,14 +28,14 @@ from histosam_core.evaluation.slide_regions import (
     draw_truth,
     find_regions,
 )
-from histosam_core.inference import MemoryStore, Session, WindowGrid, slide_scale
 from histosam_core.metrics import iou
+from histosam_core.session import MemoryStore, Session, WindowGrid, slide_scale
 from histosam_core.slide import open_slide
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.inference import ClickResult
     from histosam_core.model import InteractiveModel, TrainingGeometry
+    from histosam_core.session import ClickResult
 
 __all__ = [
     "AnnotatedSlide",

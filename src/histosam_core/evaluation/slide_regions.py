@@ -22,7 +22,7 @@ from histosam_core.errors import RegionError
 from histosam_core.geometry import Region
 
 if TYPE_CHECKING:
-    from histosam_core.inference.windows import WindowGrid
+    from histosam_core.session.windows.windows import WindowGrid
 
 __all__ = ["RegionTruth", "TumorRegion", "draw_truth", "find_regions"]
 

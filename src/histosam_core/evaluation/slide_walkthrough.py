@@ -22,10 +22,10 @@ from histosam_core.evaluation.slide_clicks import (
     put_answer,
 )
 from histosam_core.evaluation.walkthrough import Walkthrough
-from histosam_core.inference import Session
 from histosam_core.metrics import iou
 from histosam_core.model import TrainingGeometry
 from histosam_core.progress import ProgressCallback, silent
+from histosam_core.session import Session
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click

@@ -40,7 +40,7 @@ from histosam_core.evaluation.run import (
 )
 from histosam_core.evaluation.slide_clicks import AnnotatedSlide, SlideSource
 from histosam_core.model import TrainingGeometry
-from histosam_core.model.model_choice import load_choice
+from histosam_core.model.registry.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:

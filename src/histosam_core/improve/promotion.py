@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import ConfigError
-from histosam_core.model.own_models import (
+from histosam_core.model.registry.own_models import (
     OwnModel,
     add_own_model,
     find_own_model,
@@ -16,7 +16,7 @@ from histosam_core.model.own_models import (
     list_own_models,
     own_models_folder,
 )
-from histosam_core.model.registry import MODELS
+from histosam_core.model.registry.registry import MODELS
 
 if TYPE_CHECKING:
     from histosam_core.improve.proof import Proof
@@ -70,7 +70,7 @@ def promote(checkpoint: Path, *, name: str | None, wanted: str) -> OwnModel:
 
 def _is_copy(own: OwnModel, checkpoint: Path) -> bool:
     """Whether an own model is this program's copy of a checkpoint."""
-    from histosam_core.model.weights_file import file_sha256
+    from histosam_core.model.checkpoint.weights_file import file_sha256
 
     if not checkpoint.is_file() or own.path.parent != own_models_folder().absolute():
         return False

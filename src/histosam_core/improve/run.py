@@ -20,7 +20,7 @@ from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
-    from histosam_core.model.checkpoint_info import CheckpointInfo
+    from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.training import TrainResult
 
 __all__ = ["SETTINGS_FILE", "improve"]

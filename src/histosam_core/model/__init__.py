@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "BatchedInteractiveModel": "interface",
-    "CheckpointInfo": "checkpoint",
+    "CheckpointInfo": "checkpoint.checkpoint",
     "FocalClickModel": "focalclick.model",
     "ImageEmbedding": "sam.embedding",
     "InteractiveModel": "interface",
     "ModelInfo": "interface",
-    "ModelSpec": "model_spec",
-    "OwnModel": "own_models",
+    "ModelSpec": "registry.model_spec",
+    "OwnModel": "registry.own_models",
     "Prediction": "interface",
     "RitmModel": "ritm.model",
     "SamModel": "sam.interactive",
@@ -24,20 +24,20 @@ _HOME = {
     "SimpleClickModel": "simpleclick.model",
     "TrainingGeometry": "interface",
     "ZoomIn": "ritm.zoom_in",
-    "accept_licence": "licence",
-    "add_own_model": "own_models",
+    "accept_licence": "registry.licence",
+    "add_own_model": "registry.own_models",
     "build_network": "sam.network",
-    "describe_network": "checkpoint",
-    "fetch_weights": "registry",
-    "licence_to_confirm": "licence",
-    "list_models": "registry",
-    "list_own_models": "own_models",
-    "load_checkpoint": "checkpoint",
+    "describe_network": "checkpoint.checkpoint",
+    "fetch_weights": "registry.registry",
+    "licence_to_confirm": "registry.licence",
+    "list_models": "registry.registry",
+    "list_own_models": "registry.own_models",
+    "load_checkpoint": "checkpoint.checkpoint",
     "load_model": "load",
     "network": "baselines",
     "pick_device": "device",
-    "remove_own_model": "own_models",
-    "save_checkpoint": "checkpoint",
+    "remove_own_model": "registry.own_models",
+    "save_checkpoint": "checkpoint.checkpoint",
 }
 
 __all__ = [
@@ -74,7 +74,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from histosam_core.model.baselines import network
-    from histosam_core.model.checkpoint import (
+    from histosam_core.model.checkpoint.checkpoint import (
         CheckpointInfo,
         describe_network,
         load_checkpoint,
@@ -89,16 +89,16 @@ if TYPE_CHECKING:
         Prediction,
         TrainingGeometry,
     )
-    from histosam_core.model.licence import accept_licence, licence_to_confirm
     from histosam_core.model.load import load_model
-    from histosam_core.model.model_spec import ModelSpec
-    from histosam_core.model.own_models import (
+    from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
+    from histosam_core.model.registry.model_spec import ModelSpec
+    from histosam_core.model.registry.own_models import (
         OwnModel,
         add_own_model,
         list_own_models,
         remove_own_model,
     )
-    from histosam_core.model.registry import fetch_weights, list_models
+    from histosam_core.model.registry.registry import fetch_weights, list_models
     from histosam_core.model.ritm.model import RitmModel
     from histosam_core.model.ritm.zoom_in import ZoomIn
     from histosam_core.model.sam.embedding import ImageEmbedding

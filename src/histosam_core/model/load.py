@@ -8,22 +8,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from histosam_core.errors import CheckpointError, ConfigError
-from histosam_core.model import registry
 from histosam_core.model.interface import NOT_STATED
-from histosam_core.model.own_models import checkpoint_path
-from histosam_core.model.registry import fetch_weights, find_spec, note_weights, unknown_model
+from histosam_core.model.registry import registry
+from histosam_core.model.registry.own_models import checkpoint_path
+from histosam_core.model.registry.registry import (
+    fetch_weights,
+    find_spec,
+    note_weights,
+    unknown_model,
+)
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     import torch
 
-    from histosam_core.model.checkpoint_info import CheckpointInfo
-    from histosam_core.model.click_network import ClickNetwork
+    from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.model.focalclick.model import FocalClickModel
     from histosam_core.model.ritm.model import RitmModel
     from histosam_core.model.sam.interactive import SamModel
     from histosam_core.model.sam.network import Decoder, SamNetwork
     from histosam_core.model.simpleclick.model import SimpleClickModel
+    from histosam_core.model.specialists.click_network import ClickNetwork
 
     Model: TypeAlias = SamModel | RitmModel | FocalClickModel | SimpleClickModel
 
@@ -98,7 +103,7 @@ def load_model(
     if not is_named and not path.is_file():
         raise unknown_model(name)
 
-    from histosam_core.model.checkpoint import load_checkpoint
+    from histosam_core.model.checkpoint.checkpoint import load_checkpoint
     from histosam_core.model.device import pick_device
 
     chosen_device = pick_device(device)

@@ -7,12 +7,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosam_core import __version__
 from histosam_core.atomic import new_file
 from histosam_core.reproduce.choices import choices
 from histosam_core.reproduce.kim2023 import METRICS, STAGES
 from histosam_core.reproduce.page import render_page
 from histosam_core.reproduce.tables import Row, csv_table, figures, latex_table, rows_of
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.reproduce.settings import FailureCount

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from histosam_core import __version__
 from histosam_core.reproduce.choices import choices
 from histosam_core.reproduce.kim2023 import (
     METRICS,
@@ -18,8 +17,9 @@ from histosam_core.reproduce.kim2023 import (
     Stage,
     methods_of,
 )
-from histosam_core.reproduce.synthetic import SYNTHETIC_MARK
+from histosam_core.reproduce.settings import SYNTHETIC_MARK
 from histosam_core.reproduce.tables import Row, best_of, number, rows_of
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult

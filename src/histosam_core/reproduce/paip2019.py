@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 
-from histosam_core.annotation.mask_tiff import read_mask_tiff
+from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
 from histosam_core.errors import SlideNotFoundError
 from histosam_core.geometry import Region
 from histosam_core.reproduce.cohort_files import CohortFiles, files_below

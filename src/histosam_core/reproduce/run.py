@@ -10,7 +10,7 @@ from histosam_core.errors import HistoSamError, OutputExistsError, OutputWriteEr
 from histosam_core.reproduce.cells import Cell, Selection
 from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, Method, PatchSet
 from histosam_core.reproduce.patch_sets import Bars, cut_patch_set, no_bars, prepared
-from histosam_core.reproduce.settings import SETTINGS_FILE, ReproduceSettings
+from histosam_core.reproduce.settings import SETTINGS_FILE, SYNTHETIC_MARK, ReproduceSettings
 from histosam_core.reproduce.survey import (
     Survey,
     find_cohorts,
@@ -19,7 +19,6 @@ from histosam_core.reproduce.survey import (
     run_folder,
     survey,
 )
-from histosam_core.reproduce.synthetic import SYNTHETIC_MARK
 from histosam_core.reproduce.tuning import read_tuned, train_config, tune
 from histosam_core.reproduce.weights import MissingWeightsError, find_weights, load_weights
 

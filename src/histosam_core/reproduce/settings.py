@@ -33,6 +33,8 @@ SimpleClick have the same ViT-B backbone here, RITM and FocalClick the largest H
 FailureCount = Literal["ritm", "true"]
 """Whether IoU reached at the last click is a failure, as in RITM's code, or is not."""
 
+SYNTHETIC_MARK = "synthetic"
+"""Folder, in that of the work, with the synthetic slides and weights."""
 SETTINGS_FILE = "reproduce.json"
 """In the folder of the work."""
 FREE = frozenset({"out", "paip", "camelyon", "weights", "device", "workers"})

@@ -129,7 +129,7 @@ def tune(
     HistoSamError
         As `finetune` raises them.
     """
-    from histosam_core.model.weights_file import file_sha256
+    from histosam_core.model.checkpoint.weights_file import file_sha256
     from histosam_core.training import finetune
     from histosam_core.training.run_folder import RunFolder
 

@@ -57,8 +57,8 @@ def find_weights(model: str, folder: Path | None) -> Weights:
     MissingWeightsError
         They are not here; the message names the file.
     """
-    from histosam_core.model.own_models import checkpoint_path
-    from histosam_core.model.registry import MODELS, weights_path
+    from histosam_core.model.registry.own_models import checkpoint_path
+    from histosam_core.model.registry.registry import MODELS, weights_path
 
     spec = MODELS.get(model)
     if spec is None:
@@ -103,7 +103,7 @@ def load_weights(
     """
     from histosam_core.model import load_model
     from histosam_core.model.baselines import network_names
-    from histosam_core.model.registry import MODELS
+    from histosam_core.model.registry.registry import MODELS
 
     chosen: Any = {} if decoder is None else {"decoder": decoder}
     if weights.model in MODELS:

@@ -22,9 +22,9 @@ from histosam_core.errors import (
 )
 from histosam_core.geometry import Frame, Region
 from histosam_core.slide.levels import Level, best_level, make_levels
-from histosam_core.slide.reader import Reader, UnsupportedSlideError
+from histosam_core.slide.readers.reader import Reader, UnsupportedSlideError
+from histosam_core.slide.readers.tiff_levels import is_tiff
 from histosam_core.slide.resample import AxisGrid, resample
-from histosam_core.slide.tiff_levels import is_tiff
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -325,7 +325,7 @@ def open_slide(
 def _open_reader(path: Path, cache_bytes: int) -> Reader:
     head = _head(path)
     if is_tiff(head):
-        from histosam_core.slide.tiff import TiffReader
+        from histosam_core.slide.readers.tiff import TiffReader
 
         try:
             return TiffReader(path, cache_bytes)
@@ -338,13 +338,13 @@ def _open_reader(path: Path, cache_bytes: int) -> Reader:
         reader = _through_openslide(path, cache_bytes)
         if reader is not None:
             return reader
-    from histosam_core.slide.raster import RasterReader
+    from histosam_core.slide.readers.raster import RasterReader
 
     return RasterReader(path, cache_bytes)
 
 
 def _through_openslide(path: Path, cache_bytes: int) -> Reader | None:
-    from histosam_core.slide.openslide import OpenSlideReader, openslide_format
+    from histosam_core.slide.readers.openslide import OpenSlideReader, openslide_format
 
     if openslide_format(path) is None:
         return None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from histosam_core.model.click_image import ClickImage
-    from histosam_core.model.click_model import ClickModel
-    from histosam_core.model.click_network import ClickNetwork
+    from histosam_core.model.specialists.click_image import ClickImage
+    from histosam_core.model.specialists.click_model import ClickModel
+    from histosam_core.model.specialists.click_network import ClickNetwork
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, TrainingPatch
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from histosam_core.model.click_disks import disk_maps
 from histosam_core.model.focalclick.network import FocalClickNetwork
+from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.training.click_tensors import image_planes, mask_planes, point_table
 from histosam_core.training.focus_batch import FocusBatch
 from histosam_core.training.learner import StepMeans
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from histosam_core.clicks import Click
-    from histosam_core.model.click_network import ClickNetwork
+    from histosam_core.model.specialists.click_network import ClickNetwork
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example
     from histosam_core.training.learner import Tools

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from histosam_core.model.click_points import NO_POINT
+from histosam_core.model.specialists.click_points import NO_POINT
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click

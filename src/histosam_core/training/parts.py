@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.checkpoint import start_network
+from histosam_core.model.checkpoint.checkpoint import start_network
 from histosam_core.model.load import load_model
 from histosam_core.model.sam.interactive import SamModel
 

@@ -17,8 +17,8 @@ from typing import Literal
 
 from histosam_core.errors import UnknownModelError
 from histosam_core.model.baselines import canonical_name
-from histosam_core.model.own_models import checkpoint_facts, checkpoint_path
-from histosam_core.model.registry import MODELS
+from histosam_core.model.registry.own_models import checkpoint_facts, checkpoint_path
+from histosam_core.model.registry.registry import MODELS
 
 __all__ = [
     "RECIPES",

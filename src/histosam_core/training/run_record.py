@@ -6,9 +6,9 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from histosam_core import __version__
-from histosam_core.model.checkpoint import CheckpointInfo, describe_network
+from histosam_core.model.checkpoint.checkpoint import CheckpointInfo, describe_network
 from histosam_core.training.click_learner import input_settings
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.training.trainer import Trainer

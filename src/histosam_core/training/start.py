@@ -15,10 +15,10 @@ from histosam_core.training.scenarios import Scenario, find_scenario
 if TYPE_CHECKING:
     from torch import nn
 
-    from histosam_core.model.click_model import ClickModel
-    from histosam_core.model.click_network import ClickNetwork
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.model.specialists.click_model import ClickModel
+    from histosam_core.model.specialists.click_network import ClickNetwork
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.learner import Learner, Tools

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from histosam_core.errors import ConfigError, HistoSamError
-from histosam_core.model.checkpoint import save_checkpoint
+from histosam_core.model.checkpoint.checkpoint import save_checkpoint
 from histosam_core.training.chunks import ADVICE, EFFECT, Chunks
 from histosam_core.training.events import step_event, validation_event
 from histosam_core.training.kept_weights import KeptWeights

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import ConfigError, HistoSamError
+from histosam_core.paths import data_folder
 
 if TYPE_CHECKING:
     from histosam_core.clicks.users import UserKind
@@ -64,7 +64,7 @@ class Choices:
     @property
     def title(self) -> str:
         """What the job is called."""
-        from histosam_core.model.model_choice import parse_model
+        from histosam_core.model.registry.model_choice import parse_model
 
         models = ", ".join(parse_model(model).title for model in self.models)
         data = [f"{path.parent.name}/{path.stem}" for path in self.patches]

@@ -20,8 +20,8 @@ from napari_histosam.evaluate.engine import Engine, source_of
 from napari_histosam.evaluate.export import export_results
 from napari_histosam.evaluate.scene import Opened
 from napari_histosam.evaluate.watch import News, Watch
-from napari_histosam.jobs import Job, find_jobs, start_job
-from napari_histosam.workers import Answer, SerialWorker
+from napari_histosam.jobs.job import Job, find_jobs, start_job
+from napari_histosam.viewer.workers import Answer, SerialWorker
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord

@@ -17,9 +17,14 @@ from histosam_core.dataset.patches import open_patches
 from histosam_core.errors import PatchStoreError, UnknownModelError
 from histosam_core.evaluation.examples import read_mask
 from histosam_core.evaluation.walkthrough import Walkthrough, walk_through
-from histosam_core.model.model_choice import DECODERS, ModelChoice, load_choice, parse_model
-from histosam_core.model.own_models import list_own_models
-from histosam_core.model.registry import list_models
+from histosam_core.model.registry.model_choice import (
+    DECODERS,
+    ModelChoice,
+    load_choice,
+    parse_model,
+)
+from histosam_core.model.registry.own_models import list_own_models
+from histosam_core.model.registry.registry import list_models
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -180,7 +185,7 @@ class Engine:
 
     def _loader(self) -> LoadModel:
         if self._load is None:
-            from napari_histosam.torch_beside_opengl import import_torch
+            from napari_histosam.viewer.torch_beside_opengl import import_torch
 
             import_torch()
             self._load = _load
@@ -192,7 +197,7 @@ def _load(source: str, device: str, *, decoder: Any) -> Any:
 
 
 def _open_region(result: EvaluationResult, record: PatchRecord) -> Picture:
-    from napari_histosam.torch_beside_opengl import import_torch
+    from napari_histosam.viewer.torch_beside_opengl import import_torch
 
     import_torch()  # a session's canvas needs it
     from histosam_core.evaluation.slide_walkthrough import open_region, thin

@@ -14,8 +14,8 @@ from histosam_core.evaluation.walkthrough import (
     ONLY_A_RIGHT,
     ONLY_B_RIGHT,
 )
-from napari_histosam import layers as ours
-from napari_histosam.coordinates import to_row_column
+from napari_histosam.viewer import layers as ours
+from napari_histosam.viewer.coordinates import to_row_column
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click

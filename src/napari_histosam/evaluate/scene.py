@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.evaluation.walkthrough import disagreement
-from napari_histosam import layers as ours
 from napari_histosam.evaluate.patch_layers import (
     ADDED,
     REMOVED,
@@ -20,6 +19,7 @@ from napari_histosam.evaluate.patch_layers import (
     set_disc_size,
     show_clicks,
 )
+from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult

@@ -21,22 +21,22 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.model_choice import (
+from histosam_core.model.registry.model_choice import (
     DECODERS,
     ModelChoice,
     held_decoders,
     parse_model,
 )
-from histosam_core.model.own_models import list_own_models
-from histosam_core.model.registry import BUNDLED, list_models
+from histosam_core.model.registry.own_models import list_own_models
+from histosam_core.model.registry.registry import BUNDLED, list_models
 from napari_histosam.evaluate.advanced_panel import AdvancedPanel
 from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
-from napari_histosam.evaluate.ticked_list import TickedList, TickLine
-from napari_histosam.finetune.path_row import PathRow
 from napari_histosam.interactive.setup_panel import FROM_FILE
 from napari_histosam.interactive.widget_parts import push_button
-from napari_histosam.licence_question import licences_accepted
-from napari_histosam.model_lines import model_state, model_tip
+from napari_histosam.widgets.licence_question import licences_accepted
+from napari_histosam.widgets.model_lines import model_state, model_tip
+from napari_histosam.widgets.path_row import PathRow
+from napari_histosam.widgets.ticked_list import TickedList, TickLine
 
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import Decoder

@@ -36,9 +36,9 @@ from napari_histosam.evaluate.patch_layers import (
     TRUTH_RGB,
 )
 from napari_histosam.finetune.chart import Chart, Line
-from napari_histosam.finetune.history import Curve
 from napari_histosam.interactive.widget_parts import push_button
-from napari_histosam.layers import MASK_RGB
+from napari_histosam.jobs.history import Curve
+from napari_histosam.viewer.layers import MASK_RGB
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.results import Run

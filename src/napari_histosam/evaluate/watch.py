@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import EvaluationRecordsError
 from napari_histosam.evaluate.results import Results, ResultsReader
-from napari_histosam.jobs import ALIVE
+from napari_histosam.jobs.job import ALIVE
 
 if TYPE_CHECKING:
-    from napari_histosam.jobs import Awaited, Job, JobState
+    from napari_histosam.jobs.job import Awaited, Job, JobState
 
 __all__ = ["News", "Watch"]
 

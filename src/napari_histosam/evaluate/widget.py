@@ -18,10 +18,8 @@ from qtpy.QtWidgets import (
 
 from histosam_core.errors import HistoSamError, UnknownModelError
 from histosam_core.evaluation.plots import colour_of
-from napari_histosam.dock_life import DockLife
 from napari_histosam.evaluate.controller import Controller, runs_to_compare
 from napari_histosam.evaluate.export import EXPORTS, export_path
-from napari_histosam.evaluate.job_row import JobRow
 from napari_histosam.evaluate.patches_table import PatchesTable
 from napari_histosam.evaluate.results import rank_patches
 from napari_histosam.evaluate.runs_table import RunsTable
@@ -29,12 +27,14 @@ from napari_histosam.evaluate.scene import Scene
 from napari_histosam.evaluate.setup_panel import SetupPanel
 from napari_histosam.evaluate.step_panel import StepPanel
 from napari_histosam.finetune.chart import Chart, Line
-from napari_histosam.finetune.history import Curve
 from napari_histosam.interactive.notices import inform, notify, report
 from napari_histosam.interactive.widget_parts import Scrolled, push_button
-from napari_histosam.interface_thread import InterfaceThread
-from napari_histosam.jobs import ALIVE
-from napari_histosam.opengl_context import remove_in_own_context
+from napari_histosam.jobs.history import Curve
+from napari_histosam.jobs.job import ALIVE
+from napari_histosam.jobs.job_row import JobRow
+from napari_histosam.viewer.interface_thread import InterfaceThread
+from napari_histosam.viewer.opengl_context import remove_in_own_context
+from napari_histosam.widgets.dock_life import DockLife
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord

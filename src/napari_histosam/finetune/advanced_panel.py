@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from histosam_core.model.registry import BUNDLED
+from histosam_core.model.registry.registry import BUNDLED
 from histosam_core.training.recipes import recipe_of
 
 __all__ = ["AdvancedPanel"]

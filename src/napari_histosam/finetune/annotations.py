@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import EmptyMaskError
-from napari_histosam.layers import OBJECTS, tag_of
 from napari_histosam.reader import tag_of_slide
+from napari_histosam.viewer.layers import OBJECTS, tag_of
 
 if TYPE_CHECKING:
     from napari_histosam.writer import AnnotationSource

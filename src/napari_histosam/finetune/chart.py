@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPoly
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 if TYPE_CHECKING:
-    from napari_histosam.finetune.history import Curve
+    from napari_histosam.jobs.history import Curve
 
 __all__ = ["Chart", "Line", "ticks"]
 

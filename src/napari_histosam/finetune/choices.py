@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import ConfigError
+from histosam_core.paths import data_folder
 from histosam_core.training.recipes import recipe_of
 
 __all__ = ["Choices", "Source", "free_run_folder"]

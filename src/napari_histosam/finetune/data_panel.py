@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_histosam.finetune.annotations import Accepted, accepted_in
-from napari_histosam.finetune.path_row import PathRow
+from napari_histosam.widgets.path_row import PathRow
 
 if TYPE_CHECKING:
     from napari_histosam.finetune.choices import Source

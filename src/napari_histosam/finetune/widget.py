@@ -9,13 +9,13 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from histosam_core.errors import HistoSamError
-from histosam_core.model.own_models import add_own_model, free_name, list_own_models
-from napari_histosam.finetune.jobs_panel import JobsPanel
+from histosam_core.model.registry.own_models import add_own_model, free_name, list_own_models
 from napari_histosam.finetune.settings_panel import SettingsPanel
 from napari_histosam.interactive.notices import inform, notify
 from napari_histosam.interactive.setup_panel import SetupPanel
 from napari_histosam.interactive.widget_parts import Scrolled
-from napari_histosam.jobs import start_job
+from napari_histosam.jobs.job import start_job
+from napari_histosam.jobs.jobs_panel import JobsPanel
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QShowEvent

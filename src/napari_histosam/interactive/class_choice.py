@@ -10,7 +10,7 @@ from psygnal import Signal
 from napari_histosam.interactive import classes as class_list
 
 if TYPE_CHECKING:
-    from histosam_core.inference import AcceptedObject
+    from histosam_core.session import AcceptedObject
     from napari_histosam.interactive.classes import Color
 
 __all__ = ["ClassChoice"]

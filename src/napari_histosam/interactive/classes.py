@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from histosam_core.atomic import new_file
-from histosam_core.clicks.journal_folder import data_folder
 from histosam_core.errors import ConfigError
-from histosam_core.inference.objects import CLASS_COLORS
+from histosam_core.paths import data_folder
+from histosam_core.session.objects import CLASS_COLORS
 
 __all__ = [
     "CLASS_COLORS",

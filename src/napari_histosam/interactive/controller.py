@@ -24,10 +24,10 @@ from napari_histosam.interactive.pending import ClickEdit, PendingClicks
 from napari_histosam.interactive.requests import Requests
 from napari_histosam.interactive.scene import Display, Edits, Scene
 from napari_histosam.interactive.status import Failure, Phase, Status, status_of
-from napari_histosam.workers import Answer, SerialWorker
+from napari_histosam.viewer.workers import Answer, SerialWorker
 
 if TYPE_CHECKING:
-    from histosam_core.inference import OverlapRule
+    from histosam_core.session import OverlapRule
     from napari_histosam.interactive.classes import Color
     from napari_histosam.interactive.view import Setup, View
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import ConfigError
-from napari_histosam.label_pyramid import MAX_LABEL, LabelPyramid
+from napari_histosam.viewer.label_pyramid import MAX_LABEL, LabelPyramid
 
 if TYPE_CHECKING:
-    from histosam_core.inference import AcceptedObject, WindowGrid
+    from histosam_core.session import AcceptedObject, WindowGrid
 
 __all__ = ["DrawnObjects"]
 

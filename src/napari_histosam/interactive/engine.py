@@ -18,19 +18,19 @@ from histosam_core.progress import ProgressCallback, silent
 from napari_histosam.interactive.drawn_objects import DrawnObjects
 from napari_histosam.interactive.object_files import read_objects, write_objects
 from napari_histosam.interactive.view import Setup, View
-from napari_histosam.torch_beside_opengl import import_torch
+from napari_histosam.viewer.torch_beside_opengl import import_torch
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click, Prompt
-    from histosam_core.clicks.journal_folder import JournalSummary
-    from histosam_core.inference import (
+    from histosam_core.model.load import Model
+    from histosam_core.session import (
         AcceptedObject,
         ClickResult,
         OverlapRule,
         Session,
         TieredStore,
     )
-    from histosam_core.model.load import Model
+    from histosam_core.session.journal.folder import JournalSummary
     from histosam_core.slide import Slide
 
 __all__ = ["Engine", "engine_of_layer"]
@@ -113,7 +113,7 @@ class Engine:
 
     def _begun(self, model: Model, **settings: Any) -> Session:
         """Begin a session; where its journal cannot be written, one without, and a note."""
-        from histosam_core.inference import Session
+        from histosam_core.session import Session
 
         if self._journal is not None:
             try:
@@ -226,8 +226,8 @@ class Engine:
         JournalError
             Another window works on it, or this session holds clicks of its own.
         """
-        from histosam_core.clicks.journal_folder import resume_journal
-        from histosam_core.inference import fold, read_journal
+        from histosam_core.session import fold, read_journal
+        from histosam_core.session.journal.folder import resume_journal
 
         if self.session.objects or self.session.prompts:
             raise JournalError(
@@ -310,13 +310,13 @@ class Engine:
 
     def _store_for(self, model: Model) -> TieredStore:
         """Return the store of the model in use, or a new one for another."""
-        from histosam_core.inference import TieredStore
+        from histosam_core.session import TieredStore
 
         is_same = self._store is not None and self._model is model
         return self._store if is_same and self._store else TieredStore(model=model)
 
     def _begin_journal(self) -> None:
-        from histosam_core.clicks.journal_folder import find_journals, new_journal
+        from histosam_core.session.journal.folder import find_journals, new_journal
 
         try:
             found = find_journals(self.slide)
@@ -355,7 +355,7 @@ def engine_of_layer(image: Any) -> Engine:
     """
     from histosam_core.slide import open_slide
     from napari_histosam.reader import tag_of_slide
-    from napari_histosam.slide_of_layer import slide_of_layer
+    from napari_histosam.viewer.slide_of_layer import slide_of_layer
 
     tag = tag_of_slide(image)
     return Engine(slide_of_layer(image) if tag is None else open_slide(tag.slide.path))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_histosam import layers as ours
 from napari_histosam.interactive.painter import Stage, changed_tiles, paint, stage_for
+from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
     from histosam_core.geometry import Frame
-    from histosam_core.inference import CanvasSnapshot
+    from histosam_core.session import CanvasSnapshot
 
 __all__ = ["Display", "MaskLayers"]
 

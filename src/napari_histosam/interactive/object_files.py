@@ -10,7 +10,7 @@ from histosam_core.progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from histosam_core.inference import Session
+    from histosam_core.session import Session
 
 __all__ = ["read_objects", "write_objects"]
 

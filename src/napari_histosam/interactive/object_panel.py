@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_histosam.interactive.widget_parts import color_icon, push_button
-from napari_histosam.layers import NEGATIVE, POSITIVE
+from napari_histosam.viewer.layers import NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller

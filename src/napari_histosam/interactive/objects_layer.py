@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_histosam import layers as ours
+from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_histosam.interactive.widget_parts import color_icon, push_button
 
 if TYPE_CHECKING:
-    from histosam_core.inference import AcceptedObject
+    from histosam_core.session import AcceptedObject
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from histosam_core.clicks.journal_folder import JournalSummary
+    from histosam_core.session.journal.folder import JournalSummary
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from histosam_core.geometry import Frame
-from histosam_core.inference.canvas import BACKGROUND_LOGIT, TILE_PX
+from histosam_core.session.canvas.canvas import BACKGROUND_LOGIT, TILE_PX
 
 if TYPE_CHECKING:
-    from histosam_core.inference import CanvasSnapshot, Tile
+    from histosam_core.session import CanvasSnapshot, Tile
 
 __all__ = ["MAX_STAGE_PX", "Stage", "changed_tiles", "heat_of", "paint", "stage_for"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_histosam import layers as ours
-from napari_histosam.coordinates import to_row_column, to_xy
+from napari_histosam.viewer import layers as ours
+from napari_histosam.viewer.coordinates import to_row_column, to_xy
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Box, Click, Prompt

@@ -18,7 +18,7 @@ from napari_histosam.interactive.pending import ClickEdit
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Box, Prompt
-    from histosam_core.inference import OverlapRule
+    from histosam_core.session import OverlapRule
     from napari_histosam.interactive.class_choice import ClassChoice
     from napari_histosam.interactive.classes import Color
     from napari_histosam.interactive.engine import Engine

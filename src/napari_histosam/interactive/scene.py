@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks import Box, Click
-from napari_histosam import layers as ours
-from napari_histosam.coordinates import ImageFrame
 from napari_histosam.interactive.mask_layers import Display, MaskLayers
 from napari_histosam.interactive.objects_layer import ObjectsOf, show_objects
 from napari_histosam.interactive.prompt_layers import BoxLayer, ClickLayer, Edits
+from napari_histosam.viewer import layers as ours
+from napari_histosam.viewer.coordinates import ImageFrame
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View

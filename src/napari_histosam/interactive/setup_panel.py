@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_histosam.interactive.view import Setup
-from napari_histosam.licence_question import licences_accepted
-from napari_histosam.model_box import ModelBox
+from napari_histosam.widgets.licence_question import licences_accepted
+from napari_histosam.widgets.model_box import ModelBox
 
 __all__ = ["SetupPanel"]
 
@@ -164,7 +164,7 @@ class SetupPanel(QGroupBox):
         """Offer the image layers that the viewer has now."""
         from napari.layers import Image
 
-        from napari_histosam.layers import tag_of
+        from napari_histosam.viewer.layers import tag_of
 
         chosen = self.image
         self._image.blockSignals(True)

@@ -11,15 +11,15 @@ from histosam_core.clicks import Click
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
-    from histosam_core.clicks.journal_folder import JournalSummary
-    from histosam_core.inference import (
+    from histosam_core.session import (
         AcceptedObject,
         CanvasSnapshot,
         ClickResult,
         Predictor,
         WindowGrid,
     )
-    from napari_histosam.label_pyramid import LabelPyramid
+    from histosam_core.session.journal.folder import JournalSummary
+    from napari_histosam.viewer.label_pyramid import LabelPyramid
 
 __all__ = ["Setup", "View"]
 

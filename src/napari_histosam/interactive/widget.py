@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import HistoSamError, MissingMppError, OutOfMemoryError
-from histosam_core.model.registry import BUNDLED
+from histosam_core.model.registry.registry import BUNDLED
 from napari_histosam.interactive.controller import Controller
 from napari_histosam.interactive.keys import KeyBindings
 from napari_histosam.interactive.mouse import Mouse
@@ -28,8 +28,8 @@ from napari_histosam.interactive.offer import Offer
 from napari_histosam.interactive.setup_panel import SetupPanel
 from napari_histosam.interactive.status_bar import StatusBar
 from napari_histosam.interactive.widget_parts import Scrolled
-from napari_histosam.interface_thread import InterfaceThread
-from napari_histosam.opengl_context import remove_in_own_context
+from napari_histosam.viewer.interface_thread import InterfaceThread
+from napari_histosam.viewer.opengl_context import remove_in_own_context
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.status import Failure, Status

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histosam_core.annotation import mask_to_geometry, rasterise
-from histosam_core.annotation.label_drawing import (
+from histosam_core.annotation.formats.label_drawing import (
     BLOCK_PX,
     Drawing,
     LabelGrid,

@@ -173,7 +173,7 @@ def test_only_chunks_with_a_label_are_stored(tmp_path):
 
 
 def test_a_level_of_many_chunks_is_stored_in_few_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("histosam_core.annotation.label_zarr.MANY_CHUNKS", 30)
+    monkeypatch.setattr("histosam_core.annotation.formats.label_zarr.MANY_CHUNKS", 30)
     wide = AnnotatedRegion(ring(4000, 4000, 3800.5, 2500.5))
     path = write_label_zarr(tmp_path / "a.zarr", [wide], slide_wh=(8000, 8000))
     assert zarr.open_array(path / "0").shards == (4096, 4096)

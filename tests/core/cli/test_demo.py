@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from shapely.geometry import Point
 
 from histosam_core.annotation import AnnotatedRegion, PolygonAnnotation
-from histosam_core.cli.demo_outline import border_tumor, click_until_good
-from histosam_core.cli.demo_report import insert
-from histosam_core.cli.demo_steps import FULL, QUICK, DemoOutcome, demo_folder, peak_memory_mib
 from histosam_core.clicks import Click
 from histosam_core.errors import OutputExistsError, OutputWriteError
-from histosam_core.inference import Session
 from histosam_core.progress import silent
+from histosam_core.recipes.demo.outline import border_tumor, click_until_good
+from histosam_core.recipes.demo.report import insert
+from histosam_core.recipes.demo.steps import FULL, QUICK, DemoOutcome, demo_folder, peak_memory_mib
+from histosam_core.session import Session
 from histosam_core.slide import Slide, open_slide
 from histosam_core.slide.write import write_svs
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from histosam_core.cli.models import models
 from histosam_core.errors import ConfigError, DownloadError, LicenceError, UnknownModelError
-from histosam_core.model import registry
-from histosam_core.model.digest import Digest
-from histosam_core.model.licence import licence_to_confirm
+from histosam_core.model.registry import registry
+from histosam_core.model.registry.digest import Digest
+from histosam_core.model.registry.licence import licence_to_confirm
 
 app = typer.Typer()
 app.command()(models)

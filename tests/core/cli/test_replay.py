@@ -15,15 +15,15 @@ from typer.testing import CliRunner, Result
 
 from histosam_core.annotation import read_geojson
 from histosam_core.cli.replay import replay
-from histosam_core.clicks import JournalWriter, new_journal
 from histosam_core.errors import (
     ConfigError,
     JournalError,
     OutputExistsError,
     SlideNotFoundError,
 )
-from histosam_core.inference import Session
 from histosam_core.model import load_model, save_checkpoint
+from histosam_core.session import Session
+from histosam_core.session.journal import JournalWriter, new_journal
 from histosam_core.slide import open_slide
 
 app = typer.Typer()

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from histosam_core.cli.reproduce import reproduce
 from histosam_core.errors import ConfigError, SlideNotFoundError
+from histosam_core.recipes.stand_in_study import SMALL_MODELS
 from histosam_core.reproduce import ReproduceSettings, Selection, Survey
 from histosam_core.reproduce.cells import ALL_CELLS, CellState
-from histosam_core.reproduce.synthetic import SMALL_MODELS
 
 app = typer.Typer()
 app.command()(reproduce)

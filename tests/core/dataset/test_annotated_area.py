@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 
 from histosam_core.annotation import AnnotatedRegion, PolygonAnnotation, write_mask_tiff
-from histosam_core.annotation.mask_tiff import read_mask_tiff
+from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
 from histosam_core.dataset import extract_patches, open_patches
 from histosam_core.dataset.annotated_area import within_annotated_area
 from histosam_core.geometry import Region

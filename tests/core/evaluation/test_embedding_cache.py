@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from histosam_core.embeddings.shared_cache import EmbeddingCache, encoder_key
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation import EmbeddingCache, EvaluationResult, evaluate
-from histosam_core.evaluation.embedding_cache import encoder_key
+from histosam_core.evaluation import EvaluationResult, evaluate
 from histosam_core.model import SamModel, build_network, describe_network
 
 

@@ -18,8 +18,8 @@ from histosam_core.evaluation.slide_clicks import (
     SlideSource,
     click_on_region,
 )
-from histosam_core.inference import Session
 from histosam_core.metrics import iou
+from histosam_core.session import Session
 
 from .slide_stand_ins import Brush, write_slide
 

@@ -24,7 +24,7 @@ from histosam_core.errors import RegionError
 from histosam_core.evaluation import slide_regions
 from histosam_core.evaluation.slide_regions import TumorRegion, draw_truth, find_regions
 from histosam_core.geometry import Region
-from histosam_core.inference import WindowGrid
+from histosam_core.session import WindowGrid
 
 
 class Labels(Annotation):

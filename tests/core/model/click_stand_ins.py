@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from histosam_core.model.click_network import ClickNetwork
+from histosam_core.model.specialists.click_network import ClickNetwork
 
 __all__ = ["BlobNetwork", "PreparingNetwork", "RefiningNetwork"]
 

@@ -25,7 +25,7 @@ from histosam_core.model import (
     load_checkpoint,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint import file_sha256, start_network
+from histosam_core.model.checkpoint.checkpoint import file_sha256, start_network
 from histosam_core.model.sam import image_encoder
 from histosam_core.model.sam.tiny import build_tiny_modules
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from histosam_core.errors import CheckpointError, UnknownModelError
 from histosam_core.model import describe_network, load_checkpoint, network, save_checkpoint
-from histosam_core.model.click_checkpoint import (
+from histosam_core.model.checkpoint.click_checkpoint import (
     ASSUMED,
     click_architectures,
     fill_click_network,
@@ -20,10 +20,10 @@ from histosam_core.model.click_checkpoint import (
     is_click_state,
     network_architecture,
 )
-from histosam_core.model.click_network import ClickNetwork
+from histosam_core.model.checkpoint.weights_file import WeightsFile, file_sha256
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.own_models import checkpoint_facts
-from histosam_core.model.weights_file import WeightsFile, file_sha256
+from histosam_core.model.registry.own_models import checkpoint_facts
+from histosam_core.model.specialists.click_network import ClickNetwork
 
 SMALL = ("ritm_hrnet18s_itm", "focalclick_segformerB0_S2", "simpleclick_xtiny448")
 

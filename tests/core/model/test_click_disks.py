@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from histosam_core.model.click_disks import disk_maps
+from histosam_core.model.specialists.click_disks import disk_maps
 
 
 def test_the_border_belongs_to_a_disk() -> None:

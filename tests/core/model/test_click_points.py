@@ -4,7 +4,7 @@ import pytest
 
 from histosam_core.clicks import Click
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
-from histosam_core.model.click_points import click_points, mirrored, pixel_yx, points_in
+from histosam_core.model.specialists.click_points import click_points, mirrored, pixel_yx, points_in
 
 CLICKS = [Click((3, 4)), Click((5, 6), is_positive=False), Click((7.5, 8))]
 NONE = [-1, -1, -1]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import xxhash
 
-from histosam_core.clicks.journal_lock import lock_file
 from histosam_core.errors import DownloadError, OutputWriteError
-from histosam_core.model import download as module
-from histosam_core.model.download import Digest, download, partial_path
+from histosam_core.file_lock import lock_file
+from histosam_core.model.registry.download import Digest, download, partial_path
+from histosam_core.model.registry.registry import download as module
 
 from .weights_server import CONTENT, LOGIN, Server
 
@@ -347,7 +347,7 @@ def test_a_full_disk_is_told_and_what_has_come_stays(
         return Small()
 
     with monkeypatch.context() as patched:
-        patched.setattr("histosam_core.model.download.lock_file", lambda _: None)
+        patched.setattr("histosam_core.model.registry.download.lock_file", lambda _: None)
         patched.setattr(Path, "open", open_on_a_small_disk)
         with pytest.raises(OutputWriteError, match=r"No space left.*HISTOSAM_CACHE"):
             download(server.url, target, digest=DIGEST)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from histosam_core.model.folding import folded
 from histosam_core.model.ritm.network import build_ritm
+from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]
 

@@ -29,12 +29,12 @@ from histosam_core.model import (
     network,
     save_checkpoint,
 )
-from histosam_core.model.digest import noted_hash_path
+from histosam_core.model.checkpoint.weights_file import file_sha256
 from histosam_core.model.interface import is_batched
 from histosam_core.model.load import make_interactive
-from histosam_core.model.model_choice import load_choice, parse_model
-from histosam_core.model.registry import MODELS, weights_path
-from histosam_core.model.weights_file import file_sha256
+from histosam_core.model.registry.digest import noted_hash_path
+from histosam_core.model.registry.model_choice import load_choice, parse_model
+from histosam_core.model.registry.registry import MODELS, weights_path
 
 KINDS: dict[str, type] = {
     "ritm_h18s": RitmModel,

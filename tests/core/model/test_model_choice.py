@@ -12,15 +12,15 @@ import pytest
 
 from histosam_core.errors import CheckpointError, ConfigError, HistoSamError, UnknownModelError
 from histosam_core.model import load_model, save_checkpoint
-from histosam_core.model.model_choice import (
+from histosam_core.model.registry.model_choice import (
     DECODERS,
     ModelChoice,
     held_decoders,
     load_choice,
     parse_model,
 )
-from histosam_core.model.own_models import add_own_model
-from histosam_core.model.registry import MODELS, weights_path
+from histosam_core.model.registry.own_models import add_own_model
+from histosam_core.model.registry.registry import MODELS, weights_path
 
 TINY = "histosam-tiny"
 

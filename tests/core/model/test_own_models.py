@@ -15,7 +15,7 @@ from histosam_core.model import (
     remove_own_model,
     save_checkpoint,
 )
-from histosam_core.model.own_models import checkpoint_facts, own_models_folder
+from histosam_core.model.registry.own_models import checkpoint_facts, own_models_folder
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from histosam_core.metrics import iou
 from histosam_core.model import FocalClickModel, Prediction, RitmModel, SimpleClickModel, ZoomIn
 
 if TYPE_CHECKING:
-    from histosam_core.model.click_model import ClickModel
+    from histosam_core.model.specialists.click_model import ClickModel
 
 pytestmark = pytest.mark.real_slide
 

@@ -29,10 +29,10 @@ from histosam_core.model import (
     registry,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint import file_sha256
-from histosam_core.model.digest import Digest, noted_hash_path
+from histosam_core.model.checkpoint.checkpoint import file_sha256
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.registry import (
+from histosam_core.model.registry.digest import Digest, noted_hash_path
+from histosam_core.model.registry.registry import (
     cache_folder,
     fetch_weights,
     note_weights,
@@ -305,7 +305,7 @@ def test_a_folder_that_cannot_be_written_still_serves(
     def refuse(*_: object, **__: object) -> None:
         raise OutputWriteError("read-only")
 
-    monkeypatch.setattr("histosam_core.model.digest.new_file", refuse)
+    monkeypatch.setattr("histosam_core.model.registry.digest.new_file", refuse)
     note_weights(spec, "0" * 64)
     assert noted_digest(spec) is None
     assert fetch_weights(spec.name) == weights_path(spec)

@@ -8,7 +8,7 @@ import torch
 
 from histosam_core.evaluation import run_clicks
 from histosam_core.model import network, pick_device
-from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.load import make_interactive
 
 NETWORKS = (

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from histosam_core.errors import CheckpointError
-from histosam_core.model.restricted_pickle import STAND_INS
-from histosam_core.model.weights_file import read_weights
+from histosam_core.model.checkpoint.restricted_pickle import STAND_INS
+from histosam_core.model.checkpoint.weights_file import read_weights
 
 MODULE = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 STATE = {"backbone.pos_embed": torch.arange(6.0).view(1, 2, 3), "count": torch.tensor(3)}

@@ -17,12 +17,12 @@ from histosam_core.model import (
     save_checkpoint,
 )
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.reproduce import ReproduceSettings
-from histosam_core.reproduce.synthetic import (
+from histosam_core.recipes.stand_in_study import (
     SyntheticPlan,
     make_synthetic_folders,
     synthetic_values,
 )
+from histosam_core.reproduce import ReproduceSettings
 from histosam_core.training import TrainConfig, TrainResult, ValidationScores
 from histosam_core.training.scenarios import SCENARIOS
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from histosam_core.errors import ConfigError, OutputExistsError, SlideNotFoundError
+from histosam_core.recipes.stand_in_study import SMALL_MODELS, make_synthetic_weights
 from histosam_core.reproduce import Selection, look, reproduce
-from histosam_core.reproduce.synthetic import SMALL_MODELS, make_synthetic_weights
 from histosam_core.reproduce.tuning import train_config
 from histosam_core.reproduce.weights import Weights
 

@@ -12,7 +12,7 @@ import pytest
 from histosam_core.errors import SlideError, SlideFormatError
 from histosam_core.geometry import Region
 from histosam_core.slide import open_slide
-from histosam_core.slide.openslide import OpenSlideReader
+from histosam_core.slide.readers.openslide import OpenSlideReader
 
 
 @pytest.mark.real_slide

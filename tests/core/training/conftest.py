@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
-from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.sam.interactive import SamModel
 from histosam_core.model.sam.network import SamNetwork, build_network
 

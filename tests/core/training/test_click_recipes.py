@@ -11,7 +11,7 @@ import torch
 
 from histosam_core.errors import ConfigError
 from histosam_core.model.baselines import network, network_names
-from histosam_core.model.checkpoint import describe_network, save_checkpoint
+from histosam_core.model.checkpoint.checkpoint import describe_network, save_checkpoint
 from histosam_core.training import TrainConfig
 from histosam_core.training.rates import is_backbone, share_of
 from histosam_core.training.recipes import RECIPES, recipe_of

@@ -14,7 +14,7 @@ from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.errors import ConfigError
 from histosam_core.model import load_model
 from histosam_core.model.baselines import FocalClickModel, RitmModel, SimpleClickModel, network
-from histosam_core.model.checkpoint import describe_network, load_checkpoint
+from histosam_core.model.checkpoint.checkpoint import describe_network, load_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.run_folder import RunFolder
 

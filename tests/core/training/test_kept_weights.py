@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.checkpoint import load_checkpoint
+from histosam_core.model.checkpoint.checkpoint import load_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.kept_weights import KeptWeights
 

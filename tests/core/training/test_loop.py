@@ -19,7 +19,7 @@ from histosam_core.errors import (
     OutputExistsError,
     OutputWriteError,
 )
-from histosam_core.model.checkpoint import load_checkpoint
+from histosam_core.model.checkpoint.checkpoint import load_checkpoint
 from histosam_core.training import SCENARIOS, TrainConfig, finetune
 from histosam_core.training.parts import part_of
 from histosam_core.training.run_folder import RunFolder

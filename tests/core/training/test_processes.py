@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from histosam_core.model.checkpoint import load_checkpoint, save_checkpoint
+from histosam_core.model.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.run_folder import RunFolder
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
-from napari_histosam.jobs import find_jobs
+from napari_histosam.jobs.job import find_jobs
 
 SIDE_PX, N_PATCHES = 96, 5
 TITLE = "Evaluate models"
@@ -46,7 +46,7 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the bundled model that holds its other decoder alone."""
     from histosam_core.model import load_model
-    from histosam_core.model.checkpoint import save_checkpoint
+    from histosam_core.model.checkpoint.checkpoint import save_checkpoint
 
     model = load_model("histosam-tiny", "cpu")
     name = next(one for one in model.info.decoders if one != model.info.decoder)

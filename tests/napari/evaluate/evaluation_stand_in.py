@@ -12,8 +12,8 @@ import time
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from histosam_core.cli.job_events import job_events
 from histosam_core.errors import ConfigError
+from histosam_core.job_events import job_events
 
 SECONDS = 0.15
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from napari_histosam import job_process
 from napari_histosam.evaluate.watch import News
-from napari_histosam.jobs import find_jobs
+from napari_histosam.jobs import process as job_process
+from napari_histosam.jobs.job import find_jobs
 
 pytestmark = pytest.mark.gui
 
@@ -20,7 +20,7 @@ STAND_IN = Path(__file__).with_name("evaluation_stand_in.py")
 
 @pytest.fixture
 def job_row(application: Any) -> Any:
-    from napari_histosam.evaluate.job_row import JobRow
+    from napari_histosam.jobs.job_row import JobRow
 
     return JobRow()
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_histosam import job_process
-from napari_histosam.jobs import find_jobs
+from napari_histosam.jobs import process as job_process
+from napari_histosam.jobs.job import find_jobs
 
 STAND_IN = Path(__file__).with_name("training_stand_in.py")
 TITLE = "Fine-tune a model"

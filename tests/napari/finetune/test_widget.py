@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from histosam_core.annotation import AnnotatedRegion, read_geojson
-from histosam_core.model.own_models import list_own_models
-from napari_histosam import layers as ours
-from napari_histosam.jobs import find_jobs
+from histosam_core.model.registry.own_models import list_own_models
+from napari_histosam.jobs.job import find_jobs
+from napari_histosam.viewer import layers as ours
 
 pytestmark = pytest.mark.gui
 
@@ -226,7 +226,7 @@ def test_a_licence_that_is_refused_starts_nothing(
         asked.append(name)
         return False
 
-    monkeypatch.setattr("napari_histosam.licence_question._is_accepted_now", refuse)
+    monkeypatch.setattr("napari_histosam.widgets.licence_question._is_accepted_now", refuse)
     monkeypatch.delenv("HISTOSAM_ACCEPT_LICENCE", raising=False)
     panel, started = widget.settings_panel, []
     panel.started.connect(started.append)

@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from histosam_core.cli.job_events import job_events
 from histosam_core.errors import ConfigError
+from histosam_core.job_events import job_events
 
 STEPS = 4
 

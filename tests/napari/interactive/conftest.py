@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from histosam_core.model import load_model
+from histosam_core.recipes.synthetic import render_slide
 from histosam_core.slide import open_slide
-from histosam_core.slide.synthetic import render_slide
 from histosam_core.slide.write import write_svs
 from napari_histosam.interactive.controller import Controller
 from napari_histosam.interactive.engine import Engine
@@ -170,7 +170,7 @@ def started(desk: Desk) -> Desk:
 @pytest.fixture
 def hand(viewer: Any, widget: Any, drawn: Any) -> Any:
     """A session that is open, the tumour in the middle of the view."""
-    from napari_histosam.hand import Hand
+    from mouse_hand import Hand
 
     hand = Hand(viewer, widget)
     widget.setup_panel.start_button.click()

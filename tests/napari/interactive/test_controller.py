@@ -16,8 +16,8 @@ from histosam_core.errors import (
     MissingMppError,
 )
 from histosam_core.slide.write import write_svs
-from napari_histosam import layers as ours
 from napari_histosam.interactive.scene import Display
+from napari_histosam.viewer import layers as ours
 
 
 def near(drawn: Any, dx: float = 0, dy: float = 0) -> tuple[float, float]:
@@ -427,8 +427,8 @@ def test_an_unknown_model_leaves_the_session_as_it_was(started: Any, drawn: Any)
 def test_a_journal_that_cannot_be_written_stops_no_work(
     desk: Any, drawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from histosam_core.clicks.journal import JournalWriter
     from histosam_core.errors import JournalError
+    from histosam_core.session.journal.file import JournalWriter
 
     def full(*_: Any, **__: Any) -> int:
         raise JournalError("the disk is full; free space")

@@ -5,7 +5,7 @@ from typing import Any
 
 import shapely
 
-from histosam_core.inference import WindowGrid
+from histosam_core.session import WindowGrid
 from napari_histosam.interactive.drawn_objects import DrawnObjects
 
 GRID = WindowGrid((4000, 4000), 1.0, 1.0, 128)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from histosam_core.inference import Canvas, WindowGrid
-from napari_histosam import layers as ours
-from napari_histosam.coordinates import ImageFrame
+from histosam_core.session import Canvas, WindowGrid
 from napari_histosam.interactive.mask_layers import Display, MaskLayers
+from napari_histosam.viewer import layers as ours
+from napari_histosam.viewer.coordinates import ImageFrame
 
 GRID = WindowGrid((64_000, 48_000), 0.5, 2.0, 128)
 FRAME = ImageFrame(np.eye(3))

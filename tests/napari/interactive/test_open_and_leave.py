@@ -12,9 +12,9 @@ import pytest
 from histosam_core.errors import ConfigError, PredictionError, SlideError
 from histosam_core.slide import open_slide
 from histosam_core.slide.write import write_svs
-from napari_histosam import layers as ours
 from napari_histosam.interactive.engine import Engine
 from napari_histosam.interactive.view import Setup
+from napari_histosam.viewer import layers as ours
 
 TINY = Setup(model="histosam-tiny", device="cpu")
 
@@ -175,7 +175,7 @@ def test_classes_that_were_changed_are_kept_though_another_slide_is_started_at_o
 
 
 def test_an_unforeseen_error_of_the_look_ahead_is_told_once(desk: Any) -> None:
-    from napari_histosam.workers import Ahead
+    from napari_histosam.viewer.workers import Ahead
 
     desk.controller.set_look_ahead(False)
     desk.start()

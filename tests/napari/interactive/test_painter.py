@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from histosam_core.inference import Canvas, WindowGrid
+from histosam_core.session import Canvas, WindowGrid
 from napari_histosam.interactive.painter import (
     MAX_STAGE_PX,
     Stage,

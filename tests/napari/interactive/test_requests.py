@@ -9,7 +9,7 @@ import pytest
 
 from histosam_core.clicks import Box, Click
 from histosam_core.errors import ConfigError, PredictionError
-from napari_histosam import layers as ours
+from napari_histosam.viewer import layers as ours
 
 
 def near(drawn: Any, dx: float = 0, dy: float = 0) -> tuple[float, float]:
@@ -181,7 +181,7 @@ def test_an_object_that_cannot_be_reopened_leaves_the_chosen_class(
 def test_what_was_asked_of_a_session_that_is_left_is_still_recorded(
     started: Any, drawn: Any
 ) -> None:
-    from histosam_core.clicks import read_journal
+    from histosam_core.session.journal import read_journal
 
     journal, engine = started.view.journal, started.controller._engine
     go_on, answer = threading.Event(), engine.session.click

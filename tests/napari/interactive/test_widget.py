@@ -93,7 +93,7 @@ def test_enter_in_a_field_gives_the_keyboard_back(hand: Any, drawn: Any) -> None
 def test_keys_are_napari_s_own_before_start_and_after_the_end(
     viewer: Any, widget: Any, drawn: Any
 ) -> None:
-    from napari_histosam.hand import Hand
+    from mouse_hand import Hand
 
     called: list[str] = []
     viewer.bind_key("T", lambda viewer: called.append("theirs"))

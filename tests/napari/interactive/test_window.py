@@ -345,7 +345,7 @@ def test_two_windows_on_one_slide_write_two_journals(
 def test_closing_the_window_ends_the_session_and_keeps_its_record(
     hand: Any, drawn: Any, viewer: Any, slide_path: Path
 ) -> None:
-    from histosam_core.clicks import read_journal
+    from histosam_core.session.journal import read_journal
 
     hand.click(drawn.inside)
     hand.settle()

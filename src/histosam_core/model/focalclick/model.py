@@ -17,7 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.click_model import (
+from histosam_core.model.device import naming_a_full_memory
+from histosam_core.model.focalclick.focus import box_in_input, focus_crop, progressive_merge
+from histosam_core.model.interface import ModelInfo, Prediction
+from histosam_core.model.ritm.zoom_in import View, ZoomIn, whole
+from histosam_core.model.specialists.click_model import (
     CERTAIN,
     ClickModel,
     checked_logits,
@@ -26,16 +30,12 @@ from histosam_core.model.click_model import (
     resized,
     to_logits,
 )
-from histosam_core.model.click_points import Roi, click_points, pixel_yx
-from histosam_core.model.device import naming_a_full_memory
-from histosam_core.model.focalclick.focus import box_in_input, focus_crop, progressive_merge
-from histosam_core.model.interface import ModelInfo, Prediction
-from histosam_core.model.ritm.zoom_in import View, ZoomIn, whole
+from histosam_core.model.specialists.click_points import Roi, click_points, pixel_yx
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.model.click_image import ClickImage
     from histosam_core.model.interface import Box
+    from histosam_core.model.specialists.click_image import ClickImage
 
 __all__ = ["TARGET_CROP", "FocalClickModel", "FocalState", "Overruled"]
 

@@ -15,14 +15,14 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 
 from histosam_core.errors import UnknownModelError
-from histosam_core.model.click_disks import disk_maps
-from histosam_core.model.click_network import ClickNetwork, normalised
 from histosam_core.model.focalclick.refiner import Refiner
 from histosam_core.model.focalclick.segformer import MIX_TRANSFORMERS, MixTransformer
 from histosam_core.model.focalclick.segformer_head import SegFormerHead
 from histosam_core.model.ritm.hrnet import resized
 from histosam_core.model.ritm.network import MapsTransform, initialise
 from histosam_core.model.ritm.ocr import HrNetOcr
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_network import ClickNetwork, normalised
 
 __all__ = [
     "FOCALCLICK_VARIANTS",

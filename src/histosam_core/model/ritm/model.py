@@ -11,16 +11,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from histosam_core.model.click_model import ClickModel, pasted, to_logits, to_probability
-from histosam_core.model.click_points import Roi, click_points, pixel_yx, points_in
 from histosam_core.model.device import naming_a_full_memory
 from histosam_core.model.interface import ModelInfo, Prediction
 from histosam_core.model.ritm.zoom_in import View, ZoomIn
+from histosam_core.model.specialists.click_model import (
+    ClickModel,
+    pasted,
+    to_logits,
+    to_probability,
+)
+from histosam_core.model.specialists.click_points import Roi, click_points, pixel_yx, points_in
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.model.click_image import ClickImage
     from histosam_core.model.interface import Box
+    from histosam_core.model.specialists.click_image import ClickImage
 
 __all__ = ["RITM_ZOOM_IN", "RitmModel", "ZoomState"]
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.errors import UnknownModelError
-from histosam_core.model.click_network import ClickNetwork, normalised
 from histosam_core.model.ritm.hrnet import STEM_CHANNELS, resized
 from histosam_core.model.ritm.ocr import HrNetOcr
+from histosam_core.model.specialists.click_network import ClickNetwork, normalised
 
 __all__ = [
     "RITM_VARIANTS",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from histosam_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from histosam_core.model.click_points import Roi
+    from histosam_core.model.specialists.click_points import Roi
 
 __all__ = ["View", "ZoomIn", "box_iou", "whole"]
 

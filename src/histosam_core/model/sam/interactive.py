@@ -26,7 +26,7 @@ from histosam_core.model.sam.two_way import FirstLayer, FirstLayers
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.model.checkpoint import CheckpointInfo
+    from histosam_core.model.checkpoint.checkpoint import CheckpointInfo
     from histosam_core.model.interface import Box
     from histosam_core.model.sam.network import SamNetwork
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import CheckpointError
+from histosam_core.model.checkpoint.weights_fit import misfits
 from histosam_core.model.sam.network import Architecture, Decoder, SamNetwork, build_network
-from histosam_core.model.weights_fit import misfits
 
 if TYPE_CHECKING:
     from torch import Tensor

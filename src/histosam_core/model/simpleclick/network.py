@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from torch.nn import functional
 
 from histosam_core.errors import UnknownModelError
-from histosam_core.model.click_network import ClickNetwork, normalised
 from histosam_core.model.simpleclick.plain_vit import PatchEmbedding, PlainViT
 from histosam_core.model.simpleclick.pyramid import PyramidHead, SimplePyramid
+from histosam_core.model.specialists.click_network import ClickNetwork, normalised
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, ImageError, PredictionError
 from histosam_core.model import FocalClickModel, InteractiveModel, Prediction
-from histosam_core.model.click_model import CERTAIN
 from histosam_core.model.focalclick.network import build_focalclick
 from histosam_core.model.ritm.model import ZoomState
+from histosam_core.model.specialists.click_model import CERTAIN
 
 from ..click_stand_ins import BlobNetwork, RefiningNetwork  # noqa: TID252
 

@@ -19,7 +19,7 @@ from histosam_core.model.focalclick.network import (
     FocalClickNetwork,
     build_focalclick,
 )
-from histosam_core.model.folding import folded
+from histosam_core.model.specialists.folding import folded
 
 SMALL = [name for name in FOCALCLICK_VARIANTS if "32" not in name and "B3" not in name]
 WITH_VECTORS = ["hrnet18s_S2", "segformerB0_S2"]

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 
 from histosam_core.model.focalclick.refiner import Refiner, SeparableConv
-from histosam_core.model.folding import folded
+from histosam_core.model.specialists.folding import folded
 
 
 def refiner(*, with_gate: bool = False) -> Refiner:

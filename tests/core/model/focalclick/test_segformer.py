@@ -14,7 +14,7 @@ from histosam_core.model.focalclick.segformer import (
     ReducedAttention,
 )
 from histosam_core.model.focalclick.segformer_head import SegFormerHead
-from histosam_core.model.folding import folded
+from histosam_core.model.specialists.folding import folded
 
 SMALL = MixTransformerGeometry((10, 20, 40, 80), (1, 2, 1, 1))
 

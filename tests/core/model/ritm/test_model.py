@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from histosam_core.clicks import Click
+from histosam_core.embeddings.memory import size_in_bytes
 from histosam_core.errors import (
     ClickOutsideSlideError,
     ConfigError,
     ImageError,
     PredictionError,
 )
-from histosam_core.inference.embedding_store import size_in_bytes
 from histosam_core.model import InteractiveModel, Prediction, RitmModel, ZoomIn
-from histosam_core.model.click_model import CERTAIN
 from histosam_core.model.ritm.network import build_ritm
+from histosam_core.model.specialists.click_model import CERTAIN
 
 from ..click_stand_ins import BlobNetwork, PreparingNetwork  # noqa: TID252
 

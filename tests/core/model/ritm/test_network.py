@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.errors import UnknownModelError
-from histosam_core.model.click_disks import disk_maps
-from histosam_core.model.folding import folded
 from histosam_core.model.ritm.network import RitmNetwork, build_ritm
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]
 WITHOUT_EFFECT = ("f_pixel", "f_object")

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.clicks import Click
+from histosam_core.embeddings.shared_cache import encoder_key
 from histosam_core.errors import CheckpointError, ConfigError, ImageError
-from histosam_core.evaluation.embedding_cache import encoder_key
 from histosam_core.geometry import Region
-from histosam_core.inference.predictor import Predictor
 from histosam_core.model import (
     SamModel,
     SamNetwork,
@@ -29,6 +28,7 @@ from histosam_core.model import (
 from histosam_core.model.sam import image_encoder
 from histosam_core.model.sam.image_encoder import EncoderGeometry, FusedImageEncoder
 from histosam_core.model.sam.tiny import build_tiny_modules
+from histosam_core.session.windows.predictor import Predictor
 from histosam_core.slide import open_array
 
 Prompts = tuple[Tensor, Tensor]

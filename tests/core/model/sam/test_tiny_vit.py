@@ -22,9 +22,9 @@ from histosam_core.model import (
     load_checkpoint,
     save_checkpoint,
 )
-from histosam_core.model.folding import folded
 from histosam_core.model.sam import tiny_vit
 from histosam_core.model.sam.tiny_vit import TinyViTEncoder
+from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]
 POINTS = torch.tensor([[[300, 400], [700.5, 512.25], [100, 900]]])

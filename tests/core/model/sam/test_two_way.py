@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from histosam_core.clicks import Click
 from histosam_core.model import ImageEmbedding, Prediction, SamModel
-from histosam_core.model.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.sam import interactive
 from histosam_core.model.sam.interactive import to_image_size
 from histosam_core.model.sam.network import Decoder, SamNetwork

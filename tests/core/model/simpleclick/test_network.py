@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.errors import ImageError, UnknownModelError
-from histosam_core.model.click_disks import disk_maps
-from histosam_core.model.click_network import normalised
-from histosam_core.model.folding import folded
 from histosam_core.model.simpleclick.network import (
     SIMPLECLICK_VARIANTS,
     SimpleClickNetwork,
     build_simpleclick,
 )
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_network import normalised
+from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]
 

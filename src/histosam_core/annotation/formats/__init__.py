@@ -1,0 +1,1 @@
+"""Annotation files, one format a module."""

@@ -1,0 +1,131 @@
+"""ASAP's XML, in which CAMELYON16 and 17 are annotated.
+
+Groups ``_0`` and ``_1`` (CAMELYON16), ``Tumor``, ``metastases`` and the like are tumour; ``_2``,
+``Exclusion`` and ``normal`` are cut out. The format keeps outlines, class, colour and name;
+measurements and metadata need GeoJSON.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement
+
+import numpy as np
+
+from histosam_core.annotation.annotation import PolygonAnnotation
+from histosam_core.annotation.formats.xml_file import (
+    coordinate,
+    hex_color,
+    number_text,
+    parse_xml,
+    write_xml,
+)
+from histosam_core.annotation.regions import (
+    EXCLUSION,
+    TUMOR,
+    UNCLASSIFIED,
+    AnnotatedRegion,
+    is_exclusion,
+)
+from histosam_core.annotation.rings import Ring, regions_of, rings_of, tie_attributes, tie_of
+from histosam_core.errors import AnnotationError
+
+__all__ = ["ROOT_TAG", "read_asap_xml", "write_asap_xml"]
+
+ROOT_TAG = "ASAP_Annotations"
+_OUTLINED = ("polygon", "rectangle", "spline")
+_DEFAULT_COLOR = "#F4FA58"
+_EXCLUSION_COLOR = "#64FE2E"
+
+
+def read_asap_xml(path: str | os.PathLike[str]) -> PolygonAnnotation:
+    """Read an ASAP file.
+
+    CAMELYON16's groups ``_0`` and ``_1`` become class Tumor; a spline is taken as the polygon
+    of its points; points and measurements are skipped and noted.
+
+    Raises
+    ------
+    AnnotationError
+        The file cannot be read, or is not ASAP's XML.
+    """
+    path = Path(path)
+    root = parse_xml(path)
+    if root.tag != ROOT_TAG:
+        raise AnnotationError(f"{path} is not an ASAP file: its root is <{root.tag}>")
+    notes = []
+    rings = []
+    for number, element in enumerate(root.iter("Annotation")):
+        name = element.get("Name") or None
+        where = f"annotation {number} ({name})" if name else f"annotation {number}"
+        kind = element.get("Type", "Polygon")
+        if kind.casefold() not in _OUTLINED:
+            notes.append(f"{where} was left out: a {kind} has no area")
+            continue
+        points = [
+            (int(c.get("Order") or i), coordinate(c, "X", path), coordinate(c, "Y", path))
+            for i, c in enumerate(element.iter("Coordinate"))
+        ]
+        points.sort(key=lambda p: p[0])
+        group = element.get("PartOfGroup", "None")
+        tie = tie_of(element)
+        rings.append(
+            Ring(
+                points_xy=np.array([p[1:] for p in points], dtype=np.float64).reshape(-1, 2),
+                label=_label(group),
+                color=hex_color(element.get("Color")),
+                name=None if tie is not None and name == _plain_name(tie) else name,
+                is_hole=is_exclusion(group),
+                tie=tie,
+                where=where,
+            )
+        )
+    regions, more = regions_of(rings)
+    return PolygonAnnotation(regions, path=path, notes=(*notes, *more))
+
+
+def write_asap_xml(path: str | os.PathLike[str], regions: Iterable[AnnotatedRegion]) -> Path:
+    """Write regions as ASAP opens them; holes go to the group Exclusion. Return the path."""
+    root = Element(ROOT_TAG)
+    listed = SubElement(root, "Annotations")
+    groups: dict[str, str] = {}
+    for region in regions:
+        group = "None" if region.label == UNCLASSIFIED else region.label
+        color = "#{:02X}{:02X}{:02X}".format(*region.color) if region.color else None
+        if group != "None":
+            groups.setdefault(group, color or _DEFAULT_COLOR)
+        for ring in rings_of(region):
+            if ring.is_hole:
+                groups.setdefault(EXCLUSION, _EXCLUSION_COLOR)
+            attributes = {
+                "Name": region.name if region.name is not None else _plain_name(ring.tie),
+                "Type": "Polygon",
+                "PartOfGroup": EXCLUSION if ring.is_hole else group,
+                **({"Color": color} if color else {}),
+                **tie_attributes(ring),
+            }
+            annotation = SubElement(listed, "Annotation", attributes)
+            coordinates = SubElement(annotation, "Coordinates")
+            for order, (x, y) in enumerate(ring.points_xy.tolist()):
+                xy = {"X": number_text(x), "Y": number_text(y)}
+                SubElement(coordinates, "Coordinate", {"Order": str(order), **xy})
+    grouped = SubElement(root, "AnnotationGroups")
+    for name, color in groups.items():
+        attributes = {"Name": name, "PartOfGroup": "None", "Color": color}
+        SubElement(SubElement(grouped, "Group", attributes), "Attributes")
+    return write_xml(path, root)
+
+
+def _label(group: str) -> str:
+    if group in ("_0", "_1"):
+        return TUMOR
+    if group == "_2":
+        return EXCLUSION
+    return UNCLASSIFIED if group in ("", "None") else group
+
+
+def _plain_name(tie: tuple[str, int, int] | None) -> str:
+    """Name of a ring whose region has none: ASAP wants one."""
+    return "Annotation" if tie is None else f"Annotation {tie[0][:8]}"

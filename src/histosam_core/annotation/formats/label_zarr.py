@@ -1,0 +1,187 @@
+"""OME-Zarr labels (0.5): objects as label pixels that other programs show, and exact outlines.
+
+The folder is one multiscale label image: arrays ``0``, ``1``, ... (zarr 3, chunks of 1024 px), each
+half as wide as the one before. Label n is the n-th region; where objects overlap the later one is
+seen. Every level is drawn from the outlines, so that labels are never mixed, and only chunks that
+an object touches are drawn and stored. The attribute ``histosam`` holds the regions as GeoJSON
+features, the slide's size, mpp and name.
+
+On reading, the pixels are the truth: see label_zarr_reader.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histosam_core.annotation.formats.geojson import feature_of, region_of
+from histosam_core.annotation.formats.label_drawing import (
+    BLOCK_PX,
+    Block,
+    Drawing,
+    LabelGrid,
+    drawings_of,
+)
+from histosam_core.annotation.formats.label_metadata import ome_metadata
+from histosam_core.atomic import new_folder
+from histosam_core.errors import AnnotationError, OutputExistsError
+from histosam_core.geometry import Frame
+from histosam_core.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from histosam_core.annotation.regions import AnnotatedRegion
+
+__all__ = ["CHUNK_PX", "FORMAT_VERSION", "MARK", "write_label_zarr"]
+
+CHUNK_PX = BLOCK_PX
+SHARD_CHUNKS = 4
+MANY_CHUNKS = 4096
+"""A level that stores more chunks than this gets shards of `SHARD_CHUNKS` x `SHARD_CHUNKS`."""
+
+FORMAT_VERSION = 1
+MARK = "histosam"
+
+
+def write_label_zarr(
+    path: str | os.PathLike[str],
+    regions: Iterable[AnnotatedRegion],
+    *,
+    slide_wh: tuple[int, int],
+    slide_mpp: float | None = None,
+    slide_name: str | None = None,
+    name: str = "annotations",
+    downsample: float = 1,
+    progress: ProgressCallback = silent,
+    overwrite: bool = False,
+) -> Path:
+    """Write regions as an OME-Zarr 0.5 label image; return the path.
+
+    Parameters
+    ----------
+    path
+        The folder to make, usually ``NAME.ome.zarr``; or ``IMAGE/labels/NAME`` in the OME-Zarr of
+        the slide.
+    regions
+        Later ones lie on top.
+    slide_wh
+        Width and height of level 0 in pixels.
+    slide_mpp
+        Micrometres per level-0 pixel; None: the image states no unit.
+    slide_name
+        The slide's file name, for the record.
+    name
+        Of the image in OME's metadata.
+    downsample
+        Level-0 pixels per pixel of the finest level, at least 1. Outlines stay exact for this
+        project's reader; other programs see them at this resolution.
+    progress
+        Called per block of pixels.
+    overwrite
+        Whether a label image that is there may be replaced.
+
+    Raises
+    ------
+    AnnotationError
+        The size or the downsample makes no sense.
+    OutputExistsError
+        The path is taken, by a label image without `overwrite` or by anything else.
+    OutputWriteError
+        The operating system refused.
+    """
+    import zarr  # here: it takes a third of a second, and most who read annotations need none
+
+    width, height = slide_wh
+    if width < 1 or height < 1:
+        raise AnnotationError(f"a slide of {width} x {height} px has no pixels; pass its size")
+    if not (math.isfinite(downsample) and downsample >= 1):
+        raise AnnotationError(f"downsample {downsample} must be a number of 1 or more")
+    _check_target(Path(path))
+    regions = tuple(regions)
+    features = [feature_of(region) for region in regions]
+    drawings: list[Drawing] = []
+    for label, feature in enumerate(features, start=1):
+        read_back, _ = region_of(feature)  # so that a reader draws the same, to the last bit
+        if read_back is not None:
+            drawings += drawings_of(read_back.geometry, label)
+    downsamples = [float(downsample)]
+    while max(width, height) / downsamples[-1] > CHUNK_PX:
+        downsamples.append(downsamples[-1] * 2)
+    grids = [
+        LabelGrid.of(
+            drawings,
+            Frame((0.0, 0.0), (d, d)),
+            (math.ceil(width / d), math.ceil(height / d)),
+        )
+        for d in downsamples
+    ]
+    attributes = {
+        "ome": ome_metadata(regions, name=name, downsamples=downsamples, slide_mpp=slide_mpp),
+        MARK: {
+            "version": FORMAT_VERSION,
+            "slide": slide_name,
+            "slide_wh": [width, height],
+            "slide_mpp": slide_mpp,
+            "downsample": float(downsample),
+            "features": features,
+        },
+    }
+    dtype = np.dtype(np.uint16 if len(regions) < 2**16 else np.uint32)
+    with new_folder(path, overwrite=overwrite) as folder:
+        # Written as it is, for zarr would put every coordinate on a line of its own.
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        text = json.dumps(group, separators=(",", ":"), allow_nan=False)
+        (folder / "zarr.json").write_text(text, encoding="utf-8")
+        total, done = sum(len(grid.drawings) for grid in grids), 0
+        for number, grid in enumerate(grids):
+            w, h = grid.size_wh
+            side = SHARD_CHUNKS if len(grid.drawings) > MANY_CHUNKS else 1
+            chunks = min(h, CHUNK_PX), min(w, CHUNK_PX)
+            array = zarr.create_array(
+                folder / str(number),
+                shape=(h, w),
+                dtype=dtype,
+                chunks=chunks,
+                shards=None if side == 1 else (side * chunks[0], side * chunks[1]),
+                fill_value=0,
+                dimension_names=("y", "x"),
+            )
+            for block, count in _storage_blocks(grid.drawings, side).items():
+                place, labels = grid.draw(block, side, dtype)
+                if labels.any():
+                    array[place] = labels
+                done += count
+                progress(done, total, f"level {number} of {len(grids)}")
+    return Path(path)
+
+
+def _storage_blocks(blocks: Iterable[Block], side: int) -> dict[Block, int]:
+    """Return the upper-left block of every shard of `side` x `side` blocks that is touched.
+
+    With how many of its blocks are.
+    """
+    counts: dict[Block, int] = {}
+    for column, row in blocks:
+        first = column // side * side, row // side * side
+        counts[first] = counts.get(first, 0) + 1
+    return counts
+
+
+def _check_target(path: Path) -> None:
+    """Refuse to replace anything but a label image: the name may be the slide's own."""
+    if not path.is_dir() or not any(path.iterdir()):
+        if path.is_file():
+            raise OutputExistsError(f"{path} is a file; choose another name")
+        return
+    try:
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        is_label_image = MARK in attributes or "image-label" in attributes["ome"]
+    except (OSError, ValueError, LookupError, TypeError):
+        is_label_image = False
+    if not is_label_image:
+        raise OutputExistsError(f"{path} holds something else than labels; choose another name")

@@ -1,0 +1,1 @@
+"""Image embeddings: their keys, and the memory and disk that keep them."""

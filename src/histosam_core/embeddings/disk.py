@@ -1,0 +1,224 @@
+"""Embeddings kept on disk, over sessions: a safetensors file for each, bounded in bytes.
+
+Several processes may share a folder. None of them keeps an index: what is there is what the folder
+shows. Files appear whole or not at all, a file's time is that of its last use, and the least
+recently used is dropped first. What cannot be read is as good as absent: a store never breaks
+a click.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from histosam_core.atomic import new_file
+from histosam_core.errors import ConfigError, OutputWriteError
+from histosam_core.model.registry.registry import cache_folder
+
+if TYPE_CHECKING:
+    from histosam_core.embeddings.memory import EmbeddingKey
+
+__all__ = ["Arrays", "DiskStore"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+DEFAULT_BYTES = 2 * 2**30
+"""4000 windows of `histosam-tiny` (512 KiB each), or 500 of SAM."""
+FORMAT = "1"
+OURS = re.compile(r"\.?[0-9a-f]{64}(-[0-9a-f]{8})?\.safetensors")
+ABANDONED_S = 3600.0
+"""A file that has been half written for so long belongs to a process that is no more."""
+WRITES_PER_SCAN = 64
+"""How often a store looks at what other processes have added."""
+NO_NAME = "in-memory-"
+"""How the `weights` of a model begin that is in no file and whose name dies with the process."""
+
+
+class DiskStore:
+    """An `EmbeddingStore` in a folder, of embeddings that are dicts of NumPy arrays.
+
+    `TieredStore` brings a model's own embeddings to that form and back.
+
+    Parameters
+    ----------
+    folder
+        Made when first written to. Default: ``embeddings`` in the cache folder
+        ($HISTOSAM_CACHE, else the platform's). Files that are not a store's own are left alone.
+    max_bytes
+        Bound on the folder's embeddings.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the files are.
+    max_bytes : int
+        The bound.
+
+    Raises
+    ------
+    ConfigError
+        `max_bytes` is negative.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str] | None = None, max_bytes: int = DEFAULT_BYTES
+    ) -> None:
+        if max_bytes < 0:
+            raise ConfigError(f"max_bytes {max_bytes} must be 0 or more")
+        self.folder = cache_folder() / "embeddings" if folder is None else Path(folder)
+        self.max_bytes = max_bytes
+        self._lock = Lock()
+        self._note = ""
+        self._n_bytes = 0
+        self._writes_left = 0
+
+    @property
+    def note(self) -> str:
+        """Why nothing more is written, in one line; empty while all is well."""
+        return self._note
+
+    def path(self, key: EmbeddingKey) -> Path:
+        """Return where the key's file is, or would be."""
+        return self.folder / f"{key.digest}.safetensors"
+
+    def get(self, key: EmbeddingKey) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays and mark them as used, or None.
+
+        A file of another key, or of another version of this program, is left where it is; one that
+        is damaged is removed.
+        """
+        if not _is_kept(key):
+            return None
+        path = self.path(key)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                facts = file.metadata() or {}
+                if facts.get("histosam_embedding") != FORMAT or facts.get("key") != _text(key):
+                    return None
+                arrays: dict[str, NDArray[Any]] = {n: file.get_tensor(n) for n in file.keys()}
+            is_whole = facts.get("xxh3") == _checksum(arrays)
+        except OSError:
+            return None
+        except (SafetensorError, TypeError, ValueError):
+            is_whole = False
+        with suppress(OSError):  # gone meanwhile, or a read-only folder
+            if is_whole:
+                os.utime(path)
+            else:
+                path.unlink()
+        return arrays if is_whole else None
+
+    def put(self, key: EmbeddingKey, embedding: Arrays) -> None:
+        """Keep arrays, and drop what was longest unused where they would exceed the bound.
+
+        Larger than the whole bound, or of a model that is in no file: not kept. When the disk
+        refuses, this store writes no more, and `note` says why.
+        """
+        if self._note or not _is_kept(key):
+            return
+        # safetensors would write the memory of a transposed array as it lies.
+        arrays = {name: np.asarray(array, order="C") for name, array in embedding.items()}
+        facts = {"histosam_embedding": FORMAT, "key": _text(key), "xxh3": _checksum(arrays)}
+        content = save(arrays, facts)
+        if len(content) > self.max_bytes:
+            return
+        with self._lock:
+            try:
+                self._make_room(len(content))
+                with new_file(self.path(key)) as temporary:
+                    temporary.write_bytes(content)
+            except OutputWriteError as error:
+                self._note = f"embeddings are not kept on disk: {error}"
+                return
+            self._n_bytes += len(content)
+            self._writes_left -= 1
+
+    def clear(self) -> None:
+        """Drop every embedding in the folder, other processes' too."""
+        with self._lock:
+            for _, _, path in self._files():
+                with suppress(OSError):
+                    path.unlink()
+            self._n_bytes = self._writes_left = 0
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a file for the key; it is not read."""
+        try:
+            return _is_kept(key) and self.path(key).is_file()  # type: ignore[arg-type]
+        except OSError:
+            return False
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Look at the folder now and then, and when the bound is near; drop the oldest files.
+
+        Raises
+        ------
+        OutputWriteError
+            Files that must go cannot be removed.
+        """
+        if self._writes_left > 0 and self._n_bytes + n_bytes <= self.max_bytes:
+            return
+        files = sorted(self._files())
+        held = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if held + n_bytes <= self.max_bytes:
+                break
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                held -= size
+        if held + n_bytes > self.max_bytes:
+            raise OutputWriteError(
+                f"old files in {self.folder} cannot be removed; remove them or choose another "
+                "folder"
+            )
+        self._n_bytes, self._writes_left = held, WRITES_PER_SCAN
+
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """Time of last use in ns, size and path of each file; what was abandoned is removed."""
+        found = []
+        try:
+            entries = list(os.scandir(self.folder))
+        except OSError:
+            return []
+        for entry in entries:
+            if not OURS.fullmatch(entry.name):
+                continue
+            with suppress(OSError):  # dropped meanwhile by another process
+                stat = entry.stat(follow_symlinks=False)
+                if entry.name.startswith("."):  # being written
+                    if stat.st_mtime < time.time() - ABANDONED_S:
+                        os.unlink(entry.path)
+                else:
+                    found.append((stat.st_mtime_ns, stat.st_size, Path(entry.path)))
+        return found
+
+
+def _is_kept(key: Any) -> bool:
+    return not key.weights.startswith(NO_NAME)
+
+
+def _text(key: EmbeddingKey) -> str:
+    return json.dumps(asdict(key))
+
+
+def _checksum(arrays: Arrays) -> str:
+    """Digest of names, shapes and bytes; safetensors itself notices a missing end only."""
+    digest = xxhash.xxh3_128()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return str(digest.hexdigest())

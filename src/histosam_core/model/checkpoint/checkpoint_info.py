@@ -1,0 +1,168 @@
+"""What a checkpoint says of itself, and how it stands in the file's metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from histosam_core.errors import CheckpointError
+from histosam_core.model.checkpoint.click_checkpoint import click_architectures
+from histosam_core.model.interface import NOT_STATED, ModelInfo, TrainingGeometry
+from histosam_core.model.sam.network import PIXEL_MEAN, PIXEL_STD, Architecture, Decoder
+
+__all__ = ["CheckpointInfo", "Preprocessing", "info_from_metadata", "metadata_of"]
+
+FORMAT_VERSION = 1
+METADATA_KEYS = (
+    "histosam_format",
+    "name",
+    "architecture",
+    "decoders",
+    "dense_prompts",
+    "scenario",
+    "geometry",
+    "preprocessing",
+    "provenance",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What is done to an image before the encoder sees it.
+
+    Parameters
+    ----------
+    image_size
+        S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros.
+        0: images stay as they are, and a family's own zoom decides.
+    pixel_mean, pixel_std
+        RGB, on the scale 0 to 255.
+    """
+
+    image_size: int = 1024
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
+    pixel_std: tuple[float, float, float] = PIXEL_STD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo(ModelInfo):
+    """What a checkpoint says of itself.
+
+    Parameters
+    ----------
+    name, geometry, licence, sha256, path, decoder, takes_boxes, encodes_ahead, thread_safe
+        As in `ModelInfo`.
+    architecture
+        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a network of
+        RITM's, FocalClick's or SimpleClick's by the name that
+        `histosam_core.model.baselines.network` takes. What follows of decoders, prompts and
+        features is SAM's alone; the others have neither.
+    dense_prompts
+        Whether clicks also reach the decoder as maps.
+    scenario
+        How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
+    preprocessing
+        What images go through.
+    provenance
+        Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
+    decoders
+        All that the file holds, the default first.
+    early_features
+        Whether the refining decoder also takes the encoder's early features.
+    settings
+        Of RITM's, FocalClick's and SimpleClick's interactive model, by keyword, where they are not
+        its defaults; ``zoom_in`` is a mapping of `ZoomIn`'s fields, or None.
+    """
+
+    architecture: str
+    decoder: Decoder | Literal[""] = "sam"
+    thread_safe: bool = True
+    dense_prompts: bool = False
+    scenario: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    decoders: tuple[Decoder, ...] = ()
+    early_features: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # SAM was trained with boxes, and whatever is tuned from it still answers them.
+        is_sam = self.architecture.startswith(("sam_", "mobile_sam"))
+        object.__setattr__(self, "takes_boxes", is_sam)
+        object.__setattr__(self, "encodes_ahead", self.architecture in get_args(Architecture))
+
+    @property
+    def embedding_variant(self) -> str:
+        """Preprocessing, and whether early features go along; see `ModelInfo`."""
+        early = " with early features" if self.early_features else ""
+        return f"{self.preprocessing!r}{early}"
+
+
+def metadata_of(info: CheckpointInfo) -> dict[str, str]:
+    """Turn the description into the file's metadata: JSON strings by name."""
+    facts = {
+        "histosam_format": FORMAT_VERSION,
+        "name": info.name,
+        "architecture": info.architecture,
+        "decoders": info.decoders,
+        "dense_prompts": info.dense_prompts,
+        "early_features": info.early_features,
+        "scenario": info.scenario,
+        "geometry": asdict(info.geometry),
+        "preprocessing": asdict(info.preprocessing),
+        "provenance": dict(info.provenance),
+        "licence": info.licence,
+        "settings": dict(info.settings),
+    }
+    return {key: json.dumps(value) for key, value in facts.items()}
+
+
+def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
+    """Read what `metadata_of` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        Keys are missing or malformed, or a newer program wrote them.
+    """
+    try:
+        facts = {key: json.loads(metadata[key]) for key in METADATA_KEYS}
+        version = int(facts["histosam_format"])
+        size = facts["preprocessing"]
+        is_sam = facts["architecture"] in get_args(Architecture)
+        info = CheckpointInfo(
+            name=str(facts["name"]),
+            architecture=str(facts["architecture"]),
+            decoder=facts["decoders"][0] if is_sam else "",
+            dense_prompts=bool(facts["dense_prompts"]),
+            scenario=facts["scenario"],
+            geometry=TrainingGeometry(**facts["geometry"]),
+            preprocessing=Preprocessing(
+                int(size["image_size"]), tuple(size["pixel_mean"]), tuple(size["pixel_std"])
+            ),
+            provenance=dict(facts["provenance"]),
+            decoders=tuple(facts["decoders"]),
+            # Older files do not speak of the rest.
+            early_features=bool(json.loads(metadata.get("early_features", "false"))),
+            licence=str(json.loads(metadata.get("licence", f'"{NOT_STATED}"'))),
+            settings=dict(json.loads(metadata.get("settings", "{}"))),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its metadata cannot be read ({type(error).__name__}: {error}); "
+            "save it again with save_checkpoint"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of checkpoint format {version}, this program reads {FORMAT_VERSION}; "
+            "update napari-histosam"
+        )
+    if not is_sam and info.architecture not in click_architectures():
+        raise CheckpointError(
+            f"{path} holds {info.architecture!r}, which this program does not know; "
+            "update napari-histosam"
+        )
+    return info

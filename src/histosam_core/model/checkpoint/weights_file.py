@@ -1,0 +1,150 @@
+"""Read files of weights safely: safetensors, and pickles that hold nothing but tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from histosam_core.errors import CheckpointError
+from histosam_core.model.checkpoint.file_kind import file_kind
+
+__all__ = ["WeightsFile", "file_sha256", "read_weights"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightsFile:
+    """What a file of weights holds.
+
+    Parameters
+    ----------
+    state
+        Weights on the CPU, by their names in the network.
+    metadata
+        A safetensors file's; empty for another.
+    config
+        What RITM, FocalClick and SimpleClick say of the network beside the weights: its class and
+        its parameters, each ``{"type", "value", "specified"}``; empty where there is none.
+    """
+
+    state: dict[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a file of weights, whichever of the two kinds it is.
+
+    Parameters
+    ----------
+    path
+        A safetensors file, or what ``torch.save`` wrote, now or before version 1.6: a state_dict;
+        RITM's, FocalClick's and SimpleClick's layout (``state_dict`` and ``config``); or torch_em's
+        (``model_state``, with or without the prefix ``sam.``).
+
+    Raises
+    ------
+    CheckpointError
+        Empty, truncated, a web page, a pickle with code in it (which is not run), or without
+        weights.
+    """
+    try:
+        kind = file_kind(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path} ({error.strerror}); check the path and its permissions"
+        ) from error
+    if kind == "empty":
+        raise CheckpointError(f"{path} is empty; copy or download it again")
+    if kind == "web page":
+        raise CheckpointError(
+            f"{path} is a web page, not a checkpoint, probably a login page; download the file "
+            "itself in a browser and put it there"
+        )
+    if kind == "pointer":
+        raise CheckpointError(
+            f"{path} only points to a file in Git LFS, it is not a checkpoint; fetch the file "
+            "itself (git lfs pull)"
+        )
+    if kind != "safetensors":
+        return _read_pickle(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}
+            return WeightsFile(state, file.metadata() or {})
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({error}); copy or download it again"
+        ) from error
+
+
+def _read_pickle(path: Path) -> WeightsFile:
+    from histosam_core.model.checkpoint import restricted_pickle
+
+    try:
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if _code_in(error) not in restricted_pickle.STAND_INS:
+                raise
+            with warnings.catch_warnings(action="ignore"):  # that a stand-in has no source code
+                loaded = torch.load(
+                    path,
+                    map_location="cpu",
+                    pickle_module=sys.modules[restricted_pickle.__name__],
+                    weights_only=False,  # the module above is stricter than pickle
+                )
+    except pickle.UnpicklingError as error:
+        code = _code_in(error)
+        if code is None:
+            raise _damaged(path) from error
+        raise CheckpointError(
+            f"{path} is a pickle that contains code ({code}) and was refused, unread; "
+            "save only its state_dict, or get the weights as safetensors"
+        ) from error
+    except Exception as error:  # torch raises half a dozen types on damaged files
+        if isinstance(error, MemoryError):
+            raise
+        raise _damaged(path) from error
+    config: Any = {}
+    if isinstance(loaded, Mapping):
+        for key in ("model_state", "state_dict"):
+            if isinstance(loaded.get(key), Mapping):
+                config, loaded = loaded.get("config"), loaded[key]
+                break
+    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(f"{path} holds no state_dict; pass a checkpoint of a known network")
+    state = {str(key): value for key, value in loaded.items()}
+    if state and all(key.startswith("sam.") for key in state):
+        state = {key.removeprefix("sam."): value for key, value in state.items()}
+    return WeightsFile(state, config=config if isinstance(config, Mapping) else {})
+
+
+def _code_in(error: Exception) -> str | None:
+    """The name that torch, or `restricted_pickle`, would not make anything of."""
+    code = re.search(r"(?:GLOBAL|global|class|function) ([\w.]+\.[\w.]+)", str(error))
+    return None if code is None else code.group(1)
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is truncated or not a checkpoint (safetensors, or a .pth with a state_dict); "
+        "copy or download it again"
+    )
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The models known by name: facts, licences and downloads."""

@@ -1,0 +1,1 @@
+"""What the networks of RITM, FocalClick and SimpleClick share."""

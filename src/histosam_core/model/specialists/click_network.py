@@ -1,0 +1,68 @@
+"""What the specialists' networks share: image, previous answer and click disks in, logits out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from histosam_core.model.specialists.click_disks import disk_maps
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ClickNetwork", "normalised"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ClickNetwork(nn.Module):
+    """A network of RITM's line, in two steps so that a second click repeats nothing of the first.
+
+    Attributes
+    ----------
+    click_radius : float
+        Of the disks in pixels of the input.
+    """
+
+    click_radius: float = 5.0
+
+    def forward(self, x: Tensor, points: Tensor) -> dict[str, Tensor]:
+        """Answer clicks.
+
+        Parameters
+        ----------
+        x
+            (B, 4, H, W) float32: RGB in 0..1, and the previous answer's probability.
+        points
+            (B, 2N, 3); see `disk_maps`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``instances``, (B, 1, H, W) logits, and what else the family makes.
+        """
+        maps = disk_maps(points, (x.shape[-2], x.shape[-1]), self.click_radius)
+        return self.answer(self.prepare(x[:, :3]), torch.cat((x[:, 3:], maps), 1))
+
+    @abstractmethod
+    def prepare(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in 0..1 -> all that does not depend on clicks, to be kept."""
+
+    @abstractmethod
+    def answer(self, prepared: Tensor, maps: Tensor) -> dict[str, Tensor]:
+        """Answer clicks on a prepared image.
+
+        Parameters
+        ----------
+        prepared
+            From `prepare`.
+        maps
+            (B, 3, H, W) float32: the previous answer's probability, positive and negative disks.
+        """
+
+
+def normalised(image: Tensor) -> Tensor:
+    """(B, 3, H, W) RGB in 0..1 -> the same, normalised with ImageNet's mean and deviation."""
+    mean = image.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = image.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    return (image - mean) / std

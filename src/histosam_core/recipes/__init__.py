@@ -1,0 +1,1 @@
+"""How the bundled model and the demo were made; nothing else of the product needs it."""

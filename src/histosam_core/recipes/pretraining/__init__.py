@@ -1,0 +1,1 @@
+"""The bundled model's pre-training: drawn images and their losses."""

@@ -1,0 +1,271 @@
+"""Synthetic stand-ins for both data sets and for all weights, laid out as the real ones are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histosam_core.annotation import (
+    AnnotatedRegion,
+    mask_to_geometry,
+    read_annotations,
+    write_asap_xml,
+    write_imagescope_xml,
+    write_mask_tiff,
+)
+from histosam_core.atomic import new_folder
+from histosam_core.geometry import Region
+from histosam_core.progress import ProgressCallback, silent
+from histosam_core.recipes.synthetic.cohort import make_cohort
+from histosam_core.reproduce.paip2019 import PHASES
+from histosam_core.reproduce.settings import SYNTHETIC_MARK
+
+__all__ = [
+    "SMALL_MODELS",
+    "SyntheticPlan",
+    "make_synthetic_folders",
+    "make_synthetic_weights",
+    "synthetic_values",
+]
+
+SMALL_MODELS: Mapping[str, str] = MappingProxyType(
+    {
+        "ritm": "ritm_h18s",
+        "focalclick": "focalclick_b0_s2",
+        "simpleclick": "simpleclick_xtiny448",
+        "sam": "histosam-tiny",
+    }
+)
+"""The smallest network of each family. The last comes with its weights, the others have none."""
+
+SHORT_TUNING: Mapping[str, Any] = MappingProxyType(
+    {
+        "batch_size": 2,
+        "max_steps_per_epoch": 2,
+        "validation_limit": 1,
+        "validation_clicks": 3,
+    }
+)
+"""Settings of fine-tunings that end after a few steps."""
+
+_YELLOW, _GREEN = (255, 255, 0), (0, 160, 0)
+_MPP = 0.5
+_CLOSING_UM = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticPlan:
+    """How much is made, and how short the fine-tunings are.
+
+    Parameters
+    ----------
+    paip_slides, camelyon_slides
+        Slides of each data set; PAIP2019's need three, one for each split.
+    slide_um
+        Side of a slide in micrometres.
+    patch_size_px, stride_px
+        Of the patches.
+    limit
+        Patches of each test set.
+    epochs
+        Of each fine-tuning.
+    tuning
+        Other settings of it.
+    """
+
+    paip_slides: int = 4
+    camelyon_slides: int = 2
+    slide_um: float = 2000.0
+    patch_size_px: int = 400
+    stride_px: int = 200
+    limit: int = 2
+    epochs: int = 1
+    tuning: Mapping[str, Any] = field(default_factory=lambda: SHORT_TUNING)
+
+
+def make_synthetic_folders(
+    out: str | Path, plan: SyntheticPlan, *, seed: int = 0, progress: ProgressCallback = silent
+) -> tuple[Path, Path]:
+    """Render slides and lay them out as PAIP2019 and CAMELYON16 are published.
+
+    Liver-like slides get ImageScope XML with two layers and the two masks; lymph-node-like slides
+    get ASAP XML in CAMELYON16's groups. Folders that are there are kept.
+
+    Parameters
+    ----------
+    out
+        Where to; ``PAIP2019`` and ``CAMELYON16`` are made in it.
+    plan
+        How many slides, how large.
+    seed
+        Of the slides.
+    progress
+        Called after every slide.
+
+    Returns
+    -------
+    paip, camelyon : Path
+        The two folders.
+    """
+    out = Path(out)
+    paip, camelyon = out / "PAIP2019", out / "CAMELYON16"
+    n_slides = plan.paip_slides + plan.camelyon_slides
+
+    def part(before: int) -> ProgressCallback:
+        def tell(done: int, total: int, message: str = "") -> None:
+            progress(before + done, n_slides, message)
+
+        return tell
+
+    if not paip.is_dir():
+        _make_paip(paip, plan, seed, part(0))
+    if not camelyon.is_dir():
+        _make_camelyon(camelyon, plan, seed + 1000, part(plan.paip_slides))
+    progress(n_slides, n_slides, "synthetic slides are there")
+    return paip, camelyon
+
+
+def make_synthetic_weights(folder: str | Path, *, seed: int = 0) -> Path:
+    """Write random weights of the small networks, in the layout of the official files.
+
+    Files that are there are kept. Return the folder.
+    """
+    import torch
+
+    from histosam_core.atomic import new_file
+    from histosam_core.model.baselines import canonical_name, network
+
+    folder = Path(folder)
+    for family, name in SMALL_MODELS.items():
+        path = folder / _weights_name(name)
+        if family == "sam" or path.is_file():
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            state = network(name).state_dict()
+        config = {"class": canonical_name(name), "params": {}}
+        with new_file(path) as temporary:
+            torch.save({"state_dict": state, "config": config}, temporary)
+    return folder
+
+
+def synthetic_values(out: str | Path, plan: SyntheticPlan) -> dict[str, Any]:
+    """Return the settings of a run on the synthetic folders below `out`, by their names.
+
+    Parameters
+    ----------
+    out
+        Folder of the work.
+    plan
+        How much is made and trained.
+    """
+    made = Path(out) / SYNTHETIC_MARK
+    return {
+        "paip": made / "PAIP2019",
+        "camelyon": made / "CAMELYON16",
+        "weights": made / "weights",
+        "models": SMALL_MODELS,
+        "patch_size_px": plan.patch_size_px,
+        "stride_px": plan.stride_px,
+        "limit": plan.limit,
+        "epochs": plan.epochs,
+        "tuning": plan.tuning,
+    }
+
+
+def _weights_name(model: str) -> str:
+    """The official file name of a model's weights; its own name where none were published."""
+    from histosam_core.model.registry.registry import MODELS
+
+    spec = MODELS.get(model)
+    return f"{model}.pth" if spec is None else spec.file_name
+
+
+def _make_paip(folder: Path, plan: SyntheticPlan, seed: int, progress: ProgressCallback) -> None:
+    cases = [(phase, number) for phase, numbers in PHASES.items() for number in numbers]
+    with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
+        cohort = make_cohort(
+            Path(made) / "liver",
+            domain="liver",
+            n_slides=plan.paip_slides,
+            slide_um=plan.slide_um,
+            mpp=_MPP,
+            seed=seed,
+            annotation_format="mask",
+            workers=1,
+            progress=progress,
+        )
+        slides = zip(cohort.slides, cohort.annotations, cases, strict=False)
+        for i, (slide, mask_path, (phase, number)) in enumerate(slides, start=1):
+            place = target / f"Training_phase_{phase}_{i:03d}"
+            place.mkdir()
+            stem = f"01_01_{number:04d}"
+            slide.rename(place / f"{stem}.svs")
+            viable = _mask_of(mask_path)
+            whole = _surrounding(viable)
+            for name, mask in (("viable", viable), ("whole", whole)):
+                write_mask_tiff(place / f"{stem}_{name}.tif", mask, mpp=_MPP)
+            layers = (("Whole tumor", whole, _YELLOW), ("Viable tumor", viable, _GREEN))
+            regions = [
+                AnnotatedRegion(mask_to_geometry(mask), label, colour)
+                for label, mask, colour in layers
+            ]
+            write_imagescope_xml(place / f"{stem}.xml", regions, mpp=_MPP)
+
+
+def _make_camelyon(
+    folder: Path, plan: SyntheticPlan, seed: int, progress: ProgressCallback
+) -> None:
+    with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
+        cohort = make_cohort(
+            Path(made) / "lymph_node",
+            domain="lymph_node",
+            n_slides=plan.camelyon_slides,
+            slide_um=plan.slide_um,
+            mpp=_MPP,
+            seed=seed,
+            annotation_format="asap",
+            workers=1,
+            progress=progress,
+        )
+        images = target / "testing" / "images"
+        annotations = target / "testing" / "lesion_annotations"
+        images.mkdir(parents=True)
+        annotations.mkdir()
+        for i, (slide, outline) in enumerate(
+            zip(cohort.slides, cohort.annotations, strict=True), start=1
+        ):
+            slide.rename(images / f"test_{i:03d}.tif")
+            regions = [replace(one, label="_0") for one in read_annotations(outline).regions]
+            write_asap_xml(annotations / f"test_{i:03d}.xml", regions)
+
+
+def _mask_of(path: Path) -> NDArray[np.bool_]:
+    annotation = read_annotations(path)
+    size: tuple[int, int] = annotation.size_wh  # type: ignore[attr-defined]
+    mask: NDArray[np.bool_] = annotation.mask(Region((0.0, 0.0), size)) == 1
+    return mask
+
+
+def _surrounding(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The area around all of a mask: gaps closed, holes filled."""
+    step = 8
+    small = mask[::step, ::step].astype(np.uint8)
+    reach = 2 * round(_CLOSING_UM / _MPP / step / 2) + 1
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, ellipse)
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(closed)
+    cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
+    height, width = mask.shape
+    large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_NEAREST)
+    around: NDArray[np.bool_] = (large > 0) | mask
+    return around

@@ -1,0 +1,1 @@
+"""The mask of an object in slide coordinates."""

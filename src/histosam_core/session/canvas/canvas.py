@@ -1,0 +1,344 @@
+"""The object's mask in slide coordinates: sparse tiles of logits, changed by whole windows.
+
+Tiles of 64 px on the window grid are made where an answer first reaches them and are never changed
+afterwards: a write makes new ones. A snapshot is therefore a dictionary of references, and going
+back to one restores the canvas bit for bit.
+
+How an answer replaces what was there. In the inner part of its window it stands as the model gave
+it. In the rim, where the model saw too little round a pixel, an earlier answer may stand that lay
+deeper in its own window; there the two are mixed, the new one by the ratio of the depths, so that
+it fades out towards the window's edge and leaves no seam. Where nothing stood, it stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from histosam_core.annotation import mask_to_geometry
+from histosam_core.geometry import Frame, Region
+
+if TYPE_CHECKING:
+    from histosam_core.session.windows.windows import Window, WindowGrid
+
+__all__ = [
+    "BACKGROUND_LOGIT",
+    "TILE_PX",
+    "Canvas",
+    "CanvasPart",
+    "CanvasSnapshot",
+    "Tile",
+    "TileIndex",
+    "logits_to_mask",
+    "tile_spans",
+]
+
+TILE_PX = 64
+BACKGROUND_LOGIT = -8.0
+"""Stands for "not the object" where no window has answered yet."""
+
+TileIndex = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """One square of the canvas; its arrays, each (64, 64), are read-only.
+
+    Parameters
+    ----------
+    logits
+        float32; `BACKGROUND_LOGIT` where unknown.
+    mask
+        bool.
+    depth
+        uint8, how deep the pixel lay in the window that answered; 0: none has.
+    area_px
+        Pixels set in the mask.
+    """
+
+    logits: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    depth: NDArray[np.uint8]
+    area_px: int
+
+
+CanvasSnapshot = Mapping[TileIndex, Tile]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CanvasPart:
+    """A rectangle read from the canvas, each array (h, w); see `Tile`."""
+
+    logits: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    depth: NDArray[np.uint8]
+
+
+def logits_to_mask(logits: NDArray[np.float32], mask_threshold: float) -> NDArray[np.bool_]:
+    """Threshold logits as probabilities in float32, exactly as the evaluation does."""
+    mask: NDArray[np.bool_] = expit(logits.astype(np.float32)) > np.float32(mask_threshold)
+    return mask
+
+
+class Canvas:
+    """The mask of one object on a `WindowGrid`.
+
+    Parameters
+    ----------
+    grid
+        Its pixels are the canvas's pixels; nothing outside the slide is ever set.
+    mask_threshold
+        A pixel belongs to the object where the probability exceeds it.
+    """
+
+    def __init__(self, grid: WindowGrid, mask_threshold: float) -> None:
+        self.grid = grid
+        self.mask_threshold = mask_threshold
+        self._tiles: CanvasSnapshot = {}
+
+    def snapshot(self) -> CanvasSnapshot:
+        """Return what `restore` takes; costs nothing, and never changes."""
+        return self._tiles
+
+    def restore(self, snapshot: CanvasSnapshot) -> None:
+        """Make the canvas exactly what it was at `snapshot`."""
+        self._tiles = snapshot
+
+    def write_window(self, window: Window, logits: NDArray[np.float32]) -> None:
+        """Let a window's answer replace what stands inside it; see the module's text.
+
+        Parameters
+        ----------
+        window
+            Where the answer lies.
+        logits
+            (side, side) float32.
+        """
+        (x, y), side = window.location_xy, window.side_px
+        if logits.shape != (side, side):
+            raise ValueError(f"logits {logits.shape} do not fill a window of {side} px")
+        new_depth = self.grid.depth(window)
+        x0, y0, x1, y1 = self._clipped(x, y, side, side)
+        inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
+        self._write(x0, y0, logits[inside].astype(np.float32), new_depth[inside])
+
+    def write_mask(self, location_xy: tuple[int, int], mask: NDArray[np.bool_]) -> None:
+        """Start from a mask that no model made.
+
+        It counts as an answer in the inner part of a window: a later window's inner part replaces
+        it, and fades into it along the rim.
+
+        Parameters
+        ----------
+        location_xy
+            Grid pixel (x, y) of the mask's upper-left pixel.
+        mask
+            (h, w) bool. What lies off the slide is left out.
+        """
+        x, y = location_xy
+        x0, y0, x1, y1 = self._clipped(x, y, mask.shape[1], mask.shape[0])
+        if x0 >= x1 or y0 >= y1:
+            return
+        kept = mask[y0 - y : y1 - y, x0 - x : x1 - x]
+        logits = np.where(kept, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
+        self._write(x0, y0, logits, np.full(kept.shape, self.grid.margin_px + 1, np.uint8))
+
+    def draw(
+        self, location_xy: tuple[int, int], inside: NDArray[np.bool_], *, is_positive: bool
+    ) -> None:
+        """Set or clear the pixels of an area, as sure as can be; what lies round it stays.
+
+        Parameters
+        ----------
+        location_xy
+            Grid pixel (x, y) of the area's upper-left pixel.
+        inside
+            (h, w) bool. What lies off the slide is left out.
+        is_positive
+            Whether they are set.
+        """
+        x, y = location_xy
+        x0, y0, x1, y1 = self._clipped(x, y, inside.shape[1], inside.shape[0])
+        if x0 >= x1 or y0 >= y1:
+            return
+        area = inside[y0 - y : y1 - y, x0 - x : x1 - x]
+        part = self.read((x0, y0), (x1 - x0, y1 - y0))
+        logit = -BACKGROUND_LOGIT if is_positive else BACKGROUND_LOGIT
+        logits = np.where(area, np.float32(logit), part.logits)
+        depth = np.where(area, np.uint8(self.grid.margin_px + 1), part.depth)
+        self._put(x0, y0, logits, depth)
+
+    def read(self, location_xy: tuple[int, int], size_wh: tuple[int, int]) -> CanvasPart:
+        """Read a rectangle of grid pixels: new arrays, background where nothing is known."""
+        (x, y), (w, h) = location_xy, size_wh
+        part = CanvasPart(
+            np.full((h, w), BACKGROUND_LOGIT, np.float32),
+            np.zeros((h, w), np.bool_),
+            np.zeros((h, w), np.uint8),
+        )
+        for index, of_part, of_tile in tile_spans(x, y, w, h):
+            tile = self._tiles.get(index)
+            if tile is not None:
+                part.logits[of_part] = tile.logits[of_tile]
+                part.mask[of_part] = tile.mask[of_tile]
+                part.depth[of_part] = tile.depth[of_tile]
+        return part
+
+    def read_window(self, window: Window) -> CanvasPart:
+        """Read what stands in a window: the previous-mask prompt of its next answer."""
+        return self.read(window.location_xy, (window.side_px, window.side_px))
+
+    @property
+    def area_px(self) -> int:
+        """Pixels of the mask."""
+        return sum(tile.area_px for tile in self._tiles.values())
+
+    @property
+    def area_um2(self) -> float:
+        """Area of the mask in square micrometres."""
+        return self.area_px * self.grid.mpp**2
+
+    @property
+    def bounding_box(self) -> tuple[int, int, int, int] | None:
+        """First and end pixel (x0, y0, x1, y1) of the mask in grid pixels; None when empty."""
+        boxes = [_box(index, tile) for index, tile in self._tiles.items() if tile.area_px]
+        if not boxes:
+            return None
+        lows, highs = np.min(boxes, axis=0), np.max(boxes, axis=0)
+        return int(lows[0]), int(lows[1]), int(highs[2]), int(highs[3])
+
+    def region(self, box_xyxy: tuple[int, int, int, int]) -> Region:
+        """Return a rectangle of grid pixels (x0, y0, x1, y1) as a `Region`."""
+        x0, y0, x1, y1 = box_xyxy
+        d = self.grid.downsample
+        return Region((x0 * d, y0 * d), (x1 - x0, y1 - y0), self.grid.mpp)
+
+    def to_geometry(self, *, min_island_px: int = 0) -> Any:
+        """Trace the whole mask.
+
+        Parameters
+        ----------
+        min_island_px
+            Islands (parts connected along pixel edges) of fewer grid pixels are left out.
+
+        Returns
+        -------
+        shapely.MultiPolygon
+            Level-0 pixels (x, y), pixel centres at whole numbers, along exact pixel edges, holes
+            and islands kept, cut at the slide's edge. Empty for an empty mask.
+        """
+        d = self.grid.downsample
+        polygons: list[Any] = []
+        for x0, y0, mask in self._connected():
+            traced = mask_to_geometry(mask, Frame((x0 * d, y0 * d), (d, d)))
+            polygons += [p for p in traced.geoms if p.area >= min_island_px * d * d - 1e-6]
+        w, h = self.grid.slide_wh
+        if any(p.bounds[2] > w - 0.5 or p.bounds[3] > h - 0.5 for p in polygons):
+            # The last grid pixel may reach beyond the slide.
+            slide = shapely.box(-0.5, -0.5, w - 0.5, h - 0.5)
+            cut = [q for p in polygons for q in shapely.get_parts(shapely.intersection(p, slide))]
+            polygons = [q for q in cut if q.geom_type == "Polygon" and q.area > 0]
+        return shapely.MultiPolygon(polygons)
+
+    def _clipped(self, x: int, y: int, w: int, h: int) -> tuple[int, int, int, int]:
+        width, height = self.grid.size_wh
+        return max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+
+    def _write(self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]) -> None:
+        h, w = logits.shape
+        old = self.read((x, y), (w, h))
+        weight = np.ones((h, w), np.float32)
+        shallow = depth < old.depth
+        weight[shallow] = depth[shallow].astype(np.float32) / old.depth[shallow]
+        mixed = np.where(weight < 1, weight * logits + (1 - weight) * old.logits, logits)
+        self._put(x, y, mixed.astype(np.float32), np.maximum(depth, old.depth))
+
+    def _put(self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]) -> None:
+        """Make new tiles of what stands in a rectangle from now on."""
+        h, w = logits.shape
+        mask = logits_to_mask(logits, self.mask_threshold)
+        tiles = dict(self._tiles)
+        for index, of_part, of_tile in tile_spans(x, y, w, h):
+            tiles[index] = _replaced(
+                tiles.get(index), of_tile, logits[of_part], mask[of_part], depth[of_part]
+            )
+        self._tiles = tiles
+
+    def _connected(self) -> list[tuple[int, int, NDArray[np.bool_]]]:
+        """Groups of touching tiles (corners count): first grid pixel x, y and the group's mask.
+
+        Groups are read one by one, so that islands far apart need no array that spans both.
+        """
+        left = {index for index, tile in self._tiles.items() if tile.area_px}
+        groups = []
+        for start in sorted(left, key=lambda index: (index[1], index[0])):
+            if start not in left:
+                continue
+            left.remove(start)
+            group, waiting = [start], [start]
+            while waiting:
+                tx, ty = waiting.pop()
+                near = {(tx + i, ty + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+                left -= near
+                group += near
+                waiting += near
+            (tx0, ty0), (tx1, ty1) = np.min(group, axis=0), np.max(group, axis=0) + 1
+            mask = np.zeros(((ty1 - ty0) * TILE_PX, (tx1 - tx0) * TILE_PX), np.bool_)
+            for tx, ty in group:
+                y, x = (ty - ty0) * TILE_PX, (tx - tx0) * TILE_PX
+                mask[y : y + TILE_PX, x : x + TILE_PX] = self._tiles[tx, ty].mask
+            groups.append((int(tx0) * TILE_PX, int(ty0) * TILE_PX, mask))
+        return groups
+
+
+def _replaced(
+    tile: Tile | None,
+    of_tile: tuple[slice, slice],
+    logits: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    depth: NDArray[np.uint8],
+) -> Tile:
+    shape = (TILE_PX, TILE_PX)
+    if tile is None:
+        new_logits = np.full(shape, BACKGROUND_LOGIT, np.float32)
+        new_mask, new_depth = np.zeros(shape, np.bool_), np.zeros(shape, np.uint8)
+    else:
+        new_logits, new_mask, new_depth = tile.logits.copy(), tile.mask.copy(), tile.depth.copy()
+    new_logits[of_tile], new_mask[of_tile], new_depth[of_tile] = logits, mask, depth
+    for flags in (new_logits.flags, new_mask.flags, new_depth.flags):
+        flags.writeable = False
+    return Tile(new_logits, new_mask, new_depth, int(np.count_nonzero(new_mask)))
+
+
+def tile_spans(
+    x: int, y: int, w: int, h: int
+) -> list[tuple[TileIndex, tuple[slice, slice], tuple[slice, slice]]]:
+    """List the tiles under a rectangle of grid pixels: index, slices of the rectangle and of it."""
+    spans = []
+    for ty in range(y // TILE_PX, -(-(y + h) // TILE_PX)):
+        rows, tile_rows = _overlap(ty, y, h)
+        for tx in range(x // TILE_PX, -(-(x + w) // TILE_PX)):
+            columns, tile_columns = _overlap(tx, x, w)
+            spans.append(((tx, ty), (rows, columns), (tile_rows, tile_columns)))
+    return spans
+
+
+def _overlap(tile: int, begin: int, length: int) -> tuple[slice, slice]:
+    first = max(begin, tile * TILE_PX)
+    end = min(begin + length, (tile + 1) * TILE_PX)
+    return (
+        slice(first - begin, end - begin),
+        slice(first - tile * TILE_PX, end - tile * TILE_PX),
+    )
+
+
+def _box(index: TileIndex, tile: Tile) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(tile.mask.any(axis=1)), np.flatnonzero(tile.mask.any(axis=0))
+    x, y = index[0] * TILE_PX, index[1] * TILE_PX
+    return x + int(columns[0]), y + int(rows[0]), x + int(columns[-1]) + 1, y + int(rows[-1]) + 1

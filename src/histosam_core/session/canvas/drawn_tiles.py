@@ -1,0 +1,113 @@
+"""An outline as tiles of a canvas: what an object begins from that no model has made.
+
+It is drawn a row of tiles at a time, and tiles that lie wholly inside or outside are one and the
+same object, so that an outline of centimetres takes little memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from histosam_core.annotation import rasterise
+from histosam_core.annotation.rasterise import edges_of
+from histosam_core.geometry import Region
+from histosam_core.session.canvas.canvas import (
+    BACKGROUND_LOGIT,
+    TILE_PX,
+    CanvasSnapshot,
+    Tile,
+    TileIndex,
+    tile_spans,
+)
+
+if TYPE_CHECKING:
+    from histosam_core.session.windows.windows import WindowGrid
+
+__all__ = ["drawn_tiles", "pixels_under"]
+
+EDGE_PX = 1e-6
+"""An outline this near to the slide's edge lies on it."""
+
+
+def drawn_tiles(geometry: Any, grid: WindowGrid) -> CanvasSnapshot:
+    """Draw an outline on a grid.
+
+    It counts as an answer in the inner part of a window: a later window's inner part replaces it,
+    and fades into it along the rim.
+
+    Parameters
+    ----------
+    geometry
+        shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers. What
+        lies off the slide is left out.
+    grid
+        The canvas's.
+
+    Returns
+    -------
+    CanvasSnapshot
+        Tiles where the bounding boxes of its polygons reach.
+    """
+    deep = grid.margin_px + 1
+    uniform = {is_set: _tile(*_squares(is_set, deep)) for is_set in (False, True)}
+    tiles: dict[TileIndex, Tile] = {}
+    for polygon in shapely.get_parts(_to_the_grids_end(geometry, grid)):
+        x0, y0, x1, y1 = pixels_under(polygon, grid)
+        if x0 >= x1:
+            continue
+        edges = edges_of(polygon)
+        for row in range(y0 // TILE_PX, -(-y1 // TILE_PX)):
+            top, end = max(y0, row * TILE_PX), min(y1, (row + 1) * TILE_PX)
+            d = grid.downsample
+            strip = Region((x0 * d, top * d), (x1 - x0, end - top), grid.mpp)
+            mask = rasterise(edges, strip, grid.slide_mpp)
+            for index, of_strip, of_tile in tile_spans(x0, top, x1 - x0, end - top):
+                old = tiles.get(index)
+                is_set, depth = _squares(False, 0) if old is None else (old.mask.copy(), old.depth)
+                is_set[of_tile] |= mask[of_strip]
+                depth = depth.copy()
+                depth[of_tile] = deep
+                n_set, is_known = int(np.count_nonzero(is_set)), bool(depth.all())
+                whole = is_known and n_set in (0, is_set.size)
+                tiles[index] = uniform[n_set > 0] if whole else _tile(is_set, depth)
+    return tiles
+
+
+def pixels_under(polygon: Any, grid: WindowGrid) -> tuple[int, int, int, int]:
+    """Return the first and end grid pixel (x0, y0, x1, y1) of an outline; x0 = x1 off the slide."""
+    left, top, right, bottom = ((v + 0.5) / grid.downsample for v in polygon.bounds)
+    w, h = grid.size_wh
+    x0, y0 = max(math.floor(left), 0), max(math.floor(top), 0)
+    return x0, y0, max(min(math.ceil(right), w), x0), max(min(math.ceil(bottom), h), y0)
+
+
+def _to_the_grids_end(geometry: Any, grid: WindowGrid) -> Any:
+    """Move what lies on the slide's far edges to those of the grid.
+
+    The last grid pixel may reach beyond the slide, and its centre with it: an outline that was cut
+    there covers it all the same.
+    """
+    ends = np.array(grid.size_wh) * grid.downsample - 0.5
+    edges = np.array(grid.slide_wh) - 0.5
+
+    def moved(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(xy >= edges - EDGE_PX, np.maximum(xy, ends), xy)
+
+    return shapely.transform(geometry, moved)
+
+
+def _squares(is_set: bool, depth: int) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    shape = (TILE_PX, TILE_PX)
+    return np.full(shape, is_set, np.bool_), np.full(shape, depth, np.uint8)
+
+
+def _tile(mask: NDArray[np.bool_], depth: NDArray[np.uint8]) -> Tile:
+    logits = np.where(mask, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
+    for flags in (logits.flags, mask.flags, depth.flags):
+        flags.writeable = False
+    return Tile(logits, mask, depth, int(np.count_nonzero(mask)))

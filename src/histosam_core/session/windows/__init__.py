@@ -1,0 +1,1 @@
+"""Windows on a slide: which one answers a click, and its pixels, embedding and answer."""

@@ -1,0 +1,1 @@
+"""Long jobs: processes that outlive the viewer, and their panel."""

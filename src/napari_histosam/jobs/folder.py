@@ -1,0 +1,183 @@
+"""A job's folder: what was asked for, which process works on it, what it told and was told.
+
+``job.json`` is the request, ``sitting.json`` the process that works on it or did so last,
+``events.jsonl`` and ``stderr.log`` what all its processes told, ``control`` what they are told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from histosam_core.atomic import new_file
+from histosam_core.errors import OutputWriteError
+from histosam_core.file_lock import is_locked
+
+__all__ = ["JobFolder"]
+
+PIECE_BYTES = 64 * 1024
+"""Of a process's events that are looked at for its first and last ones."""
+FRAME = " \t│╭╰─╮╯"
+"""What the command line draws round what it says of a wrong call."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """Paths of a job's files, and how they are written and read.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    path: Path
+
+    @property
+    def control(self) -> Path:
+        """What the process is told: run, pause or stop."""
+        return self.path / "control"
+
+    @property
+    def events(self) -> Path:
+        """What its processes told, a line of JSON each time."""
+        return self.path / "events.jsonl"
+
+    @property
+    def errors(self) -> Path:
+        """What they wrote to standard error."""
+        return self.path / "stderr.log"
+
+    def job(self) -> dict[str, Any]:
+        """Read what was asked for; empty where nothing can be read."""
+        return _read_json(self.path / "job.json")
+
+    def write_job(self, values: Mapping[str, object]) -> None:
+        """Write what is asked for; OutputWriteError where the folder cannot be written."""
+        _write_json(self.path / "job.json", values)
+
+    def sitting(self) -> dict[str, Any]:
+        """Read which process works on it, or did so last; empty where nothing can be read."""
+        return _read_json(self.path / "sitting.json")
+
+    def write_sitting(self, values: Mapping[str, object]) -> None:
+        """Write which process works on it; OutputWriteError where the folder cannot be written."""
+        _write_json(self.path / "sitting.json", values)
+
+    def begin_sitting(self) -> dict[str, int]:
+        """Make ready for a process; return where in the files its events and errors will begin.
+
+        Raises
+        ------
+        OutputWriteError, OSError
+            The folder cannot be written.
+        """
+        self.write_order("run")
+        with self.events.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # the last process died in the middle of a line
+                    file.write(b"\n")
+        errors_from = self.errors.stat().st_size if self.errors.exists() else 0
+        return {"events_from": self.events.stat().st_size, "errors_from": errors_from}
+
+    def order(self) -> str:
+        """Return what the process is told."""
+        return _read(self.control).decode(errors="replace").strip()
+
+    def write_order(self, word: str) -> None:
+        """Tell the process something.
+
+        Raises
+        ------
+        OutputWriteError
+            The folder cannot be written.
+        """
+        try:
+            # In place: the lock is on the file that is there.
+            self.control.write_text(word + "\n", encoding="utf-8")
+        except OSError as error:
+            raise self.unwritable(error) from error
+
+    def is_held(self) -> bool:
+        """Whether a process works on it."""
+        return is_locked(self.control)
+
+    def has_begun(self) -> bool:
+        """Whether the last process came as far as to say so."""
+        return any(event["event"] == "start" for event in self._first())
+
+    def process(self) -> int | None:
+        """Return the last process's number, by what it said itself where it has spoken."""
+        told = [event.get("pid") for event in self._first() if event["event"] == "start"]
+        return told[0] if told else self.sitting().get("pid")
+
+    def tail(self) -> list[dict[str, Any]]:
+        """Return the last events of the last process."""
+        begin = self.sitting().get("events_from", 0)
+        with suppress(OSError):
+            begin = max(begin, self.events.stat().st_size - PIECE_BYTES)
+        return _parse(_read(self.events, begin))
+
+    def read_events(
+        self, offset: int, limit: int | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return events from an offset on, and the offset to go on from; as `Job.read_events`."""
+        read = _read(self.events, offset, -1 if limit is None else limit)
+        whole = read[: read.rfind(b"\n") + 1]
+        return _parse(whole), offset + len(whole)
+
+    def last_words(self) -> str:
+        """Return the last line that the last process wrote to standard error."""
+        said = _read(self.errors, self.sitting().get("errors_from", 0)).decode(errors="replace")
+        lines = [line.strip(FRAME) for line in said.splitlines()]
+        last = next((line for line in reversed(lines) if line), "")
+        return last.removeprefix("histosam: error: ")
+
+    def unwritable(self, error: OSError) -> OutputWriteError:
+        """Return the error that says so, and what to do."""
+        return OutputWriteError(
+            f"cannot write {self.path}: {error.strerror}; free space, or let HISTOSAM_DATA name a "
+            "folder that can be written"
+        )
+
+    def _first(self) -> list[dict[str, Any]]:
+        return _parse(_read(self.events, self.sitting().get("events_from", 0), PIECE_BYTES))
+
+
+def _parse(lines: bytes) -> list[dict[str, Any]]:
+    """The events in some lines; half lines, and what else a process said, are left out."""
+    events = []
+    for line in lines.splitlines():
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict) and isinstance(event.get("event"), str):
+                events.append(event)
+    return events
+
+
+def _read(path: Path, begin: int = 0, size: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(begin)
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(_read(path))
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _write_json(path: Path, values: Mapping[str, object]) -> None:
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")

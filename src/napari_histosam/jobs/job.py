@@ -1,0 +1,328 @@
+"""Long jobs: the `histosam` command in a process of its own, which outlives viewer and napari.
+
+Everything that is known of a job is read from its folder, so any process finds any job. A process
+holds the lock of its control file while it lives, by which it is told from another that was given
+its number later.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from histosam_core.errors import JobError, OutputWriteError
+from histosam_core.paths import data_folder
+from napari_histosam.jobs.folder import JobFolder
+from napari_histosam.jobs.process import end_process, is_alive, start_process
+
+__all__ = ["ALIVE", "Awaited", "Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
+
+JobState = Literal["running", "paused", "stopped", "finished", "failed", "lost"]
+Awaited = Literal["", "pause", "stop"]
+
+ALIVE: tuple[JobState, ...] = ("running", "paused")
+"""States of a job whose process is there."""
+
+ENDS: Mapping[str, JobState] = {"result": "finished", "stopped": "stopped", "error": "failed"}
+"""The events that a process ends with, and what the job is then."""
+AT_WORK = frozenset(("progress", "step", "validation"))
+"""Events that tell of work which has left something in the run folder."""
+START_SECONDS = 120.0
+"""That a process may take until it has its lock."""
+LOST = (
+    "the process has gone without a word: it was killed, the machine went down, or memory ran out; "
+    "Resume goes on from what it saved last"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A long job; its folder is asked anew each time.
+
+    Parameters
+    ----------
+    folder
+        Holds everything that is known of it.
+    id
+        The folder's name.
+    kind
+        The verb: "finetune", "evaluate" or "improve".
+    title
+        What a user knows it by.
+    arguments
+        Of the command `histosam`, the verb first.
+    about
+        Whatever the caller wants to know again: plain values.
+    working_folder
+        That relative paths in `arguments` start from.
+    created
+        Seconds since the epoch.
+    """
+
+    folder: Path
+    id: str
+    kind: str
+    title: str
+    arguments: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    working_folder: str = "."
+    created: float = 0.0
+
+    def state(self) -> JobState:
+        """Return how it stands.
+
+        "paused" is told as soon as it was asked for; `awaited` says whether it rests by now.
+        "lost" is a job whose process has gone without an end.
+        """
+        had_begun = self._files.has_begun()
+        if self._files.is_held():
+            return "paused" if self._files.order() == "pause" else "running"
+        ends = [ENDS[event["event"]] for event in self._files.tail() if event["event"] in ENDS]
+        if ends:
+            return ends[-1]
+        if self._files.has_begun():
+            # It may have begun between the two looks; else its lock would still be held.
+            return "lost" if had_begun else "running"
+        return "running" if self._is_starting() else "failed"
+
+    def awaited(self) -> Awaited:
+        """Return what a job that runs was told and has not done yet; empty where that is nothing.
+
+        It obeys between two steps, and a step of a large model may take a minute.
+        """
+        order = self._files.order()
+        if order == "pause":
+            last = self._files.tail()[-1:]
+            return "" if last and last[0]["event"] == "paused" else "pause"
+        return "stop" if order == "stop" else ""
+
+    def read_events(
+        self, offset: int = 0, *, limit: int | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Return the events from an offset on, and the offset to go on from.
+
+        A line that is only half written is left for the next time; what is no event is left out.
+
+        Parameters
+        ----------
+        offset
+            Bytes; 0, or what this returned before.
+        limit
+            Bytes read at most; None reads to the end.
+        """
+        return self._files.read_events(offset, limit)
+
+    def pause(self) -> None:
+        """Let the work come to rest at its next step; it keeps its memory and goes on at once.
+
+        Raises
+        ------
+        JobError
+            It does not run.
+        """
+        self._tell("pause")
+
+    def stop(self) -> None:
+        """Let the work save its state and end.
+
+        Raises
+        ------
+        JobError
+            It does not run.
+        """
+        self._tell("stop")
+
+    def resume(self) -> None:
+        """Go on: at once where it is paused, else in a new process from what was saved.
+
+        Raises
+        ------
+        JobError
+            It has finished.
+        OutputWriteError
+            The job's folder cannot be written.
+        """
+        state = self.state()
+        if state in ALIVE:
+            self._tell("run")
+        elif state == "finished":
+            raise JobError(f"{self.title} has finished; start a new job to do more")
+        else:
+            self._start(self._arguments_to_go_on())
+
+    def kill(self) -> None:
+        """End the process at once; what it did since it last saved its state is lost."""
+        process = self._files.process()
+        if process is not None and self.state() in ALIVE:
+            end_process(process)
+
+    def error_text(self) -> str:
+        """Return one line that says what went wrong and what to do; empty where nothing did."""
+        state = self.state()
+        if state == "lost":
+            return LOST
+        if state != "failed":
+            return ""
+        for event in reversed(self._files.tail()):
+            if event["event"] == "error":
+                return str(event.get("text", ""))
+        return self._files.last_words() or f"the process did not start; see {self._files.errors}"
+
+    def remove(self) -> None:
+        """Forget the job; checkpoints and reports that it wrote elsewhere stay.
+
+        Raises
+        ------
+        JobError
+            It still runs, or its folder cannot be removed.
+        """
+        if self.state() in ALIVE:
+            raise JobError(f"{self.title} still runs; stop it before you remove it")
+        try:
+            shutil.rmtree(self.folder)
+        except OSError as error:
+            raise JobError(
+                f"cannot remove {self.folder}: {error.strerror}; remove it by hand"
+            ) from error
+
+    @property
+    def _files(self) -> JobFolder:
+        return JobFolder(self.folder)
+
+    def _is_starting(self) -> bool:
+        sitting = self._files.sitting()
+        is_new = time.time() - sitting.get("started", self.created) < START_SECONDS
+        return is_new and is_alive(sitting.get("pid"))
+
+    def _tell(self, word: str) -> None:
+        if self.state() not in ALIVE:
+            raise JobError(f"{self.title} does not run; Resume goes on with it")
+        self._files.write_order(word)
+
+    def _start(self, arguments: Sequence[str]) -> None:
+        files = self._files
+        try:
+            offsets = files.begin_sitting()
+            process = start_process(
+                [*arguments, "--events", "--control", str(files.control)],
+                events=files.events,
+                errors=files.errors,
+                working_folder=self.working_folder,
+                name=self.id,
+            )
+        except OutputWriteError:
+            raise
+        except OSError as error:
+            raise files.unwritable(error) from error
+        try:
+            files.write_sitting({"pid": process, "started": time.time(), **offsets})
+        except OutputWriteError:
+            end_process(process)
+            raise
+
+    def _arguments_to_go_on(self) -> list[str]:
+        """The arguments for a process that goes on where the last one stopped."""
+        events, _ = self.read_events()
+        if not any(event["event"] in AT_WORK for event in events):
+            return list(self.arguments)  # it never began, and may have been refused
+        again = [text for text in self.arguments if text not in ("--resume", "--overwrite")]
+        if self.kind == "evaluate":  # goes on by itself
+            return again
+        if self.kind == "finetune" and not self._has_saved_state():
+            return [*again, "--overwrite"]  # what lies there are its own first files
+        return [*again, "--resume"]
+
+    def _has_saved_state(self) -> bool:
+        out = Path(self.arguments[self.arguments.index("--out") + 1])
+        return (Path(self.working_folder) / out / "state.pt").is_file()
+
+
+def jobs_folder() -> Path:
+    """Where jobs are kept: a folder of the user's data folder; it need not be there yet."""
+    return data_folder() / "jobs"
+
+
+def start_job(
+    kind: str,
+    title: str,
+    arguments: Sequence[str],
+    *,
+    about: Mapping[str, object] | None = None,
+) -> Job:
+    """Start `histosam` in a process that goes on when this one ends.
+
+    Parameters
+    ----------
+    kind
+        The verb: "finetune", "evaluate" or "improve".
+    title
+        What a user knows the job by.
+    arguments
+        Of the command, the verb first; ``--events`` and ``--control`` are added.
+    about
+        Plain values that come back with the job.
+
+    Raises
+    ------
+    OutputWriteError
+        The data folder cannot be written.
+    """
+    now = time.time()
+    stamp = datetime.fromtimestamp(now).strftime("%Y-%m-%dT%H-%M-%S")
+    name = f"{stamp}-{kind}-{secrets.token_hex(2)}"
+    folder = jobs_folder() / name
+    job = Job(folder, name, kind, title, tuple(arguments), dict(about or {}), os.getcwd(), now)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise JobFolder(folder).unwritable(error) from error
+    try:
+        job._start(job.arguments)
+        JobFolder(folder).write_job(
+            {
+                "kind": kind,
+                "title": title,
+                "arguments": list(job.arguments),
+                "about": job.about,
+                "working_folder": job.working_folder,
+                "created": now,
+            }
+        )
+    except BaseException:
+        job.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return job
+
+
+def find_jobs(kind: str | None = None) -> list[Job]:
+    """List the jobs of this user, newest first; of one kind, or of all.
+
+    Folders that hold no job are left out.
+    """
+    folder = jobs_folder()
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(KeyError, TypeError, ValueError):
+            told = JobFolder(path).job()
+            job = Job(
+                folder=path,
+                id=path.name,
+                kind=str(told["kind"]),
+                title=str(told["title"]),
+                arguments=tuple(map(str, told["arguments"])),
+                about=dict(told["about"]),
+                working_folder=str(told["working_folder"]),
+                created=float(told["created"]),
+            )
+            if kind in (None, job.kind):
+                found.append(job)
+    return sorted(found, key=lambda job: (job.created, job.id), reverse=True)

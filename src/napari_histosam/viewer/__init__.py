@@ -1,0 +1,1 @@
+"""napari's layers: coordinates, levels that never block, label tiles."""

@@ -1,0 +1,113 @@
+"""A list of models to choose from: those known by name, the user's own, and any checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+from histosam_core.model.registry.own_models import list_own_models
+from histosam_core.model.registry.registry import BUNDLED, list_models
+from napari_histosam.widgets.model_lines import model_state, model_tip
+
+__all__ = ["ModelBox"]
+
+KINDS = "Checkpoints (*.safetensors *.pth *.pt)"
+_TOOLTIP = Qt.ItemDataRole.ToolTipRole
+
+
+class ModelBox(QWidget):
+    """A list of models and a button for a file; own models that were added since are listed too.
+
+    Its values are what `load_model` takes: a name or a checkpoint's path.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files: list[str] = []
+        self._box = _Box(self.refresh)
+        self._box.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self._box.setMinimumContentsLength(12)
+        self._box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._box.currentIndexChanged.connect(lambda _: self.chosen.emit(self.value))
+        browse = QToolButton()
+        browse.setText("\N{HORIZONTAL ELLIPSIS}")
+        browse.setToolTip("Choose a checkpoint file, one fine-tuned here, SAM's, RITM's, ...")
+        browse.clicked.connect(self._browse)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._box, 1)
+        row.addWidget(browse)
+        self.refresh()
+        self.choose(BUNDLED)
+
+    @property
+    def value(self) -> str:
+        """What is chosen: a name or a path."""
+        return str(self._box.currentData() or BUNDLED)
+
+    @property
+    def values(self) -> list[str]:
+        """What there is to choose from."""
+        return [str(self._box.itemData(i)) for i in range(self._box.count())]
+
+    def choose(self, model: str | Path) -> None:
+        """Choose a name or a path, which is listed if it was not."""
+        if self._box.findData(str(model)) < 0:
+            self.refresh()  # it may be an own model that was added just now
+        if self._box.findData(str(model)) < 0:
+            self._files.append(str(model))
+            self.refresh()
+        self._box.setCurrentIndex(self._box.findData(str(model)))
+
+    def refresh(self) -> None:
+        """List the models that there are now; what is chosen stays so, as long as it is there."""
+        listed: list[tuple[str, str, str]] = []
+        for own in list_own_models():
+            listed.append((f"{own.name} (your own)", own.name, str(own.path)))
+        for spec in list_models():
+            if spec.name not in {name for _, name, _ in listed}:
+                title = f"{spec.name} ({model_state(spec)})"
+                listed.append((title, spec.name, model_tip(spec)))
+        listed += [(Path(path).name, path, path) for path in self._files]
+        before = self._box.currentData()
+        self._box.blockSignals(True)
+        self._box.clear()
+        for number, (title, value, tip) in enumerate(listed):
+            self._box.addItem(title, value)
+            self._box.setItemData(number, tip, _TOOLTIP)
+        kept = self._box.findData(before)
+        self._box.setCurrentIndex(kept if kept >= 0 else self._box.findData(BUNDLED))
+        self._box.blockSignals(False)
+        if before is not None and kept < 0:
+            self.chosen.emit(self.value)
+
+    def _browse(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Choose a checkpoint", "", KINDS)
+        if path:
+            self.choose(path)
+
+
+class _Box(QComboBox):
+    """Refreshes before its list is shown."""
+
+    def __init__(self, refresh: Any) -> None:
+        super().__init__()
+        self._refresh = refresh
+
+    def showPopup(self) -> None:  # Qt's name
+        self._refresh()
+        super().showPopup()
