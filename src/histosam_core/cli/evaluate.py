@@ -265,6 +265,7 @@ def _run(
 ) -> list[EvaluationResult]:
     from histosam_core import evaluation
     from histosam_core.dataset import open_patches
+    from histosam_core.embeddings.shared_cache import EmbeddingCache
     from histosam_core.errors import ConfigError, OutputExistsError
 
     if (out / "summary.json").exists() and not overwrite:
@@ -278,7 +279,7 @@ def _run(
     folders = []
     # Several models may share an encoder; what one alone encodes, nobody asks for again.
     keep = scheduler is None and (len(models) > 1 or embeddings is not None)
-    cache = evaluation.EmbeddingCache(folder=embeddings) if keep else None
+    cache = EmbeddingCache(folder=embeddings) if keep else None
     for label, source in models.items():
         with model_at(scheduler, source, device) as loaded:
             for store, dataset in zip(opened, names, strict=True):
