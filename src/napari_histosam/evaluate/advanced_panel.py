@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_histosam.interactive.setup_panel import DEVICES
+from napari_histosam.widgets.parts import DEVICES
 
 if TYPE_CHECKING:
     from histosam_core.clicks.users import UserKind

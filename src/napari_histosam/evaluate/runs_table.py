@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 from histosam_core.evaluation.plots import colour_of
 from histosam_core.evaluation.summary import FAILURE_THRESHOLDS, NOC_THRESHOLDS, Estimate
 from histosam_core.evaluation.tables import MISSING, number, seconds
-from napari_histosam.interactive.widget_parts import color_icon
+from napari_histosam.widgets.parts import color_icon
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.summary import RunSummary

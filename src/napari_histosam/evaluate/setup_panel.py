@@ -31,10 +31,9 @@ from histosam_core.model.registry.own_models import list_own_models
 from histosam_core.model.registry.registry import BUNDLED, list_models
 from napari_histosam.evaluate.advanced_panel import AdvancedPanel
 from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
-from napari_histosam.interactive.setup_panel import FROM_FILE
-from napari_histosam.interactive.widget_parts import push_button
 from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.model_lines import model_state, model_tip
+from napari_histosam.widgets.parts import FROM_FILE, push_button
 from napari_histosam.widgets.path_row import PathRow
 from napari_histosam.widgets.ticked_list import TickedList, TickLine
 

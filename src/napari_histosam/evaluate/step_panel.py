@@ -35,10 +35,10 @@ from napari_histosam.evaluate.patch_layers import (
     REMOVED,
     TRUTH_RGB,
 )
-from napari_histosam.finetune.chart import Chart, Line
-from napari_histosam.interactive.widget_parts import push_button
 from napari_histosam.jobs.history import Curve
 from napari_histosam.viewer.layers import MASK_RGB
+from napari_histosam.widgets.chart import Chart, Line
+from napari_histosam.widgets.parts import push_button
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.results import Run

@@ -26,15 +26,15 @@ from napari_histosam.evaluate.runs_table import RunsTable
 from napari_histosam.evaluate.scene import Scene
 from napari_histosam.evaluate.setup_panel import SetupPanel
 from napari_histosam.evaluate.step_panel import StepPanel
-from napari_histosam.finetune.chart import Chart, Line
-from napari_histosam.interactive.notices import inform, notify, report
-from napari_histosam.interactive.widget_parts import Scrolled, push_button
 from napari_histosam.jobs.history import Curve
 from napari_histosam.jobs.job import ALIVE
 from napari_histosam.jobs.job_row import JobRow
 from napari_histosam.viewer.interface_thread import InterfaceThread
 from napari_histosam.viewer.opengl_context import remove_in_own_context
+from napari_histosam.widgets.chart import Chart, Line
 from napari_histosam.widgets.dock_life import DockLife
+from napari_histosam.widgets.notices import inform, notify, report
+from napari_histosam.widgets.parts import Scrolled, push_button
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord

@@ -29,9 +29,9 @@ from napari_histosam.finetune.annotations import write_accepted
 from napari_histosam.finetune.choices import Choices, free_run_folder
 from napari_histosam.finetune.data_panel import DataPanel
 from napari_histosam.finetune.estimate import estimate
-from napari_histosam.interactive.setup_panel import DEVICES
 from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.model_box import ModelBox
+from napari_histosam.widgets.parts import DEVICES
 from napari_histosam.widgets.path_row import PathRow
 
 __all__ = ["SettingsPanel"]

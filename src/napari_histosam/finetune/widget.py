@@ -11,11 +11,10 @@ from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from histosam_core.errors import HistoSamError
 from histosam_core.model.registry.own_models import add_own_model, free_name, list_own_models
 from napari_histosam.finetune.settings_panel import SettingsPanel
-from napari_histosam.interactive.notices import inform, notify
-from napari_histosam.interactive.setup_panel import SetupPanel
-from napari_histosam.interactive.widget_parts import Scrolled
 from napari_histosam.jobs.job import start_job
 from napari_histosam.jobs.jobs_panel import JobsPanel
+from napari_histosam.widgets.notices import inform, notify
+from napari_histosam.widgets.parts import Scrolled
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QShowEvent
@@ -97,8 +96,9 @@ class FinetuneWidget(QWidget):
         except HistoSamError as error:
             notify(str(error))
             return
-        panel = self._outline_panel()
-        panel.choose(model=own.name)
+        # Opens the dock, or returns the one that is open.
+        _, outline = self._viewer.window.add_plugin_dock_widget(PLUGIN, OUTLINE, tabify=True)
+        outline.setup_panel.choose(model=own.name)
         self.settings_panel.refresh()
         inform(f"{own.name} is among your models, and chosen in {OUTLINE}: press its button there")
 
@@ -120,16 +120,3 @@ class FinetuneWidget(QWidget):
 
     def _show_count(self, n_alive: int) -> None:
         self._tabs.setTabText(1, f"Jobs ({n_alive} running)" if n_alive else "Jobs")
-
-    def _outline_panel(self) -> SetupPanel:
-        """The part of Outline by clicks where a model is chosen; opened where it is not yet."""
-        top: QWidget = self
-        while top.parentWidget() is not None:
-            top = top.parentWidget()
-        found = top.findChildren(SetupPanel)
-        if found:
-            panel: SetupPanel = found[0]
-            return panel
-        _, widget = self._viewer.window.add_plugin_dock_widget(PLUGIN, OUTLINE, tabify=True)
-        opened: SetupPanel = widget.setup_panel
-        return opened

@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
-from napari_histosam.interactive.widget_parts import color_icon, push_button
 from napari_histosam.viewer.layers import NEGATIVE, POSITIVE
+from napari_histosam.widgets.parts import color_icon, push_button
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QTableWidgetItem,
 )
 
-from napari_histosam.interactive.widget_parts import color_icon, push_button
+from napari_histosam.widgets.parts import color_icon, push_button
 
 if TYPE_CHECKING:
     from histosam_core.session import AcceptedObject

@@ -7,7 +7,6 @@ from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QGroupBox,
@@ -18,24 +17,18 @@ from qtpy.QtWidgets import (
 from napari_histosam.interactive.view import Setup
 from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.model_box import ModelBox
+from napari_histosam.widgets.parts import DEVICES, FROM_FILE, narrow_box
 
 __all__ = ["SetupPanel"]
 
-DEVICES = {
-    "auto": "Automatic (a CUDA GPU where there is one)",
-    "cpu": "CPU",
-    "cuda": "CUDA GPU",
-    "mps": "Apple GPU (untested)",
-}
 SCALES = {
-    "As the model was trained": None,
-    "2.5x (4 um per pixel)": 4.0,
-    "5x (2 um per pixel)": 2.0,
-    "10x (1 um per pixel)": 1.0,
-    "20x (0.5 um per pixel)": 0.5,
-    "40x (0.25 um per pixel)": 0.25,
+    None: "As the model was trained",
+    4.0: "2.5x (4 um per pixel)",
+    2.0: "5x (2 um per pixel)",
+    1.0: "10x (1 um per pixel)",
+    0.5: "20x (0.5 um per pixel)",
+    0.25: "40x (0.25 um per pixel)",
 }
-FROM_FILE = "from the slide"
 HIGHLIGHT = "border: 2px solid #ff5630;"
 
 
@@ -53,18 +46,10 @@ class SetupPanel(QGroupBox):
     def __init__(self, viewer: Any) -> None:
         super().__init__("Slide and model")
         self._viewer = viewer
-        self._image, self._device, self._scale = (QComboBox() for _ in range(3))
+        self._image = narrow_box()
         self._model = ModelBox()
-        for box in (self._image, self._device, self._scale):
-            box.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
-            box.setMinimumContentsLength(12)
-            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for key, text in DEVICES.items():
-            self._device.addItem(text, key)
-        for text, mpp in SCALES.items():
-            self._scale.addItem(text, mpp)
+        self._device = narrow_box(DEVICES)
+        self._scale = narrow_box(SCALES)
         self._scale.setToolTip(
             "The scale of the windows that the model sees. It works best at the one it was "
             "trained at; a coarser one takes in more of the slide."

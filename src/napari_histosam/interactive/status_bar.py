@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
 
 from napari_histosam.interactive.status import Phase, Status
+from napari_histosam.widgets.parts import BREAK, breakable
 
-__all__ = ["StatusBar", "breakable"]
+__all__ = ["StatusBar"]
 
 WORDS: dict[Phase, tuple[str, str]] = {
     "idle": ("#8a8f98", "No session"),
@@ -20,7 +19,6 @@ WORDS: dict[Phase, tuple[str, str]] = {
     "ready": ("#36b37e", "Ready"),
     "failed": ("#ff5630", "Not done"),
 }
-BREAK = "\N{ZERO WIDTH SPACE}"
 NEXT, OBSTACLE = "#8a8f98", "#ff9f1a"
 FIGURES = ("Clicks", "Area", "Quality", "Last click", "Ahead", "Window")
 TOOLTIPS = {
@@ -112,11 +110,6 @@ class StatusBar(QFrame):
         self._progress.setValue(1000 * status.done // status.total if is_long else 0)
         for name, text in _figures(status).items():
             self._figures[name].setText(text)
-
-
-def breakable(text: str) -> str:
-    """Let a long path be broken, where else it would widen the widget."""
-    return re.sub(r"([/\\_.-])", rf"\1{BREAK}", text)
 
 
 def _figures(status: Status) -> dict[str, str]:

@@ -21,15 +21,15 @@ from histosam_core.model.registry.registry import BUNDLED
 from napari_histosam.interactive.controller import Controller
 from napari_histosam.interactive.keys import KeyBindings
 from napari_histosam.interactive.mouse import Mouse
-from napari_histosam.interactive.notices import inform, notify, report
 from napari_histosam.interactive.object_panel import ObjectPanel
 from napari_histosam.interactive.objects_panel import ObjectsPanel
 from napari_histosam.interactive.offer import Offer
 from napari_histosam.interactive.setup_panel import SetupPanel
 from napari_histosam.interactive.status_bar import StatusBar
-from napari_histosam.interactive.widget_parts import Scrolled
 from napari_histosam.viewer.interface_thread import InterfaceThread
 from napari_histosam.viewer.opengl_context import remove_in_own_context
+from napari_histosam.widgets.notices import inform, notify, report
+from napari_histosam.widgets.parts import Scrolled
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.status import Failure, Status

@@ -17,13 +17,12 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import HistoSamError
-from napari_histosam.finetune.chart import Chart, Line
-from napari_histosam.interactive.notices import notify
-from napari_histosam.interactive.status_bar import breakable
-from napari_histosam.interactive.widget_parts import push_button
 from napari_histosam.jobs.history import History
 from napari_histosam.jobs.job import ALIVE
 from napari_histosam.jobs.stop_button import StopButton
+from napari_histosam.widgets.chart import Chart, Line
+from napari_histosam.widgets.notices import notify
+from napari_histosam.widgets.parts import breakable, push_button
 
 if TYPE_CHECKING:
     from napari_histosam.jobs.job import Awaited, Job, JobState

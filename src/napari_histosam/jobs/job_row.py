@@ -17,10 +17,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_histosam.interactive.status_bar import breakable
-from napari_histosam.interactive.widget_parts import push_button
 from napari_histosam.jobs.job_panel import STATES, can_pause, state_in_words
 from napari_histosam.jobs.stop_button import StopButton
+from napari_histosam.widgets.parts import breakable, push_button
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.watch import News

@@ -8,9 +8,9 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
-from napari_histosam.interactive.widget_parts import color_icon
 from napari_histosam.jobs.job import ALIVE, Job, JobState, find_jobs
 from napari_histosam.jobs.job_panel import STATES, JobPanel
+from napari_histosam.widgets.parts import color_icon
 
 __all__ = ["JobsPanel"]
 

@@ -128,10 +128,7 @@ def test_another_widget_finds_the_job_with_all_its_curves(
 def test_the_result_is_chosen_in_outline_by_clicks(
     widget: Any, patches: Path, tmp_path: Path, wait_for: Wait, viewer: Any
 ) -> None:
-    from napari_histosam.interactive.widget import InteractiveWidget
-
-    outline = InteractiveWidget(viewer)
-    viewer.window.add_dock_widget(outline, name="Outline")
+    _, outline = viewer.window.add_plugin_dock_widget("napari-histosam", "Outline by clicks")
     panel = start(widget, patches, tmp_path / "liver-run", epochs=1)
     wait_for(lambda: word(panel) == "Finished")
     panel.use_button.click()

@@ -1,16 +1,52 @@
-"""Small parts that the panels share: a button, a square of colour, what scrolls up and down."""
+"""Small parts that the panels share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
+from qtpy.QtWidgets import QComboBox, QFrame, QPushButton, QScrollArea, QSizePolicy, QWidget
 
-__all__ = ["Scrolled", "color_icon", "push_button"]
+__all__ = [
+    "BREAK",
+    "DEVICES",
+    "FROM_FILE",
+    "Scrolled",
+    "breakable",
+    "color_icon",
+    "narrow_box",
+    "push_button",
+]
 
+DEVICES = {
+    "auto": "Automatic (a CUDA GPU where there is one)",
+    "cpu": "CPU",
+    "cuda": "CUDA GPU",
+    "mps": "Apple GPU (untested)",
+}
+FROM_FILE = "from the slide"
+"""Shown where micrometres per pixel are left to the slide's file."""
+BREAK = "\N{ZERO WIDTH SPACE}"
 RIM = 138, 143, 152
+
+
+def narrow_box(captions: Mapping[Any, str] | None = None) -> QComboBox:
+    """Return a drop-down list, value to caption, that long captions do not widen."""
+    box = QComboBox()
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    for value, caption in (captions or {}).items():
+        box.addItem(caption, value)
+    return box
+
+
+def breakable(text: str) -> str:
+    """Return a text whose long paths may be broken, which would else widen the widget."""
+    return re.sub(r"([/\\_.-])", rf"\1{BREAK}", text)
 
 
 def push_button(text: str, tooltip: str, action: Callable[[], None]) -> QPushButton:
