@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.clicks.click import Click
+from histosam_core.clicks.mask import MASK_THRESHOLD
 
 __all__ = [
     "click_count_probabilities",
@@ -111,7 +112,7 @@ def first_click_candidates(gt_mask: ArrayLike) -> Bool:
 
 
 def next_click_candidates(
-    gt_mask: ArrayLike, probability: ArrayLike, *, threshold: float = 0.49
+    gt_mask: ArrayLike, probability: ArrayLike, *, threshold: float = MASK_THRESHOLD
 ) -> tuple[Bool, bool]:
     """Pixels from which the next training click is drawn.
 
@@ -152,7 +153,7 @@ def sample_next_click(
     probability: ArrayLike,
     rng: np.random.Generator,
     *,
-    threshold: float = 0.49,
+    threshold: float = MASK_THRESHOLD,
 ) -> Click | None:
     """Draw one click uniformly from `next_click_candidates`; None when no error is left."""
     candidates, is_positive = next_click_candidates(gt_mask, probability, threshold=threshold)

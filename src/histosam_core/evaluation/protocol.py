@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.trial import ClickRun, Clock, ModelCalls, Trial, checked_truth
@@ -63,7 +64,7 @@ class ProtocolSettings:
     target_iou: float = 0.90
     max_clicks: int = 20
     min_clicks: int = 1
-    mask_threshold: float = 0.49
+    mask_threshold: float = MASK_THRESHOLD
 
     def __post_init__(self) -> None:
         wrong = []
@@ -87,7 +88,7 @@ def run_clicks(
     target_iou: float = 0.90,
     max_clicks: int = 20,
     min_clicks: int = 1,
-    mask_threshold: float = 0.49,
+    mask_threshold: float = MASK_THRESHOLD,
     ignore_mask: ArrayLike | None = None,
     user: User = IDEAL,
     rng: np.random.Generator | None = None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
@@ -57,7 +58,7 @@ def evaluate(
     target_iou: float = 0.90,
     max_clicks: int = 20,
     min_clicks: int = 1,
-    mask_threshold: float = 0.49,
+    mask_threshold: float = MASK_THRESHOLD,
     user: User = IDEAL,
     limit: int | None = None,
     batch_size: int = 8,

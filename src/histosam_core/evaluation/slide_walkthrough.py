@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.errors import ConfigError, EvaluationRecordsError
 from histosam_core.evaluation.slide_clicks import (
     AnnotatedSlide,
@@ -127,7 +128,7 @@ def walk_through_region(
     region: RegionPicture,
     clicks: Sequence[Click],
     *,
-    mask_threshold: float = 0.49,
+    mask_threshold: float = MASK_THRESHOLD,
     progress: ProgressCallback = silent,
 ) -> Walkthrough:
     """Give recorded clicks to a session on the slide, and keep every mask, thinned.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
+from histosam_core.clicks.mask import logits_to_mask
 from histosam_core.errors import ConfigError, PredictionError
 from histosam_core.metrics import iou
 from histosam_core.model.interface import as_prediction, is_batched
@@ -125,9 +125,7 @@ class Trial:
         """
         logits = checked_logits(prediction, self.gt_mask.shape)
         self.prediction = prediction
-        # The comparison is made on float32 probabilities, as the reference makes it: the logit of
-        # the threshold would treat logits within rounding of it differently.
-        self.mask = expit(logits) > np.float32(self.settings.mask_threshold)
+        self.mask = logits_to_mask(logits, self.settings.mask_threshold)
         self.ious.append(iou(self.gt_mask, self.mask))
         self.decode_s.append(decode_s)
 

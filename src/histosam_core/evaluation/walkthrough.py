@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
+from histosam_core.clicks.mask import MASK_THRESHOLD, logits_to_mask
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.trial import checked_logits
 from histosam_core.metrics import iou
@@ -67,7 +67,7 @@ def walk_through(
     gt_mask: ArrayLike,
     clicks: Sequence[Click],
     *,
-    mask_threshold: float = 0.49,
+    mask_threshold: float = MASK_THRESHOLD,
     progress: ProgressCallback = silent,
 ) -> Walkthrough:
     """Give recorded clicks to a model, one after the other, and keep every mask.
@@ -116,8 +116,7 @@ def walk_through(
     for i in range(n):
         prediction = as_prediction(model.decode(embedding, clicks[: i + 1], prediction))
         logits = checked_logits(prediction, truth.shape)
-        # As the protocol has it: on float32 probabilities.
-        masks[i] = expit(logits) > np.float32(mask_threshold)
+        masks[i] = logits_to_mask(logits, mask_threshold)
         ious[i] = iou(truth, masks[i])
         progress(i + 1, n)
     return Walkthrough(tuple(clicks), masks, ious)

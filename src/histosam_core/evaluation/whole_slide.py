@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation.files import slide_stem
+from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
@@ -75,7 +76,7 @@ def evaluate_slides(
     target_iou: float = 0.90,
     max_clicks: int = 20,
     min_clicks: int = 1,
-    mask_threshold: float = 0.49,
+    mask_threshold: float = MASK_THRESHOLD,
     user: User = IDEAL,
     slide_mpp: float | None = None,
     labels: Sequence[str] | None = None,

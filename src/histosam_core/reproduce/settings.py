@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from histosam_core.atomic import new_file
+from histosam_core.clicks import MASK_THRESHOLD
 from histosam_core.errors import ConfigError
 from histosam_core.reproduce import kim2023
 from histosam_core.reproduce.camelyon16 import Part
@@ -113,7 +114,7 @@ class ReproduceSettings:
     limit: int | None = None
     max_clicks: int = kim2023.MAX_CLICKS
     target_iou: float = kim2023.TARGET_IOU
-    mask_threshold: float = 0.49
+    mask_threshold: float = MASK_THRESHOLD
     failures: FailureCount = "ritm"
     batch_size: int = 1
     epochs: int = kim2023.EPOCHS

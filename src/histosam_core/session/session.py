@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.clicks import Box, Click, Lasso, Prompt
+from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError
 from histosam_core.model.interface import complete
 from histosam_core.session.accepted import Accepted, Ended
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
 __all__ = ["ClickResult", "Session"]
-
-MASK_THRESHOLD = 0.49
-"""The evaluation's, so that a session shows the masks that were evaluated."""
 
 
 class Session(SessionObjects):

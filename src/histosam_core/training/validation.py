@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from histosam_core.clicks import Click, next_click
+from histosam_core.clicks import Click, logits_to_mask, next_click
 from histosam_core.metrics import iou, miou_per_click, noc
 from histosam_core.model.interface import as_prediction
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["ValidationScores", "click_batch", "evenly_spread", "score"]
 
 TARGET_IOU = 0.90
-MASK_THRESHOLD = 0.49
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def click_batch(
         )
         for i, answer in zip(open_ones, answers, strict=True):
             before[i] = seen = as_prediction(answer)
-            masks[i] = expit(seen.logits) > MASK_THRESHOLD
+            masks[i] = logits_to_mask(seen.logits)
             ious[i].append(iou(gt_masks[i], masks[i]))
     return [np.asarray(curve, dtype=np.float32) for curve in ious]
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from histosam_core.annotation import rasterise
+from histosam_core.clicks import logits_to_mask
 from histosam_core.geometry import Region
-from histosam_core.session.canvas.canvas import BACKGROUND_LOGIT, Canvas, logits_to_mask
+from histosam_core.session.canvas.canvas import BACKGROUND_LOGIT, Canvas
 from histosam_core.session.windows.windows import Window, WindowGrid
 
 GRID = WindowGrid(slide_wh=(1000, 800), slide_mpp=0.5, mpp=1.0, window_px=128)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from histosam_core.annotation import mask_to_geometry
+from histosam_core.clicks.mask import logits_to_mask
 from histosam_core.geometry import Frame, Region
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
     "CanvasSnapshot",
     "Tile",
     "TileIndex",
-    "logits_to_mask",
     "tile_spans",
 ]
 
@@ -78,12 +77,6 @@ class CanvasPart:
     logits: NDArray[np.float32]
     mask: NDArray[np.bool_]
     depth: NDArray[np.uint8]
-
-
-def logits_to_mask(logits: NDArray[np.float32], mask_threshold: float) -> NDArray[np.bool_]:
-    """Threshold logits as probabilities in float32, exactly as the evaluation does."""
-    mask: NDArray[np.bool_] = expit(logits.astype(np.float32)) > np.float32(mask_threshold)
-    return mask
 
 
 class Canvas:
