@@ -58,5 +58,5 @@ def test_every_public_name_can_be_had() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     import histosam_core
 
-    with pytest.raises(AttributeError, match="no attribute 'segmentise'"):
+    with pytest.raises(AttributeError, match="segmentise"):
         _ = histosam_core.segmentise
