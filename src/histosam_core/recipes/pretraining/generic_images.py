@@ -24,22 +24,7 @@ Palette = NDArray[np.float32]
 
 
 def generic_image(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw one image and the region each pixel belongs to.
-
-    Parameters
-    ----------
-    size_px
-        Side of the square image.
-    rng
-        Source of all randomness.
-
-    Returns
-    -------
-    image
-        (S, S, 3) uint8 RGB.
-    regions
-        (S, S) uint8, values 0 to 3.
-    """
+    """Draw one image, (S, S, 3) uint8 RGB, and the region of each pixel, (S, S) uint8 of 0 to 3."""
     regions = random_regions(size_px, rng)
     count = int(regions.max()) + 1
     shared = _palette(rng)

@@ -192,17 +192,8 @@ def _example(
 def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int = 0) -> SamNetwork:
     """Train a `histosam-tiny` with both decoders; write log.csv and each stage's weights to `out`.
 
-    Parameters
-    ----------
-    config
-        Recipe.
-    out
-        Run folder; made when missing.
-    pool
-        Folder with the pool of `make_pool`; drawn when missing.
-    resume_stage
-        Begin at this stage, from the weights of the stage before it; the number of stages trains
-        nothing more.
+    The images come from the folder `pool` (see `make_pool`; drawn when missing). `resume_stage` is
+    the stage to begin at, from the weights of the one before; the number of stages trains nothing.
     """
     out.mkdir(parents=True, exist_ok=True)
     generic, tissue = _pools(config, pool)

@@ -128,21 +128,9 @@ class TissueKind:
 
 
 def random_tissue(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw one field of tissue and the region that each pixel belongs to.
+    """Draw one field of tissue, (S, S, 3) uint8 RGB, and the regions, (S, S) uint8.
 
-    Parameters
-    ----------
-    size_px
-        Side of the square field.
-    rng
-        Source of all randomness.
-
-    Returns
-    -------
-    image
-        (S, S, 3) uint8 RGB.
-    regions
-        (S, S) uint8, values 0 to 3: pixels of one value are of one kind of tissue; `GLASS`: none.
+    Pixels of one value, 0 to 3, are of one kind of tissue; `GLASS`: of none.
     """
     mpp = _log_uniform(rng, 1.2, 5.0)
     regions = random_regions(size_px, rng)

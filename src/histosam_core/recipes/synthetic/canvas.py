@@ -99,19 +99,10 @@ class Canvas:
         return found
 
     def band(self, field: UInt8 | Float, row: int, rows: int) -> Float:
-        """Interpolate rows of a field of either coarse grid to level 0.
+        """Interpolate rows of a cell- or pattern-grid field, (H, W) uint8 or float32, to level 0.
 
-        Parameters
-        ----------
-        field
-            (H, W) uint8 or float32 on the cell or pattern grid.
-        row, rows
-            First level-0 row, a multiple of the grid's step, and the number of rows.
-
-        Returns
-        -------
-        ndarray
-            (rows, slide width) float32.
+        `row` is the first level-0 row, a multiple of the grid's step. Returns (rows, slide width)
+        float32.
         """
         factor = round(self.extent_um[1] / self.mpp) // field.shape[0]
         first, last = row // factor - 1, math.ceil((row + rows) / factor) + 1

@@ -17,14 +17,9 @@ Float = NDArray[np.float32]
 
 
 class Cells:
-    """The cell grid divided among nuclei.
+    """The cell grid divided among nuclei `xy_um`, (N, 2), N >= 1.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    xy_um
-        (N, 2) nuclei, N >= 1; nuclei in the same cell-grid pixel share their cell.
+    Nuclei in the same cell-grid pixel share their cell.
     """
 
     def __init__(self, canvas: Canvas, xy_um: Float) -> None:
@@ -63,13 +58,7 @@ def owners(count: int, mean: float, spread: float, rng: np.random.Generator) -> 
 def ring(
     centre_um: Float, radius_um: float, spacing_um: float, rng: np.random.Generator
 ) -> tuple[Float, Float]:
-    """Nuclei round a lumen.
-
-    Returns
-    -------
-    tuple of ndarray
-        (N, 2) float32 positions in um, and (N,) float32 directions away from the centre in radians.
-    """
+    """Nuclei round a lumen: (N, 2) float32 in um, and (N,) radians away from the centre."""
     count = max(4, round(2 * np.pi * radius_um / spacing_um))
     angle = np.arange(count) / count * 2 * np.pi + rng.uniform(0, 2 * np.pi)
     jittered = (angle + rng.normal(0, 0.12 / radius_um * spacing_um, count)).astype(np.float32)

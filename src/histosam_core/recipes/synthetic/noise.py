@@ -21,23 +21,10 @@ _SMOOTH_PX = 3  # linear interpolation shows no kinks in knots so far apart
 def cloud(
     hw: tuple[int, int], feature_px: float, rng: np.random.Generator, octaves: int = 2
 ) -> Float:
-    """Smooth fractal noise.
+    """Smooth fractal noise, (H, W) float32 of mean about 0 and standard deviation about 1.
 
-    Parameters
-    ----------
-    hw
-        Rows and columns.
-    feature_px
-        Size of the largest features in pixels; each further octave is half as large and strong.
-    rng
-        Source of randomness.
-    octaves
-        How many sizes are added.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32 of mean about 0 and standard deviation about 1.
+    `feature_px` is the size of the largest features in pixels; each further octave is half as large
+    and half as strong.
     """
     if feature_px / 2**octaves > 4 * _SMOOTH_PX:
         # So smooth that a grid four times coarser shows all of it.
@@ -64,23 +51,10 @@ def cloud(
 def stripes(
     hw: tuple[int, int], wavelength_px: float, rng: np.random.Generator, spread: float = 0.25
 ) -> Float:
-    """Worm-like stripes of one width running in every direction: band-passed noise.
+    """Worm-like stripes of one width in every direction: band-passed noise of mean 0, deviation 1.
 
-    Parameters
-    ----------
-    hw
-        Rows and columns.
-    wavelength_px
-        Distance between neighbouring stripes in pixels.
-    rng
-        Source of randomness.
-    spread
-        Relative spread of the wavelength; more is more irregular.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32, mean 0, standard deviation 1.
+    `wavelength_px` is the distance between neighbouring stripes in pixels, `spread` its relative
+    spread. Returns (H, W) float32.
     """
     spectrum, frequency, _ = _white_spectrum(hw, rng)
     band = np.exp(-((frequency * wavelength_px - 1) ** 2) / (2 * spread**2))
@@ -90,23 +64,9 @@ def stripes(
 def oriented_stripes(
     angle: Float, wavelength_px: float, rng: np.random.Generator, spread: float = 0.25
 ) -> Float:
-    """Stripes of one width that run along a given direction, with branches and dead ends.
+    """Stripes of one width along `angle`, with branches and dead ends; mean about 0, deviation 1.
 
-    Parameters
-    ----------
-    angle
-        (H, W) float32, the direction of the stripes in radians, from x towards y; modulo pi.
-    wavelength_px
-        Distance between neighbouring stripes in pixels.
-    rng
-        Source of randomness.
-    spread
-        Relative spread of the wavelength.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32, mean about 0, standard deviation about 1.
+    `angle` is (H, W) float32 in radians from x towards y, modulo pi; the others as for `stripes`.
     """
     hw = angle.shape[0], angle.shape[1]
     spectrum, frequency, direction = _white_spectrum(hw, rng)

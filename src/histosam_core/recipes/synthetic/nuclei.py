@@ -75,24 +75,9 @@ KINDS = {
 def draw_stamps(
     kind: NucleusKind, mpp: float, rng: np.random.Generator, variants: int = 6
 ) -> list[UInt8]:
-    """Draw a library of nuclei of one kind.
+    """Draw a library of nuclei of one kind: ``16 * variants`` stamps (h, w) uint8, 255 per unit.
 
-    Parameters
-    ----------
-    kind
-        How they look.
-    mpp
-        Micrometres per pixel of the stamps.
-    rng
-        Source of randomness.
-    variants
-        Nuclei per direction.
-
-    Returns
-    -------
-    list of ndarray
-        ``16 * variants`` stamps (h, w) uint8, chromatin at 255 per unit; stamp ``k`` has its
-        long axis at ``(k % 16) / 16 * pi`` from x towards y.
+    Stamp ``k`` has its long axis at ``(k % 16) / 16 * pi`` from x towards y.
     """
     count = _TURNS * variants
     stretch = np.maximum(1.0, kind.elongation * (1 + 0.15 * rng.standard_normal(count)))
@@ -149,24 +134,10 @@ def stamp(
     rng: np.random.Generator,
     angle: Float | None = None,
 ) -> None:
-    """Stamp nuclei onto a level-0 layer; where two overlap the darker one shows.
+    """Stamp nuclei onto a level-0 layer, in place; where two overlap the darker one shows.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    layer
-        (H + 2 margin, W + 2 margin) uint8, changed in place.
-    margin_px
-        The margin round the layer; points outside it are dropped.
-    stamps
-        From `draw_stamps`.
-    xy_um
-        (N, 2) centres.
-    rng
-        Source of randomness for the choice of stamps.
-    angle
-        (N,) direction of the long axes in radians; None draws them at random.
+    `layer` is (H + 2 margin, W + 2 margin) uint8; centres `xy_um` (N, 2) outside it are dropped.
+    `angle` (N,) is the direction of the long axes in radians; None draws them at random.
     """
     count = len(xy_um)
     variant = rng.integers(0, len(stamps) // _TURNS, count) * _TURNS

@@ -33,21 +33,10 @@ def signed_distance_um(canvas: Canvas, mask: NDArray[np.bool_]) -> Float:
 
 
 def draw_tissue(canvas: Canvas, rng: np.random.Generator, *, roundness: float) -> Float:
-    """Outline a piece of tissue with glass on at least one side.
+    """Outline a piece of tissue with glass on at least one side: um inside its edge.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    rng
-        Source of randomness.
-    roundness
-        Corner radius over half the shorter side, 0 to 1.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32 on the pattern grid: um inside the tissue's edge.
+    `roundness` is the corner radius over half the shorter side, 0 to 1. Returns (H, W) float32 on
+    the pattern grid.
     """
     width, height = canvas.extent_um
     small = min(width, height)
@@ -75,22 +64,9 @@ def draw_tumour(
 ) -> Float:
     """Lay tumour into its host: lobulated masses with satellites, holes and a frayed border.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    host_um
-        (H, W) float32 on the pattern grid: um inside the tissue that can hold tumour.
-    rng
-        Source of randomness.
-    fraction
-        Lowest and highest share of the host that becomes tumour.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32 on the pattern grid: signed distance to the tumour's edge in um, positive
-        inside. The tumour's truth is where it is positive.
+    `host_um` (H, W) float32 is um inside the tissue that can hold tumour, `fraction` the lowest and
+    highest share of it that becomes tumour. Returns the signed distance to the tumour's edge in um,
+    (H, W) float32 on the pattern grid; the tumour's truth is where it is positive.
     """
     width, height = canvas.extent_um
     small = min(width, height)

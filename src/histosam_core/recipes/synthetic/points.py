@@ -28,27 +28,11 @@ def scatter(
     jitter: float = 0.2,
     warp: float = 0.45,
 ) -> Float:
-    """Cell positions over the whole canvas: evenly spaced, never quite on top of each other.
+    """Evenly spaced cells, never quite on top of each other: (N, 2) float32, (x, y) in um.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    spacing_um
-        Distance between neighbours.
-    rng
-        Source of randomness.
-    keep
-        (H, W) float32 of the pattern or cell grid: the probability to keep a point; None keeps all.
-    jitter
-        Standard deviation of each point's own shift, in spacings.
-    warp
-        Standard deviation of a smooth shift that packs cells closer here, looser there.
-
-    Returns
-    -------
-    ndarray
-        (N, 2) float32, (x, y) in um.
+    `keep` (H, W) float32 on the pattern or cell grid is the probability to keep a point; None
+    keeps all. `jitter` is the standard deviation of each point's own shift, `warp` that of a smooth
+    shift that packs cells closer here and looser there, both in spacings.
     """
     width, height = canvas.extent_um
     row_step = spacing_um * math.sqrt(3) / 2
@@ -71,14 +55,9 @@ def scatter(
 def stratified(
     canvas: Canvas, spacing_um: float, rng: np.random.Generator, jitter: float = 0.25
 ) -> Float:
-    """Few large landmarks (veins, follicles): a jittered hexagonal grid with a random phase.
+    """Few large landmarks (veins, follicles) on a jittered hexagonal grid: (N, 2) float32, um.
 
-    Points may lie up to a spacing outside the canvas, so that landmarks are cut by its border.
-
-    Returns
-    -------
-    ndarray
-        (N, 2) float32, (x, y) in um.
+    They may lie up to a spacing outside the canvas, so that its border cuts some of them.
     """
     width, height = canvas.extent_um
     row_step = spacing_um * math.sqrt(3) / 2
@@ -115,20 +94,10 @@ def discs_into(
     rng: np.random.Generator,
     roughness: float = 0.12,
 ) -> None:
-    """Raise a field by roundish discs: micrometres inside the disc's edge, where larger.
+    """Raise a field (H, W) float32, in place, to micrometres inside the edge of roundish discs.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    target
-        (H, W) float32 of the pattern or cell grid, changed in place.
-    xy_um, radius_um
-        (N, 2) centres and (N,) mean radii.
-    rng
-        Source of randomness for the outlines.
-    roughness
-        How far from a circle the outlines are: relative deviation.
+    `target` is on the pattern or cell grid; `xy_um` (N, 2) and `radius_um` (N,) are centres and
+    mean radii; `roughness` is the relative deviation of an outline from a circle.
     """
     step = canvas.extent_um[0] / target.shape[1]
     for (x, y), radius in zip(xy_um / step, radius_um, strict=True):

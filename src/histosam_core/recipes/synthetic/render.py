@@ -45,8 +45,6 @@ class SyntheticSlide:
         The objective's power as written on the slide.
     domain
         "liver" or "lymph_node".
-    seed
-        The seed it was rendered from; None when a generator was given.
     """
 
     image: UInt8
@@ -54,7 +52,6 @@ class SyntheticSlide:
     mpp: float
     magnification: float
     domain: str
-    seed: int | None
 
 
 def render_slide(
@@ -99,8 +96,7 @@ def render_slide(
         raise ConfigError(f"slide size {size_wh} must be two whole numbers >= {_MIN_PX} px")
     if not (math.isfinite(mpp) and 0.2 <= mpp <= 1.1):
         raise ConfigError(f"mpp {mpp} cannot be drawn; choose 0.2 to 1.1 um per pixel, e.g. 0.5")
-    seed = None if isinstance(rng, np.random.Generator) else int(rng)
-    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+    generator = np.random.default_rng(rng)
     canvas = Canvas((int(size_wh[0]), int(size_wh[1])), float(mpp))
     layers = Layers.empty(canvas, math.ceil(MARGIN_UM / mpp))
     draw, draw_stain = {
@@ -115,7 +111,6 @@ def render_slide(
         mpp=float(mpp),
         magnification=float(magnification if magnification is not None else round(10 / mpp, 2)),
         domain=domain,
-        seed=seed,
     )
 
 

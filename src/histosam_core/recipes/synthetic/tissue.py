@@ -89,16 +89,9 @@ class Tissue:
     ) -> None:
         """Fill the dye layers: every cell in its own colour, fibres where there is stroma.
 
-        Parameters
-        ----------
-        cells
-            The cells.
-        eosin, haematoxylin
-            (N,) units of dye per cell.
-        stroma, fibrous
-            (H, W) float32 on the pattern grid: the stroma's weight, and the eosin of its fibres.
-        paleness
-            (H, W) float32 on the pattern grid: the share of dye that is missing; None: nothing is.
+        `eosin` and `haematoxylin` (N,) are units of dye per cell. On the pattern grid, (H, W)
+        float32: `stroma` is the stroma's weight, `fibrous` the eosin of its fibres, `paleness` the
+        share of dye that is missing.
         """
         canvas, layers = self.canvas, self.layers
         weight = canvas.to_cell_grid(stroma)
@@ -133,23 +126,10 @@ class Tissue:
 def border_probability(
     canvas: Canvas, tumour_um: Float, rng: np.random.Generator, width_um: tuple[float, float]
 ) -> Float:
-    """Probability that a cell is tumour, from the distance to the truth's edge.
+    """Probability that a cell is tumour, (H, W) float32, from the distance to the truth's edge.
 
-    Parameters
-    ----------
-    canvas
-        The grids.
-    tumour_um
-        (H, W) float32 on the pattern grid: um inside the tumour's edge.
-    rng
-        Source of randomness.
-    width_um
-        Sharpest and softest border; which it is varies along the edge.
-
-    Returns
-    -------
-    ndarray
-        (H, W) float32 on the pattern grid, 0 to 1.
+    `tumour_um` is (H, W) float32 on the pattern grid; `width_um` the sharpest and softest border,
+    which vary along the edge.
     """
     softness = smooth_step(cloud(canvas.pattern_hw, 350 / canvas.pattern_um, rng), -1.2, 1.2)
     width = np.float32(width_um[0]) + np.float32(width_um[1] - width_um[0]) * softness
