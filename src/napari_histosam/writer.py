@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from histosam_core import annotation
 from histosam_core.annotation import AnnotatedRegion
-from histosam_core.annotation.formats.label_tracing import trace_labels
+from histosam_core.annotation.labels import trace_labels
 from histosam_core.annotation.regions import UNCLASSIFIED
 from histosam_core.errors import EmptyMaskError, ImageError
 from histosam_core.geometry import Frame

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.annotation.formats.label_drawing import (
+from histosam_core.annotation.labels import (
     Drawing,
     draw_label,
     drawings_of,

@@ -1,45 +1,32 @@
 """What an OME-Zarr label image says of itself: written (0.5), and read from any program (0.4, 0.5).
 
-Where its pixels lie. A scale and a translation give the centre of pixel (0, 0) and the step to the
-next, in micrometres of the slide (in level-0 pixels where its mpp is unknown). Pixel centres lie at
-whole numbers in memory (docs/coordinates.md), so the translation is (d - 1) / 2 level-0 pixels for
-a grid of downsample d.
+A scale and a translation give the centre of pixel (0, 0) and the step to the next, in micrometres
+of the slide (in level-0 pixels where its mpp is unknown). Pixel centres lie at whole numbers in
+memory (docs/coordinates.md), so a grid of downsample d is translated by (d - 1) / 2 level-0 pixels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from histosam_core.annotation.regions import UNCLASSIFIED, AnnotatedRegion
+from histosam_core.annotation.regions import UNCLASSIFIED, AnnotatedRegion, Color
 from histosam_core.geometry import Frame
 
 __all__ = ["LabelText", "label_frame", "label_texts", "ome_metadata", "ome_of"]
 
-OME_VERSION = "0.5"
 NO_COLOR = (255, 214, 10)
 """Stands for none: some programs want a colour for every label that has properties."""
 
 _CLASS_KEYS = ("class", "label", "label-name", "name", "type")
-XY = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelText:
-    """What a label image says of one label.
-
-    Parameters
-    ----------
-    label
-        Class name; `UNCLASSIFIED` where it says nothing.
-    color
-        (red, green, blue), 0 to 255, or None.
-    """
+class LabelText(NamedTuple):
+    """Class and colour that a label image states for one label."""
 
     label: str = UNCLASSIFIED
-    color: tuple[int, int, int] | None = None
+    color: Color | None = None
 
 
 def ome_metadata(
@@ -75,17 +62,22 @@ def ome_metadata(
         "axes": [{"name": "y", **axis}, {"name": "x", **axis}],
         "datasets": datasets,
     }
-    colors = [
-        {"label-value": value, "rgba": [*(region.color or NO_COLOR), 255]}
-        for value, region in enumerate(regions, start=1)
-    ]
-    properties = [
-        {"label-value": value, **_properties(region)}
-        for value, region in enumerate(regions, start=1)
-    ]
-    found = {"colors": colors, "properties": properties}
-    image_label = {key: entries for key, entries in found.items() if entries}
-    return {"version": OME_VERSION, "multiscales": [multiscale], "image-label": image_label}
+    image_label = {}
+    if regions:
+        numbered = list(enumerate(regions, start=1))
+        image_label = {
+            "colors": [
+                {"label-value": n, "rgba": [*(r.color or NO_COLOR), 255]} for n, r in numbered
+            ],
+            "properties": [{"label-value": n, **_properties(r)} for n, r in numbered],
+        }
+    return {"version": "0.5", "multiscales": [multiscale], "image-label": image_label}
+
+
+def _properties(region: AnnotatedRegion) -> dict[str, Any]:
+    numbers = {k: float(v) for k, v in region.measurements.items() if math.isfinite(v)}
+    name = {} if region.name is None else {"name": region.name}
+    return {**numbers, "class": region.label, **name, "id": region.id}
 
 
 def ome_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,65 +88,16 @@ def ome_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def label_texts(image_label: Mapping[str, Any]) -> dict[int, LabelText]:
     """Read what ``image-label`` says of each label; what is garbled counts as not said."""
-    names: dict[int, str] = {}
+    texts: dict[int, LabelText] = {}
     for value, entry in _entries(image_label.get("properties")):
-        for key in _CLASS_KEYS:
-            if isinstance(entry.get(key), str) and entry[key]:
-                names[value] = entry[key]
-                break
-    colors: dict[int, tuple[int, int, int]] = {}
+        names = [entry[key] for key in _CLASS_KEYS if isinstance(entry.get(key), str)]
+        texts[value] = LabelText(next(filter(None, names), UNCLASSIFIED))
     for value, entry in _entries(image_label.get("colors")):
         rgba = entry.get("rgba")
         if isinstance(rgba, list) and len(rgba) >= 3 and all(_is_byte(v) for v in rgba[:3]):
-            colors[value] = (rgba[0], rgba[1], rgba[2])
-    return {
-        value: LabelText(names.get(value, UNCLASSIFIED), colors.get(value))
-        for value in names.keys() | colors.keys()
-    }
-
-
-def label_frame(
-    multiscale: Mapping[str, Any], image: Mapping[str, Any] | None
-) -> tuple[Frame, bool]:
-    """Return where a label image's finest level lies over level 0 of the slide.
-
-    Parameters
-    ----------
-    multiscale
-        Of the label image.
-    image
-        The multiscale of the image that it belongs to; its finest level is level 0.
-
-    Returns
-    -------
-    frame
-        Level 0 itself where nothing tells. A label image without a translation begins at the
-        slide's corner.
-    is_known
-        Whether the two multiscales tell.
-    """
-    level0 = Frame((0.0, 0.0), (1.0, 1.0))
-    if image is None:
-        return level0, False
-    label_scale, label_shift = _transform(multiscale)
-    image_scale, image_shift = _transform(image)
-    if label_scale is None or image_scale is None:
-        return level0, False
-    dx, dy = (_whole(a / b) for a, b in zip(label_scale, image_scale, strict=True))
-    if label_shift is None:
-        return Frame((0.0, 0.0), (dx, dy)), True
-    begin = image_shift or (0.0, 0.0)
-    ox, oy = (
-        _whole((a - b) / s - (d - 1) / 2)
-        for a, b, s, d in zip(label_shift, begin, image_scale, (dx, dy), strict=True)
-    )
-    return Frame((ox, oy), (dx, dy)), True
-
-
-def _properties(region: AnnotatedRegion) -> dict[str, Any]:
-    numbers = {k: float(v) for k, v in region.measurements.items() if math.isfinite(v)}
-    name = {} if region.name is None else {"name": region.name}
-    return {**numbers, "class": region.label, **name, "id": region.id}
+            color = rgba[0], rgba[1], rgba[2]
+            texts[value] = texts.get(value, LabelText())._replace(color=color)
+    return texts
 
 
 def _entries(value: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -167,10 +110,42 @@ def _is_byte(value: Any) -> bool:
     return isinstance(value, int) and 0 <= value <= 255
 
 
-def _transform(multiscale: Mapping[str, Any]) -> tuple[XY | None, XY | None]:
+def label_frame(multiscale: Mapping[str, Any], image: Mapping[str, Any] | None) -> Frame | None:
+    """Return where a label image's finest level lies over level 0 of the slide.
+
+    Parameters
+    ----------
+    multiscale
+        Of the label image. Without a translation it begins at the slide's corner.
+    image
+        The multiscale of the image that it belongs to; its finest level is level 0.
+
+    Returns
+    -------
+    Frame or None
+        None where the two multiscales do not tell.
+    """
+    label_scale, label_shift = _transform(multiscale)
+    image_scale, image_shift = _transform(image) if image is not None else (None, None)
+    if label_scale is None or image_scale is None:
+        return None
+    origin, downsample = [], []
+    for axis in (0, 1):
+        d = _whole(label_scale[axis] / image_scale[axis])
+        downsample.append(d)
+        if label_shift is None:
+            origin.append(0.0)
+            continue
+        moved = label_shift[axis] - (0.0 if image_shift is None else image_shift[axis])
+        origin.append(_whole(moved / image_scale[axis] - (d - 1) / 2))
+    return Frame((origin[0], origin[1]), (downsample[0], downsample[1]))
+
+
+def _transform(
+    multiscale: Mapping[str, Any],
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """Scale and translation (x, y) of the finest level, the whole image's applied after its own."""
-    scale: XY | None = None
-    shift: XY | None = None
+    scale = shift = None
     of_level = multiscale["datasets"][0].get("coordinateTransformations") or ()
     of_image = multiscale.get("coordinateTransformations") or ()
     for step in (*of_level, *of_image):

@@ -2,9 +2,8 @@
 
 The folder is one multiscale label image: arrays ``0``, ``1``, ... (zarr 3, chunks of 1024 px), each
 half as wide as the one before. Label n is the n-th region; where objects overlap the later one is
-seen. Every level is drawn from the outlines, so that labels are never mixed, and only chunks that
-an object touches are drawn and stored. The attribute ``histosam`` holds the regions as GeoJSON
-features, the slide's size, mpp and name.
+seen. Every level is drawn from the outlines, and only chunks that an object touches are stored. The
+attribute ``histosam`` holds the regions as GeoJSON features, the slide's size, mpp and name.
 
 On reading, the pixels are the truth: see label_zarr_reader.py.
 """
@@ -21,14 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histosam_core.annotation.formats.geojson import feature_of, region_of
-from histosam_core.annotation.formats.label_drawing import (
-    BLOCK_PX,
-    Block,
-    Drawing,
-    LabelGrid,
-    drawings_of,
-)
 from histosam_core.annotation.formats.label_metadata import ome_metadata
+from histosam_core.annotation.labels import BLOCK_PX, Drawing, LabelGrid, drawings_of
 from histosam_core.atomic import new_folder
 from histosam_core.errors import AnnotationError, OutputExistsError
 from histosam_core.geometry import Frame
@@ -37,9 +30,8 @@ from histosam_core.progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from histosam_core.annotation.regions import AnnotatedRegion
 
-__all__ = ["CHUNK_PX", "FORMAT_VERSION", "MARK", "write_label_zarr"]
+__all__ = ["FORMAT_VERSION", "MARK", "write_label_zarr"]
 
-CHUNK_PX = BLOCK_PX
 SHARD_CHUNKS = 4
 MANY_CHUNKS = 4096
 """A level that stores more chunks than this gets shards of `SHARD_CHUNKS` x `SHARD_CHUNKS`."""
@@ -110,16 +102,14 @@ def write_label_zarr(
         if read_back is not None:
             drawings += drawings_of(read_back.geometry, label)
     downsamples = [float(downsample)]
-    while max(width, height) / downsamples[-1] > CHUNK_PX:
+    while max(width, height) / downsamples[-1] > BLOCK_PX:
         downsamples.append(downsamples[-1] * 2)
-    grids = [
-        LabelGrid.of(
-            drawings,
-            Frame((0.0, 0.0), (d, d)),
-            (math.ceil(width / d), math.ceil(height / d)),
-        )
-        for d in downsamples
-    ]
+    levels = []
+    for d in downsamples:
+        size_wh = math.ceil(width / d), math.ceil(height / d)
+        grid = LabelGrid.of(drawings, Frame((0.0, 0.0), (d, d)), size_wh)
+        side = SHARD_CHUNKS if len(grid.drawings) > MANY_CHUNKS else 1
+        levels.append((grid, side, grid.squares(side)))
     attributes = {
         "ome": ome_metadata(regions, name=name, downsamples=downsamples, slide_mpp=slide_mpp),
         MARK: {
@@ -137,11 +127,10 @@ def write_label_zarr(
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         text = json.dumps(group, separators=(",", ":"), allow_nan=False)
         (folder / "zarr.json").write_text(text, encoding="utf-8")
-        total, done = sum(len(grid.drawings) for grid in grids), 0
-        for number, grid in enumerate(grids):
+        total, done = sum(len(squares) for _, _, squares in levels), 0
+        for number, (grid, side, squares) in enumerate(levels):
             w, h = grid.size_wh
-            side = SHARD_CHUNKS if len(grid.drawings) > MANY_CHUNKS else 1
-            chunks = min(h, CHUNK_PX), min(w, CHUNK_PX)
+            chunks = min(h, BLOCK_PX), min(w, BLOCK_PX)
             array = zarr.create_array(
                 folder / str(number),
                 shape=(h, w),
@@ -151,32 +140,20 @@ def write_label_zarr(
                 fill_value=0,
                 dimension_names=("y", "x"),
             )
-            for block, count in _storage_blocks(grid.drawings, side).items():
+            for block in squares:
                 place, labels = grid.draw(block, side, dtype)
                 if labels.any():
                     array[place] = labels
-                done += count
-                progress(done, total, f"level {number} of {len(grids)}")
+                done += 1
+                progress(done, total, f"level {number} of {len(levels)}")
     return Path(path)
-
-
-def _storage_blocks(blocks: Iterable[Block], side: int) -> dict[Block, int]:
-    """Return the upper-left block of every shard of `side` x `side` blocks that is touched.
-
-    With how many of its blocks are.
-    """
-    counts: dict[Block, int] = {}
-    for column, row in blocks:
-        first = column // side * side, row // side * side
-        counts[first] = counts.get(first, 0) + 1
-    return counts
 
 
 def _check_target(path: Path) -> None:
     """Refuse to replace anything but a label image: the name may be the slide's own."""
+    if path.is_file():
+        raise OutputExistsError(f"{path} is a file; choose another name")
     if not path.is_dir() or not any(path.iterdir()):
-        if path.is_file():
-            raise OutputExistsError(f"{path} is a file; choose another name")
         return
     try:
         attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]

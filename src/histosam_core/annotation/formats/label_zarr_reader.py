@@ -9,9 +9,11 @@ traced. Only stored chunks, and those that an outline touches, are looked at, on
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,21 @@ import numpy.typing as npt
 
 from histosam_core.annotation.annotation import PolygonAnnotation
 from histosam_core.annotation.formats.geojson import region_of
-from histosam_core.annotation.formats.label_drawing import BLOCK_PX, Block, LabelGrid, drawings_of
 from histosam_core.annotation.formats.label_metadata import (
     LabelText,
     label_frame,
     label_texts,
     ome_of,
 )
-from histosam_core.annotation.formats.label_tracing import trace_labels
 from histosam_core.annotation.formats.label_zarr import FORMAT_VERSION, MARK
+from histosam_core.annotation.labels import BLOCK_PX, Block, LabelGrid, drawings_of, trace_labels
 from histosam_core.annotation.regions import AnnotatedRegion
 from histosam_core.errors import AnnotationError
 from histosam_core.geometry import Frame
 
 __all__ = ["is_zarr_folder", "read_label_zarr"]
+
+_CHUNK_NAME = re.compile(r"(?:c[./])?(?:\d+[./])*(\d+)[./](\d+)")
 
 
 def is_zarr_folder(path: Path) -> bool:
@@ -68,11 +71,11 @@ def read_label_zarr(path: str | os.PathLike[str]) -> PolygonAnnotation:
     path = Path(path)
     try:
         image = _open(_label_folder(path))
-        own = _Own.of(image)
-        if own is None:
-            regions, notes = _foreign(image)
+        said = image.attributes.get(MARK)
+        if isinstance(said, Mapping) and said["version"] == FORMAT_VERSION:
+            regions, notes = _own_regions(image, said)
         else:
-            regions, notes = _checked(image, own)
+            regions, notes = _foreign_regions(image)
     except AnnotationError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
@@ -97,162 +100,130 @@ class _LabelImage:
         return height, width
 
     @property
-    def multiscale(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = ome_of(self.attributes)["multiscales"][0]
-        return found
-
-    @property
     def image_label(self) -> Mapping[str, Any]:
         found = ome_of(self.attributes).get("image-label")
         return found if isinstance(found, Mapping) else {}
 
-    @cached_property
-    def side_blocks(self) -> int:
-        """Blocks a side that are read at once: at least what is stored together."""
-        stored = getattr(self.array, "shards", None) or self.array.chunks
-        return max(1, -(-int(max(stored[-2:])) // BLOCK_PX))
+    @property
+    def unit(self) -> tuple[int, int]:
+        """Rows and columns that are stored in one file."""
+        height, width = (getattr(self.array, "shards", None) or self.array.chunks)[-2:]
+        return height, width
+
+    @property
+    def side(self) -> int:
+        """Blocks along one side of the squares that are read at once."""
+        return max(1, -(-max(self.unit) // BLOCK_PX))
 
     @cached_property
     def stored(self) -> set[Block]:
-        """First block (column, row) of each square of blocks in which something is stored."""
-        side = self.side_blocks * BLOCK_PX
-        height, width = self.shape
+        """First block of each square of blocks in which something is stored."""
+        (height, width), (unit_h, unit_w) = self.shape, self.unit
         if self.array.fill_value not in (0, None, False):
-            n_columns, n_rows = -(-width // side), -(-height // side)
-            everywhere = {(column, row) for row in range(n_rows) for column in range(n_columns)}
-            return {(c * self.side_blocks, r * self.side_blocks) for c, r in everywhere}
-        unit = getattr(self.array, "shards", None) or self.array.chunks
+            return self._squares(0, 0, height, width)
         home = self.folder / self.array.basename
-        names = {
-            os.path.relpath(os.path.join(at, name), home).replace(os.sep, "/")
-            for at, _, files in os.walk(home)
-            for name in files
-        }
-        leading = (0,) * (self.array.ndim - 2)
-        found = set()
-        for row in range(-(-height // unit[-2])):
-            for column in range(-(-width // unit[-1])):
-                if self.array.metadata.encode_chunk_key((*leading, row, column)) in names:
-                    y0, x0 = row * unit[-2], column * unit[-1]
-                    y1, x1 = min(y0 + unit[-2], height) - 1, min(x0 + unit[-1], width) - 1
-                    found |= {
-                        (c * self.side_blocks, r * self.side_blocks)
-                        for r in range(y0 // side, y1 // side + 1)
-                        for c in range(x0 // side, x1 // side + 1)
-                    }
+        found: set[Block] = set()
+        for at, _, files in os.walk(home):
+            for name in files:
+                relative = os.path.relpath(os.path.join(at, name), home).replace(os.sep, "/")
+                chunk = _CHUNK_NAME.fullmatch(relative)
+                if chunk:
+                    y, x = int(chunk[1]) * unit_h, int(chunk[2]) * unit_w
+                    found |= self._squares(y, x, min(y + unit_h, height), min(x + unit_w, width))
         return found
 
-    def read(self, block: Block) -> tuple[int, int, npt.NDArray[Any]]:
-        """Read a square of blocks: first column, first row, labels (h, w)."""
-        x0, y0 = block[0] * BLOCK_PX, block[1] * BLOCK_PX
-        side = self.side_blocks * BLOCK_PX
+    def _squares(self, y0: int, x0: int, y1: int, x1: int) -> set[Block]:
+        px = self.side * BLOCK_PX
+        return {
+            (column * self.side, row * self.side)
+            for row in range(y0 // px, -(-y1 // px))
+            for column in range(x0 // px, -(-x1 // px))
+        }
+
+    def read(self, block: Block) -> npt.NDArray[Any]:
+        """Read the labels (h, w) of a square of blocks."""
+        x, y, px = block[0] * BLOCK_PX, block[1] * BLOCK_PX, self.side * BLOCK_PX
         leading = (0,) * (self.array.ndim - 2)
-        labels = np.asarray(self.array[(*leading, slice(y0, y0 + side), slice(x0, x0 + side))])
-        return x0, y0, labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
+        labels = np.asarray(self.array[(*leading, slice(y, y + px), slice(x, x + px))])
+        return labels.astype(np.uint8) if labels.dtype == np.bool_ else labels
 
     def blocks(self) -> Iterator[tuple[int, int, npt.NDArray[Any]]]:
-        """Read all that is stored, row by row."""
+        """Read all that is stored, row by row, as `trace_labels` takes it."""
         for block in sorted(self.stored, key=lambda block: (block[1], block[0])):
-            yield self.read(block)
+            yield block[0] * BLOCK_PX, block[1] * BLOCK_PX, self.read(block)
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """What our attribute says."""
-
-    grid: LabelGrid
-    slide_mpp: float | None
-    regions: Mapping[int, AnnotatedRegion]
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, image: _LabelImage) -> _Own | None:
-        said = image.attributes.get(MARK)
-        if not isinstance(said, Mapping) or said["version"] != FORMAT_VERSION:
-            return None
-        regions, notes = {}, []
-        for label, feature in enumerate(said["features"], start=1):
-            region, note = region_of(feature)
-            if region is not None:
-                regions[label] = region
-            if note is not None:
-                notes.append(f"label {label} {note}")
-        d = float(said["downsample"])
-        height, width = image.shape
-        if any(
-            abs(wh / d - px) >= 1 for wh, px in zip(said["slide_wh"], (width, height), strict=True)
-        ):
-            raise AnnotationError(
-                f"{image.folder} has {width} x {height} px, which do not cover its slide of "
-                f"{said['slide_wh']} px at downsample {d:g}; export the labels again"
-            )
-        drawings = [
-            drawing
-            for label, region in regions.items()
-            for drawing in drawings_of(region.geometry, label)
-        ]
-        grid = LabelGrid.of(drawings, Frame((0.0, 0.0), (d, d)), (width, height))
-        mpp = said.get("slide_mpp")
-        return cls(grid, None if mpp is None else float(mpp), regions, tuple(notes))
-
-
-def _checked(image: _LabelImage, own: _Own) -> tuple[list[AnnotatedRegion], list[str]]:
+def _own_regions(
+    image: _LabelImage, said: Mapping[str, Any]
+) -> tuple[list[AnnotatedRegion], list[str]]:
     """Return the regions as written, those whose pixels were edited traced anew."""
+    written: dict[int, AnnotatedRegion] = {}
+    notes = []
+    for label, feature in enumerate(said["features"], start=1):
+        region, note = region_of(feature)
+        if region is not None:
+            written[label] = region
+        if note is not None:
+            notes.append(f"label {label} {note}")
+    d = float(said["downsample"])
+    height, width = image.shape
+    if any(abs(wh / d - px) >= 1 for wh, px in zip(said["slide_wh"], (width, height), strict=True)):
+        raise AnnotationError(
+            f"{image.folder} has {width} x {height} px, which do not cover its slide of "
+            f"{said['slide_wh']} px at downsample {d:g}; export the labels again"
+        )
+    drawings = [drawings_of(region.geometry, label) for label, region in written.items()]
+    grid = LabelGrid.of(chain.from_iterable(drawings), Frame((0.0, 0.0), (d, d)), (width, height))
     changed: set[int] = set()
-    side = image.side_blocks
-    touched = {(c // side * side, r // side * side) for c, r in own.grid.drawings}
-    for block in image.stored | touched:
-        _, _, found = image.read(block)
-        _, drawn = own.grid.draw(block, side, np.uint32)
+    for block in image.stored.union(grid.squares(image.side)):
+        found = image.read(block)
+        _, drawn = grid.draw(block, image.side, np.uint32)
         differs = found != drawn
         if differs.any():
-            changed |= set(np.unique(found[differs]).tolist())
-            changed |= set(np.unique(drawn[differs]).tolist())
+            changed.update(np.unique(found[differs]).tolist(), np.unique(drawn[differs]).tolist())
     changed.discard(0)
-    notes = list(own.notes)
     if not changed:
-        return list(own.regions.values()), notes
-    traced = trace_labels(image.blocks(), own.grid.frame, changed)
+        return list(written.values()), notes
+
+    traced = trace_labels(image.blocks(), grid.frame, changed)
     texts = label_texts(image.image_label)
+    mpp = said.get("slide_mpp")
     regions = []
-    for label in sorted(own.regions.keys() | traced.keys()):
-        written, outline = own.regions.get(label), traced.get(label)
-        if written is None:
-            regions.append(_region(outline, texts.get(label)))
+    for label in sorted(written.keys() | traced.keys()):
+        region, outline = written.get(label), traced.get(label)
+        if region is None:
+            regions.append(AnnotatedRegion(outline, *texts.get(label, LabelText())))
             notes.append(f"label {label} was added by another program; traced from its pixels")
         elif label not in changed:
-            regions.append(written)
+            regions.append(region)
         elif outline is None:
-            notes.append(f"label {label} ({written.label}) has no pixels any more; left out")
+            notes.append(f"label {label} ({region.label}) has no pixels any more; left out")
         else:
-            regions.append(_reshaped(written, outline, own.slide_mpp))
+            reshaped = replace(region, geometry=outline)
+            if {"Area mm^2", "Area px^2"} & region.measurements.keys():
+                reshaped = reshaped.measured(None if mpp is None else float(mpp))
+            regions.append(reshaped)
             notes.append(
-                f"label {label} ({written.label}) was edited by another program; traced from its "
+                f"label {label} ({region.label}) was edited by another program; traced from its "
                 "pixels"
             )
     return regions, notes
 
 
-def _foreign(image: _LabelImage) -> tuple[list[AnnotatedRegion], list[str]]:
-    frame, is_known = label_frame(image.multiscale, _image_of(image))
+def _foreign_regions(image: _LabelImage) -> tuple[list[AnnotatedRegion], list[str]]:
+    notes = []
+    frame = label_frame(ome_of(image.attributes)["multiscales"][0], _image_of(image))
+    if frame is None:
+        frame = Frame((0.0, 0.0), (1.0, 1.0))
+        notes.append(
+            "it does not say where it lies on its image; its pixels are taken for level-0 pixels"
+        )
     texts = label_texts(image.image_label)
-    traced = trace_labels(image.blocks(), frame)
-    regions = [_region(outline, texts.get(label)) for label, outline in traced.items()]
-    unknown = "it does not say where it lies on its image; its pixels are taken for level-0 pixels"
-    return regions, [] if is_known else [unknown]
-
-
-def _region(outline: Any, text: LabelText | None) -> AnnotatedRegion:
-    text = text or LabelText()
-    return AnnotatedRegion(outline, label=text.label, color=text.color)
-
-
-def _reshaped(region: AnnotatedRegion, outline: Any, slide_mpp: float | None) -> AnnotatedRegion:
-    """Give a region another outline; its area, where it was stated, is that of the new one."""
-    reshaped = replace(region, geometry=outline)
-    if {"Area mm^2", "Area px^2"} & region.measurements.keys():
-        return reshaped.measured(slide_mpp)
-    return reshaped
+    regions = [
+        AnnotatedRegion(outline, *texts.get(label, LabelText()))
+        for label, outline in trace_labels(image.blocks(), frame).items()
+    ]
+    return regions, notes
 
 
 def _open(folder: Path) -> _LabelImage:
