@@ -1,4 +1,4 @@
-"""A user's slides and outlines to patches, dealt out for training, validation and proof."""
+"""A user's slides and outlines to patches, split for training, validation and proof."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def cut_patches(
     *,
     progress: ProgressCallback = silent,
 ) -> tuple[ExtractionSummary, tuple[str, ...]]:
-    """Cut and deal out the patches, unless that was done before.
+    """Cut and split the patches, unless that was done before.
 
     Parameters
     ----------
@@ -84,10 +84,8 @@ def cut_patches(
 
     Returns
     -------
-    summary
-        What is in ``patches`` of the work's folder.
-    notes
-        One line on each slide and annotation that was left out.
+    summary, notes
+        What is in ``patches`` of the work's folder; a line on each slide and annotation left out.
 
     Raises
     ------

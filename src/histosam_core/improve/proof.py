@@ -104,12 +104,12 @@ class Proof:
                 f"differs by {d.value:+.2f} clicks (95 % CI {d.low:+.2f} to {d.high:+.2f}) to an "
                 f"IoU of 85 % {where} ({means}), which may be chance"
             )
-        told = (
+        sentence = (
             f"has a mean IoU over {self.max_clicks} clicks of {self.after:.3f} instead of "
             f"{self.before:.3f} {where}: {d.value:+.3f} (95 % CI {d.low:+.3f} to {d.high:+.3f}); "
-            "the clicks to an IoU of 85 % are the same for every patch and cannot tell"
+            "the clicks to an IoU of 85 % are the same for every patch"
         )
-        return told if self.is_better or self.is_worse else told + ", and this may be chance"
+        return sentence + ("" if self.is_better or self.is_worse else ", and this may be chance")
 
 
 def prove(

@@ -90,11 +90,11 @@ class Improvement:
             f"for {'the proof' if part == 'test' else 'training' if part == 'train' else part}"
             for part, n in self.n_patches.items()
         )
-        told = f"{self.headline()} It was tuned by {self.scenario} with {parts}. {self.trust()}"
+        text = f"{self.headline()} It was tuned by {self.scenario} with {parts}. {self.trust()}"
         if self.proof.resampled in ("blocks", "slides or blocks"):
             # The table of differences knows slides only.
-            told += " The differences listed below do not know of blocks: go by this paragraph."
-        return told
+            text += " The differences listed below do not know of blocks: go by this paragraph."
+        return text
 
     def trust(self) -> str:
         """Return what the proof is worth, given how the patches were split and resampled."""

@@ -64,14 +64,10 @@ def improve(
     overwrite
         Start anew in a folder that holds such work, deleting it first.
     progress
-        Told thousandths of the whole.
+        Called with thousandths of the whole.
     on_event
-        Told of the stages (``{"event": "stage", "stage", "number", "of"}``), of what was assumed or
-        left out (``notice``), and of all that `finetune` tells.
-
-    Returns
-    -------
-    Improvement
+        Called with the stages (``{"event": "stage", "stage", "number", "of"}``), with what was
+        assumed or left out (``notice``), and with the events of `finetune`.
 
     Raises
     ------
@@ -87,7 +83,7 @@ def improve(
         Passed on, once the state is saved.
     """
     out = settings.out
-    tell = on_event or _unheard
+    emit = on_event or _ignore
     resumed = _begin(settings, resume=resume, overwrite=overwrite)
     tuned = out / "tuning" / "best.safetensors"
     check_name(settings.name, tuned)
@@ -96,18 +92,18 @@ def improve(
     if not resumed:
         _save(settings)
 
-    _tell_stage(tell, "patches")
+    _begin_stage(emit, "patches")
     bar = _part(progress, "patches", "cutting patches")
     summary, notes = cut_patches(settings, geometry, progress=bar)
     notes = (*notes, *summary.notes)
     for note in notes:
-        tell({"event": "notice", "text": note})
+        emit({"event": "notice", "text": note})
 
-    _tell_stage(tell, "before")
+    _begin_stage(emit, "before")
     before = _clicks(settings, settings.model, "before", progress)
-    _tell_stage(tell, "tuning")
+    _begin_stage(emit, "tuning")
     training = _tune(settings, model, summary, progress, on_event)
-    _tell_stage(tell, "after")
+    _begin_stage(emit, "after")
     after = _clicks(settings, str(training.best_checkpoint), "after", progress)
 
     slides = {s.name: s.mpp for s in open_patches(out / "patches", "test").slides}
@@ -252,18 +248,18 @@ def _part(progress: ProgressCallback, stage: str, title: str) -> ProgressCallbac
     """A stage's progress as a part of the whole."""
     start, end = STAGES[stage]
 
-    def tell(done: int, total: int, message: str = "") -> None:
+    def report(done: int, total: int, message: str = "") -> None:
         share = done / total if total else 0.0
         here = min(end, start + int(share * (end - start)))
         progress(here, DONE, f"{title}: {message}" if message else title)
 
-    return tell
+    return report
 
 
-def _tell_stage(tell: OnEvent, stage: str) -> None:
+def _begin_stage(emit: OnEvent, stage: str) -> None:
     number = list(STAGES).index(stage) + 1
-    tell({"event": "stage", "stage": stage, "number": number, "of": len(STAGES)})
+    emit({"event": "stage", "stage": stage, "number": number, "of": len(STAGES)})
 
 
-def _unheard(event: Mapping[str, object]) -> None:
-    """Tell nobody."""
+def _ignore(event: Mapping[str, object]) -> None:
+    """The callback where nobody listens."""

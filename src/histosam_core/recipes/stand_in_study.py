@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes
 
 from histosam_core.annotation import (
     AnnotatedRegion,
@@ -24,7 +25,7 @@ from histosam_core.annotation import (
 from histosam_core.atomic import new_folder
 from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.recipes.synthetic.cohort import make_cohort
+from histosam_core.recipes.synthetic.cohort import AnnotationFormat, Cohort, make_cohort
 from histosam_core.reproduce.paip2019 import PHASES
 from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
@@ -120,10 +121,7 @@ def make_synthetic_folders(
     n_slides = plan.paip_slides + plan.camelyon_slides
 
     def part(before: int) -> ProgressCallback:
-        def tell(done: int, total: int, message: str = "") -> None:
-            progress(before + done, n_slides, message)
-
-        return tell
+        return lambda done, total, message="": progress(before + done, n_slides, message)
 
     if not paip.is_dir():
         _make_paip(paip, plan, seed, part(0))
@@ -189,20 +187,32 @@ def _weights_name(model: str) -> str:
     return f"{model}.pth" if spec is None else spec.file_name
 
 
+def _cohort(
+    made: str,
+    domain: str,
+    annotation_format: AnnotationFormat,
+    plan: SyntheticPlan,
+    n_slides: int,
+    seed: int,
+    progress: ProgressCallback,
+) -> Cohort:
+    return make_cohort(
+        Path(made) / domain,
+        domain=domain,
+        n_slides=n_slides,
+        slide_um=plan.slide_um,
+        mpp=_MPP,
+        seed=seed,
+        annotation_format=annotation_format,
+        workers=1,
+        progress=progress,
+    )
+
+
 def _make_paip(folder: Path, plan: SyntheticPlan, seed: int, progress: ProgressCallback) -> None:
     cases = [(phase, number) for phase, numbers in PHASES.items() for number in numbers]
     with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
-        cohort = make_cohort(
-            Path(made) / "liver",
-            domain="liver",
-            n_slides=plan.paip_slides,
-            slide_um=plan.slide_um,
-            mpp=_MPP,
-            seed=seed,
-            annotation_format="mask",
-            workers=1,
-            progress=progress,
-        )
+        cohort = _cohort(made, "liver", "mask", plan, plan.paip_slides, seed, progress)
         slides = zip(cohort.slides, cohort.annotations, cases, strict=False)
         for i, (slide, mask_path, (phase, number)) in enumerate(slides, start=1):
             place = target / f"Training_phase_{phase}_{i:03d}"
@@ -225,17 +235,7 @@ def _make_camelyon(
     folder: Path, plan: SyntheticPlan, seed: int, progress: ProgressCallback
 ) -> None:
     with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
-        cohort = make_cohort(
-            Path(made) / "lymph_node",
-            domain="lymph_node",
-            n_slides=plan.camelyon_slides,
-            slide_um=plan.slide_um,
-            mpp=_MPP,
-            seed=seed,
-            annotation_format="asap",
-            workers=1,
-            progress=progress,
-        )
+        cohort = _cohort(made, "lymph_node", "asap", plan, plan.camelyon_slides, seed, progress)
         images = target / "testing" / "images"
         annotations = target / "testing" / "lesion_annotations"
         images.mkdir(parents=True)
@@ -261,10 +261,7 @@ def _surrounding(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     small = mask[::step, ::step].astype(np.uint8)
     reach = 2 * round(_CLOSING_UM / _MPP / step / 2) + 1
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, ellipse)
-    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros_like(closed)
-    cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
+    filled = binary_fill_holes(cv2.morphologyEx(small, cv2.MORPH_CLOSE, ellipse)).astype(np.uint8)
     height, width = mask.shape
     large = cv2.resize(filled, (width, height), interpolation=cv2.INTER_NEAREST)
     around: NDArray[np.bool_] = (large > 0) | mask
