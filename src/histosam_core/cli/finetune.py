@@ -221,8 +221,8 @@ def gather_settings(
         Nothing to resume, NAME=VALUE is malformed, or settings are wrong.
     """
     from histosam_core.errors import ConfigError
+    from histosam_core.settings import read_settings
     from histosam_core.training import TrainConfig
-    from histosam_core.training.config import read_settings
 
     values: dict[str, Any] = {}
     if config is not None:

@@ -225,7 +225,7 @@ def gather_settings(
     from histosam_core.errors import ConfigError
     from histosam_core.improve import ImproveSettings
     from histosam_core.improve.run import SETTINGS_FILE
-    from histosam_core.training.config import read_settings
+    from histosam_core.settings import read_settings
 
     values: dict[str, Any] = {}
     if resume:

@@ -5,7 +5,7 @@ Geometry, brightness, contrast and colour shift have RITM's ranges; the stain ji
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -40,27 +40,43 @@ Mask = NDArray[np.int8]
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
-    """Which augmentations are on.
+    """Which augmentations are on; off by default is what the paper does not have."""
 
-    Parameters
-    ----------
-    dihedral
-        Flips and quarter turns: all eight, equally likely (tissue has no up).
-    resize
-        Scale by 0.75 to 1.40, then crop back to the patch's size.
-    brightness_contrast
-        Brightness +-0.25, contrast -0.15 to +0.40, in three draws of four.
-    rgb_shift
-        Each colour by up to 10 grey values, in three draws of four.
-    stain
-        Haematoxylin and eosin density jitter. Off by default: the paper has none.
-    """
-
-    dihedral: bool = True
-    resize: bool = True
-    brightness_contrast: bool = True
-    rgb_shift: bool = True
-    stain: bool = False
+    dihedral: bool = field(
+        default=True,
+        metadata={
+            "caption": "Flips and quarter turns",
+            "help": "All eight symmetries of the square, equally likely: tissue has no up.",
+        },
+    )
+    resize: bool = field(
+        default=True,
+        metadata={
+            "caption": "Scale",
+            "help": "Scale by 0.75 to 1.40, then crop back to the patch's size.",
+        },
+    )
+    brightness_contrast: bool = field(
+        default=True,
+        metadata={
+            "caption": "Brightness and contrast",
+            "help": "Brightness +-0.25, contrast -0.15 to +0.40, in three draws of four.",
+        },
+    )
+    rgb_shift: bool = field(
+        default=True,
+        metadata={
+            "caption": "Colour shift",
+            "help": "Shift each colour by up to 10 grey values, in three draws of four.",
+        },
+    )
+    stain: bool = field(
+        default=False,
+        metadata={
+            "caption": "Stain (haematoxylin and eosin)",
+            "help": "Jitter the density of haematoxylin and eosin.",
+        },
+    )
 
     @classmethod
     def none(cls) -> AugmentSettings:

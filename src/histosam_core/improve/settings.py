@@ -15,7 +15,8 @@ from histosam_core.atomic import new_file
 from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.errors import ConfigError
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.training.config import TrainConfig, read_settings
+from histosam_core.settings import read_settings
+from histosam_core.training.config import TrainConfig
 
 __all__ = ["PARTS", "PROMOTE", "ImproveSettings"]
 

@@ -47,7 +47,7 @@ def test_every_problem_is_reported_at_once() -> None:
         ("learning_rate", "fast"),
         ("milestones", 0.5),
         ("out", 3),
-        ("augment", {"dihedral": True}),
+        ("augment", {"dihedral": 1}),
         ("validation_limit", "all"),
         ("first_click_centre", 1),
         ("seed", -1),

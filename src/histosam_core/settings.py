@@ -1,0 +1,476 @@
+"""One declaration of a setting, from which everything that shows or reads it is made.
+
+The settings of a job are a class of `JobSettings`, and each is declared once, by `setting`::
+
+    class TrainConfig(JobSettings):
+        epochs: int = setting(30, caption="Epochs", help="Passes over the patches.", ge=1)
+
+From that come its check, the JSON file beside the results, the option ``--epochs`` of the command,
+and the row of the form in napari: each of them reads `faces`. Nothing else names the setting, so
+one that is added here appears everywhere.
+
+The annotation says what a value is: bool, int, float, str, Path, a Literal, a tuple of these, or
+one of them or None, where None means that it is left out. Bounds are pydantic's: ``ge``, ``gt``,
+``le``, ``lt``. A dataclass as annotation is a group, whose members have names such as
+"augment.stain". What depends on several settings, a class says in `JobSettings.check`; what a
+setting becomes where others decide its default, in `JobSettings.complete`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticUndefined
+
+from histosam_core.atomic import new_file
+from histosam_core.errors import ConfigError
+
+__all__ = ["Face", "JobSettings", "Problems", "faces", "like", "read_settings", "setting"]
+
+PathKind = Literal["", "file", "folder", "save", "model", "slides"]
+"""What a path is chosen with; "model" is a text that may be a path, "slides" a folder or files."""
+
+_BOUNDS = ("ge", "gt", "le", "lt")
+_KINDS: Mapping[Any, str] = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path",
+    dict: "settings by name",
+}  # fmt: skip
+_SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
+_COUNTS = {2: "two", 3: "three", 4: "four"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """How a setting looks to people: what a form or a help text is made from.
+
+    Parameters
+    ----------
+    name
+        As in the class and the JSON file; "GROUP.NAME" for a member of a group.
+    type
+        Of a value that is not None.
+    is_optional
+        Whether None, left out, is a value.
+    is_required
+        Whether it has no default.
+    default
+        None where it is required, or where other settings decide it.
+    caption
+        A few words, for the row of a form.
+    help
+        One or two sentences.
+    unit
+        Of a number, such as "px"; empty where it has none.
+    lower, upper
+        Bounds of a number; None: none.
+    lower_is_open, upper_is_open
+        Whether the bound itself is excluded.
+    choices
+        All values that there are; empty where any of the type may be.
+    suggestions
+        Some usual values, where others may be too.
+    default_text
+        What the default is in words, where no value says it.
+    advanced
+        Whether a form shows it only on request.
+    group
+        Heading that it stands under.
+    option
+        Of the command, such as "--epochs".
+    path
+        See `PathKind`.
+    only
+        Kind of model that it is for, such as "sam"; empty: all.
+    """
+
+    name: str
+    type: Any
+    is_optional: bool
+    is_required: bool
+    default: Any
+    caption: str
+    help: str
+    unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
+    lower_is_open: bool = False
+    upper_is_open: bool = False
+    choices: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] = ()
+    default_text: str = ""
+    advanced: bool = False
+    group: str = ""
+    option: str = ""
+    path: PathKind = ""
+    only: str = ""
+
+    @property
+    def is_by_others(self) -> bool:
+        """Whether other settings decide the default, so that None stands for it."""
+        return self.default is None and not (self.is_optional or self.is_required)
+
+    def rule(self, *, of_type: bool = False) -> str:
+        """Return what a value must be, in words: within its bounds, or of its type."""
+        words = _kind(self.type) if of_type else self._bounds() or _kind(self.type)
+        if self.choices:
+            words = f"one of {', '.join(self.choices)}"
+        return f"{words}, or left out" if self.is_optional else words
+
+    def _bounds(self) -> str:
+        low, high = self.lower, self.upper
+        if low is None and high is None:
+            return ""
+        if low is not None and high is not None:
+            if self.lower_is_open == self.upper_is_open:
+                return (
+                    f"between {low:g} and {high:g}"
+                    if self.lower_is_open
+                    else f"{low:g} to {high:g}"
+                )
+            if self.lower_is_open:
+                return f"above {low:g} and at most {high:g}"
+            return f"{low:g} or more, and below {high:g}"
+        if high is not None:
+            return f"below {high:g}" if self.upper_is_open else f"at most {high:g}"
+        if self.lower_is_open:
+            return f"above {low:g}"
+        return f"{low:g} or more" if low == 0 else f"at least {low:g}"
+
+
+def setting(
+    default: Any = ...,
+    *,
+    caption: str,
+    help: str,  # noqa: A002 - the word that everybody looks for
+    unit: str = "",
+    suggestions: Iterable[str] = (),
+    default_text: str = "",
+    advanced: bool = False,
+    group: str = "",
+    option: str = "",
+    path: PathKind = "",
+    only: str = "",
+    **bounds: Any,
+) -> Any:
+    """Declare a setting of a `JobSettings`.
+
+    Parameters
+    ----------
+    default
+        Left out: the setting is required. None for a type that does not take it: other settings
+        decide, see `JobSettings.complete`.
+    caption, help, unit, suggestions, default_text, advanced, group, option, path, only
+        What people read of it; see `Face`. All values that a Literal has are its choices.
+    bounds
+        ``ge``, ``gt``, ``le``, ``lt``.
+    """
+    about: dict[str, Any] = {
+        "unit": unit,
+        "suggestions": tuple(suggestions),
+        "default_text": default_text,
+        "advanced": advanced,
+        "group": group,
+        "option": option,
+        "path": path,
+        "only": only,
+    }
+    return Field(default, title=caption, description=help, json_schema_extra=about, **bounds)
+
+
+def like(settings: type[JobSettings], name: str, default: Any = ..., **changes: Any) -> Any:
+    """Declare a setting as another class does, but for its default and for `changes`."""
+    declared = settings.model_fields[name]
+    bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
+    words = {"caption": declared.title, "help": declared.description}
+    about: Any = declared.json_schema_extra
+    return setting(default, **{**words, **about, **bounds, **changes})
+
+
+@cache
+def faces(settings: type[JobSettings]) -> tuple[Face, ...]:
+    """Return the settings of a class in the order of their declaration, groups by their members."""
+    found: list[Face] = []
+    for name, declared in settings.model_fields.items():
+        about: Any = declared.json_schema_extra
+        if declared.title is None or about is None:
+            raise TypeError(f"{settings.__name__}.{name} must be declared by `setting`")
+        kind, is_optional = _without_none(declared.annotation)
+        is_required = declared.default is PydanticUndefined
+        bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
+        default = None if is_required else declared.default
+        face = Face(
+            name=name,
+            type=kind,
+            is_optional=is_optional,
+            is_required=is_required,
+            default=default,
+            caption=declared.title,
+            help=declared.description or "",
+            lower=bounds.get("ge", bounds.get("gt")),
+            upper=bounds.get("le", bounds.get("lt")),
+            lower_is_open="gt" in bounds,
+            upper_is_open="lt" in bounds,
+            **{
+                **about,
+                "option": "--" + (about["option"] or name).replace("_", "-"),
+                "choices": _literals(kind),
+            },
+        )
+        found += [face] if not dataclasses.is_dataclass(kind) else _members(face)
+    return tuple(found)
+
+
+def _members(group: Face) -> list[Face]:
+    """Faces of a group, whose dataclass says `caption` and `help` in its fields' metadata."""
+    hints = get_type_hints(group.type)
+    return [
+        dataclasses.replace(
+            group,
+            name=f"{group.name}.{member.name}",
+            type=hints[member.name],
+            is_optional=False,
+            default=getattr(group.default, member.name),
+            caption=member.metadata["caption"],
+            help=member.metadata["help"],
+            group=group.caption,
+            option="--" + member.name.replace("_", "-"),
+        )
+        for member in dataclasses.fields(group.type)
+    ]
+
+
+class Problems:
+    """Collects what is wrong with settings, so that all of it is said at once."""
+
+    def __init__(self, settings: type[JobSettings]) -> None:
+        self.texts: list[str] = []
+        self.names: set[str] = set()
+        """Settings that something is wrong with by themselves."""
+        self._faces = {face.name: face for face in faces(settings)}
+        self._values: Any = None
+
+    def require(self, name: str, holds: bool, rule: str) -> None:
+        """Say what a setting must be where it is not; one known to be wrong is left alone."""
+        if not holds and name not in self.names:
+            self.texts.append(f"{name} is {getattr(self._values, name)!r}; it must be {rule}")
+
+    def add(self, text: str, *names: str) -> None:
+        """Say a text, unless one of the settings that it is about is known to be wrong."""
+        if not self.names & set(names):
+            self.texts.append(text)
+
+    def _look_at(self, settings: JobSettings) -> None:
+        self._values = settings
+
+    def _take(self, error: ValidationError, values: Mapping[str, Any]) -> None:
+        for one in error.errors(include_url=False, include_context=False):
+            name = str(one["loc"][0])
+            if name in self.names:
+                continue
+            if one["type"] == "extra_forbidden":
+                self.texts.append(f"no setting is called {name!r}")
+                continue
+            self.names.add(name)
+            if one["type"] == "missing":
+                self.texts.append(f"{name} is missing")
+                continue
+            of_type = one["type"].endswith(("_type", "_parsing"))
+            rule = self._faces[name].rule(of_type=of_type)
+            self.texts.append(f"{name} is {values[name]!r}; it must be {rule}")
+
+
+class JobSettings(BaseModel):
+    """Base of the settings of a job; frozen, and checked as a whole when it is made.
+
+    Which settings were given, and not left to their defaults, `model_fields_set` says. A group may
+    be given as a mapping, a path as text, a tuple as a list, and one path where several may be.
+
+    Raises
+    ------
+    ConfigError
+        One or more settings are unknown, missing or wrong; the message lists all of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    title: ClassVar[str] = "settings"
+    """What the message of an error begins with."""
+    has_absolute_paths: ClassVar[bool] = False
+    """Whether the JSON file holds absolute paths, so that it can be read from any folder."""
+
+    def __init__(self, **values: Any) -> None:
+        kind = type(self)
+        wrong = Problems(kind)
+        values = _typed(kind, kind.tidy(values), wrong)
+        checked: JobSettings | None = self
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            wrong._take(error, values)
+            checked = kind._of_good(values, wrong.names)
+        if checked is not None:
+            checked.complete()
+            wrong._look_at(checked)
+            checked.check(wrong)
+        if wrong.texts:
+            raise ConfigError(f"{kind.title}: " + "; ".join(wrong.texts))
+
+    @classmethod
+    def tidy(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Bring what people write into the declared types; override where more is accepted."""
+        return values
+
+    def complete(self) -> None:
+        """Decide, by `decide`, the settings that were left to others; override."""
+
+    def check(self, wrong: Problems) -> None:
+        """Add to `wrong` what is amiss between settings; each is right by itself. Override."""
+
+    def decide(self, name: str, value: Any) -> None:
+        """Set what was left out, in `complete`; it does not count as given."""
+        self.__dict__[name] = value
+
+    def with_(self, **changes: Any) -> Self:
+        """Return settings of which some are changed, checked like any others."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**given, **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON holds them."""
+        return {name: self._plain(getattr(self, name)) for name in type(self).model_fields}
+
+    def _plain(self, value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        if isinstance(value, Mapping):
+            return {str(name): self._plain(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._plain(inner) for inner in value]
+        if isinstance(value, os.PathLike):
+            path = Path(value)
+            return str(path.absolute() if self.has_absolute_paths else path)
+        return value
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the settings as JSON."""
+        with new_file(path) as temporary:
+            temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values, such as `as_dict` returns; see the class for what it raises."""
+        return cls(**values)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read settings from a JSON file that `save` wrote, or one written by hand.
+
+        Raises
+        ------
+        ConfigError
+            The file is missing or not JSON, or settings are wrong.
+        """
+        return cls.from_dict(read_settings(path))
+
+    @classmethod
+    def _of_good(cls, values: Mapping[str, Any], wrong: set[str]) -> Self | None:
+        """Settings without the wrong ones, to check the others; None where one is required."""
+        good = {n: v for n, v in values.items() if n in cls.model_fields and n not in wrong}
+        if any(one.is_required() and name not in good for name, one in cls.model_fields.items()):
+            return None
+        return cls.model_construct(**good)
+
+
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON file of settings without checking them.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, or does not hold a JSON object.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no settings file {path}; check the path") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is not a JSON file of settings ({error}); fix it") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a JSON object: settings by name")
+    return values
+
+
+def _typed(kind: type[JobSettings], values: Mapping[str, Any], wrong: Problems) -> dict[str, Any]:
+    """Values in the types of Python: JSON has no paths, tuples and groups."""
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        declared = kind.model_fields.get(name)
+        if declared is None:
+            typed[name] = value
+            continue
+        expected, is_optional = _without_none(declared.annotation)
+        if value is None and declared.default is None and not is_optional:
+            continue  # left to other settings
+        if dataclasses.is_dataclass(expected) and isinstance(value, Mapping):
+            value = _group(name, expected, value, wrong)
+        elif expected is dict or get_origin(expected) is dict:
+            value = dict(value) if isinstance(value, Mapping) else value
+        elif value is not None:
+            is_path = expected is Path or Path in get_args(expected)
+            is_one = isinstance(value, str | os.PathLike)
+            if get_origin(expected) is tuple and is_path and is_one:
+                value = (value,)
+            value = _item(value, is_path)
+        typed[name] = value
+    return typed
+
+
+def _item(value: Any, is_path: bool) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_item(one, is_path) for one in value)
+    return Path(value) if is_path and isinstance(value, str | os.PathLike) else value
+
+
+def _group(name: str, kind: Any, value: Mapping[str, Any], wrong: Problems) -> Any:
+    """A group from a mapping; a member that is wrong keeps its default."""
+    hints = get_type_hints(kind)
+    good = {}
+    for member, given in value.items():
+        if member not in hints:
+            wrong.texts.append(f"{name} has no setting {member!r}")
+        elif type(given) is not hints[member]:
+            wrong.texts.append(f"{name}.{member} must be {_kind(hints[member])}")
+        else:
+            good[member] = given
+    return kind(**good)
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """A type without None, and whether None was one of its values."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation, False
+    members = tuple(one for one in get_args(annotation) if one is not type(None))
+    return (members[0] if len(members) == 1 else Union[members]), True  # noqa: UP007
+
+
+def _literals(kind: Any) -> tuple[str, ...]:
+    return tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
+
+
+def _kind(kind: Any) -> str:
+    """A type in words."""
+    if get_origin(kind) is tuple:
+        first, *others = get_args(kind)
+        several = _SEVERAL.get(first, "values")
+        return (
+            f"a list of {several}" if others == [...] else f"{_COUNTS[1 + len(others)]} {several}"
+        )
+    return _KINDS.get(get_origin(kind) or kind, "settings by name")
