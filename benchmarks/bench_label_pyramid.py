@@ -45,15 +45,15 @@ def measure(n_objects: int, rounds: int) -> dict[str, float]:
     """Fill a pyramid and measure it."""
     rng = np.random.default_rng(1)
     frame = Frame((0.0, 0.0), (DOWNSAMPLE, DOWNSAMPLE))
-    pyramid = LabelPyramid((GRID_PX, GRID_PX))
+    pyramid = LabelPyramid((GRID_PX, GRID_PX), frame)
     tracemalloc.start()
     for number in range(n_objects):
-        pyramid.draw(number + 1, outline(rng, EXTENT_PX), frame)
+        pyramid.draw(number + 1, outline(rng, EXTENT_PX))
     memory_mb = tracemalloc.get_traced_memory()[0] / 1e6
     tracemalloc.stop()
     more = [outline(rng, EXTENT_PX) for _ in range(rounds)]
     first = n_objects + 1
-    draw_ms = median_ms(lambda i: pyramid.draw(first + i, more[i], frame), rounds)
+    draw_ms = median_ms(lambda i: pyramid.draw(first + i, more[i]), rounds)
     erase_ms = median_ms(lambda i: pyramid.erase(first + i), rounds)
     level = pyramid.levels[0]
     corners = rng.integers(0, GRID_PX - VIEW_PX, (rounds, 2)).tolist()

@@ -14,6 +14,7 @@ import argparse
 import gc
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
 from virtual_display import rerun_on_virtual_display
 
 SIDE_PX = 1024
@@ -41,8 +44,7 @@ def run(rounds: int) -> None:
 
     import_torch()  # a session has it, and its objects count among those that are looked through
     import napari
-    from napari_histosam.viewer.layers import remove_layers
-    from napari_histosam.viewer.opengl_context import remove_in_own_context
+    from napari_histosam.viewer.layers import remove_in_own_context, remove_layers
 
     viewer = napari.Viewer(show=True)
     remove_in_own_context(viewer)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import shapely
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
 from virtual_display import rerun_on_virtual_display
 
 BEAT_MS = 10

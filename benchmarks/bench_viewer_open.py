@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from bench_slide_read import peak_mb
 
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
+
 SIZE_PX = 100_000
 BEAT_MS = 10
 N_VIEWS, STEPS_PER_VIEW = 20, 5

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from virtual_display import rerun_on_virtual_display
 
 from histosam_core.clicks import Click, next_click
 from histosam_core.geometry import Region
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
+from virtual_display import rerun_on_virtual_display
 
 WINDOW_WH = 1500, 940
 QUALITY = 70

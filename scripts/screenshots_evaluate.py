@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from virtual_display import rerun_on_virtual_display
 
 from histosam_core.dataset import extract_patches
 from histosam_core.recipes.synthetic.cohort import make_cohort
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
+from virtual_display import rerun_on_virtual_display
 
 WINDOW_WH = 1500, 940
 QUALITY = 62

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from virtual_display import rerun_on_virtual_display
 
 from histosam_core.annotation import AnnotatedRegion, write_geojson
 from histosam_core.annotation.outlines import mask_to_geometry
 from histosam_core.recipes.synthetic import render_slide
 from histosam_core.slide.write import write_svs
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
+from virtual_display import rerun_on_virtual_display
 
 WINDOW_WH = 1500, 940
 QUALITY = 72

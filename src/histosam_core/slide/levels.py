@@ -16,7 +16,7 @@ from histosam_core.slide.colour import WHITE
 if TYPE_CHECKING:
     from histosam_core.slide.readers.reader import LevelLayout, Reader
 
-__all__ = ["Level", "best_level", "level_downsample", "make_levels"]
+__all__ = ["Level", "best_level", "level_downsample", "make_levels", "span_of", "split_key"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,10 +100,10 @@ class Level:
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Index like a NumPy array; whole numbers, slices and an ellipsis on the first two axes."""
-        rows, columns, rest = _split_key(key)
+        rows, columns, rest = split_key(key, self.ndim)
         (y, h, row_key), (x, w, column_key) = (
-            _span(rows, self.shape[0]),
-            _span(columns, self.shape[1]),
+            span_of(rows, self.shape[0]),
+            span_of(columns, self.shape[1]),
         )
         if h == 0 or w == 0:
             block = np.empty((h, w, 3), np.uint8)
@@ -165,19 +165,46 @@ def best_level(levels: Sequence[Level], downsample: float, tolerance: float = 0.
     return max(fit, key=lambda level: level.downsample) if fit else levels[0]
 
 
-def _split_key(key: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+def split_key(key: Any, ndim: int) -> tuple[Any, Any, tuple[Any, ...]]:
+    """Return what an index says of rows, of columns and of the axes after them.
+
+    Parameters
+    ----------
+    key
+        What stands in an array's brackets; an ellipsis is resolved.
+    ndim
+        Axes of the array, at least two.
+
+    Raises
+    ------
+    IndexError
+        There are more keys than axes.
+    """
     keys = list(key) if isinstance(key, tuple) else [key]
     if Ellipsis in [k for k in keys if not isinstance(k, np.ndarray)]:
         at = next(i for i, k in enumerate(keys) if k is Ellipsis)
-        keys[at : at + 1] = [slice(None)] * (3 - len(keys) + 1)
-    if len(keys) > 3:
-        raise IndexError(f"a level has 3 axes, {len(keys)} were indexed")
+        keys[at : at + 1] = [slice(None)] * (ndim - len(keys) + 1)
+    if len(keys) > ndim:
+        raise IndexError(f"a level has {ndim} axes, {len(keys)} were indexed")
     keys += [slice(None)] * (2 - len(keys))
     return keys[0], keys[1], tuple(keys[2:])
 
 
-def _span(key: Any, length: int) -> tuple[int, int, Any]:
-    """First pixel and number of pixels to read, and the key into what was read."""
+def span_of(key: Any, length: int) -> tuple[int, int, Any]:
+    """Return the first pixel and the number of pixels to read, and the key into what is read.
+
+    Parameters
+    ----------
+    key
+        A whole number or a slice.
+    length
+        Of the axis.
+
+    Raises
+    ------
+    IndexError
+        The number lies outside the axis.
+    """
     if isinstance(key, slice):
         picked = range(*key.indices(length))
         if len(picked) == 0:

@@ -30,7 +30,7 @@ from napari_histosam.jobs.history import Curve
 from napari_histosam.jobs.job import ALIVE
 from napari_histosam.jobs.job_row import JobRow
 from napari_histosam.viewer.interface_thread import InterfaceThread
-from napari_histosam.viewer.opengl_context import remove_in_own_context
+from napari_histosam.viewer.layers import remove_in_own_context
 from napari_histosam.widgets.chart import Chart, Line
 from napari_histosam.widgets.dock_life import DockLife
 from napari_histosam.widgets.notices import inform, notify, report

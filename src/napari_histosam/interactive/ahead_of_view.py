@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import HistoSamError
-from napari_histosam.viewer.workers import Ahead, LookAhead
+from napari_histosam.interactive.look_ahead import Ahead, LookAhead
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.scene import Scene

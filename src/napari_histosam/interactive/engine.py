@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
 from histosam_core.progress import ProgressCallback, silent
-from napari_histosam.interactive.drawn_objects import DrawnObjects
 from napari_histosam.interactive.object_files import read_objects, write_objects
 from napari_histosam.interactive.view import Setup, View
+from napari_histosam.viewer.label_pyramid import LabelPyramid
 from napari_histosam.viewer.torch_beside_opengl import import_torch
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Engine:
         self._journal: Any = None
         self._journal_note = ""
         self._offers: tuple[JournalSummary, ...] = ()
-        self._drawn: DrawnObjects | None = None
+        self._pyramid: LabelPyramid | None = None
 
     @property
     def session(self) -> Session:
@@ -108,7 +108,7 @@ class Engine:
         if self._store is not None and self._store is not store:
             self._store.close()
         self._setup, self._model, self._session, self._store = setup, model, session, store
-        self._drawn = DrawnObjects(session.grid)
+        self._pyramid = LabelPyramid(session.grid.size_wh, session.grid.frame)
         return self.view()
 
     def _begun(self, model: Model, **settings: Any) -> Session:
@@ -265,10 +265,9 @@ class Engine:
 
     def view(self, answer: ClickResult | None = None, told: str = "") -> View:
         """Return what there is to show, and what a request has to tell besides."""
-        session, setup, model, drawn = self.session, self._setup, self._model, self._drawn
-        if setup is None or model is None or drawn is None:
+        session, setup, model, pyramid = self.session, self._setup, self._model, self._pyramid
+        if setup is None or model is None or pyramid is None:
             raise ConfigError("no session is open; press Start")
-        drawn.update(session.objects)
         notes = session.notes + ((self._journal_note,) if self._journal_note else ())
         return View(
             setup=setup,
@@ -284,8 +283,8 @@ class Engine:
             area_mm2=session.area_mm2,
             quality=session.quality,
             objects=session.objects,
-            labels=drawn.labels,
-            pyramid=drawn.pyramid,
+            labels=pyramid.update({one.id: one.geometry for one in session.objects}),
+            pyramid=pyramid,
             reopened=session.reopened,
             can_undo=session.can_undo,
             can_redo=session.can_redo,

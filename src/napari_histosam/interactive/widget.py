@@ -27,7 +27,7 @@ from napari_histosam.interactive.offer import Offer
 from napari_histosam.interactive.setup_panel import SetupPanel
 from napari_histosam.interactive.status_bar import StatusBar
 from napari_histosam.viewer.interface_thread import InterfaceThread
-from napari_histosam.viewer.opengl_context import remove_in_own_context
+from napari_histosam.viewer.layers import remove_in_own_context
 from napari_histosam.widgets.notices import inform, notify, report
 from napari_histosam.widgets.parts import Scrolled
 

@@ -6,12 +6,12 @@ another thread reads a tile whole, before or after. Reading pastes tiles and dra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import shapely
 
 from histosam_core.annotation.labels import (
     Drawing,
@@ -19,77 +19,28 @@ from histosam_core.annotation.labels import (
     drawings_of,
     pixels_within,
 )
+from histosam_core.errors import ConfigError
 from histosam_core.geometry import Frame
-from napari_histosam.viewer.label_tile import TILE_PX, LabelTile
+from napari_histosam.viewer.label_level import TILE_PX, LabelLevel, Labels, LabelTile, TileIndex
 
-__all__ = ["MAX_LABEL", "LabelLevel", "LabelPyramid"]
+__all__ = ["MAX_LABEL", "LabelPyramid"]
 
 MAX_LABEL = 2**16 - 1
 SMALLEST_PX = 512
 
-Labels = NDArray[np.uint16]
-TileIndex = tuple[int, int]
 Bounds = tuple[float, float, float, float]
-
-
-class LabelLevel:
-    """One level, as much of an array as napari needs: a new (h, w) uint16 array for every read.
-
-    Parameters
-    ----------
-    size_wh
-        Width and height in its own pixels.
-    """
-
-    ndim = 2
-    dtype = np.dtype(np.uint16)
-
-    def __init__(self, size_wh: tuple[int, int]) -> None:
-        self.shape = size_wh[1], size_wh[0]
-        self.size = size_wh[0] * size_wh[1]
-        self.tiles: dict[TileIndex, LabelTile] = {}
-        """By (column, row); missing ones hold no object."""
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Any:
-        """Read by whole numbers and slices, as from an array of two axes.
-
-        Raises
-        ------
-        IndexError
-            A whole number lies outside, a step is below 1, or there are more than two axes.
-        """
-        rows, columns = _spans(key, self.shape)
-        y0, y1 = _hull(rows)
-        x0, x1 = _hull(columns)
-        block = np.zeros((y1 - y0, x1 - x0), np.uint16)
-        for ty in range(y0 // TILE_PX, -(-y1 // TILE_PX)):
-            for tx in range(x0 // TILE_PX, -(-x1 // TILE_PX)):
-                tile = self.tiles.get((tx, ty))
-                if tile is not None:
-                    of_block, of_tile = _overlap(ty, y0, y1), _overlap(tx, x0, x1)
-                    block[of_block[0], of_tile[0]] = tile.unpack()[of_block[1], of_tile[1]]
-        return block[_within(rows, y0), _within(columns, x0)]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the whole level; only for small ones."""
-        whole: NDArray[Any] = self[:, :]
-        return whole if dtype is None else whole.astype(dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Object:
     """What is drawn of one label.
 
-    `place`: its height in the stack. `bounds`: x0, y0, x1, y1, level-0 pixels. `tiles`: per level,
+    `place`: its height in the stack. `geometry`: its outline, level-0 pixels. `tiles`: per level,
     the tiles in which it has pixels, seen or covered.
     """
 
     place: int
-    bounds: Bounds
+    geometry: Any
     drawings: tuple[Drawing, ...]
     tiles: tuple[frozenset[TileIndex], ...]
 
@@ -104,33 +55,65 @@ class LabelPyramid:
     ----------
     size_wh
         Width and height of the grid in its own pixels.
+    frame
+        The grid over level 0.
     """
 
-    def __init__(self, size_wh: tuple[int, int]) -> None:
+    def __init__(self, size_wh: tuple[int, int], frame: Frame) -> None:
         self.size_wh = size_wh
         sizes = [size_wh]
         # At least two levels: napari takes a list of one array for a single image.
         while max(sizes[-1]) > SMALLEST_PX or len(sizes) < 2:
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
-        self._levels = tuple(LabelLevel(size) for size in sizes)
+        (dx, dy), factors = frame.downsample, [2**number for number in range(len(sizes))]
+        self._frames = [Frame(frame.origin_xy, (dx * f, dy * f)) for f in factors]
+        self._levels = [LabelLevel(size) for size in sizes]
         self._objects: dict[int, _Object] = {}
+        self._labels: dict[str, int] = {}
         self._in_tile: tuple[dict[TileIndex, set[int]], ...] = tuple({} for _ in sizes)
-        self._frame = Frame((0.0, 0.0), (1.0, 1.0))
-        self._next_place = 0
+        self._n_drawn = 0
 
     @property
     def levels(self) -> list[LabelLevel]:
         """Finest first; the same objects each time, which show whatever is drawn."""
         return list(self._levels)
 
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """What is drawn, undermost first."""
-        objects = self._objects
-        return tuple(sorted(objects, key=lambda label: objects[label].place))
+    def update(self, geometries: Mapping[str, Any]) -> dict[str, int]:
+        """Draw objects that are new or have another outline, erase those that are gone.
 
-    def draw(self, label_id: int, geometry: Any, frame: Frame) -> None:
-        """Draw an object on top of all others; one that has that label already is replaced.
+        Parameters
+        ----------
+        geometries
+            By the objects' ids; one that is the same Python object as before is left alone.
+
+        Returns
+        -------
+        An object's id -> its label; labels are not used twice.
+
+        Raises
+        ------
+        ConfigError
+            There were more objects than labels.
+        """
+        for key in self._labels.keys() - geometries.keys():
+            self.erase(self._labels.pop(key))
+        for key, geometry in geometries.items():
+            label = self._labels.get(key)
+            if label is None:
+                label = self._n_drawn + 1
+                if label > MAX_LABEL:
+                    raise ConfigError(
+                        f"more than {MAX_LABEL} objects were drawn; export them and start a new "
+                        "session"
+                    )
+            elif self._objects[label].geometry is geometry:
+                continue
+            self.draw(label, geometry)
+            self._labels[key] = label
+        return dict(self._labels)
+
+    def draw(self, label_id: int, geometry: Any) -> None:
+        """Draw a new object on top of all others, or another outline of one in its old place.
 
         Parameters
         ----------
@@ -138,21 +121,30 @@ class LabelPyramid:
             1 to `MAX_LABEL`.
         geometry
             shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers.
-        frame
-            The grid over level 0; the same for all objects.
         """
-        self._next_place += 1
-        self._put(label_id, geometry, frame, self._next_place)
-
-    def redraw(self, label_id: int, geometry: Any, frame: Frame) -> None:
-        """Give an object another outline; it keeps its height in the stack. See `draw`.
-
-        Raises
-        ------
-        KeyError
-            Nothing has that label.
-        """
-        self._put(label_id, geometry, frame, self._objects[label_id].place)
+        if not 1 <= label_id <= MAX_LABEL:
+            raise ValueError(f"label {label_id} must lie between 1 and {MAX_LABEL}")
+        old = self._objects.get(label_id)
+        if old is None:
+            self._n_drawn += 1
+        place = self._n_drawn if old is None else old.place
+        drawings = drawings_of(geometry, label_id)
+        pixels = [self._pixels_of(number, drawings) for number in range(len(self._levels))]
+        tiles = tuple(frozenset(of_level) for of_level in pixels)
+        self._objects = {**self._objects, label_id: _Object(place, geometry, drawings, tiles)}
+        for number, mine in enumerate(pixels):
+            in_tile, level = self._in_tile[number], self._levels[number]
+            for index, tile in mine.items():
+                in_tile.setdefault(index, set()).add(label_id)
+                if old is None:
+                    under = level.tiles.get(index)
+                    whole = tile if under is None else np.where(tile, tile, under.unpack())
+                    level.tiles[index] = LabelTile.pack(whole)
+            if old is not None:
+                for index in old.tiles[number] - mine.keys():
+                    in_tile[index].discard(label_id)
+                for index in old.tiles[number] | mine.keys():
+                    self._draw_anew(number, index, shapely.total_bounds([old.geometry, geometry]))
 
     def erase(self, label_id: int) -> None:
         """Take an object away; what lay under it comes back. Nothing happens when it is not there.
@@ -169,7 +161,7 @@ class LabelPyramid:
         for number, tiles in enumerate(erased.tiles):
             for index in tiles:
                 self._in_tile[number][index].discard(label_id)
-                self._draw_anew(number, index, erased.bounds)
+                self._draw_anew(number, index, erased.geometry.bounds)
 
     def label_at(self, xy: tuple[float, float]) -> int:
         """Return the topmost object at a point, by its exact outline; 0 where there is none.
@@ -185,40 +177,9 @@ class LabelPyramid:
                 return label
         return 0
 
-    def _put(self, label: int, geometry: Any, frame: Frame, place: int) -> None:
-        if not 1 <= label <= MAX_LABEL:
-            raise ValueError(f"label {label} must lie between 1 and {MAX_LABEL}")
-        if frame != self._frame and self._objects.keys() - {label}:
-            raise ValueError("all objects of a pyramid lie on one grid; erase the others first")
-        old = self._objects.get(label)
-        self._frame = frame
-        drawings = drawings_of(geometry, label)
-        pixels = [self._pixels_of(number, drawings) for number in range(len(self._levels))]
-        tiles = tuple(frozenset(of_level) for of_level in pixels)
-        self._objects = {
-            **self._objects,
-            label: _Object(place, geometry.bounds, drawings, tiles),
-        }
-        is_topmost = place == self._next_place
-        changed = geometry.bounds if old is None else _hull_of(geometry.bounds, old.bounds)
-        for number, (in_tile, mine) in enumerate(zip(self._in_tile, pixels, strict=True)):
-            before = frozenset() if old is None else old.tiles[number]
-            for index in before - mine.keys():
-                in_tile[index].discard(label)
-                self._draw_anew(number, index, changed)
-            for index, tile in mine.items():
-                in_tile.setdefault(index, set()).add(label)
-                if index in before or not is_topmost:
-                    self._draw_anew(number, index, changed)
-                    continue
-                under = self._levels[number].tiles.get(index)
-                if under is not None:
-                    tile = np.where(tile, tile, under.unpack())
-                self._levels[number].tiles[index] = LabelTile.pack(tile)
-
     def _pixels_of(self, number: int, drawings: Iterable[Drawing]) -> dict[TileIndex, Labels]:
         """Draw one object on a level: the tiles in which it has pixels, 0 elsewhere."""
-        frame, level = self._level_frame(number), self._levels[number]
+        frame, level = self._frames[number], self._levels[number]
         size_wh = level.shape[1], level.shape[0]
         found: dict[TileIndex, Labels] = {}
         for whole in drawings:
@@ -227,9 +188,7 @@ class LabelPyramid:
                 if index[1] != row:
                     row = index[1]
                     drawing = whole.between(*_rows_of(row, frame))
-                tile = found.get(index)
-                if tile is None:
-                    tile = _empty_tile()
+                tile = found[index] if index in found else _empty_tile()
                 draw_label(tile, (index[0] * TILE_PX, row * TILE_PX), drawing, frame)
                 if tile.any():
                     found[index] = tile
@@ -242,35 +201,27 @@ class LabelPyramid:
             del in_tile[index]
             level.tiles.pop(index, None)
             return
-        frame = self._level_frame(number)
+        frame = self._frames[number]
         left, top = index[0] * TILE_PX, index[1] * TILE_PX
-        x0, y0, x1, y1 = pixels_within(bounds, frame)
-        x0, y0 = max(x0, left), max(y0, top)
+        begin_x, begin_y, end_x, end_y = pixels_within(bounds, frame)
+        begin_x, begin_y = max(begin_x, left), max(begin_y, top)
         tile = level.tiles[index].unpack() if index in level.tiles else _empty_tile()
-        part = tile[y0 - top : max(y1 - top, 0), x0 - left : max(x1 - left, 0)]
+        part = tile[begin_y - top : max(end_y - top, 0), begin_x - left : max(end_x - left, 0)]
         part[...] = 0
         rows = _rows_of(index[1], frame)
         present = [self._objects[label] for label in in_tile[index]]
         for one in sorted(present, key=lambda one: one.place):
-            if _overlap_each_other(one.bounds, bounds):
+            if _overlap(one.geometry.bounds, bounds):
                 for drawing in one.drawings:
-                    draw_label(part, (x0, y0), drawing.between(*rows), frame)
+                    draw_label(part, (begin_x, begin_y), drawing.between(*rows), frame)
         level.tiles[index] = LabelTile.pack(tile)
-
-    def _level_frame(self, number: int) -> Frame:
-        (dx, dy), factor = self._frame.downsample, 2**number
-        return Frame(self._frame.origin_xy, (dx * factor, dy * factor))
 
 
 def _empty_tile() -> Labels:
     return np.zeros((TILE_PX, TILE_PX), np.uint16)
 
 
-def _hull_of(a: Bounds, b: Bounds) -> Bounds:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _overlap_each_other(a: Bounds, b: Bounds) -> bool:
+def _overlap(a: Bounds, b: Bounds) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
@@ -278,42 +229,3 @@ def _rows_of(row: int, frame: Frame) -> tuple[float, float]:
     """Return the level-0 rows that a row of tiles spans."""
     begin = frame.origin_xy[1] + row * TILE_PX * frame.downsample[1]
     return begin - 1, begin + TILE_PX * frame.downsample[1] + 1
-
-
-def _spans(key: Any, shape: tuple[int, int]) -> tuple[slice | int, slice | int]:
-    """Return rows and columns as whole numbers, or as slices with begin, end and step."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if Ellipsis in keys:
-        at = keys.index(Ellipsis)
-        keys[at : at + 1] = [slice(None)] * (3 - len(keys))
-    keys += [slice(None)] * (2 - len(keys))
-    if len(keys) != 2:
-        raise IndexError(f"labels have two axes, not {len(keys)}")
-    rows, columns = (_span(one, length) for one, length in zip(keys, shape, strict=True))
-    return rows, columns
-
-
-def _span(key: Any, length: int) -> slice | int:
-    if isinstance(key, slice):
-        begin, end, step = key.indices(length)
-        if step < 0:
-            raise IndexError("labels are read forwards; give a step above 0")
-        return slice(begin, max(begin, end), step)
-    at = int(key)
-    if not -length <= at < length:
-        raise IndexError(f"{at} lies outside an axis of {length}")
-    return at % length
-
-
-def _hull(span: slice | int) -> tuple[int, int]:
-    return (span.start, span.stop) if isinstance(span, slice) else (span, span + 1)
-
-
-def _within(span: slice | int, begin: int) -> slice | int:
-    return slice(None, None, span.step) if isinstance(span, slice) else span - begin
-
-
-def _overlap(tile: int, begin: int, end: int) -> tuple[slice, slice]:
-    """Return where a row or column of tiles lies in what is read, and the part of it that does."""
-    first, last = max(begin, tile * TILE_PX), min(end, (tile + 1) * TILE_PX)
-    return slice(first - begin, last - begin), slice(first - tile * TILE_PX, last - tile * TILE_PX)

@@ -36,6 +36,7 @@ __all__ = [
     "make_heat_map",
     "make_mask",
     "make_objects",
+    "remove_in_own_context",
     "remove_layers",
     "tag_of",
 ]
@@ -95,6 +96,29 @@ def remove_layers(viewer: Any, layers: Sequence[Any]) -> None:
         with viewer.layers.batched_update():
             for layer in there:
                 viewer.layers.remove(layer)
+
+
+def remove_in_own_context(viewer: Any) -> None:
+    """Make a viewer's canvas current whenever layers are removed, before napari hears of it.
+
+    napari 0.9.2 has vispy delete a removed layer's buffers, textures and programs at once, in
+    whichever OpenGL context is current. That is mostly the window's, which Qt puts the picture
+    together in: it shares these objects with the canvas's context but knows nothing of what is
+    bound there. With Mesa (llvmpipe) the canvas then draws with what is gone, and the process dies
+    with a segmentation fault in glDrawArrays.
+
+    Holds as long as the viewer lives, for layers of others too; doing it twice changes nothing.
+
+    Parameters
+    ----------
+    viewer
+        napari's, in a window.
+    """
+    viewer = getattr(viewer, "__wrapped__", viewer)  # plugins get one without private names
+    canvas = viewer.window._qt_viewer.canvas._scene_canvas
+    events = viewer.layers.events
+    for event in (events.removed, events.end_batch):
+        event.connect(canvas.set_current, position="first")
 
 
 def make_clicks(owner: object, frame: ImageFrame, units: Any, size_px: float) -> Any:

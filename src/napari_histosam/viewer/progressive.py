@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +123,6 @@ class ProgressiveLevels:
         self._refresher: LayerRefresher | None = None
         self._last_view: frozenset[Tile] = frozenset()
         self._is_noted = False
-        self._closed = False
         self.levels: list[ProgressiveLevel] = [
             ProgressiveLevel(i, shown, self) for i, shown in enumerate(self._shown)
         ]
@@ -135,16 +134,6 @@ class ProgressiveLevels:
         view = self._overview.view()
         view.flags.writeable = False
         return view
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of pixels held."""
-        return self._cache.nbytes + self._overview.nbytes
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is being loaded or waits for it."""
-        return not self._loader.is_busy
 
     def show(self, index: int, rectangle: Rectangle) -> Pixels:
         """Return (h, w, 3) uint8 of what is in memory of a rectangle; have the rest loaded.
@@ -160,23 +149,14 @@ class ProgressiveLevels:
         if index == len(self._shown) - 1:
             return self.overview[y : y + h, x : x + w]
         image = np.empty((h, w, 3), np.uint8)
-        missing: list[Tile] = []
-        for column, row in _tiles_in(self._shown[index], rectangle):
-            tile = self._cache.get((index, column, row))
-            left, top, tile_w, tile_h = self._shown[index].bounds(column, row)
-            x0, y0 = max(x, left), max(y, top)
-            x1, y1 = min(x + w, left + tile_w), min(y + h, top + tile_h)
-            into = image[y0 - y : y1 - y, x0 - x : x1 - x]
-            if tile is not None:
-                into[:] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
-            else:
-                missing.append((index, column, row))
-                into[:] = self._enlarged(index, (x0, y0, x1 - x0, y1 - y0))
+        missing = self._paste(index, rectangle, image)
+        for x0, y0, x1, y1 in missing.values():
+            at = x0, y0, x1 - x0, y1 - y0
+            image[y0 - y : y1 - y, x0 - x : x1 - x] = self._enlarged(index, at)
         self._last_view = frozenset(missing)
-        if not self._closed:
-            if self._refresher is None:
-                self._refresher = _refresher(self)
-            self._loader.request(self._middle_first(missing, x + w / 2, y + h / 2))
+        if self._refresher is None:
+            self._refresher = _refresher(self)
+        self._loader.request(self._middle_first(missing, x + w / 2, y + h / 2))
         return image
 
     def wait_idle(self, timeout_s: float = 30.0) -> bool:
@@ -193,11 +173,6 @@ class ProgressiveLevels:
             if not self._loader.is_busy:
                 return True
         return False
-
-    def close(self, timeout_s: float = 5.0) -> bool:
-        """Load no more; return whether the threads ended in time. What is in memory still shows."""
-        self._closed = True
-        return self._loader.close(timeout_s)
 
     def _load(self, key: Any) -> None:
         """Load one tile, on a loader's thread."""
@@ -223,7 +198,7 @@ class ProgressiveLevels:
 
     def _note(self, message: str) -> None:
         """Tell the user, once."""
-        if self._is_noted or self._closed or self._refresher is None:
+        if self._is_noted or self._refresher is None:
             return
         self._is_noted = True
 
@@ -246,7 +221,7 @@ class ProgressiveLevels:
                 list(pool.map(self._load, keys))
         return self._overview
 
-    def _middle_first(self, tiles: Sequence[Tile], x: float, y: float) -> list[Tile]:
+    def _middle_first(self, tiles: Iterable[Tile], x: float, y: float) -> list[Tile]:
         def distance(tile: Tile) -> float:
             left, top, w, h = self._shown[tile[0]].bounds(*tile[1:])
             return (left + w / 2 - x) ** 2 + (top + h / 2 - y) ** 2
@@ -274,20 +249,25 @@ class ProgressiveLevels:
         x, y, w, h = rectangle
         if index == len(self._shown) - 1:
             return self._overview[y : y + h, x : x + w]
-        shown = self._shown[index]
         image = np.empty((h, w, 3), np.uint8)
+        return None if self._paste(index, rectangle, image) else image
+
+    def _paste(self, index: int, rectangle: Rectangle, image: Pixels) -> dict[Tile, Rectangle]:
+        """Paste the tiles in memory; return those that are missing, and where (x0, y0, x1, y1)."""
+        x, y, w, h = rectangle
+        shown = self._shown[index]
+        missing: dict[Tile, Rectangle] = {}
         for column, row in _tiles_in(shown, rectangle):
             tile = self._cache.get((index, column, row))
-            if tile is None:
-                return None
             left, top, tile_w, tile_h = shown.bounds(column, row)
             x0, y0 = max(x, left), max(y, top)
             x1, y1 = min(x + w, left + tile_w), min(y + h, top + tile_h)
-            part = tile[y0 - top : y1 - top, x0 - left : x1 - left]
-            if part.shape == image.shape:
-                return part
-            image[y0 - y : y1 - y, x0 - x : x1 - x] = part
-        return image
+            if tile is None:
+                missing[index, column, row] = x0, y0, x1, y1
+            else:
+                part = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+                image[y0 - y : y1 - y, x0 - x : x1 - x] = part
+        return missing
 
 
 class _AveragedReader:

@@ -6,18 +6,15 @@ last of it, so a layer that is removed leaves none behind.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import suppress
+
+from napari_histosam.viewer.workers import yield_to_interface
 
 __all__ = ["TileLoader"]
 
 _IDLE_S = 0.5
-_NICENESS = 5
 _VIEWS = 3
 
 
@@ -44,7 +41,6 @@ class TileLoader:
         self._running: set[Hashable] = set()
         self._view = 0
         self._threads: set[threading.Thread] = set()
-        self._closed = False
 
     def request(self, tiles: Iterable[Hashable]) -> None:
         """Ask for a view's missing tiles, the most urgent first.
@@ -82,42 +78,22 @@ class TileLoader:
         """Whether a tile is being loaded or waits."""
         return bool(self._wanted or self._running or self._background)
 
-    @property
-    def n_waiting(self) -> int:
-        """Tiles of views that wait."""
-        return len(self._wanted)
-
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing is loaded and nothing waits; return whether that came in time."""
         with self._condition:
             return self._condition.wait_for(lambda: not self.is_busy, timeout_s)
 
-    def close(self, timeout_s: float = 0.0) -> bool:
-        """Drop everything that waits and end; return whether the threads ended in time."""
-        with self._condition:
-            self._closed = True
-            self._wanted.clear()
-            self._background.clear()
-            self._condition.notify_all()
-            threads = list(self._threads)
-        end = time.monotonic() + timeout_s
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
-
     def _start_threads(self) -> None:
         """Start threads as far as there is work for them, and wake the idle ones."""
         self._condition.notify_all()
         waiting = len(self._wanted) + len(self._background)
-        while not self._closed and len(self._threads) < min(self._n_threads, waiting):
+        while len(self._threads) < min(self._n_threads, waiting):
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._threads.add(thread)
             thread.start()
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # there priorities belong to threads
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        yield_to_interface(5)
         while True:
             with self._condition:
                 tile = self._next()
@@ -132,9 +108,7 @@ class TileLoader:
                     self._condition.notify_all()
 
     def _next(self) -> Hashable | None:
-        self._condition.wait_for(
-            lambda: bool(self._wanted or self._background or self._closed), _IDLE_S
-        )
+        self._condition.wait_for(lambda: bool(self._wanted or self._background), _IDLE_S)
         if self._wanted:
             tile = self._wanted.popitem()[0]
         elif self._background:

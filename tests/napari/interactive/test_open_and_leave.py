@@ -175,7 +175,7 @@ def test_classes_that_were_changed_are_kept_though_another_slide_is_started_at_o
 
 
 def test_an_unforeseen_error_of_the_look_ahead_is_told_once(desk: Any) -> None:
-    from napari_histosam.viewer.workers import Ahead
+    from napari_histosam.interactive.look_ahead import Ahead
 
     desk.controller.set_look_ahead(False)
     desk.start()

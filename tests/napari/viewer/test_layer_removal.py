@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_histosam.viewer.layers import remove_layers
-from napari_histosam.viewer.opengl_context import remove_in_own_context
+from napari_histosam.viewer.layers import remove_in_own_context, remove_layers
 
 pytestmark = pytest.mark.gui
 

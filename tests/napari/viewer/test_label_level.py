@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_histosam.viewer.label_tile import TILE_PX, LabelTile
+from napari_histosam.viewer.label_level import TILE_PX, LabelTile
 
 SHAPE = (TILE_PX, TILE_PX)
 
