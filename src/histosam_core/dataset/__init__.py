@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from histosam_core.dataset.deal import Deal, deal_patches
 from histosam_core.dataset.extract import ExtractionSummary, extract_patches
 from histosam_core.dataset.patches import Patch, PatchStore, open_patches
+from histosam_core.dataset.place_split import PatchSplit, split_patches
 from histosam_core.dataset.splits import assign_splits, read_split_file
 
 __all__ = [
-    "Deal",
     "ExtractionSummary",
     "Patch",
+    "PatchSplit",
     "PatchStore",
     "assign_splits",
-    "deal_patches",
     "extract_patches",
     "open_patches",
     "read_split_file",
+    "split_patches",
 ]

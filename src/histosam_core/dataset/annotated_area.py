@@ -1,8 +1,8 @@
-"""The part of a slide that its annotation knows about.
+"""The part of a slide that its annotation covers.
 
-Whoever outlines three tumours of a slide has not said that there is no fourth. What is known is
-the inside of the outlines, the tissue just outside them, and whatever lies in an area that was
-marked as annotated throughout. All else is ignored: it neither trains nor counts.
+Three outlined tumours do not say that there is no fourth. Known are the inside of the outlines, the
+tissue just outside them, and areas marked as annotated throughout. The rest is ignored: it neither
+trains nor counts.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["within_annotated_area"]
 def within_annotated_area(
     annotation: Annotation, slide_size_wh: tuple[int, int], margin_px: float
 ) -> Annotation:
-    """Return an annotation that ignores what it does not know.
+    """Return an annotation that ignores what it does not cover.
 
     Parameters
     ----------
     annotation
         Fitted to its slide. Outlines of tumour are known inside, holes too, and `margin_px` around;
-        exclusions and annotated areas (`is_annotated_area`) inside. A label mask says something
-        of every pixel and is returned as it is.
+        exclusions and annotated areas (`is_annotated_area`) inside. A label mask covers every pixel
+        and is returned as it is.
     slide_size_wh
         Level-0 width and height.
     margin_px

@@ -7,8 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from histosam_core.atomic import new_folder
-from histosam_core.dataset.deal import Deal, SplitBy
 from histosam_core.dataset.pairs import find_pairs
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter
-from histosam_core.dataset.plan import (
-    REASONS,
-    SlidePlan,
-    gt_mask_of,
-    open_for,
-    plan_slides,
-)
+from histosam_core.dataset.place_split import PatchSplit, SplitBy
+from histosam_core.dataset.plan import REASONS, SlidePlan, gt_mask_of, open_for, plan_slides
 from histosam_core.dataset.preview import write_preview
 from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.dataset.splits import DEFAULT_SPLITS, assign_splits, check_shares
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ExtractionSummary", "extract_patches"]
 
 PathLike = str | os.PathLike[str]
-Splits = Mapping[str, float] | Mapping[str, str] | Callable[[Sequence[SlidePlan]], Deal]
+Splits = Mapping[str, float] | Mapping[str, str] | Callable[[Sequence[SlidePlan]], PatchSplit]
 Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]
 
 
@@ -63,7 +56,7 @@ class ExtractionSummary:
     notes
         What was assumed, repaired or left out.
     split_by
-        How far the splits are apart: "slides" unless a function dealt the patches out.
+        How far the splits are apart: "slides" unless a function split the patches.
     """
 
     out: Path
@@ -76,15 +69,7 @@ class ExtractionSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as JSON types."""
-        return {
-            "out": str(self.out),
-            "n_patches": dict(self.n_patches),
-            "slides": {split: dict(slides) for split, slides in self.slides.items()},
-            "n_candidates": self.n_candidates,
-            "rejected": dict(self.rejected),
-            "notes": list(self.notes),
-            "split_by": self.split_by,
-        }
+        return asdict(self) | {"out": str(self.out), "notes": list(self.notes)}
 
     @classmethod
     def load(cls, folder: PathLike) -> ExtractionSummary:
@@ -163,8 +148,8 @@ def extract_patches(
     min_tissue
         Least share of tissue; 0 keeps everything and reads no overview.
     splits
-        Split to share, or slide name to split, see `assign_splits`; or a function that deals the
-        patches out, such as `deal_patches` with its settings.
+        Split to share, or slide name to split, see `assign_splits`; or a function of the
+        slides' plans, such as `split_patches` with its settings.
     seed
         Of the assignment by shares.
     slide_mpp
@@ -172,9 +157,8 @@ def extract_patches(
     labels
         Classes that count as tumour; None: those whose name says so.
     known_within_um
-        None: the annotation speaks for the whole slide. A number: only for its outlines and so far
-        around them, and for areas marked as annotated; the rest is ignored
-        (`within_annotated_area`).
+        None: the annotation holds for the whole slide. A number: only for its outlines, so far
+        around them, and areas marked as annotated; the rest is ignored (`within_annotated_area`).
     min_known
         Least share of a patch that is not ignored.
     skip_unannotated
@@ -217,8 +201,8 @@ def extract_patches(
         known_within_um=known_within_um,
         min_known=float(min_known),
     )
-    if not callable(splits) and not all(isinstance(v, str) for v in splits.values()):
-        check_shares({k: float(v) for k, v in splits.items()})
+    if not callable(splits) and not _is_by_name(splits):
+        check_shares({split: float(share) for split, share in splits.items()})
     out = Path(out)
     if not overwrite and out.exists() and (not out.is_dir() or any(out.iterdir())):
         # Said now, not after minutes of planning.
@@ -226,64 +210,45 @@ def extract_patches(
     n_workers = min(8, os.cpu_count() or 1) if workers is None else max(1, int(workers))
     pairs, notes = find_pairs(slides, annotations, skip_unannotated=skip_unannotated)
 
-    with _threads(n_workers) as pool:
-        plans = plan_slides(pairs, settings, pool, progress)
-        deal = _deal(plans, splits, settings)
-        summary = _summary(out, plans, deal, notes)
-        total = len(pairs) + sum(summary.n_patches.values())
-        done = len(pairs)
-        progress(done, total, "")
-        with new_folder(out, overwrite=overwrite) as folder:
-            for split, members in deal.parts.items():
-                for name in _write_split(folder, split, members, settings, pool, n_workers):
-                    done += 1
-                    progress(done, total, f"{split}: {name}")
-            _write_record(folder / "dataset.json", plans, settings, summary)
-            write_preview(folder / "preview.png", folder, tuple(summary.n_patches))
+    plans = plan_slides(pairs, settings, n_workers, progress)
+    split = _split(plans, splits, settings)
+    summary = _summary(out, plans, split, notes)
+    done, total = len(pairs), len(pairs) + sum(summary.n_patches.values())
+    progress(done, total, "")
+    with new_folder(out, overwrite=overwrite) as folder:
+        for name, members in split.parts.items():
+            for slide in _write_split(folder, name, members, settings, n_workers):
+                done += 1
+                progress(done, total, f"{name}: {slide}")
+        _write_record(folder / "dataset.json", plans, settings, summary)
+        write_preview(folder / "preview.png", folder, tuple(summary.n_patches))
     return summary
 
 
-@contextmanager
-def _threads(n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread pool that drops what is queued as soon as the block is left."""
-    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="extract")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _is_by_name(splits: Mapping[str, Any]) -> bool:
+    """Whether splits are slide name to split, not split to share."""
+    return all(isinstance(v, str) for v in splits.values())
 
 
-def _deal(plans: Sequence[SlidePlan], splits: Splits, settings: ExtractionSettings) -> Deal:
-    """Say which plans go to which split, in the splits' order."""
-    if not any(p.record.n_patches for p in plans):
+def _split(plans: Sequence[SlidePlan], splits: Splits, settings: ExtractionSettings) -> PatchSplit:
+    """Assign the slides that have patches; raise where a split stays empty."""
+    names = [p.record.name for p in plans]
+    filled = [p.record.name for p in plans if p.record.n_patches]
+    if not filled:
         raise EmptyDatasetError(_why_empty(plans, settings))
     if callable(splits):
         return splits(plans)
-    split_of = _split(plans, splits, settings)
-    parts = {
-        split: tuple(p for p in plans if split_of.get(p.record.name) == split)
-        for split in dict.fromkeys(split_of.values())
-    }
-    return Deal(parts, "slides")
-
-
-def _split(
-    plans: Sequence[SlidePlan],
-    splits: Mapping[str, float] | Mapping[str, str],
-    settings: ExtractionSettings,
-) -> dict[str, str]:
-    """Assign the slides that have patches; complain where a split stays empty."""
-    filled = [p.record.name for p in plans if p.record.n_patches]
-    if not all(isinstance(v, str) for v in splits.values()):
-        return assign_splits(filled, splits, seed=settings.seed)
-    everything = assign_splits([p.record.name for p in plans], splits, seed=settings.seed)
-    for split in dict.fromkeys(everything.values()):
-        members = [p for p in plans if everything.get(p.record.name) == split]
-        if not any(p.record.n_patches for p in members):
-            raise EmptyDatasetError(f"split {split!r}: {_why_empty(members, settings)}")
-    if not everything:
+    is_by_name = _is_by_name(splits)
+    split_of = assign_splits(names if is_by_name else filled, splits, seed=settings.seed)
+    if not split_of:
         raise EmptyDatasetError("every slide is left out by its split; give some a split")
-    return {name: split for name, split in everything.items() if name in set(filled)}
+    parts = {}
+    for split in dict.fromkeys(split_of.values()):
+        members = tuple(p for p in plans if split_of.get(p.record.name) == split)
+        parts[split] = tuple(p for p in members if p.record.n_patches)
+        if not parts[split]:
+            raise EmptyDatasetError(f"split {split!r}: {_why_empty(members, settings)}")
+    return PatchSplit(parts, "slides")
 
 
 def _why_empty(plans: Sequence[SlidePlan], settings: ExtractionSettings) -> str:
@@ -312,20 +277,20 @@ def _why_empty(plans: Sequence[SlidePlan], settings: ExtractionSettings) -> str:
 
 
 def _summary(
-    out: Path, plans: Sequence[SlidePlan], deal: Deal, notes: Sequence[str]
+    out: Path, plans: Sequence[SlidePlan], split: PatchSplit, notes: Sequence[str]
 ) -> ExtractionSummary:
     slides = {
-        split: {plan.record.name: plan.record.n_patches for plan in members}
-        for split, members in deal.parts.items()
+        name: {plan.record.name: plan.record.n_patches for plan in members}
+        for name, members in split.parts.items()
     }
     return ExtractionSummary(
         out=out,
-        n_patches={split: sum(counts.values()) for split, counts in slides.items()},
+        n_patches={name: sum(counts.values()) for name, counts in slides.items()},
         slides=slides,
         n_candidates=sum(p.n_candidates for p in plans),
         rejected={reason: sum(p.rejected[reason] for p in plans) for reason in REASONS},
-        notes=(*notes, *(note for p in plans for note in p.notes), *deal.notes),
-        split_by=deal.by,
+        notes=(*notes, *(note for p in plans for note in p.notes), *split.notes),
+        split_by=split.by,
     )
 
 
@@ -334,7 +299,6 @@ def _write_split(
     split: str,
     plans: Sequence[SlidePlan],
     settings: ExtractionSettings,
-    pool: ThreadPoolExecutor,
     n_workers: int,
 ) -> Iterator[str]:
     """Cut and store the patches of one split; yield the slide's name after each."""
@@ -351,7 +315,11 @@ def _write_split(
     )
     index = 0
     for plan in plans:
-        with open_for(Path(plan.record.path), settings) as slide:
+        with (
+            open_for(Path(plan.record.path), settings) as slide,
+            # Left before the slide closes: no thread may still read from it.
+            ThreadPoolExecutor(n_workers, thread_name_prefix="extract") as pool,
+        ):
             for image, mask in _cut(slide, plan, settings, pool, n_workers):
                 writer.write(index, image, mask)
                 index += 1
@@ -373,18 +341,12 @@ def _cut(
         return image, gt_mask_of(plan.annotation, location_xy, size, mpp, slide)
 
     ahead: deque[Future[Pixels]] = deque()
-    try:
-        for x, y in plan.locations_xy.tolist():
-            ahead.append(pool.submit(read, (x, y)))
-            if len(ahead) > 2 * n_workers:
-                yield ahead.popleft().result()
-        while ahead:
+    for x, y in plan.locations_xy.tolist():
+        ahead.append(pool.submit(read, (x, y)))
+        if len(ahead) > 2 * n_workers:
             yield ahead.popleft().result()
-    finally:
-        # The slide closes when this ends: no thread may still read from it.
-        for future in ahead:
-            if not future.cancel():
-                future.exception()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def _write_record(
@@ -393,35 +355,16 @@ def _write_record(
     settings: ExtractionSettings,
     summary: ExtractionSummary,
 ) -> None:
-    splits = {
-        p.record.name: {
-            s: held[p.record.name] for s, held in summary.slides.items() if p.record.name in held
-        }
-        for p in plans
-    }
+    slides = []
+    for plan in plans:
+        name = plan.record.name
+        splits = {split: held[name] for split, held in summary.slides.items() if name in held}
+        counts = {"n_candidates": plan.n_candidates, "rejected": plan.rejected}
+        slides.append({"name": name, "splits": splits, **counts, **asdict(plan.record)})
     record = {
         "tool": f"napari-histosam {__version__}",
         "settings": settings.to_dict(),
-        "n_patches": dict(summary.n_patches),
-        "n_candidates": summary.n_candidates,
-        "rejected": dict(summary.rejected),
-        "slides": [
-            {
-                "name": p.record.name,
-                "splits": splits[p.record.name],
-                "n_patches": p.record.n_patches,
-                "n_candidates": p.n_candidates,
-                "rejected": dict(p.rejected),
-                "path": p.record.path,
-                "annotation": p.record.annotation,
-                "fingerprint": p.record.fingerprint,
-                "mpp": p.record.mpp,
-                "size_wh": list(p.record.size_wh),
-                "level": p.record.level,
-            }
-            for p in plans
-        ],
-        "notes": list(summary.notes),
-        "split_by": summary.split_by,
+        **{k: v for k, v in summary.to_dict().items() if k != "out"},
+        "slides": slides,
     }
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -125,6 +125,15 @@ class PatchStore(Sequence[Patch]):
     path
         A ``<split>.zarr`` folder.
 
+    Attributes
+    ----------
+    path, split
+        The folder, and the split's name.
+    geometry, settings
+        What all patches have in common, and how they were cut (as `extract_patches` was called).
+    slides
+        Where they come from.
+
     Raises
     ------
     PatchStoreError
@@ -133,10 +142,9 @@ class PatchStore(Sequence[Patch]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
+        make_one = "make one with `histosam prepare`"
         if not (self.path / "zarr.json").is_file():
-            raise PatchStoreError(
-                f"{self.path} is not a patch store; make one with `histosam prepare`"
-            )
+            raise PatchStoreError(f"{self.path} is not a patch store; {make_one}")
         try:
             self._group = zarr.open_group(self.path, mode="r")
             mark = dict(self._group.attrs).get(_MARK)
@@ -145,16 +153,14 @@ class PatchStore(Sequence[Patch]):
                 f"{self.path} cannot be read as a patch store ({error}); prepare it again"
             ) from error
         if not isinstance(mark, Mapping):
-            raise PatchStoreError(
-                f"{self.path} is zarr but not a patch store; make one with `histosam prepare`"
-            )
+            raise PatchStoreError(f"{self.path} is zarr but not a patch store; {make_one}")
         if mark.get("version") != FORMAT_VERSION:
             raise PatchStoreError(
                 f"{self.path} is a patch store of version {mark.get('version')}, this program "
                 f"reads {FORMAT_VERSION}; prepare it again"
             )
-        self._attributes: Mapping[str, Any] = mark
         self.split = str(mark["split"])
+        self.settings: Mapping[str, Any] = mark.get("settings", {})
         self.geometry = PatchGeometry(float(mark["mpp"]), int(mark["patch_size_px"]))
         self.slides = tuple(
             SlideRecord(**{**record, "size_wh": tuple(record["size_wh"])})
@@ -175,39 +181,29 @@ class PatchStore(Sequence[Patch]):
         """Data set and split, e.g. ``"liver/test"``."""
         return f"{self.path.parent.name}/{self.split}"
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """How the patches were cut, as `extract_patches` was called."""
-        settings: Mapping[str, Any] = self._attributes.get("settings", {})
-        return settings
-
     @cached_property
     def slide_index(self) -> npt.NDArray[np.int32]:
         """(N,) int32: each patch's place in `slides`."""
-        return self._column("slide_index", np.dtype(np.int32))
+        return self._column("slide_index", np.int32)
 
     @cached_property
     def locations_xy(self) -> npt.NDArray[np.float64]:
         """(N, 2) float64: level-0 (x, y) of each patch's upper-left corner."""
-        return self._column("location_xy", np.dtype(np.float64))
+        return self._column("location_xy", np.float64)
 
     @cached_property
     def tumor_fractions(self) -> npt.NDArray[np.float32]:
         """(N,) float32: share of tumour among each patch's pixels that are not ignored."""
-        return self._column("tumor_fraction", np.dtype(np.float32))
+        return self._column("tumor_fraction", np.float32)
 
     @cached_property
     def tissue_fractions(self) -> npt.NDArray[np.float32]:
         """(N,) float32: share of tissue in each patch, as judged on the slide's overview."""
-        return self._column("tissue_fraction", np.dtype(np.float32))
+        return self._column("tissue_fraction", np.float32)
 
     @cached_property
-    def _images(self) -> Any:
-        return self._group["images"]
-
-    @cached_property
-    def _masks(self) -> Any:
-        return self._group["masks"]
+    def _pixels(self) -> tuple[Any, Any]:
+        return self._group["images"], self._group["masks"]
 
     def __len__(self) -> int:
         return int(self.slide_index.shape[0])
@@ -230,26 +226,22 @@ class PatchStore(Sequence[Patch]):
         if not -len(self) <= at < len(self):
             raise IndexError(f"patch {at} of {len(self)}")
         at %= len(self)
+        images, masks = self._pixels
         x, y = self.locations_xy[at].tolist()
         slide = self.slides[int(self.slide_index[at])].name
         return Patch(
-            image=np.asarray(self._images[at], dtype=np.uint8),
-            gt_mask=np.asarray(self._masks[at], dtype=np.int8),
-            id=patch_id(slide, (x, y)),
+            image=np.asarray(images[at], dtype=np.uint8),
+            gt_mask=np.asarray(masks[at], dtype=np.int8),
+            id=f"{slide}_x{round(x)}_y{round(y)}",
             slide=slide,
             location_xy=(x, y),
             mpp=self.geometry.mpp,
             tumor_fraction=float(self.tumor_fractions[at]),
         )
 
-    def _column(self, name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    def _column(self, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         column: Any = self._group[name]
         return np.asarray(column[:], dtype=dtype)
-
-
-def patch_id(slide: str, location_xy: tuple[float, float]) -> str:
-    """Name a patch by its slide and level-0 location."""
-    return f"{slide}_x{round(location_xy[0])}_y{round(location_xy[1])}"
 
 
 def open_patches(path: str | os.PathLike[str], split: str | None = None) -> PatchStore:
@@ -342,13 +334,15 @@ class PatchStoreWriter:
         for name, column in columns.items():
             group.create_array(name, data=column)
         n, px = columns["slide_index"].size, geometry.patch_size_px
-        codec = ZstdCodec(level=3)
-        self._images = group.create_array(
-            "images", shape=(n, px, px, 3), chunks=(1, px, px, 3), dtype="u1", compressors=codec
-        )
-        self._masks = group.create_array(
-            "masks", shape=(n, px, px), chunks=(1, px, px), dtype="i1", compressors=codec
-        )
+
+        def pixels(name: str, dtype: str, *shape: int) -> Any:
+            codec = ZstdCodec(level=3)
+            return group.create_array(
+                name, shape=(n, *shape), chunks=(1, *shape), dtype=dtype, compressors=codec
+            )
+
+        self._images = pixels("images", "u1", px, px, 3)
+        self._masks = pixels("masks", "i1", px, px)
 
     def write(
         self, index: int, image: npt.NDArray[np.uint8], gt_mask: npt.NDArray[np.int8]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, overload
 from histosam_core.annotation import PolygonAnnotation, find_annotation, read_annotations
 from histosam_core.annotation.files import ANNOTATION_SUFFIXES, MASK_ENDINGS, slide_stem
 from histosam_core.dataset import (
-    Deal,
     ExtractionSummary,
     Patch,
+    PatchSplit,
     PatchStore,
-    deal_patches,
     extract_patches,
     read_split_file,
+    split_patches,
 )
 from histosam_core.dataset.pairs import find_pairs
 from histosam_core.errors import AnnotationError, ConfigError, EmptyDatasetError
@@ -100,8 +100,8 @@ def cut_patches(
         shutil.rmtree(cut_off, ignore_errors=True)  # of a process that was killed
     cut = settings.extraction(geometry)
 
-    def deal(plans: Sequence[SlidePlan]) -> Deal:
-        return deal_patches(
+    def deal(plans: Sequence[SlidePlan]) -> PatchSplit:
+        return split_patches(
             plans,
             shares=settings.shares(),
             least=settings.least(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from histosam_core.dataset.deal import SplitBy
+    from histosam_core.dataset.place_split import SplitBy
     from histosam_core.improve.proof import Proof
 
 __all__ = ["Improvement"]

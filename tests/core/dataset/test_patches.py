@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import zarr
 
-from histosam_core.dataset import open_patches
+from histosam_core.dataset import ExtractionSummary, open_patches
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter, SlideRecord
 from histosam_core.errors import PatchStoreError
 
@@ -135,3 +137,20 @@ def test_damaged_store_raises_one_line(tmp_path):
     (path / "zarr.json").write_text("{")
     with pytest.raises(PatchStoreError, match="cannot be read"):
         open_patches(path)
+
+
+def test_a_store_of_version_0_1_0_opens_and_is_described(tmp_path):
+    with ZipFile(Path(__file__).parent / "data" / "patch_store_v1.zip") as archive:
+        archive.extractall(tmp_path)
+    summary = ExtractionSummary.load(tmp_path / "patches")
+    assert summary.slides == {"train": {"case0": 2, "case2": 2}, "test": {"case1": 2}}
+    assert (summary.n_candidates, summary.split_by) == (27, "slides")
+    for split, n in summary.n_patches.items():
+        store = open_patches(tmp_path / "patches", split)
+        assert len(store) == n
+        assert store.settings["tumor_fraction"] == [0.1, 0.9]
+        for patch in store:
+            is_dark = patch.image.mean(axis=2) < 155
+            assert (is_dark == (patch.gt_mask == 1)).mean() > 0.98
+            assert patch.tumor_fraction == pytest.approx((patch.gt_mask == 1).mean())
+    assert store[0].id == "case1_x0_y64"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,19 +93,18 @@ def test_slide_smaller_than_a_patch_has_no_candidate(new_slide):
     assert plan_slide(*new_slide(size=100), SETTINGS).n_candidates == 0
 
 
-def test_progress_is_told_again_while_a_slide_is_planned(monkeypatch):
-    told, often = [], threading.Event()
-    monkeypatch.setattr(planning, "_BEAT_S", 0.001)
+def test_progress_is_called_again_while_a_slide_is_planned(monkeypatch):
+    calls, often = [], threading.Event()
+    monkeypatch.setattr(planning, "_PROGRESS_S", 0.001)
     monkeypatch.setattr(planning, "plan_slide", lambda *_: often.wait(10))
 
     def progress(done, total, message=""):
-        told.append((done, total))
-        if told.count((0, 1)) == 3:
+        calls.append((done, total))
+        if calls.count((0, 1)) == 3:
             often.set()
 
-    with ThreadPoolExecutor(1) as pool:
-        assert plan_slides([(Path("s"), Path("a"))], SETTINGS, pool, progress) == [True]
-    assert told.count((0, 1)) >= 3
+    assert plan_slides([(Path("s"), Path("a"))], SETTINGS, 1, progress) == [True]
+    assert calls.count((0, 1)) >= 3
 
 
 def test_no_slide_is_begun_while_progress_waits(monkeypatch):
@@ -119,7 +117,18 @@ def test_no_slide_is_begun_while_progress_waits(monkeypatch):
         meanwhile.append(len(begun) - before)
 
     pairs = [(Path(f"s{i}"), Path("a")) for i in range(12)]
-    with ThreadPoolExecutor(1) as pool:
-        plan_slides(pairs, SETTINGS, pool, progress)
+    plan_slides(pairs, SETTINGS, 1, progress)
     assert len(begun) == 12
-    assert max(meanwhile) <= 1  # the slide at hand
+    assert max(meanwhile) <= 1  # the slide that was already begun
+
+
+def test_plans_come_in_the_slides_order_whichever_is_done_first(monkeypatch):
+    second = threading.Event()
+
+    def plan(slide, *_):
+        second.wait(10) if slide.name == "0" else second.set()
+        return slide.name
+
+    monkeypatch.setattr(planning, "plan_slide", plan)
+    pairs = [(Path(f"{i}"), Path("a")) for i in range(3)]
+    assert plan_slides(pairs, SETTINGS, 2, lambda *_: None) == ["0", "1", "2"]

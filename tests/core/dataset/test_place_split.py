@@ -1,4 +1,4 @@
-"""Patches dealt out by slide and by place: no pixel in two parts."""
+"""Patches found out by slide and by place: no pixel in two parts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histosam_core.annotation import PolygonAnnotation
-from histosam_core.dataset import ExtractionSummary, deal_patches, extract_patches, open_patches
-from histosam_core.dataset.deal import GAPS, deal_places
+from histosam_core.dataset import ExtractionSummary, extract_patches, open_patches, split_patches
 from histosam_core.dataset.patches import SlideRecord
+from histosam_core.dataset.place_split import GAPS, split_places
 from histosam_core.dataset.plan import REASONS, SlidePlan
 from histosam_core.errors import EmptyDatasetError
 
@@ -36,14 +36,14 @@ def grid(columns: int, rows: int, step: int = 50, at: tuple[int, int] = (0, 0)) 
     return np.stack([x.ravel(), y.ravel()], axis=1) * step + np.array(at)
 
 
-def deal(*plans: SlidePlan, **changes: object):
-    return deal_patches(
+def split(*plans: SlidePlan, **changes: object):
+    return split_patches(
         plans, **{"shares": SHARES, "least": LEAST, "mpp": 2.0, "patch_size_px": PX, **changes}
     )
 
 
-def counts(dealt) -> dict[str, int]:
-    return {part: sum(p.record.n_patches for p in plans) for part, plans in dealt.parts.items()}
+def counts(found) -> dict[str, int]:
+    return {part: sum(p.record.n_patches for p in plans) for part, plans in found.parts.items()}
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,10 +54,10 @@ def counts(dealt) -> dict[str, int]:
 )
 def test_squares_of_different_parts_never_share_a_pixel(cells: list[tuple[int, int]]) -> None:
     corners = np.array(cells, dtype=float) * 50
-    dealt = deal_places(corners, PX, shares=list(SHARES.values()), least=[4, 2, 4])
-    if dealt is None:
+    found = split_places(corners, PX, shares=list(SHARES.values()), least=[4, 2, 4])
+    if found is None:
         return
-    part, gap = dealt
+    part, gap = found
     assert gap in GAPS
     apart = np.abs(corners[:, None] - corners[None]).max(axis=2)
     different = (part[:, None] != part[None]) & (part[:, None] >= 0) & (part[None] >= 0)
@@ -65,65 +65,65 @@ def test_squares_of_different_parts_never_share_a_pixel(cells: list[tuple[int, i
     assert (np.bincount(part[part >= 0], minlength=3) >= [4, 2, 4]).all()
 
 
-def test_enough_slides_are_dealt_out_whole() -> None:
-    dealt = deal(*(plan(f"case{i}", grid(4, 3)) for i in range(6)))
-    assert dealt.by == "slides"
-    assert [len(plans) for plans in dealt.parts.values()] == [3, 1, 2]
-    names = [p.record.name for plans in dealt.parts.values() for p in plans]
+def test_enough_slides_stay_whole() -> None:
+    found = split(*(plan(f"case{i}", grid(4, 3)) for i in range(6)))
+    assert found.by == "slides"
+    assert [len(plans) for plans in found.parts.values()] == [3, 1, 2]
+    names = [p.record.name for plans in found.parts.values() for p in plans]
     assert sorted(names) == [f"case{i}" for i in range(6)]
 
 
-def test_many_slides_are_dealt_out_by_their_patches() -> None:
-    dealt = deal(*(plan(f"case{i}", grid(1 + i, 4)) for i in range(12)))
+def test_many_slides_are_split_by_their_patches() -> None:
+    found = split(*(plan(f"case{i}", grid(1 + i, 4)) for i in range(12)))
     total = sum(4 * (1 + i) for i in range(12))
-    assert dealt.by == "slides"
-    for part, n in counts(dealt).items():
+    assert found.by == "slides"
+    for part, n in counts(found).items():
         assert n / total == pytest.approx(SHARES[part], abs=0.08)
 
 
 def test_the_order_of_the_slides_does_not_matter() -> None:
     plans = [plan(f"case{i}", grid(3 + i % 3, 4)) for i in range(5)]
-    one, other = deal(*plans), deal(*reversed(plans))
+    one, other = split(*plans), split(*reversed(plans))
     assert {k: [p.record.name for p in v] for k, v in one.parts.items()} == {
         k: [p.record.name for p in v] for k, v in other.parts.items()
     }
 
 
 def test_of_two_slides_the_smaller_one_is_held_out() -> None:
-    dealt = deal(plan("large", grid(12, 4)), plan("small", grid(4, 4)))
-    assert dealt.by == "slide and place"
-    assert [p.record.name for p in dealt.parts["test"]] == ["small"]
-    assert {p.record.name for part in ("train", "validation") for p in dealt.parts[part]} == {
+    found = split(plan("large", grid(12, 4)), plan("small", grid(4, 4)))
+    assert found.by == "slide and place"
+    assert [p.record.name for p in found.parts["test"]] == ["small"]
+    assert {p.record.name for part in ("train", "validation") for p in found.parts[part]} == {
         "large"
     }
-    assert "large: split by place" in dealt.notes[0]
+    assert "large: split by place" in found.notes[0]
 
 
 def test_regions_of_one_slide_stay_whole() -> None:
     corners = [grid(4, 2), grid(2, 2, at=(900, 0)), grid(3, 2, at=(0, 900))]
-    dealt = deal(plan("case", np.concatenate(corners)))
-    assert dealt.by == "place"
-    assert counts(dealt) == {"train": 8, "validation": 4, "test": 6}
-    assert "gap of 200 um" in dealt.notes[0]
-    assert "left out" not in dealt.notes[0]
+    found = split(plan("case", np.concatenate(corners)))
+    assert found.by == "place"
+    assert counts(found) == {"train": 8, "validation": 4, "test": 6}
+    assert "gap of 200 um" in found.notes[0]
+    assert "left out" not in found.notes[0]
 
 
 def test_one_region_is_cut_into_blocks_with_a_gap() -> None:
-    dealt = deal(plan("case", grid(30, 2), mpp=0.5))
-    assert dealt.by == "place"
-    assert sum(counts(dealt).values()) < 60
-    boxes = {part: plans[0].locations_xy[:, 0] for part, plans in dealt.parts.items()}
+    found = split(plan("case", grid(30, 2), mpp=0.5))
+    assert found.by == "place"
+    assert sum(counts(found).values()) < 60
+    boxes = {part: plans[0].locations_xy[:, 0] for part, plans in found.parts.items()}
     level0 = PX * 4
     assert boxes["validation"].min() - boxes["train"].max() >= 2 * level0
     assert boxes["test"].min() - boxes["validation"].max() >= 2 * level0
-    assert "were left out" in dealt.notes[0]
+    assert "were left out" in found.notes[0]
 
 
 def test_too_few_patches_and_a_crowd_say_what_to_do() -> None:
     with pytest.raises(EmptyDatasetError, match=r"6 patches are too few.*outline more tumour"):
-        deal(plan("case", grid(3, 2)))
+        split(plan("case", grid(3, 2)))
     with pytest.raises(EmptyDatasetError, match=r"12 patches of 1 slide lie too close.*apart"):
-        deal(plan("case", grid(4, 3, step=20)))
+        split(plan("case", grid(4, 3, step=20)))
 
 
 def test_one_slide_becomes_three_stores_that_share_no_pixel(new_slide, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_one_slide_becomes_three_stores_that_share_no_pixel(new_slide, tmp_path:
     small = {"mpp": 2.0, "patch_size_px": 32, "stride_px": 16, "min_tissue": 0.0}
 
     def splits(plans):
-        return deal_patches(plans, shares=SHARES, least=LEAST, mpp=2.0, patch_size_px=32)
+        return split_patches(plans, shares=SHARES, least=LEAST, mpp=2.0, patch_size_px=32)
 
     summary = extract_patches([(slide, annotation)], out, **small, splits=splits)
     assert summary.split_by == "place"
@@ -149,5 +149,5 @@ def test_one_slide_becomes_three_stores_that_share_no_pixel(new_slide, tmp_path:
 
 def test_a_plan_that_has_no_patch_is_in_no_part() -> None:
     empty = plan("empty", [])
-    dealt = deal(replace(empty), *(plan(f"case{i}", grid(4, 3)) for i in range(3)))
-    assert all(p.record.n_patches for plans in dealt.parts.values() for p in plans)
+    found = split(replace(empty), *(plan(f"case{i}", grid(4, 3)) for i in range(3)))
+    assert all(p.record.n_patches for plans in found.parts.values() for p in plans)
