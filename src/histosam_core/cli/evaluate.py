@@ -265,7 +265,7 @@ def _run(
 ) -> list[EvaluationResult]:
     from histosam_core import evaluation
     from histosam_core.dataset import open_patches
-    from histosam_core.embeddings.shared_cache import EmbeddingCache
+    from histosam_core.embeddings.image_cache import EmbeddingCache
     from histosam_core.errors import ConfigError, OutputExistsError
 
     if (out / "summary.json").exists() and not overwrite:

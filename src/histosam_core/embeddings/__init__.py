@@ -1,1 +1,1 @@
-"""Image embeddings: their keys, and the memory and disk that keep them."""
+"""Image embeddings: their keys, and the stores in memory and on disk that keep them."""

@@ -1,9 +1,9 @@
-"""Embeddings kept on disk, over sessions: a safetensors file for each, bounded in bytes.
+"""Embeddings on disk, over sessions, evaluations and runs: a safetensors file each.
 
 Several processes may share a folder. None of them keeps an index: what is there is what the folder
 shows. Files appear whole or not at all, a file's time is that of its last use, and the least
-recently used is dropped first. What cannot be read is as good as absent: a store never breaks
-a click.
+recently used is dropped first. What cannot be read is as good as absent, and a disk that refuses
+ends the writing: a store never breaks the work it serves.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -26,15 +26,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from histosam_core.atomic import new_file
+from histosam_core.embeddings.key import Arrays, EmbeddingKey
 from histosam_core.errors import ConfigError, OutputWriteError
 from histosam_core.model.registry.registry import cache_folder
 
-if TYPE_CHECKING:
-    from histosam_core.embeddings.memory import EmbeddingKey
-
-__all__ = ["Arrays", "DiskStore"]
-
-Arrays = Mapping[str, NDArray[Any]]
+__all__ = ["DiskStore"]
 
 DEFAULT_BYTES = 2 * 2**30
 """4000 windows of `histosam-tiny` (512 KiB each), or 500 of SAM."""
@@ -43,9 +39,12 @@ OURS = re.compile(r"\.?[0-9a-f]{64}(-[0-9a-f]{8})?\.safetensors")
 ABANDONED_S = 3600.0
 """A file that has been half written for so long belongs to a process that is no more."""
 WRITES_PER_SCAN = 64
-"""How often a store looks at what other processes have added."""
-NO_NAME = "in-memory-"
-"""How the `weights` of a model begin that is in no file and whose name dies with the process."""
+"""How often at most a store looks at what other processes have added."""
+FILES_PER_WRITE = 8
+"""A scan of many files is spread over so many writes that each pays for this many."""
+
+SPARE = 32
+"""Where the bound is reached, one part in so many is freed with it: a scan for many writes."""
 
 
 class DiskStore:
@@ -60,6 +59,11 @@ class DiskStore:
         ($HISTOSAM_CACHE, else the platform's). Files that are not a store's own are left alone.
     max_bytes
         Bound on the folder's embeddings.
+    unused_s
+        Drop only what nobody has used for so many seconds; where that makes no room, nothing more
+        is written.
+    reserve_bytes
+        Space left free on the disk.
 
     Attributes
     ----------
@@ -75,12 +79,18 @@ class DiskStore:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str] | None = None, max_bytes: int = DEFAULT_BYTES
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        max_bytes: int = DEFAULT_BYTES,
+        *,
+        unused_s: float = 0.0,
+        reserve_bytes: int = 0,
     ) -> None:
         if max_bytes < 0:
             raise ConfigError(f"max_bytes {max_bytes} must be 0 or more")
         self.folder = cache_folder() / "embeddings" if folder is None else Path(folder)
         self.max_bytes = max_bytes
+        self._unused_s, self._reserve_bytes = unused_s, reserve_bytes
         self._lock = Lock()
         self._note = ""
         self._n_bytes = 0
@@ -101,7 +111,7 @@ class DiskStore:
         A file of another key, or of another version of this program, is left where it is; one that
         is damaged is removed.
         """
-        if not _is_kept(key):
+        if not key.outlives_process:
             return None
         path = self.path(key)
         try:
@@ -128,7 +138,7 @@ class DiskStore:
         Larger than the whole bound, or of a model that is in no file: not kept. When the disk
         refuses, this store writes no more, and `note` says why.
         """
-        if self._note or not _is_kept(key):
+        if self._note or not key.outlives_process:
             return
         # safetensors would write the memory of a transposed array as it lies.
         arrays = {name: np.asarray(array, order="C") for name, array in embedding.items()}
@@ -140,9 +150,10 @@ class DiskStore:
             try:
                 self._make_room(len(content))
                 with new_file(self.path(key)) as temporary:
+                    self._check_free(len(content))
                     temporary.write_bytes(content)
             except OutputWriteError as error:
-                self._note = f"embeddings are not kept on disk: {error}"
+                self._note = f"embeddings are no longer kept on disk: {error}"
                 return
             self._n_bytes += len(content)
             self._writes_left -= 1
@@ -158,7 +169,9 @@ class DiskStore:
     def __contains__(self, key: object) -> bool:
         """Whether there is a file for the key; it is not read."""
         try:
-            return _is_kept(key) and self.path(key).is_file()  # type: ignore[arg-type]
+            return (
+                isinstance(key, EmbeddingKey) and key.outlives_process and self.path(key).is_file()
+            )
         except OSError:
             return False
 
@@ -168,24 +181,43 @@ class DiskStore:
         Raises
         ------
         OutputWriteError
-            Files that must go cannot be removed.
+            Files that must go cannot be removed, or are in use.
         """
         if self._writes_left > 0 and self._n_bytes + n_bytes <= self.max_bytes:
             return
         files = sorted(self._files())
-        held = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if held + n_bytes <= self.max_bytes:
+        held, most = sum(size for _, size, _ in files), self.max_bytes - n_bytes
+        if held > most:
+            most -= self.max_bytes // SPARE
+        newest_ns = time.time_ns() - int(self._unused_s * 1e9)
+        is_in_use = False
+        for used_ns, size, path in files:
+            if held <= most:
+                break
+            if self._unused_s and used_ns > newest_ns:
+                is_in_use = True
                 break
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 held -= size
         if held + n_bytes > self.max_bytes:
             raise OutputWriteError(
-                f"old files in {self.folder} cannot be removed; remove them or choose another "
+                f"{self.folder} holds as much as it may ({self.max_bytes / 2**20:.0f} MiB); raise "
+                "the bound, or choose another folder"
+                if is_in_use
+                else f"old files in {self.folder} cannot be removed; remove them or choose another "
                 "folder"
             )
-        self._n_bytes, self._writes_left = held, WRITES_PER_SCAN
+        self._n_bytes = held
+        self._writes_left = max(WRITES_PER_SCAN, len(files) // FILES_PER_WRITE)
+
+    def _check_free(self, n_bytes: int) -> None:
+        if not self._reserve_bytes:
+            return
+        if shutil.disk_usage(self.folder).free < self._reserve_bytes + n_bytes:
+            raise OutputWriteError(
+                f"the disk of {self.folder} is nearly full; free space, or choose another folder"
+            )
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Time of last use in ns, size and path of each file; what was abandoned is removed."""
@@ -205,10 +237,6 @@ class DiskStore:
                 else:
                     found.append((stat.st_mtime_ns, stat.st_size, Path(entry.path)))
         return found
-
-
-def _is_kept(key: Any) -> bool:
-    return not key.weights.startswith(NO_NAME)
 
 
 def _text(key: EmbeddingKey) -> str:

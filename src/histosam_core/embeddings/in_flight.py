@@ -23,23 +23,10 @@ class InFlight:
         self._making: dict[Hashable, _Making] = {}
 
     def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> tuple[Any, bool]:
-        """Return what `make` returns, from this call or from one that is under way for the key.
+        """Return what `make` makes, and whether this call made it or one under way for the key.
 
-        Where another thread's call raises, one of those that wait for it makes it itself.
-
-        Parameters
-        ----------
-        key
-            What is to be made.
-        make
-            Makes it; never returns None. An exception passes through to its own caller alone.
-
-        Returns
-        -------
-        made
-            What was made.
-        is_own
-            Whether by this call.
+        `make` never returns None. What it raises passes through to its own caller alone; one of
+        those that wait for it then makes it itself.
         """
         while True:
             with self._lock:

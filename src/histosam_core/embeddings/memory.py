@@ -1,65 +1,27 @@
-"""Embeddings kept for later clicks, in memory, bounded in bytes, the least recently used dropped.
-
-The key names everything an embedding depends on, so that none is ever served for another slide,
-place, preprocessing or model, and none outlives a change of the file. Its digest is stable over
-processes and machines: a store on disk can use it as a file name.
-"""
+"""Embeddings in memory, bounded in bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from histosam_core.errors import ConfigError
 
-__all__ = ["EmbeddingKey", "EmbeddingStore", "MemoryStore", "size_in_bytes"]
+if TYPE_CHECKING:
+    from histosam_core.embeddings.key import EmbeddingKey
+
+__all__ = ["EmbeddingStore", "MemoryStore", "size_in_bytes"]
 
 DEFAULT_BYTES = 256 * 2**20
 """About 60 windows of SAM ViT-B (4 MiB each), more of a smaller model."""
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingKey:
-    """What an embedding depends on.
-
-    Parameters
-    ----------
-    slide
-        The slide's fingerprint.
-    location_xy
-        Level-0 corner (x, y) of the region, as `Region.location_xy`.
-    downsample
-        Level-0 pixels per region pixel.
-    size_wh
-        Width and height of the region in its own pixels.
-    preprocessing
-        What is done to the pixels before the encoder, as text.
-    weights
-        sha256 of the checkpoint, or another text that names these weights and no others.
-    """
-
-    slide: str
-    location_xy: tuple[float, float]
-    downsample: float
-    size_wh: tuple[int, int]
-    preprocessing: str
-    weights: str
-
-    @property
-    def digest(self) -> str:
-        """64 hexadecimal digits that stand for the key."""
-        return hashlib.sha256(
-            repr([getattr(self, f.name) for f in fields(self)]).encode()
-        ).hexdigest()
-
-
 class EmbeddingStore(Protocol):
-    """Where a predictor looks before it encodes. Safe to use from several threads."""
+    """Where to look before an image is encoded. Safe to use from several threads."""
 
     def get(self, key: EmbeddingKey) -> Any | None:
         """Return the embedding, or None."""
@@ -78,6 +40,10 @@ class MemoryStore:
     ----------
     max_bytes
         Bound on the embeddings' arrays and tensors together; on a GPU they count, and stay, there.
+    keep
+        What stays when the bound is reached: what was used "last", or what came "first". The
+        latter suits work that comes by every image in turn, where dropping the longest unused
+        would drop each one just before its turn.
 
     Raises
     ------
@@ -85,10 +51,13 @@ class MemoryStore:
         `max_bytes` is negative.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
+    def __init__(
+        self, max_bytes: int = DEFAULT_BYTES, *, keep: Literal["last", "first"] = "last"
+    ) -> None:
         if max_bytes < 0:
             raise ConfigError(f"max_bytes {max_bytes} must be 0 or more")
         self.max_bytes = max_bytes
+        self._keeps_first = keep == "first"
         self._entries: OrderedDict[EmbeddingKey, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
@@ -111,6 +80,8 @@ class MemoryStore:
         """Keep an embedding; one larger than the whole bound is not kept."""
         size = size_in_bytes(embedding)
         with self._lock:
+            if self._keeps_first and (key in self._entries or self._bytes + size > self.max_bytes):
+                return
             if key in self._entries:
                 self._bytes -= self._entries.pop(key)[1]
             if size > self.max_bytes:

@@ -1,38 +1,26 @@
-"""Embeddings in memory first, then on disk; writing to disk never delays a click."""
+"""Embeddings in memory first, then on disk."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from histosam_core.embeddings.disk import Arrays, DiskStore
-from histosam_core.embeddings.memory import EmbeddingKey, MemoryStore
+from histosam_core.embeddings.disk import DiskStore
+from histosam_core.embeddings.key import EmbeddingCodec, EmbeddingKey
+from histosam_core.embeddings.memory import MemoryStore
 
-__all__ = ["EmbeddingCodec", "TieredStore"]
+__all__ = ["TieredStore"]
 
 MAX_WAITING = 16
 IDLE_S = 2.0
 """So that the thread of a store which is not used any more ends, closed or not."""
 
 
-@runtime_checkable
-class EmbeddingCodec(Protocol):
-    """What a model offers whose embeddings can be kept on disk; `SamModel` does."""
-
-    def embedding_to_arrays(self, embedding: Any) -> Arrays:
-        """Return an embedding as named arrays."""
-
-    def embedding_from_arrays(self, arrays: Arrays) -> Any:
-        """Return the embedding that the arrays came from, bit for bit, on the model's device."""
-
-
 class TieredStore:
     """An `EmbeddingStore` of two: one in memory, and behind it one on disk.
 
-    What is found on disk alone is brought to memory. What is put is in memory at once and on disk a
-    little later, from a thread of the store's own; where that falls behind by more than
-    `MAX_WAITING` embeddings, the newest are not written.
+    What is found on disk alone is brought to memory.
 
     Parameters
     ----------
@@ -42,6 +30,10 @@ class TieredStore:
         Default: a new `DiskStore` in the cache folder. Several stores may share one.
     model
         Whose embeddings these are. One that is no `EmbeddingCodec` is served from memory only.
+    waits
+        Whether `put` returns only when the disk has the embedding. Otherwise it is written a little
+        later, from a thread of the store's own, so that no click is delayed; where that falls
+        behind by more than `MAX_WAITING` embeddings, the newest are not written.
     """
 
     def __init__(
@@ -50,10 +42,12 @@ class TieredStore:
         disk: DiskStore | None = None,
         *,
         model: object,
+        waits: bool = False,
     ) -> None:
         self.memory = MemoryStore() if memory is None else memory
         self.disk = DiskStore() if disk is None else disk
         self._codec = model if isinstance(model, EmbeddingCodec) else None
+        self._waits = waits
         self._condition = threading.Condition()
         self._waiting: deque[tuple[EmbeddingKey, Any]] = deque()
         self._thread: threading.Thread | None = None
@@ -75,19 +69,18 @@ class TieredStore:
             return None
         try:
             embedding = self._codec.embedding_from_arrays(arrays)
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-        ):  # of another form than this model's: as good as absent
+        except (KeyError, TypeError, ValueError):  # of another form than this model's
             return None
         self.memory.put(key, embedding)
         return embedding
 
     def put(self, key: EmbeddingKey, embedding: Any) -> None:
-        """Keep an embedding in memory, and ask for it to be written."""
+        """Keep an embedding in memory, and write it or ask for it to be written."""
         self.memory.put(key, embedding)
         if self._codec is None or self.note:
+            return
+        if self._waits:
+            self._write(key, embedding)
             return
         with self._condition:
             if self._is_closed or len(self._waiting) >= MAX_WAITING:
@@ -138,5 +131,5 @@ class TieredStore:
             return
         try:
             self.disk.put(key, self._codec.embedding_to_arrays(embedding))
-        except Exception as error:  # a thread has nobody to raise to, and clicks go on without
-            self._note = f"embeddings are not kept on disk: {type(error).__name__}: {error}"
+        except Exception as error:  # a thread has nobody to raise to, and work goes on without
+            self._note = f"embeddings are no longer kept on disk: {type(error).__name__}: {error}"

@@ -36,7 +36,7 @@ from histosam_core.progress import ProgressCallback, silent
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
-    from histosam_core.embeddings.shared_cache import EmbeddingCache
+    from histosam_core.embeddings.image_cache import EmbeddingCache
     from histosam_core.evaluation.distributed import RemoteModel
     from histosam_core.model.interface import InteractiveModel
 

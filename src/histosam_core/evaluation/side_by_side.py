@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from histosam_core.clicks.users import IDEAL
-from histosam_core.embeddings.shared_cache import CachedEncoder
+from histosam_core.embeddings.image_cache import CachedEncoder
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.trial import ModelCalls, Trial, checked_truth
 from histosam_core.model.interface import complete, is_batched
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from histosam_core.clicks import User
-    from histosam_core.embeddings.shared_cache import EmbeddingCache, Encoded
+    from histosam_core.embeddings.image_cache import EmbeddingCache, Encoded
     from histosam_core.evaluation.protocol import (
         ClickRun,
         Clock,
@@ -119,7 +119,7 @@ def run_patches(
     width = max(1, min(width, -(-len(todo) // n_lanes)))  # so that no lane waits for another
     work = _Work(
         calls,
-        CachedEncoder(model, calls, cache),
+        CachedEncoder(model, calls.encode, cache),
         patches,
         _Shared(todo),
         settings,

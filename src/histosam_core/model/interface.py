@@ -86,11 +86,6 @@ class ModelInfo:
     encodes_ahead: bool = True
     thread_safe: bool = False
 
-    @property
-    def embedding_variant(self) -> str:
-        """What decides an embedding besides weights and image, as a text."""
-        return ""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from histosam_core.embeddings.disk import DiskStore
-from histosam_core.embeddings.memory import EmbeddingKey, EmbeddingStore, MemoryStore
+from histosam_core.embeddings.key import EmbeddingKey
+from histosam_core.embeddings.memory import EmbeddingStore, MemoryStore
 from histosam_core.embeddings.tiered import TieredStore
 from histosam_core.session.canvas.canvas import Canvas, CanvasSnapshot, Tile
 from histosam_core.session.click_list import parse_click, read_click_list

@@ -110,9 +110,6 @@ class ClickLearner:
         patch = patches[index]
         return self._model.encode(patch.image), np.asarray(patch.gt_mask).astype(np.int8)
 
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def model_in_training(
     model: ClickModel, network: ClickNetwork, config: TrainConfig, device: str | torch.device

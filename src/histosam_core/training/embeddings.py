@@ -2,77 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from threading import Lock
+import math
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
+from histosam_core.dataset.patches import PatchStore
+from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.model.sam.embedding import ImageEmbedding
+from histosam_core.training.patch_embeddings import PatchEmbeddings, patch_store
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.chunks import Chunks
-    from histosam_core.training.embedding_files import EmbeddingFiles
-    from histosam_core.training.examples import Example, TrainingPatch
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.examples import Example, Examples, TrainingPatch
 
-__all__ = ["EmbeddingCache", "PatchEncoder"]
+__all__ = ["PatchEncoder", "open_caches"]
 
+N_PROBES = 3
 HALF_MAX = torch.finfo(torch.float16).max
-
-
-class EmbeddingCache:
-    """Embeddings and masks of augmented patches in memory, up to a bound, and on disk.
-
-    What came first stays in memory: patches are visited in random order, so any other policy would
-    hit no more often and read more. Thread-safe.
-
-    Parameters
-    ----------
-    max_bytes
-        Bound on what is kept in memory.
-    files
-        Where all is kept on disk; None keeps nothing there.
-    """
-
-    def __init__(self, max_bytes: int, files: EmbeddingFiles | None = None) -> None:
-        self.max_bytes = max_bytes
-        self.used_bytes = 0
-        self.files = files
-        self._lock = Lock()
-        self._kept: dict[tuple[int, int], tuple[Tensor, NDArray[np.int8]]] = {}
-
-    def get(self, key: tuple[int, int]) -> tuple[Tensor, NDArray[np.int8]] | None:
-        """Embedding (C, h, w) and mask (H, W) kept under `key`, a patch and a variant, or None."""
-        kept = self._kept.get(key)
-        if kept is None and self.files is not None:
-            kept = self.files.get(*key)
-            if kept is not None:
-                self._remember(key, *kept)
-        return kept
-
-    def put(self, key: tuple[int, int], embedding: Tensor, gt_mask: NDArray[np.int8]) -> None:
-        """Keep both where there is room."""
-        self._remember(key, embedding, gt_mask)
-        if self.files is not None:
-            self.files.put(*key, embedding, gt_mask)
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def _remember(self, key: tuple[int, int], embedding: Tensor, gt_mask: NDArray[np.int8]) -> None:
-        size = embedding.numel() * embedding.element_size() + gt_mask.nbytes
-        with self._lock:
-            if key in self._kept or self.used_bytes + size > self.max_bytes:
-                return
-            self.used_bytes += size
-            # A part of a batch would keep all of it in memory.
-            self._kept[key] = (embedding.detach().to("cpu", copy=True), gt_mask)
 
 
 class PatchEncoder:
@@ -102,8 +62,8 @@ class PatchEncoder:
         network: SamNetwork,
         *,
         half: bool,
-        cache: EmbeddingCache | None,
-        validation_cache: EmbeddingCache | None,
+        cache: PatchEmbeddings | None,
+        validation_cache: PatchEmbeddings | None,
         precision: Callable[[], AbstractContextManager[Any]],
         chunks: Chunks,
         on_encode: Callable[[], None],
@@ -173,12 +133,6 @@ class PatchEncoder:
         features = features.to(self.network.device).float()
         return ImageEmbedding(features, (height, width)), gt_mask
 
-    def close(self) -> None:
-        """Close the caches' files."""
-        for cache in (self.cache, self.validation_cache):
-            if cache is not None and cache.files is not None:
-                cache.files.close()
-
     def encode(self, images: Sequence[NDArray[np.uint8] | None]) -> Tensor:
         """(B, C, h, w) of B images of one size, with gradient where the encoder learns."""
         stack = np.stack([image for image in images if image is not None])
@@ -187,7 +141,7 @@ class PatchEncoder:
 
     def _keep(
         self,
-        cache: EmbeddingCache | None,
+        cache: PatchEmbeddings | None,
         key: tuple[int, int],
         features: Tensor,
         gt_mask: NDArray[np.int8],
@@ -195,9 +149,9 @@ class PatchEncoder:
         if cache is None:
             return
         cache.put(key, features, gt_mask)
-        if cache.files is not None and cache.files.note and not self._noticed:
+        if cache.note and not self._noticed:
             self._noticed = True
-            self._notice(cache.files.note)
+            self._notice(cache.note)
 
     def _rounded(self, features: Tensor) -> Tensor:
         if self.cache is None:
@@ -205,3 +159,90 @@ class PatchEncoder:
         if not self._half:
             return features.float()
         return features.clamp(-HALF_MAX, HALF_MAX).half()
+
+
+def _cache_folder(config: TrainConfig) -> Path | None:
+    """Return the folder for embeddings on disk, or None where none are kept."""
+    if not (config.cache_disk_mb and config.half_embeddings):
+        return None
+    if config.cache_dir is not None or config.patches is None:
+        return config.cache_dir
+    is_store = config.patches.suffix == ".zarr"
+    return (config.patches.parent if is_store else config.patches) / "embeddings"
+
+
+def open_caches(
+    config: TrainConfig,
+    network: SamNetwork,
+    examples: Examples,
+    validation_patches: Sequence[TrainingPatch],
+    n_validated: int,
+) -> tuple[PatchEmbeddings, PatchEmbeddings]:
+    """Return what keeps training variants and `n_validated` validation patches."""
+    folder = _cache_folder(config)
+    if folder is not None:
+        _remove_old_sets(folder)
+
+    encoder = network.encoder_hash()
+    common = {"precision": config.precision, "device": network.device.type}
+    probes = [validation_patches[index].image for index in _probed(validation_patches)]
+    bytes_each = math.prod(network.embedding_shape) * (2 if config.half_embeddings else 4)
+    bytes_each += probes[0].shape[0] * probes[0].shape[1]
+    of_validation = min(n_validated * bytes_each, config.cache_mb * 2**20 // 2)
+    room, disk_room = config.cache_mb * 2**20 - of_validation, config.cache_disk_mb * 2**20
+    validation = PatchEmbeddings(
+        patch_store(of_validation, folder, disk_room),
+        {**common, "patches": patches_digest(validation_patches), "probes": _digest(probes)},
+        encoder,
+    )
+    if not examples.variants:
+        return PatchEmbeddings(MemoryStore(0), {}, encoder), validation
+    facts: dict[str, Any] = {
+        **common,
+        "patches": patches_digest(examples.patches),
+        # Where another version of this program or of a library augments otherwise, they show it.
+        "probes": _digest(examples.augmented(i, 0)[0] for i in _probed(examples.patches)),
+    }
+    if examples.augmentation.any:
+        facts |= {"augmentation": asdict(config.augment), "seed": config.seed}
+    kept = patch_store(room, folder, disk_room - n_validated * bytes_each)
+    return PatchEmbeddings(kept, facts, encoder), validation
+
+
+def patches_digest(patches: Sequence[TrainingPatch]) -> str:
+    """Digest of what a set of patches holds.
+
+    A patch store is known by its settings, its slides' fingerprints and its columns, without
+    reading the pixels; any other sequence by every pixel.
+    """
+    if isinstance(patches, PatchStore):
+        slides = [(s.name, s.fingerprint, s.mpp, s.level) for s in patches.slides]
+        facts = patches.split, asdict(patches.geometry), slides, sorted(patches.settings.items())
+        columns: list[NDArray[Any]] = [
+            patches.slide_index,
+            patches.locations_xy,
+            patches.tumor_fractions,
+        ]
+        return _digest(columns, repr(facts))
+    return _digest(array for p in patches for array in (p.image, np.asarray(p.gt_mask)))
+
+
+def _digest(arrays: Iterable[NDArray[Any]], text: str = "") -> str:
+    digest = xxhash.xxh3_128(text.encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _probed(patches: Sequence[TrainingPatch]) -> list[int]:
+    """Some patches, first and last among them."""
+    last = len(patches) - 1
+    return sorted({last * n // (N_PROBES - 1) for n in range(N_PROBES)})
+
+
+def _remove_old_sets(folder: Path) -> None:
+    """Remove the sets in which earlier versions kept embeddings, which nothing reads any more."""
+    with suppress(OSError):
+        for facts in folder.glob("*/embeddings.json"):
+            shutil.rmtree(facts.parent, ignore_errors=True)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from histosam_core.clicks import Click
     from histosam_core.training.crops import CropSettings
-    from histosam_core.training.embeddings import EmbeddingCache
     from histosam_core.training.focus import Focus
+    from histosam_core.training.patch_embeddings import PatchEmbeddings
 
 __all__ = ["CropExamples", "Example", "Examples", "TrainingPatch"]
 
@@ -115,7 +115,7 @@ class Examples:
         variants: int,
         prompts: PromptSettings,
         seed: int,
-        cache: EmbeddingCache | None,
+        cache: PatchEmbeddings | None,
         workers: int = 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:

@@ -98,9 +98,6 @@ class Learner(Protocol):
     ) -> tuple[Any, NDArray[np.int8]]:
         """What the model's `decode` takes, and (H, W) int8 mask, of one patch, not augmented."""
 
-    def close(self) -> None:
-        """Close files; nothing more is to be done with this object."""
-
 
 def prompt_settings(config: TrainConfig) -> PromptSettings:
     """How training clicks are made, of a run's settings."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import ConfigError
-from histosam_core.training.embedding_caches import open_caches
-from histosam_core.training.embeddings import PatchEncoder
+from histosam_core.training.embeddings import PatchEncoder, open_caches
 from histosam_core.training.examples import Examples
 from histosam_core.training.learner import StepMeans, Tools, prompt_settings
 from histosam_core.training.parts import part_of, prepare_for_training
@@ -132,7 +131,3 @@ class SamLearner:
     ) -> tuple[ImageEmbedding, NDArray[np.int8]]:
         """Embedding and (H, W) int8 mask of one validation patch, not augmented."""
         return self.encoder.embed_whole(patches, index)
-
-    def close(self) -> None:
-        """Close the caches' files."""
-        self.encoder.close()

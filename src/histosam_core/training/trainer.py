@@ -194,7 +194,6 @@ class Trainer:
     def close(self) -> None:
         """Close files; nothing more is to be done with this object."""
         self.narrator.close()
-        self.learner.close()
 
     def _train_epoch(self, epoch: int) -> None:
         clock = self.time.clock

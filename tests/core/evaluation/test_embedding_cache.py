@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from histosam_core.embeddings.shared_cache import EmbeddingCache, encoder_key
+from histosam_core.embeddings.image_cache import EmbeddingCache
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation import EvaluationResult, evaluate
 from histosam_core.model import SamModel, build_network, describe_network
@@ -60,10 +60,10 @@ def test_another_encoder_shares_nothing(store) -> None:  # type: ignore[no-untyp
     cache = EmbeddingCache()
     clicked(tiny("sam"), store, cache)
     other = tiny("sam", seed=1)
-    assert encoder_key(other) != encoder_key(tiny("sam"))
+    assert other.encoder_hash() != tiny("sam").encoder_hash()
     clicked(other, store, cache)
     assert other.n_encoded == 5  # type: ignore[attr-defined]
-    assert len(cache) == 10
+    assert len(cache.memory) == 10
 
 
 def test_a_model_that_encodes_otherwise_with_the_same_weights_shares_nothing(store) -> None:  # type: ignore[no-untyped-def]
@@ -72,19 +72,19 @@ def test_a_model_that_encodes_otherwise_with_the_same_weights_shares_nothing(sto
     other = tiny("sam")
     encode = other.network.encode
     other.network.encode = lambda inputs: encode(inputs) + 0.1  # type: ignore[method-assign]
-    assert encoder_key(other) == encoder_key(tiny("sam"))
+    assert other.encoder_hash() == tiny("sam").encoder_hash()
     clicked(other, store, cache)
     assert other.n_encoded == 1 + 5  # type: ignore[attr-defined]
 
 
 def test_what_is_there_stays_within_the_bound(store) -> None:  # type: ignore[no-untyped-def]
     one = tiny("sam").encode(store[0].image).features.nbytes
-    cache = EmbeddingCache(max_bytes=3 * one + 8)
+    cache = EmbeddingCache(max_bytes=3 * one + 600)
     clicked(tiny("sam"), store, cache)
     again = tiny("refining")
     clicked(again, store, cache)
-    assert cache.n_bytes <= 3 * one + 8
-    assert 2 <= again.n_encoded <= 1 + 5 - len(cache)  # type: ignore[attr-defined]
+    assert cache.memory.n_bytes <= 3 * one + 600
+    assert 2 <= again.n_encoded <= 1 + 5 - len(cache.memory)  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="max_bytes"):
         EmbeddingCache(max_bytes=-1)
 
@@ -99,4 +99,4 @@ def test_a_folder_keeps_embeddings_for_the_next_run(store, tmp_path: Path) -> No
 def test_a_model_of_unknown_parts_encodes_everything(batched_model, store) -> None:  # type: ignore[no-untyped-def]
     cache = EmbeddingCache()
     evaluate(batched_model, store, name="blob", max_clicks=2, cache=cache)
-    assert len(cache) == 0
+    assert len(cache.memory) == 0

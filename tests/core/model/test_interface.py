@@ -136,7 +136,6 @@ def test_what_a_model_does_not_say_of_itself() -> None:
     assert info.licence == NOT_STATED == "not stated"
     assert (info.sha256, info.path, info.decoder) == ("", "", "")
     assert (info.takes_boxes, info.encodes_ahead, info.thread_safe) == (False, True, False)
-    assert info.embedding_variant == ""
     with pytest.raises(dataclasses.FrozenInstanceError):
         info.name = "another"  # type: ignore[misc]
 
@@ -147,9 +146,6 @@ def test_a_checkpoint_says_the_same_and_more() -> None:
     assert tiny.thread_safe
     assert not tiny.takes_boxes
     assert CheckpointInfo(name="sam", architecture="sam_vit_b").takes_boxes
-    early = dataclasses.replace(tiny, early_features=True)
-    assert len({"", tiny.embedding_variant, early.embedding_variant}) == 3
-    assert dataclasses.replace(tiny, name="other").embedding_variant == tiny.embedding_variant
 
 
 # is_batched

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from histosam_core.dataset.augment import AugmentSettings
-from histosam_core.training.embeddings import EmbeddingCache
+from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.training.examples import Example, Examples
+from histosam_core.training.patch_embeddings import PatchEmbeddings
 from histosam_core.training.prompts import PromptSettings
 
 
@@ -96,7 +97,7 @@ def test_without_augmentation_a_patch_is_its_only_variant(
 def test_a_cached_embedding_spares_the_image_and_keeps_mask_and_clicks(
     small_patches: Callable[..., Any],
 ) -> None:
-    cache = EmbeddingCache(10**6)
+    cache = PatchEmbeddings(MemoryStore(), {}, "")
     examples = _examples(small_patches(1, 0), variants=1, cache=cache)
     (before,) = next(examples.batches(1))
     cache.put(before.key, torch.ones(2, 3, 3), before.gt_mask)
@@ -105,24 +106,3 @@ def test_a_cached_embedding_spares_the_image_and_keeps_mask_and_clicks(
     assert torch.equal(after.embedding, torch.ones(2, 3, 3))
     assert np.array_equal(after.gt_mask, before.gt_mask)
     assert after.clicks == before.clicks
-
-
-def test_the_cache_keeps_what_came_first_within_its_bound() -> None:
-    embedding, mask = torch.zeros(8), np.zeros((4, 4), np.int8)
-    cache = EmbeddingCache(2 * (32 + 16))
-    for index in range(3):
-        cache.put((index, 0), embedding + index, mask)
-    assert len(cache) == 2
-    assert cache.used_bytes <= cache.max_bytes
-    assert cache.get((1, 0))[0][0] == 1
-    assert cache.get((2, 0)) is None
-    cache.put((0, 0), embedding + 9, mask)
-    assert cache.get((0, 0))[0][0] == 0
-
-
-def test_the_cache_does_not_keep_a_whole_batch_alive() -> None:
-    batch = torch.zeros(8, 16)
-    cache = EmbeddingCache(10**6)
-    cache.put((0, 0), batch[3], np.zeros((2, 2), np.int8))
-    kept = cache.get((0, 0))[0]
-    assert kept.untyped_storage().nbytes() == 64

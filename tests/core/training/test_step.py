@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from histosam_core.dataset.augment import AugmentSettings
+from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.training import SCENARIOS, TrainConfig
 from histosam_core.training.chunks import Chunks
-from histosam_core.training.embeddings import EmbeddingCache, PatchEncoder
+from histosam_core.training.embeddings import PatchEncoder
 from histosam_core.training.examples import Examples
 from histosam_core.training.parts import prepare_for_training
+from histosam_core.training.patch_embeddings import PatchEmbeddings
 from histosam_core.training.processes import Processes
 from histosam_core.training.prompts import PromptSettings
 from histosam_core.training.step import StepGradients, StepMeans
@@ -35,7 +37,7 @@ class Step:
         encoder = PatchEncoder(
             self.network,
             half=True,
-            cache=EmbeddingCache(0) if chosen.freezes_encoder else None,
+            cache=PatchEmbeddings(MemoryStore(0), {}, "") if chosen.freezes_encoder else None,
             validation_cache=None,
             precision=nullcontext,
             chunks=chunks,

@@ -94,12 +94,6 @@ class CheckpointInfo(ModelInfo):
         object.__setattr__(self, "takes_boxes", is_sam)
         object.__setattr__(self, "encodes_ahead", self.architecture in get_args(Architecture))
 
-    @property
-    def embedding_variant(self) -> str:
-        """Preprocessing, and whether early features go along; see `ModelInfo`."""
-        early = " with early features" if self.early_features else ""
-        return f"{self.preprocessing!r}{early}"
-
 
 def metadata_of(info: CheckpointInfo) -> dict[str, str]:
     """Turn the description into the file's metadata: JSON strings by name."""

@@ -168,6 +168,10 @@ class SamModel:
                     answers[index] = Prediction(mask, float(score))
         return [answers[i] for i in range(count)]
 
+    def encoder_hash(self) -> str:
+        """Digest of all that decides an embedding besides image and device."""
+        return self.network.encoder_hash()
+
     def embedding_to_arrays(self, embedding: ImageEmbedding) -> dict[str, NDArray[Any]]:
         """Return an embedding as NumPy arrays, for a store on disk; see `ImageEmbedding`."""
         return embedding.to_arrays()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
+import xxhash
 from segment_anything.modeling import PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -70,6 +71,7 @@ class SamNetwork(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(1, 3, 1, 1), False)
         self._kept_position: tuple[object, Tensor] | None = None
+        self._kept_hash: tuple[object, str] | None = None
 
     @property
     def image_size(self) -> int:
@@ -127,6 +129,24 @@ class SamNetwork(nn.Module):
             return torch.cat(self.image_encoder.with_early(inputs), 1)  # type: ignore[operator]
         embeddings: Tensor = self.image_encoder(inputs)
         return embeddings
+
+    def encoder_hash(self) -> str:
+        """Digest of all that decides what `encode` makes of an image, but for device and precision.
+
+        Of the image encoder's class and weights, the pixels' mean and standard deviation, and the
+        sizes; not of the decoder. It is made anew only where one of them has changed.
+        """
+        tensors = self.image_encoder.state_dict(keep_vars=True)
+        tensors |= {"pixel_mean": self.pixel_mean, "pixel_std": self.pixel_std}
+        kind = type(self.image_encoder).__name__, self.image_size, self.embedding_shape
+        made_from = kind, [(t.data_ptr(), t._version) for t in tensors.values()]
+        if self._kept_hash is None or self._kept_hash[0] != made_from:
+            digest = xxhash.xxh3_128(repr(kind).encode())
+            for name, tensor in sorted(tensors.items()):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
+            self._kept_hash = made_from, digest.hexdigest()
+        return self._kept_hash[1]
 
     def split(self, embeddings: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, C, h, w) from `encode` -> the embedding proper, and early features or None."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from histosam_core.clicks import Click
 from histosam_core.embeddings.in_flight import InFlight
-from histosam_core.embeddings.memory import EmbeddingKey, EmbeddingStore, MemoryStore
+from histosam_core.embeddings.key import UNNAMED, EmbeddingKey, KnownEncoder
+from histosam_core.embeddings.memory import EmbeddingStore, MemoryStore
 from histosam_core.errors import PredictionError
 from histosam_core.model.interface import as_prediction, complete, is_batched
 from histosam_core.progress import ProgressCallback, silent
@@ -74,9 +75,9 @@ class Predictor:
     slide
         Where pixels come from.
     model
-        Any `InteractiveModel`. Its ``info`` and the kind of its ``device`` go into the keys of its
-        embeddings; a model that is in no file gets a key of its own. One whose info says
-        ``takes_boxes`` gets boxes as they are, the others by clicks.
+        Any `InteractiveModel`. The hash of its encoder, else of its file, and the kind of its
+        ``device`` go into the keys of its embeddings; a model without either gets keys of its own.
+        One whose info says ``takes_boxes`` gets boxes as they are, the others by clicks.
     slide_mpp
         Micrometres per level-0 pixel; the slide's own, or what stands in for it.
     store
@@ -100,12 +101,13 @@ class Predictor:
         self.store: EmbeddingStore = MemoryStore() if store is None else store
         self._clock = clock
         self._fingerprint = slide.fingerprint
-        info = self.model.info
-        self._weights = info.sha256 or f"in-memory-{uuid.uuid4()}"
-        self._preprocessing = info.embedding_variant
-        device = str(self.model.device).partition(":")[0]
-        if device != "cpu":  # whose bits are not the CPU's
-            self._preprocessing += f" on {device}"
+        self._weights = (
+            model.encoder_hash()
+            if isinstance(model, KnownEncoder)
+            else self.model.info.sha256 or f"{UNNAMED}{uuid.uuid4()}"
+        )
+        # A GPU's bits are not the CPU's.
+        self._preprocessing = f"on {str(self.model.device).partition(':')[0]}"
         self._in_flight = InFlight()
 
     def key(self, region: Region) -> EmbeddingKey:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.clicks import Click
-from histosam_core.embeddings.shared_cache import encoder_key
 from histosam_core.errors import CheckpointError, ConfigError, ImageError
 from histosam_core.geometry import Region
 from histosam_core.model import (
@@ -216,4 +215,4 @@ def test_embeddings_of_the_other_kind_are_told_apart(
     slide = open_array(np.zeros((80, 80, 3), np.uint8), name="black", mpp=2.0)
     region = Region((0.0, 0.0), (64, 64), 2.0)
     keys = {Predictor(slide, model, 2.0).key(region) for model in models}
-    assert len(keys) == len({encoder_key(model) for model in models}) == 2
+    assert len(keys) == len({model.encoder_hash() for model in models}) == 2

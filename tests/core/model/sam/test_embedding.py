@@ -75,3 +75,23 @@ def test_only_sam_itself_was_trained_on_boxes(model: SamModel) -> None:
     network.architecture = "sam_vit_b"  # stands in for SAM, whose encoder is large
     info = describe_network(network, name="stand-in")
     assert SamModel(network, info, "cpu").info.takes_boxes
+
+
+def test_the_hash_is_of_the_encoder_alone_and_follows_its_weights(model: SamModel) -> None:
+    torch.manual_seed(1)
+    plain = build_network("histosam_tiny", decoder="sam", image_size=64)
+    before = plain.encoder_hash()
+    assert before != model.encoder_hash()
+    plain.image_encoder.load_state_dict(model.network.image_encoder.state_dict())
+    assert plain.encoder_hash() == model.encoder_hash() != before
+    with torch.no_grad():
+        next(plain.mask_decoder.parameters()).add_(1)
+        assert plain.encoder_hash() == model.encoder_hash()
+        next(plain.image_encoder.parameters())[0] += 1e-3
+        assert plain.encoder_hash() != model.encoder_hash()
+    plain.image_encoder.load_state_dict(model.network.image_encoder.state_dict())
+    plain.pixel_mean += 1
+    assert plain.encoder_hash() != model.encoder_hash()
+    large = build_network("histosam_tiny", decoder="sam", image_size=128)
+    large.image_encoder.load_state_dict(model.network.image_encoder.state_dict())
+    assert large.encoder_hash() != model.encoder_hash()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from histosam_core.embeddings import disk
 from histosam_core.embeddings.disk import WRITES_PER_SCAN, DiskStore
-from histosam_core.embeddings.memory import EmbeddingKey
+from histosam_core.embeddings.key import EmbeddingKey
 from histosam_core.errors import ConfigError
 
 KEY = EmbeddingKey("slide", (0.1, 128.0), 4.008, (400, 400), "S=512", "ab" * 32)
@@ -167,6 +168,33 @@ def test_bound_holds(tmp_path: Path, puts: list[tuple[int, int]]) -> None:
     assert store.note == ""
 
 
+def test_what_is_in_use_is_not_dropped_and_ends_writing(tmp_path: Path) -> None:
+    def open_store() -> DiskStore:
+        return DiskStore(tmp_path, 2 * 5000 + 2 * HEADER_BYTES, unused_s=3600)
+
+    store = open_store()
+    for i in range(3):
+        store.put(key(i), block(5000))
+    assert [i for i in range(3) if key(i) in store] == [0, 1]
+    assert "holds as much as it may" in store.note
+    age(store, 1, 7200)
+    later = open_store()
+    later.put(key(2), block(5000))
+    assert [i for i in range(3) if key(i) in later] == [0, 2]
+    assert later.note == ""
+
+
+def test_a_nearly_full_disk_ends_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DiskStore(tmp_path, reserve_bytes=2**30)
+    usage = disk.shutil.disk_usage(tmp_path)
+    store.put(key(0), block(10))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    store.put(key(1), block(10))
+    assert [i for i in range(2) if key(i) in store] == [0]
+    assert "nearly full" in store.note
+    assert [path.name for path in tmp_path.iterdir()] == [store.path(key(0)).name]
+
+
 def test_what_another_process_adds_is_counted_before_long(tmp_path: Path) -> None:
     bound = 100_000
     stores = [DiskStore(tmp_path, bound) for _ in range(2)]
@@ -181,7 +209,7 @@ def test_two_processes_share_a_folder(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from histosam_core.embeddings.disk import DiskStore\n"
-        "from histosam_core.embeddings.memory import EmbeddingKey\n"
+        "from histosam_core.embeddings.key import EmbeddingKey\n"
         "store = DiskStore(sys.argv[1], 60_000)\n"
         "for i in range(150):\n"
         "    key = EmbeddingKey('slide', (float(i % 20), 0.0), 4.0, (400, 400), '', 'ab')\n"
@@ -214,7 +242,7 @@ def test_a_full_disk_ends_writing_and_says_why(
     store.put(key(2), block(10))
     assert [i for i in range(3) if key(i) in store] == [0]
     assert store.get(key(0)) is not None
-    assert store.note.startswith("embeddings are not kept on disk: ")
+    assert store.note.startswith("embeddings are no longer kept on disk: ")
     assert os.strerror(errno.ENOSPC) in store.note
     assert "\n" not in store.note
 

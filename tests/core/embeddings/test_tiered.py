@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from histosam_core.embeddings import tiered as tiered_store
 from histosam_core.embeddings.disk import DiskStore
-from histosam_core.embeddings.memory import EmbeddingKey, MemoryStore
+from histosam_core.embeddings.key import EmbeddingKey
+from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.embeddings.tiered import MAX_WAITING, TieredStore
 
 if TYPE_CHECKING:
@@ -95,6 +96,13 @@ def test_put_does_not_wait_for_the_disk(tmp_path: Path) -> None:
     assert on_disk == [True] * MAX_WAITING + [False] * 3
 
 
+def test_a_store_that_waits_has_written_when_put_returns(tmp_path: Path) -> None:
+    store = TieredStore(disk=DiskStore(tmp_path), model=Codec(), waits=True)
+    for i in range(MAX_WAITING + 3):
+        store.put(key(i), embedding(i))
+        assert key(i) in store.disk
+
+
 def test_after_close_memory_goes_on(tmp_path: Path) -> None:
     store = TieredStore(disk=DiskStore(tmp_path), model=Codec())
     assert store.close(30)
@@ -128,7 +136,7 @@ def test_an_embedding_that_cannot_be_written_ends_writing_and_says_why(tmp_path:
     store.put(KEY, embedding(1))
     assert store.flush(30)
     assert store.get(KEY) is not None
-    assert store.note == "embeddings are not kept on disk: RuntimeError: the device is gone"
+    assert store.note == "embeddings are no longer kept on disk: RuntimeError: the device is gone"
 
 
 def test_note_is_the_disks(tmp_path: Path) -> None:
@@ -136,7 +144,7 @@ def test_note_is_the_disks(tmp_path: Path) -> None:
     store = TieredStore(disk=DiskStore(tmp_path / "file" / "embeddings"), model=Codec())
     store.put(KEY, embedding(1))
     assert store.flush(30)
-    assert store.note.startswith("embeddings are not kept on disk: cannot write")
+    assert store.note.startswith("embeddings are no longer kept on disk: cannot write")
     assert store.get(KEY) is not None
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histosam_core.embeddings.memory import EmbeddingKey, MemoryStore, size_in_bytes
+from histosam_core.embeddings.key import EmbeddingKey
+from histosam_core.embeddings.memory import MemoryStore, size_in_bytes
 from histosam_core.errors import ConfigError
 
 KEY = EmbeddingKey("slide", (0.0, 128.0), 4.0, (400, 400), "S=512", "ab" * 32)
@@ -29,6 +30,15 @@ def test_least_recently_used_goes_first() -> None:
     assert store.get(key(0)) is not None
     store.put(key(3), block(100))
     assert [i for i in range(4) if key(i) in store] == [0, 2, 3]
+
+
+def test_a_store_that_keeps_the_first_drops_and_replaces_nothing() -> None:
+    store = MemoryStore(250, keep="first")
+    for i in range(3):
+        store.put(key(i), block(100))
+    assert [i for i in range(3) if key(i) in store] == [0, 1]
+    store.put(key(0), block(50))
+    assert (store.get(key(0)).nbytes, store.n_bytes) == (100, 200)
 
 
 def test_an_embedding_above_the_bound_is_not_kept_and_drops_nothing() -> None:
@@ -79,6 +89,16 @@ def test_every_part_of_the_key_keeps_embeddings_apart(other: dict[str, Any]) -> 
 
 def test_digest_is_the_same_in_every_process() -> None:
     assert KEY.digest == "ee478ecb0cf30127d56066cf1e4c22ea09b26e7cf2ccd67da59c88e7da58875b"
+
+
+def test_pixels_size_and_encoder_make_the_key_of_an_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    made = EmbeddingKey.of_pixels(image, "cpu", "ab")
+    assert made == EmbeddingKey.of_pixels(image[::-1][::-1], "cpu", "ab")
+    assert made.size_wh == (6, 4)
+    others = [(image[:, ::-1], "cpu", "ab"), (image, "cuda", "ab"), (image, "cpu", "cd"),
+              (image.reshape(6, 4, 3), "cpu", "ab")]  # fmt: skip
+    assert len({made, *(EmbeddingKey.of_pixels(*other) for other in others)}) == 5
 
 
 def test_size_counts_arrays_in_any_nesting() -> None:
