@@ -83,12 +83,14 @@ class Face:
         Whether a form shows it only on request.
     group
         Heading that it stands under.
-    option
-        Of the command, such as "--epochs".
+    options
+        Of the command, such as ("--epochs",).
     path
         See `PathKind`.
     only
         Kind of model that it is for, such as "sam"; empty: all.
+    as_text
+        Whether people write it as text that `JobSettings.tidy` reads, such as "320x480".
     """
 
     name: str
@@ -108,9 +110,10 @@ class Face:
     default_text: str = ""
     advanced: bool = False
     group: str = ""
-    option: str = ""
+    options: tuple[str, ...] = ()
     path: PathKind = ""
     only: str = ""
+    as_text: bool = False
 
     @property
     def is_by_others(self) -> bool:
@@ -155,9 +158,10 @@ def setting(
     default_text: str = "",
     advanced: bool = False,
     group: str = "",
-    option: str = "",
+    option: str | tuple[str, ...] = "",
     path: PathKind = "",
     only: str = "",
+    as_text: bool = False,
     **bounds: Any,
 ) -> Any:
     """Declare a setting of a `JobSettings`.
@@ -167,8 +171,9 @@ def setting(
     default
         Left out: the setting is required. None for a type that does not take it: other settings
         decide, see `JobSettings.complete`.
-    caption, help, unit, suggestions, default_text, advanced, group, option, path, only
-        What people read of it; see `Face`. All values that a Literal has are its choices.
+    caption, help, unit, suggestions, default_text, advanced, group, option, path, only, as_text
+        What people read of it; see `Face`. All values that a Literal has are its choices. Without
+        `option`, a name or names, the command's is made from the setting's.
     bounds
         ``ge``, ``gt``, ``le``, ``lt``.
     """
@@ -181,6 +186,7 @@ def setting(
         "option": option,
         "path": path,
         "only": only,
+        "as_text": as_text,
     }
     return Field(default, title=caption, description=help, json_schema_extra=about, **bounds)
 
@@ -202,6 +208,8 @@ def faces(settings: type[JobSettings]) -> tuple[Face, ...]:
         about: Any = declared.json_schema_extra
         if declared.title is None or about is None:
             raise TypeError(f"{settings.__name__}.{name} must be declared by `setting`")
+        about = dict(about)
+        option = about.pop("option") or name.replace("_", "-")
         kind, is_optional = _without_none(declared.annotation)
         is_required = declared.default is PydanticUndefined
         bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
@@ -218,11 +226,9 @@ def faces(settings: type[JobSettings]) -> tuple[Face, ...]:
             upper=bounds.get("le", bounds.get("lt")),
             lower_is_open="gt" in bounds,
             upper_is_open="lt" in bounds,
-            **{
-                **about,
-                "option": "--" + (about["option"] or name).replace("_", "-"),
-                "choices": _literals(kind),
-            },
+            choices=_literals(kind),
+            options=tuple(f"--{one}" for one in ((option,) if isinstance(option, str) else option)),
+            **about,
         )
         found += [face] if not dataclasses.is_dataclass(kind) else _members(face)
     return tuple(found)
@@ -241,7 +247,7 @@ def _members(group: Face) -> list[Face]:
             caption=member.metadata["caption"],
             help=member.metadata["help"],
             group=group.caption,
-            option="--" + member.name.replace("_", "-"),
+            options=("--" + member.name.replace("_", "-"),),
         )
         for member in dataclasses.fields(group.type)
     ]
@@ -303,6 +309,8 @@ class JobSettings(BaseModel):
 
     title: ClassVar[str] = "settings"
     """What the message of an error begins with."""
+    free_on_resume: ClassVar[frozenset[str]] = frozenset({"out", "device"})
+    """Settings that may differ when work goes on: they decide where and how, not what."""
     has_absolute_paths: ClassVar[bool] = False
     """Whether the JSON file holds absolute paths, so that it can be read from any folder."""
 
@@ -346,6 +354,30 @@ class JobSettings(BaseModel):
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON holds them."""
         return {name: self._plain(getattr(self, name)) for name in type(self).model_fields}
+
+    def check_same(self, earlier: Mapping[str, Any]) -> None:
+        """Make sure that work goes on with the settings that it began with.
+
+        Parameters
+        ----------
+        earlier
+            Those, as `as_dict` returned them; one that was not there yet had its default.
+
+        Raises
+        ------
+        ConfigError
+            Settings differ that are not `free_on_resume`.
+        """
+        now = self.as_dict()
+        usual = {name: self._plain(one.default) for name, one in type(self).model_fields.items()}
+        then = {name: earlier.get(name, usual[name]) for name in now}
+        changed = [n for n in now if n not in self.free_on_resume and now[n] != then[n]]
+        if changed:
+            listed = "; ".join(f"{n} was {then[n]!r}, now {now[n]!r}" for n in changed)
+            raise ConfigError(
+                f"work that goes on keeps its settings ({listed}); leave them as they were, or "
+                "choose another folder"
+            )
 
     def _plain(self, value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):

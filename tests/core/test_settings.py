@@ -116,7 +116,7 @@ def test_faces_say_what_a_form_needs() -> None:
     assert list(by_name) == ["out", "slides", "share", "steps", "colour", "rate", "extras.loud"]
     assert by_name["out"] == Face(
         name="out", type=Path, is_optional=False, is_required=True, default=None, caption="Folder",
-        help="Where to.", option="--out", path="folder",
+        help="Where to.", options=("--out",), path="folder",
     )  # fmt: skip
     share, steps = by_name["share"], by_name["steps"]
     assert (share.lower, share.upper, share.upper_is_open, share.advanced) == (0, 1, True, True)
@@ -142,7 +142,7 @@ def test_a_setting_that_is_added_is_checked_saved_and_shown() -> None:
         More(out="a", depth=10)
     assert More(out="a", depth=5).as_dict()["depth"] == 5
     (face,) = (face for face in faces(More) if face.name == "depth")
-    assert (face.option, face.caption, face.unit, face.default) == ("--depth", "Depth", "um", 3)
+    assert (face.options, face.caption, face.unit, face.default) == (("--depth",), "Depth", "um", 3)
 
 
 def test_every_setting_of_a_training_has_words() -> None:

@@ -311,7 +311,7 @@ def _write_split(
         location_xy=np.concatenate([p.locations_xy for p in plans]),
         tumor_fraction=np.concatenate([p.tumor_fraction for p in plans]),
         tissue_fraction=np.concatenate([p.tissue_fraction for p in plans]),
-        settings=settings.to_dict(),
+        settings=settings.as_dict(),
     )
     index = 0
     for plan in plans:
@@ -363,7 +363,7 @@ def _write_record(
         slides.append({"name": name, "splits": splits, **counts, **asdict(plan.record)})
     record = {
         "tool": f"napari-histosam {__version__}",
-        "settings": settings.to_dict(),
+        "settings": settings.as_dict(),
         **{k: v for k, v in summary.to_dict().items() if k != "out"},
         "slides": slides,
     }

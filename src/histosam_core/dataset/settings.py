@@ -1,14 +1,21 @@
-"""How patches are cut: every setting, checked together."""
+"""How patches are cut: settings that `histosam prepare` and `histosam improve` share."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
 
 from histosam_core.errors import ConfigError
+from histosam_core.settings import JobSettings, Problems, setting
 
-__all__ = ["ExtractionSettings", "mpp_of_magnification"]
+__all__ = ["SPLITS", "ExtractionSettings", "PrepareSettings", "mpp_of_magnification"]
+
+SPLITS = ("train", "validation", "test")
+WHOLE_SLIDE = "slide"
+"""What stands for None in `known_within_um`: all tumour of the slide is outlined."""
+PATCHES, DATA = "Patches", "Data"
 
 
 def mpp_of_magnification(magnification: float) -> float:
@@ -18,55 +25,154 @@ def mpp_of_magnification(magnification: float) -> float:
     return 10.0 / magnification
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractionSettings:
-    """Settings of `extract_patches`; see there.
+class ExtractionSettings(JobSettings):
+    """Settings of `extract_patches`; see there."""
 
-    Raises
-    ------
-    ConfigError
-        One or more are wrong; the message lists all of them.
-    """
+    title: ClassVar[str] = "settings of the patches"
 
-    mpp: float = 2.0
-    patch_size_px: int = 400
-    stride_px: int = 400
-    tumor_fraction: tuple[float, float] = (0.2, 0.8)
-    min_tissue: float = 0.5
-    slide_mpp: float | None = None
-    labels: tuple[str, ...] | None = None
-    seed: int = 0
-    known_within_um: float | None = None
-    min_known: float = 0.0
+    mpp: float = setting(
+        2.0,
+        caption="Resolution",
+        help="Micrometres per patch pixel; 2.0 is 5x.",
+        unit="um/px",
+        group=PATCHES,
+        gt=0,
+    )
+    patch_size_px: int = setting(
+        400,
+        caption="Patch size",
+        help="Edge of a patch in pixels.",
+        unit="px",
+        group=PATCHES,
+        option="patch-size",
+        ge=16,
+    )
+    stride_px: int = setting(
+        None,
+        caption="Stride",
+        help="Step of the grid in patch pixels.",
+        default_text="patch size",
+        unit="px",
+        group=PATCHES,
+        option="stride",
+        ge=1,
+    )
+    tumor_fraction: tuple[float, float] = setting(
+        (0.2, 0.8),
+        caption="Tumour",
+        help="Least and greatest share of tumour in a patch.",
+        group=PATCHES,
+        option="tumor",
+    )
+    min_tissue: float = setting(
+        0.5,
+        caption="Tissue",
+        help="Least share of tissue in a patch; 0 keeps everything.",
+        group=PATCHES,
+        ge=0,
+        le=1,
+    )
+    slide_mpp: float | None = setting(
+        None,
+        caption="Resolution of the slides",
+        help="Micrometres per level-0 pixel, where slides state none.",
+        unit="um/px",
+        group=PATCHES,
+        gt=0,
+    )
+    labels: tuple[str, ...] | None = setting(
+        None,
+        caption="Classes",
+        help="A class that counts as tumour; may be repeated.",
+        default_text="those whose name says so",
+        group=PATCHES,
+        option="label",
+    )
+    seed: int = setting(
+        0, caption="Seed", help="Of every draw, the split by shares included.", group=PATCHES, ge=0
+    )
+    known_within_um: float | None = setting(
+        None,
+        caption="Known round an outline",
+        help="Micrometres round an outline that are known not to be tumour; what is further away "
+        "is ignored. `slide`: all tumour is outlined.",
+        default_text="slide",
+        unit="um",
+        group=PATCHES,
+        option="known-within",
+        as_text=True,
+        ge=0,
+    )
+    min_known: float = setting(
+        0.0,
+        caption="Known share",
+        help="Least share of a patch that is known.",
+        group=PATCHES,
+        ge=0,
+        le=1,
+        advanced=True,
+    )
 
-    def __post_init__(self) -> None:
+    @classmethod
+    def tidy(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take what is known as the text "slide" or a number in a text too."""
+        known = values.get("known_within_um")
+        if known == WHOLE_SLIDE:
+            return {**values, "known_within_um": None}
+        if isinstance(known, str):
+            with suppress(ValueError):
+                return {**values, "known_within_um": float(known)}
+        return values
+
+    def complete(self) -> None:
+        """Lay patches side by side unless a stride is given."""
+        if self.stride_px is None:
+            self.decide("stride_px", self.patch_size_px)
+
+    def check(self, wrong: Problems) -> None:
+        """The shares of tumour rise."""
         low, high = self.tumor_fraction
-        problems = []
-        if not (math.isfinite(self.mpp) and self.mpp > 0):
-            problems.append(f"mpp {self.mpp} must be above 0")
-        if self.slide_mpp is not None and not (
-            math.isfinite(self.slide_mpp) and self.slide_mpp > 0
-        ):
-            problems.append(f"slide mpp {self.slide_mpp} must be above 0")
-        if self.patch_size_px < 16:
-            problems.append(f"patch size {self.patch_size_px} must be at least 16 px")
-        if self.stride_px < 1:
-            problems.append(f"stride {self.stride_px} must be at least 1 px")
-        if not 0 <= low <= high <= 1:
-            problems.append(f"tumour fractions {low} to {high} must rise within 0 to 1")
-        if not 0 <= self.min_tissue <= 1:
-            problems.append(f"least tissue {self.min_tissue} must be within 0 to 1")
-        if self.known_within_um is not None and not (
-            math.isfinite(self.known_within_um) and self.known_within_um >= 0
-        ):
-            problems.append(f"known within {self.known_within_um} um must be 0 or more")
-        if not 0 <= self.min_known <= 1:
-            problems.append(f"least known {self.min_known} must be within 0 to 1")
-        if self.seed < 0:
-            problems.append(f"seed {self.seed} must be 0 or more")
-        if problems:
-            raise ConfigError("; ".join(problems))
+        wrong.require("tumor_fraction", 0 <= low <= high <= 1, "two shares that rise within 0 to 1")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+class PrepareSettings(ExtractionSettings):
+    """Everything that `histosam prepare` is told; names are those of `extract_patches`."""
+
+    slides: Path = setting(
+        caption="Slides", help="Folder of slides, or one slide.", path="slides", group=DATA
+    )
+    out: Path = setting(
+        caption="Folder", help="Folder to make the patch stores in.", path="folder", group=DATA
+    )
+    annotations: Path | None = setting(
+        None,
+        caption="Annotations",
+        help="Folder of annotations (XML, GeoJSON, mask TIFF).",
+        default_text="by the slides",
+        path="folder",
+        group=DATA,
+    )
+    splits: tuple[float, float, float] = setting(
+        (0.7, 0.15, 0.15),
+        caption="Splits",
+        help="Shares of slides for train, validation and test; 0 leaves one out.",
+        group=DATA,
+    )
+    split_file: Path | None = setting(
+        None,
+        caption="Split file",
+        help="CSV with the columns slide,split; instead of shares.",
+        path="file",
+        group=DATA,
+    )
+    skip_unannotated: bool = setting(
+        False, caption="Skip slides", help="Leave slides without annotation out.", group=DATA
+    )
+    workers: int | None = setting(
+        None,
+        caption="Threads",
+        help="Threads that read.",
+        default_text="one per core, at most 8",
+        group=DATA,
+        ge=1,
+    )

@@ -48,10 +48,7 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.distributed import RemoteModel
     from histosam_core.model import InteractiveModel
 
-__all__ = ["DEFAULT_MIN_AREA_MM2", "evaluate_slides", "slides_name"]
-
-DEFAULT_MIN_AREA_MM2 = 0.01
-"""A square of 100 um: what is smaller has too few pixels at 5x for an IoU to mean much."""
+__all__ = ["evaluate_slides", "slides_name"]
 
 PathLike = str | os.PathLike[str]
 

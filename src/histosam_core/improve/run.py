@@ -15,11 +15,12 @@ from histosam_core.improve.patches import RepeatedPatches, cut_patches
 from histosam_core.improve.promotion import check_name, deserves_it, promote
 from histosam_core.improve.proof import prove
 from histosam_core.improve.result import Improvement
-from histosam_core.improve.settings import ImproveSettings
 from histosam_core.progress import ProgressCallback, silent
+from histosam_core.settings import read_settings
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
+    from histosam_core.improve.settings import ImproveSettings
     from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.training import TrainResult
 
@@ -143,7 +144,7 @@ def _begin(settings: ImproveSettings, *, resume: bool, overwrite: bool) -> bool:
     if resume:
         if not saved.is_file():
             raise ConfigError(f"{out} holds no work to resume; start it without --resume")
-        settings.check_same(ImproveSettings.load(saved))
+        settings.check_same(read_settings(saved))
         return True
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False

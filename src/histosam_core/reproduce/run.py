@@ -21,6 +21,7 @@ from histosam_core.reproduce.survey import (
 )
 from histosam_core.reproduce.tuning import read_tuned, train_config, tune
 from histosam_core.reproduce.weights import MissingWeightsError, find_weights, load_weights
+from histosam_core.settings import read_settings
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
@@ -262,7 +263,7 @@ def check_folder(settings: ReproduceSettings) -> None:
         return
     if not (out / SETTINGS_FILE).is_file():
         raise OutputExistsError(f"{out} exists and is no such work; choose another --out")
-    settings.check_same(out / SETTINGS_FILE)
+    settings.check_same(read_settings(out / SETTINGS_FILE))
 
 
 def _unheard(event: Mapping[str, object]) -> None:

@@ -217,7 +217,9 @@ def test_fine_tuning_has_the_papers_settings(tmp_path: Path, base: Path) -> None
     from histosam_core.reproduce import ReproduceSettings
     from histosam_core.reproduce.kim2023 import methods_of
 
-    settings = ReproduceSettings(tmp_path, paip=tmp_path, max_minutes=5.0, tuning={"batch_size": 4})
+    settings = ReproduceSettings(
+        out=tmp_path, paip=tmp_path, max_minutes=5.0, tuning={"batch_size": 4}
+    )
     method = methods_of("finetuned")[-1]
     config = train_config(settings, method, Weights("base", str(base)))
     assert (config.epochs, config.learning_rate, config.scenario) == (30, 5e-4, "refining")

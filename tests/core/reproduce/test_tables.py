@@ -59,7 +59,7 @@ def view(tmp_path: Path) -> Survey:
         elif cell.method.key == "sam":
             state = CellState(cell, "not run", "weights missing: no a_b.pth & <more>")
         states.append(state)
-    settings = ReproduceSettings(tmp_path / "out", paip=tmp_path)
+    settings = ReproduceSettings(out=tmp_path / "out", paip=tmp_path)
     nothing = {"paip2019": None, "camelyon16": None}
     return Survey(settings, tuple(states), nothing, {}, {}, {})
 
