@@ -118,7 +118,8 @@ def evaluate_slides(
     from histosam_core import evaluation
     from histosam_core.cli.evaluate import run_folder_name
     from histosam_core.errors import OutputExistsError
-    from histosam_core.evaluation.whole_slide import DEFAULT_MIN_AREA_MM2, slides_name
+    from histosam_core.evaluation.settings import DEFAULT_MIN_AREA_MM2
+    from histosam_core.evaluation.whole_slide import slides_name
 
     if (out / "summary.json").exists() and not overwrite:
         raise OutputExistsError(

@@ -126,7 +126,7 @@ class ExtractionSettings(JobSettings):
 
     def complete(self) -> None:
         """Lay patches side by side unless a stride is given."""
-        if self.stride_px is None:
+        if "stride_px" not in self.model_fields_set:
             self.decide("stride_px", self.patch_size_px)
 
     def check(self, wrong: Problems) -> None:

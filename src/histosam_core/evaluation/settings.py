@@ -166,7 +166,7 @@ class EvaluateSettings(JobSettings):
 
     def complete(self) -> None:
         """Let a user that draws click five times, the ideal one once."""
-        if self.repeats is None:
+        if "repeats" not in self.model_fields_set:
             self.decide("repeats", 1 if self.user == "ideal" else 5)
 
     def check(self, wrong: Problems) -> None:

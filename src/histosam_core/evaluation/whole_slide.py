@@ -39,6 +39,7 @@ from histosam_core.evaluation.run import (
     software,
     spread_indices,
 )
+from histosam_core.evaluation.settings import DEFAULT_MIN_AREA_MM2
 from histosam_core.evaluation.slide_clicks import AnnotatedSlide, SlideSource
 from histosam_core.model import TrainingGeometry
 from histosam_core.model.registry.model_choice import load_choice
