@@ -458,7 +458,7 @@ def _typed(kind: type[JobSettings], values: Mapping[str, Any], wrong: Problems) 
         elif value is not None:
             is_path = expected is Path or Path in get_args(expected)
             is_one = isinstance(value, str | os.PathLike)
-            if get_origin(expected) is tuple and is_path and is_one:
+            if get_origin(expected) is tuple and get_args(expected)[-1] is ... and is_one:
                 value = (value,)
             value = _item(value, is_path)
         typed[name] = value

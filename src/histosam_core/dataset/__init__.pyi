@@ -1,0 +1,9 @@
+from .extract import ExtractionSummary as ExtractionSummary
+from .extract import extract_patches as extract_patches
+from .patches import Patch as Patch
+from .patches import PatchStore as PatchStore
+from .patches import open_patches as open_patches
+from .place_split import PatchSplit as PatchSplit
+from .place_split import split_patches as split_patches
+from .splits import assign_splits as assign_splits
+from .splits import read_split_file as read_split_file
