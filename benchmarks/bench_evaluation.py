@@ -27,9 +27,8 @@ import torch
 from numpy.typing import NDArray
 
 from histosam_core import Click, load_model
-from histosam_core.evaluation import ProtocolSettings, run_clicks
-from histosam_core.evaluation.protocol import ClickRun
-from histosam_core.evaluation.side_by_side import default_lanes, run_patches
+from histosam_core.evaluation import ClickRun, ProtocolSettings, run_clicks
+from histosam_core.evaluation.protocol.patches import default_workers, run_patches
 from histosam_core.recipes.synthetic import render_slide
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = load_model(options.model, device=options.device)
     patches = make_patches(options.patches)
     settings = ProtocolSettings()
-    lanes = default_lanes(model)
+    workers = default_workers(model)
 
     def one_by_one() -> Runs:
         return {i: run_clicks(model, p.image, p.gt_mask) for i, p in enumerate(patches)}
@@ -133,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else "CPU"
     print(
         f"{options.model} on {where}: {len(patches)} patches of {SIDE} px, {options.threads} "
-        f"threads; side by side {lanes} lanes of {options.batch_size}"
+        f"threads; side by side {workers} workers of {options.batch_size}"
     )
     run_clicks(model, patches[0].image, patches[0].gt_mask, max_clicks=2)  # load kernels
     ways = {"one by one": one_by_one, "side by side": side_by_side}

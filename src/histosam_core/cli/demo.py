@@ -40,7 +40,7 @@ def demo(
     """
     from histosam_core.console import err
     from histosam_core.console import out as console
-    from histosam_core.evaluation.tables import rich_table
+    from histosam_core.evaluation.report.tables import rich_table
     from histosam_core.recipes.demo.report import write_demo_report
     from histosam_core.recipes.demo.steps import FULL, QUICK, demo_folder, run_demo
 

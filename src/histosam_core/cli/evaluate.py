@@ -17,7 +17,6 @@ from histosam_core.cli.evaluate_slides import (
     SlidesOption,
     end_left_out,
     evaluate_slides,
-    model_at,
 )
 from histosam_core.job_events import ControlOption, EventsOption, JobEvents, job_events
 
@@ -281,12 +280,12 @@ def _run(
     keep = scheduler is None and (len(models) > 1 or embeddings is not None)
     cache = EmbeddingCache(folder=embeddings) if keep else None
     for label, source in models.items():
-        with model_at(scheduler, source, device) as loaded:
+        with evaluation.runner_of(source, scheduler, device=device, cache=cache) as runner:
             for store, dataset in zip(opened, names, strict=True):
                 with job.progress_bar(f"{label} on {dataset}") as progress:
                     folder = out / "runs" / run_folder_name(label, dataset)
                     evaluation.evaluate(
-                        loaded,
+                        runner,
                         store,
                         name=label,
                         out=folder,
@@ -295,13 +294,12 @@ def _run(
                         user=user,
                         limit=limit,
                         batch_size=batch_size,
-                        cache=cache,
                         progress=progress,
                         overwrite=overwrite,
                         keep_finished=True,
                     )
                     folders.append(folder)
-        del loaded
+        del runner  # before the next model is loaded
     # The report is made from the rows on disk, so that it can be made again to the letter.
     return evaluation.read_records(folders)
 

@@ -1,11 +1,10 @@
-"""`histosam evaluate --slides`: whole tumour regions. Where models run: here, or on workers."""
+"""`histosam evaluate --slides`: whole tumour regions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +22,6 @@ __all__ = [
     "SlidesOption",
     "end_left_out",
     "evaluate_slides",
-    "model_at",
 ]
 
 SlidesOption = Annotated[
@@ -58,30 +56,6 @@ SchedulerOption = Annotated[
 ]
 
 
-@contextmanager
-def model_at(scheduler: str | None, source: str, device: str) -> Iterator[Any]:
-    """Yield a model: loaded here, or on the workers of a scheduler.
-
-    Parameters
-    ----------
-    scheduler
-        Its address; None: here.
-    source
-        The model's name or path, with its decoder or without; see `parse_model`.
-    device
-        Where it runs.
-    """
-    if scheduler is None:
-        from histosam_core.model.registry.model_choice import load_choice
-
-        yield load_choice(source, device)
-        return
-    from histosam_core.evaluation.distributed import RemoteModel
-
-    with RemoteModel(scheduler, source, device=device) as remote:
-        yield remote
-
-
 def evaluate_slides(
     models: dict[str, str],
     slides: Path,
@@ -113,7 +87,7 @@ def evaluate_slides(
     job
         Told the progress, and in a notice what was left out.
     device, scheduler
-        See `model_at`.
+        See `runner_of`.
     """
     from histosam_core import evaluation
     from histosam_core.cli.evaluate import run_folder_name
@@ -129,10 +103,13 @@ def evaluate_slides(
     told: set[str] = set()
     for label, source in models.items():
         dataset = slides_name(slides)
-        with model_at(scheduler, source, device) as model, job.progress_bar(label) as progress:
+        with (
+            evaluation.runner_of(source, scheduler, device=device) as runner,
+            job.progress_bar(label) as progress,
+        ):
             folder = out / "runs" / run_folder_name(label, dataset)
             result = evaluation.evaluate_slides(
-                model,
+                runner,
                 slides,
                 annotations=annotations,
                 name=label,

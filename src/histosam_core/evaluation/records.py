@@ -29,7 +29,8 @@ from histosam_core.atomic import new_file
 from histosam_core.clicks import Click, User
 from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import EvaluationRecordsError, OutputExistsError, OutputWriteError
-from histosam_core.evaluation.protocol import ClickRun, ProtocolSettings
+from histosam_core.evaluation.pictures import save_mask
+from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings
 
 __all__ = ["COLUMNS", "EvaluationResult", "PatchRecord", "RunWriter", "read_records"]
 
@@ -40,25 +41,10 @@ USUAL = {"user": asdict(IDEAL)}
 """What a header means that does not say."""
 
 COLUMNS = (
-    "run",
-    "model",
-    "dataset",
-    "patch_index",
-    "patch_id",
-    "repeat",
-    "slide",
-    "location_x",
-    "location_y",
-    "tumor_fraction",
-    "click",
-    "x",
-    "y",
-    "is_positive",
-    "iou",
-    "encode_s",
-    "decode_s",
-    "wall_s",
-)
+    "run", "model", "dataset", "patch_index", "patch_id", "repeat", "slide", "location_x",
+    "location_y", "tumor_fraction", "click", "x", "y", "is_positive", "iou", "encode_s",
+    "decode_s", "wall_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +171,7 @@ class RunWriter:
     Parameters
     ----------
     folder
-        The run folder.
+        The run folder; None: nothing is written.
     header
         What is run; `settings`, `checkpoint` and `dataset` in it must match for a run to resume.
     overwrite
@@ -194,6 +180,11 @@ class RunWriter:
         Take up an unfinished run of the same settings.
     keep_finished
         Take a finished run of the same settings as it is, instead of refusing the folder.
+
+    Attributes
+    ----------
+    finished : tuple of PatchRecord
+        What an earlier run has finished.
 
     Raises
     ------
@@ -205,22 +196,22 @@ class RunWriter:
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None,
         header: Mapping[str, Any],
         *,
         overwrite: bool = False,
         resume: bool = True,
         keep_finished: bool = False,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = None if folder is None else Path(folder)
         self.header: dict[str, Any] = {"schema": SCHEMA, **header, "is_complete": False}
         self.finished: tuple[PatchRecord, ...] = ()
         self._rows: IO[str] | None = None
         self._keep_finished = keep_finished
-        self._prepare(overwrite=overwrite, resume=resume)
+        if self.folder is not None:
+            self._prepare(self.folder, overwrite=overwrite, resume=resume)
 
-    def _prepare(self, *, overwrite: bool, resume: bool) -> None:
-        folder = self.folder
+    def _prepare(self, folder: Path, *, overwrite: bool, resume: bool) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             if folder.is_file() or not (folder / HEADER_NAME).is_file():
                 raise OutputExistsError(
@@ -231,7 +222,7 @@ class RunWriter:
                     path = folder / name
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             else:
-                self.finished = self._take_up(resume=resume)
+                self.finished = self._take_up(folder, resume=resume)
         try:
             (folder / "masks").mkdir(parents=True, exist_ok=True)
             self.write_header()
@@ -244,11 +235,11 @@ class RunWriter:
         except OSError as error:
             raise _write_error(folder, error) from error
 
-    def _take_up(self, *, resume: bool) -> tuple[PatchRecord, ...]:
-        earlier = _read_run(self.folder)
+    def _take_up(self, folder: Path, *, resume: bool) -> tuple[PatchRecord, ...]:
+        earlier = _read_run(folder)
         if earlier.is_complete and not self._keep_finished:
             raise OutputExistsError(
-                f"{self.folder} holds a finished evaluation; choose another folder or overwrite it"
+                f"{folder} holds a finished evaluation; choose another folder or overwrite it"
             )
         now = json.loads(json.dumps(self.header, default=str))
         differing = [
@@ -259,8 +250,7 @@ class RunWriter:
         if differing or not resume:
             why = f"its {', '.join(differing)} differ" if differing else "resuming is off"
             raise OutputExistsError(
-                f"{self.folder} holds an evaluation and {why}; "
-                "choose another folder or overwrite it"
+                f"{folder} holds an evaluation and {why}; choose another folder or overwrite it"
             )
         return earlier.patches
 
@@ -276,11 +266,13 @@ class RunWriter:
         if self._rows is not None:
             self._rows.close()
 
-    def append(self, record: PatchRecord) -> None:
-        """Write the rows of a finished patch; they are on disk when this returns."""
-        if self._rows is None:
-            raise ValueError("the run folder is closed")
+    def append(self, record: PatchRecord, mask: NDArray[np.bool_]) -> None:
+        """Write rows and last mask of a finished patch; they are on disk when this returns."""
+        if self.folder is None or self._rows is None:
+            return
         try:
+            # The mask goes first: rows say that a patch is finished.
+            save_mask(self.folder, record.index, mask, record.repeat)
             csv.writer(self._rows).writerows(self._rows_of(record))
             self._rows.flush()
         except OSError as error:
@@ -289,8 +281,9 @@ class RunWriter:
     def write_header(self, **changes: Any) -> None:
         """Change entries of evaluation.json and write it."""
         self.header.update(changes)
-        with new_file(self.folder / HEADER_NAME) as path:
-            path.write_text(json.dumps(self.header, indent=2, default=str) + "\n")
+        if self.folder is not None:
+            with new_file(self.folder / HEADER_NAME) as path:
+                path.write_text(json.dumps(self.header, indent=2, default=str) + "\n")
 
     def _rows_of(self, record: PatchRecord) -> Iterable[Sequence[object]]:
         model, dataset = self.header["name"], self.header["dataset"]["name"]
@@ -410,11 +403,6 @@ def _deciding(header: Mapping[str, Any], key: str) -> Any:
         # The same weights may come with a licence that was not stated, or not so worded, before.
         return {name: fact for name, fact in value.items() if name != "licence"}
     return value
-
-
-def settings_dict(settings: ProtocolSettings) -> dict[str, Any]:
-    """Return the settings as they stand in evaluation.json."""
-    return asdict(settings)
 
 
 def _write_error(folder: Path, error: OSError) -> OSError:

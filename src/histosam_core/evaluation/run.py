@@ -6,51 +6,38 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
-from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
-from histosam_core.evaluation.protocol import (
-    ClickRun,
-    Clock,
-    EvaluationPatch,
-    ProtocolSettings,
-)
-from histosam_core.evaluation.records import (
-    EvaluationResult,
-    PatchRecord,
-    RunWriter,
-    settings_dict,
-)
-from histosam_core.evaluation.side_by_side import run_patches
-from histosam_core.model.interface import complete
-from histosam_core.model.registry.model_choice import load_choice
+from histosam_core.evaluation.pictures import save_example
+from histosam_core.evaluation.protocol.runners import Runner, runner_of
+from histosam_core.evaluation.protocol.trial import ProtocolSettings
+from histosam_core.evaluation.records import EvaluationResult, PatchRecord, RunWriter
+from histosam_core.evaluation.report.examples import choose_examples
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.embeddings.image_cache import EmbeddingCache
-    from histosam_core.evaluation.distributed import RemoteModel
+    from histosam_core.evaluation.protocol.loop import Clock
+    from histosam_core.evaluation.protocol.patches import EvaluationPatch
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["evaluate", "spread_indices"]
+__all__ = ["Outcome", "Tally", "evaluate", "new_header", "record_run", "spread_indices"]
 
 N_EXAMPLES_EACH = 2
-CHECKPOINT_FIELDS = (
-    "name", "architecture", "decoder", "dense_prompts", "scenario", "sha256", "licence",
-    "geometry", "preprocessing", "provenance",
-)  # fmt: skip
 
 
 def evaluate(
-    model: InteractiveModel | RemoteModel | str,
+    model: InteractiveModel | Runner | str,
     patches: Sequence[EvaluationPatch],
     *,
     name: str,
@@ -75,9 +62,9 @@ def evaluate(
     Parameters
     ----------
     model
-        Any `InteractiveModel`; with batched forms, many patches advance together. Or a
-        `RemoteModel`; or a model's name or path, with its decoder or without (see `parse_model`),
-        which workers load for themselves.
+        Any `InteractiveModel`; with batched forms, many patches advance together. Or a model's
+        name or path, with its decoder or without (see `parse_model`), which is loaded where it
+        runs; or a `Runner`, such as a `ClusterRunner`.
     patches
         A `PatchStore`, or any sequence of patches. Its `name`, where it has one, names the data
         set.
@@ -95,9 +82,9 @@ def evaluate(
         Patches that advance together.
     cache
         Keeps embeddings for the next model with the same encoder; without effect on a scheduler's
-        workers.
+        workers and where `model` is a runner.
     progress
-        Told the patches done, each as often as the user clicks on it, and the same again now and
+        Called with the patches done, each as often as the user clicks on it, and again now and
         then between the clicks, so that it may pause or stop the work there.
     overwrite
         Throw away an earlier run in `out`.
@@ -106,10 +93,10 @@ def evaluate(
     keep_finished
         Return a finished run in `out` as it is if all those are the same, instead of refusing.
     clock
-        Returns seconds.
+        Returns seconds; a runner has its own.
     scheduler
         Address of a dask.distributed scheduler, whose workers then do the clicking; see
-        `RemoteModel`.
+        `ClusterRunner`.
 
     Returns
     -------
@@ -128,14 +115,6 @@ def evaluate(
     OutputWriteError
         `out` cannot be written.
     """
-    given = {k: v for k, v in locals().items() if k not in ("model", "patches", "scheduler")}
-    if scheduler is not None:
-        from histosam_core.evaluation.distributed import RemoteModel
-
-        with RemoteModel(scheduler, model) as remote:
-            return evaluate(remote, patches, **given)
-    if isinstance(model, str):
-        return evaluate(load_choice(model), patches, **given)
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size {batch_size} and limit {limit} must be at least 1")
@@ -143,37 +122,170 @@ def evaluate(
     if not len(patches):
         raise EmptyDatasetError(f"{dataset} holds no patch; prepare it again with wider filters")
     indices = spread_indices(len(patches), limit)
-    header: dict[str, Any] = {
+    facts = {
+        "name": dataset,
+        "path": str(getattr(patches, "path", "")),
+        "n_patches": len(patches),
+        "n_evaluated": len(indices),
+    }
+    asked = [(index, repeat) for index in indices for repeat in range(user.repeats)]
+    with runner_of(model, scheduler, cache=cache, clock=clock) as runner:
+        header = new_header(runner, name, facts, settings, user, batch_size)
+
+        def run(todo: list[tuple[int, int]], tally: Tally) -> Iterable[Outcome]:
+            for index, clicked in runner.run_patches(
+                patches, todo, settings, user=user, batch_size=batch_size, on_step=tally.report
+            ):
+                patch = patches[index]
+                location: Sequence[float] | None = getattr(patch, "location_xy", None)
+                fraction = getattr(patch, "tumor_fraction", None)
+                record = PatchRecord.of_run(
+                    clicked,
+                    index=index,
+                    patch_id=patch.id,
+                    slide=patch.slide,
+                    location_xy=(
+                        None if location is None else (float(location[0]), float(location[1]))
+                    ),
+                    tumor_fraction=None if fraction is None else float(fraction),
+                )
+                n_clicks = tally.n_clicks + len(record.clicks)
+                message = f"{n_clicks / (len(tally.records) + 1):.1f} clicks a patch"
+                yield Outcome(message, record, clicked.mask)
+
+        with RunWriter(
+            out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
+        ) as writer:
+            return record_run(writer, settings, asked, run, patches.__getitem__, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one patch or region, in one of the user's repeats.
+
+    Parameters
+    ----------
+    message
+        What progress says of it.
+    record, mask
+        Its rows and its last mask, (H, W) bool; None where it could not be read.
+    patch_id, error
+        What could not be read, and why.
+    """
+
+    message: str
+    record: PatchRecord | None = None
+    mask: NDArray[np.bool_] | None = None
+    patch_id: str = ""
+    error: str = ""
+
+
+class Tally:
+    """What is done of a run, for those who watch it.
+
+    Parameters
+    ----------
+    finished
+        What an earlier run has finished.
+    n_asked
+        Records that there will be.
+    progress
+        Called with records done, records asked for, and a message.
+    """
+
+    def __init__(
+        self, finished: Sequence[PatchRecord], n_asked: int, progress: ProgressCallback
+    ) -> None:
+        self.records = {(record.index, record.repeat): record for record in finished}
+        self.n_clicks = sum(len(record.clicks) for record in finished)
+        self.failed: dict[str, str] = {}
+        self._n_asked, self._progress = n_asked, progress
+        self._n_done = len(self.records)
+        self._message = "starting"
+
+    def report(self, message: str | None = None) -> None:
+        """Call the progress, again or with a message for this once."""
+        self._progress(self._n_done, self._n_asked, self._message if message is None else message)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome, and report it."""
+        record = outcome.record
+        if record is None:
+            self.failed[outcome.patch_id] = outcome.error
+        else:
+            self.records[record.index, record.repeat] = record
+            self.n_clicks += len(record.clicks)
+        self._n_done += 1
+        self._message = outcome.message
+        self.report()
+
+
+def new_header(
+    runner: Runner,
+    name: str,
+    dataset: Mapping[str, Any],
+    settings: ProtocolSettings,
+    user: User,
+    batch_size: int,
+) -> dict[str, Any]:
+    """Return what evaluation.json says of a run before it starts."""
+    return {
         "name": name,
-        "dataset": {
-            "name": dataset,
-            "path": str(getattr(patches, "path", "")),
-            "n_patches": len(patches),
-            "n_evaluated": len(indices),
-        },
-        "settings": settings_dict(settings),
+        "dataset": dict(dataset),
+        "settings": asdict(settings),
         "user": asdict(user),
-        "checkpoint": describe_model(model),
+        "checkpoint": dict(runner.described),
         "batch_size": batch_size,
         # Fine enough to keep runs in the order in which they were made.
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "software": software(),
+        "software": _software(),
     }
-    todo = [(index, repeat) for index in indices for repeat in range(user.repeats)]
-    options = {"user": user, "batch_size": batch_size, "cache": cache, "clock": clock}
-    if out is None:
-        records = _run(model, patches, todo, settings, options, progress, (), None)
-        return EvaluationResult(name, dataset, settings, records, {**header, "is_complete": True})
-    with RunWriter(
-        out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
-    ) as writer:
-        records = _run(model, patches, todo, settings, options, progress, writer.finished, writer)
-        result = EvaluationResult(name, dataset, settings, records, writer.header, writer.folder)
+
+
+def record_run(
+    writer: RunWriter,
+    settings: ProtocolSettings,
+    asked: Sequence[tuple[int, int]],
+    run: Callable[[list[tuple[int, int]], Tally], Iterable[Outcome]],
+    example_of: Callable[[int], EvaluationPatch],
+    progress: ProgressCallback,
+) -> EvaluationResult:
+    """Have clicked on what is not finished yet, keep each outcome as it comes, then examples.
+
+    Parameters
+    ----------
+    writer
+        Of the run folder; knows what is finished.
+    settings
+        The protocol's.
+    asked
+        Index and repeat of all records, in their order.
+    run
+        Clicks on those that it is given, and yields what comes of each.
+    example_of
+        Reads image and truth of a patch or region by its index.
+    progress
+        See `evaluate`.
+    """
+    tally = Tally(writer.finished, len(asked), progress)
+    tally.report()
+    for outcome in run([which for which in asked if which not in tally.records], tally):
+        if outcome.record is not None and outcome.mask is not None:
+            writer.append(outcome.record, outcome.mask)
+        tally.add(outcome)
+    records = tuple(tally.records[which] for which in asked if which in tally.records)
+    header = writer.header
+    result = EvaluationResult(
+        header["name"], header["dataset"]["name"], settings, records, header, writer.folder
+    )
+    if writer.folder is not None and result.of_repeat(0).patches:
         for example in choose_examples(result, N_EXAMPLES_EACH):
             index = example.record.index
-            save_example(writer.folder, index, patches[index])
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        writer.write_header(is_complete=True, finished=finished)
+            save_example(writer.folder, index, example_of(index))
+    if tally.failed:
+        header["left_out"] = header.get("left_out", {}) | tally.failed
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    writer.write_header(is_complete=not tally.failed, finished=finished)
     return result
 
 
@@ -184,74 +296,9 @@ def spread_indices(n: int, limit: int | None) -> list[int]:
     return [int(i) for i in np.linspace(0, n - 1, limit).round()]
 
 
-def describe_model(model: Any) -> dict[str, Any]:
-    """Return what is known of a model's checkpoint: name, architecture, sha256, geometry, device.
-
-    A model on other machines (`RemoteModel`) is described by what it says there.
-    """
-    elsewhere = getattr(model, "described", None)
-    if isinstance(elsewhere, Mapping):
-        return dict(elsewhere)
-    known = complete(model)
-    facts = asdict(known.info)
-    told = {name: facts[name] for name in CHECKPOINT_FIELDS if facts.get(name) is not None}
-    return {"class": type(model).__name__, **told, "device": str(known.device)}
-
-
-def _run(
-    model: Any,
-    patches: Sequence[EvaluationPatch],
-    asked: Sequence[tuple[int, int]],
-    settings: ProtocolSettings,
-    options: Mapping[str, Any],
-    progress: ProgressCallback,
-    finished: Sequence[PatchRecord],
-    writer: RunWriter | None,
-) -> tuple[PatchRecord, ...]:
-    records = {(record.index, record.repeat): record for record in finished}
-    todo = [which for which in asked if which not in records]
-    n_clicks = sum(len(record.clicks) for record in finished)
-    message = "starting"
-
-    def beat() -> None:
-        progress(len(records), len(asked), message)
-
-    beat()
-    elsewhere = getattr(model, "run_patches", None)  # of a model on other machines
-    if elsewhere is not None:
-        sent = {name: options[name] for name in ("user", "batch_size")}
-        runs = elsewhere(patches, todo, settings, **sent)
-    else:
-        runs = run_patches(model, patches, todo, settings, **options, beat=beat)
-    for index, run in runs:
-        record = _record(index, patches[index], run)
-        if writer is not None:
-            # The mask goes first: rows say that a patch is finished.
-            save_mask(writer.folder, index, run.mask, run.repeat)
-            writer.append(record)
-        records[index, run.repeat] = record
-        n_clicks += len(run.clicks)
-        message = f"{n_clicks / len(records):.1f} clicks a patch"
-        beat()
-    return tuple(records[which] for which in asked)
-
-
-def _record(index: int, patch: EvaluationPatch, run: ClickRun) -> PatchRecord:
-    location: Sequence[float] | None = getattr(patch, "location_xy", None)
-    fraction = getattr(patch, "tumor_fraction", None)
-    return PatchRecord.of_run(
-        run,
-        index=index,
-        patch_id=patch.id,
-        slide=patch.slide,
-        location_xy=None if location is None else (float(location[0]), float(location[1])),
-        tumor_fraction=None if fraction is None else float(fraction),
-    )
-
-
-def software() -> dict[str, Any]:
+def _software() -> dict[str, Any]:
     """Return the versions and the machine that a run's header names."""
-    known = {
+    known: dict[str, Any] = {
         "histosam": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -15,24 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks.mask import MASK_THRESHOLD
-from histosam_core.errors import ConfigError, EvaluationRecordsError
-from histosam_core.evaluation.slide_clicks import (
-    AnnotatedSlide,
-    SlideSource,
-    click_on_slide,
-    put_answer,
-)
-from histosam_core.evaluation.walkthrough import Walkthrough
-from histosam_core.metrics import iou
-from histosam_core.model import TrainingGeometry
+from histosam_core.errors import EvaluationRecordsError
+from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
+from histosam_core.evaluation.protocol.regions import click_on_region, open_session
+from histosam_core.evaluation.protocol.runners import stated_geometry
+from histosam_core.evaluation.walkthrough import RecordedClicks, Walkthrough
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.session import Session
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
+    from histosam_core.evaluation.protocol.trial import Trial
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
     from histosam_core.evaluation.slide_regions import RegionTruth
-    from histosam_core.model import InteractiveModel
+    from histosam_core.model import InteractiveModel, TrainingGeometry
 
 __all__ = ["RegionPicture", "open_region", "thin", "walk_through_region"]
 
@@ -103,10 +98,7 @@ def open_region(
         dataset.get("slide_mpp"),
         None if labels is None else tuple(labels),
     )
-    usual, stated = TrainingGeometry(), checkpoint.get("geometry", {})
-    geometry = TrainingGeometry(
-        stated.get("mpp", usual.mpp), stated.get("patch_size_px", usual.patch_size_px)
-    )
+    geometry = stated_geometry(checkpoint)
     with AnnotatedSlide(source, geometry) as slide:
         regions, _ = slide.regions(float(dataset.get("min_area_mm2", 0.0)))
         wanted = [one for one in regions if f"{source.name}#{one.number}" == record.patch_id]
@@ -155,29 +147,19 @@ def walk_through_region(
     SlideError
         The slide cannot be read.
     """
-    if not clicks:
-        raise ConfigError("there is no click to give again; choose a region that was clicked on")
-    truth, n = region.truth, len(clicks)
-    mask = np.zeros(truth.mask.shape, dtype=bool)
-    masks = np.zeros((n, *thin(mask, region.step).shape), dtype=bool)
-    ious = np.zeros(n, dtype=np.float32)
+    user, n = RecordedClicks(clicks), len(clicks)
+    settings = user.settings(mask_threshold)
+    masks = np.zeros((n, *thin(region.truth.mask, region.step).shape), dtype=bool)
     progress(0, n)
+
+    def on_click(trial: Trial) -> None:
+        masks[len(trial.ious) - 1] = thin(trial.mask, region.step)
+        progress(len(trial.ious), n)
+
     with AnnotatedSlide(region.source, region.geometry) as slide:
-        session = Session(
-            slide.slide,
-            model,
-            mpp=region.source.mpp,
-            mask_threshold=mask_threshold,
-            geometry=region.geometry,
-        )
-        grid = session.grid
-        for i, click in enumerate(clicks):
-            answer = session.click(click_on_slide(grid, truth, click), click.is_positive)
-            put_answer(mask, truth.location_xy, grid.location_of(answer.region), answer.mask)
-            masks[i] = thin(mask, region.step)
-            ious[i] = iou(truth.mask, mask)
-            progress(i + 1, n)
-    return Walkthrough(tuple(clicks), masks, ious)
+        session = open_session(slide, model, settings)
+        run = click_on_region(session, region.truth, settings, user=user, on_click=on_click)
+    return Walkthrough(tuple(clicks), masks, run.ious)
 
 
 def thin(pixels: NDArray[Pixel], step: int) -> NDArray[Pixel]:

@@ -1,24 +1,23 @@
 """Recorded clicks once more: the mask after each of them, on the model that was clicked or another.
 
-An evaluation keeps clicks and IoUs, and no mask but the last. Here the clicks are given again, the
-previous prediction going back in as in the protocol, so that every mask can be looked at, and two
-models can be put side by side on the same clicks.
+An evaluation keeps clicks and IoUs, and no mask but the last. Here the clicks go through the
+protocol again, so that every mask can be looked at and two models compared on the same clicks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from histosam_core.clicks.mask import MASK_THRESHOLD, logits_to_mask
+from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation.trial import checked_logits
-from histosam_core.metrics import iou
-from histosam_core.model.interface import as_prediction
+from histosam_core.evaluation.protocol.loop import ModelAnswers, run_trials
+from histosam_core.evaluation.protocol.trial import ProtocolSettings, Trial, checked_truth
+from histosam_core.model.interface import complete
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ __all__ = [
     "BOTH_WRONG",
     "ONLY_A_RIGHT",
     "ONLY_B_RIGHT",
+    "RecordedClicks",
     "Walkthrough",
     "disagreement",
     "mismatch",
@@ -40,6 +40,41 @@ BOTH_RIGHT, ONLY_A_RIGHT, ONLY_B_RIGHT, BOTH_WRONG = 1, 2, 3, 4
 """Classes of `disagreement`; 0 is background that both leave out, and what is ignored."""
 TOLERANCE = 0.005
 """Batches, other devices and other numbers of threads move a logit at the threshold, not more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedClicks:
+    """A user who makes recorded clicks again, in order, whatever the model answers.
+
+    Parameters
+    ----------
+    clicks
+        The n clicks.
+
+    Raises
+    ------
+    ConfigError
+        There is no click.
+    """
+
+    clicks: Sequence[Click]
+
+    def __post_init__(self) -> None:
+        if not self.clicks:
+            raise ConfigError(
+                "there is no click to give again; choose a patch or region that was clicked on"
+            )
+
+    def next_click(
+        self, gt_mask: ArrayLike, pred_mask: ArrayLike, clicked: Iterable[Click] = (), *, rng: Any
+    ) -> Click:
+        """Return the recorded click that follows those made."""
+        return self.clicks[sum(1 for _ in clicked)]
+
+    def settings(self, mask_threshold: float) -> ProtocolSettings:
+        """Return the protocol that makes all of the clicks."""
+        n = len(self.clicks)
+        return ProtocolSettings(2.0, max_clicks=n, min_clicks=n, mask_threshold=mask_threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,12 +131,9 @@ def walk_through(
     PredictionError
         The model answers with what is not a number.
     """
-    truth = np.asarray(gt_mask).astype(np.int8)
-    height, width = image.shape[:2]
-    if truth.shape != (height, width):
-        raise ConfigError(f"gt_mask {truth.shape} must cover the image {(height, width)}")
-    if not clicks:
-        raise ConfigError("there is no click to give again; choose a patch that was clicked on")
+    user = RecordedClicks(clicks)
+    truth = checked_truth(image, gt_mask)
+    height, width = truth.shape
     for click in clicks:
         x, y = click.xy
         if not (-0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5):
@@ -110,16 +142,19 @@ def walk_through(
                 "records belong to other patches"
             )
     n = len(clicks)
-    masks, ious = np.zeros((n, height, width), dtype=bool), np.zeros(n, dtype=np.float32)
+    masks = np.zeros((n, height, width), dtype=bool)
     progress(0, n)
-    embedding, prediction = model.encode(image), None
-    for i in range(n):
-        prediction = as_prediction(model.decode(embedding, clicks[: i + 1], prediction))
-        logits = checked_logits(prediction, truth.shape)
-        masks[i] = logits_to_mask(logits, mask_threshold)
-        ious[i] = iou(truth, masks[i])
-        progress(i + 1, n)
-    return Walkthrough(tuple(clicks), masks, ious)
+    answer = ModelAnswers(complete(model), batched=False)
+    trial = Trial(truth, user.settings(mask_threshold), user, np.random.default_rng(0))
+    trial.embedding, _ = answer.encode([image])[0]
+
+    def on_step() -> None:
+        masks[len(trial.ious) - 1] = trial.mask
+        progress(len(trial.ious), n)
+
+    for _ in run_trials(iter([[trial]]), answer, on_step=on_step):
+        pass
+    return Walkthrough(tuple(clicks), masks, trial.result().ious)
 
 
 def mismatch(walkthrough: Walkthrough, ious: ArrayLike, tolerance: float = TOLERANCE) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,35 +18,30 @@ from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
-from histosam_core.evaluation.examples import choose_examples, save_example, save_mask
-from histosam_core.evaluation.protocol import Clock, ProtocolSettings
-from histosam_core.evaluation.records import (
-    EvaluationResult,
-    PatchRecord,
-    RunWriter,
-    settings_dict,
-)
-from histosam_core.evaluation.region_jobs import (
+from histosam_core.evaluation.annotated_slide import AnnotatedSlide, RegionExample, SlideSource
+from histosam_core.evaluation.protocol.regions import (
     ONE_FILE_FAILS,
     RegionJob,
+    RegionOutcome,
     RegionProtocol,
-    run_regions,
 )
+from histosam_core.evaluation.protocol.runners import Runner, runner_of, stated_geometry
+from histosam_core.evaluation.protocol.trial import ProtocolSettings
+from histosam_core.evaluation.records import EvaluationResult, PatchRecord, RunWriter
 from histosam_core.evaluation.run import (
-    N_EXAMPLES_EACH,
-    describe_model,
-    software,
+    Outcome,
+    Tally,
+    new_header,
+    record_run,
     spread_indices,
 )
 from histosam_core.evaluation.settings import DEFAULT_MIN_AREA_MM2
-from histosam_core.evaluation.slide_clicks import AnnotatedSlide, SlideSource
-from histosam_core.model import TrainingGeometry
-from histosam_core.model.registry.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.distributed import RemoteModel
-    from histosam_core.model import InteractiveModel
+    from histosam_core.evaluation.protocol.loop import Clock
+    from histosam_core.evaluation.protocol.trial import Trial
+    from histosam_core.model import InteractiveModel, TrainingGeometry
 
 __all__ = ["evaluate_slides", "slides_name"]
 
@@ -65,7 +59,7 @@ class _Plan:
 
 
 def evaluate_slides(
-    model: InteractiveModel | RemoteModel | str,
+    model: InteractiveModel | Runner | str,
     slides: PathLike | Iterable[tuple[PathLike, PathLike]],
     *,
     name: str,
@@ -96,9 +90,9 @@ def evaluate_slides(
     Parameters
     ----------
     model
-        Any `InteractiveModel`, or a `RemoteModel`; or a model's name or path, with its decoder or
-        without (see `parse_model`), which is loaded. Its ``info.geometry`` decides resolution and
-        windows.
+        Any `InteractiveModel`; or a model's name or path, with its decoder or without (see
+        `parse_model`), which is loaded where it runs; or a `Runner`. The checkpoint's geometry
+        decides resolution and windows.
     slides
         A folder of slides, one slide, or (slide, annotation) pairs.
     name
@@ -122,14 +116,14 @@ def evaluate_slides(
     limit
         At most so many regions, spread evenly over the slides.
     progress
-        Told the regions done, each as often as the user clicks on it; after each click.
+        Called with the regions done, each as often as the user clicks on it; after each click.
     overwrite, resume, keep_finished
         As for `evaluate`.
     clock
-        Returns seconds.
+        Returns seconds; a runner has its own.
     scheduler
         Address of a dask.distributed scheduler, whose workers then do the clicking, a region at a
-        time; see `RemoteModel`.
+        time; see `ClusterRunner`.
 
     Returns
     -------
@@ -154,37 +148,26 @@ def evaluate_slides(
     SchedulerError
         The scheduler or its workers are not there, or fail; what was finished is kept.
     """
-    given = {k: v for k, v in locals().items() if k not in ("model", "slides", "scheduler")}
-    if scheduler is not None:
-        from histosam_core.evaluation.distributed import RemoteModel
-
-        with RemoteModel(scheduler, model) as remote:
-            return evaluate_slides(remote, slides, **given)
-    if isinstance(model, str):
-        return evaluate_slides(load_choice(model), slides, **given)
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if (limit is not None and limit < 1) or not min_area_mm2 >= 0:
         raise ConfigError(
             f"limit {limit} must be at least 1 and min_area_mm2 {min_area_mm2} not below 0"
         )
-    described = describe_model(model)
-    geometry = _geometry(described)
     if not isinstance(slides, str | os.PathLike):
         slides = list(slides)
-    pairs, notes = find_pairs(slides, annotations, skip_unannotated=True)
-    notes += _without_slide(pairs, annotations)
-    classes = None if labels is None else tuple(labels)
-    sources = [
-        SlideSource(slide.absolute(), annotation.absolute(), slide_mpp, classes)
-        for slide, annotation in pairs
-    ]
-    plan = _plan(sources, geometry, min_area_mm2, progress)
-    chosen = [plan.jobs[i] for i in spread_indices(len(plan.jobs), limit)]
-    dataset = slides_name(slides)
-    header: dict[str, Any] = {
-        "name": name,
-        "dataset": {
-            "name": dataset,
+    with runner_of(model, scheduler, clock=clock) as runner:
+        geometry = stated_geometry(runner.described)
+        pairs, notes = find_pairs(slides, annotations, skip_unannotated=True)
+        notes += _without_slide(pairs, annotations)
+        classes = None if labels is None else tuple(labels)
+        sources = [
+            SlideSource(slide.absolute(), annotation.absolute(), slide_mpp, classes)
+            for slide, annotation in pairs
+        ]
+        plan = _plan(sources, geometry, min_area_mm2, progress)
+        chosen = [plan.jobs[i] for i in spread_indices(len(plan.jobs), limit)]
+        facts = {
+            "name": slides_name(slides),
             "path": str(slides) if isinstance(slides, str | os.PathLike) else "",
             "kind": "slides",
             "mpp": geometry.mpp,
@@ -194,35 +177,49 @@ def evaluate_slides(
             "slides": plan.slides,
             "n_patches": len(plan.jobs),
             "n_evaluated": len(chosen),
-        },
-        "settings": settings_dict(settings),
-        "user": asdict(user),
-        "checkpoint": described,
-        "batch_size": 1,
-        "started": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "software": software(),
-        "notes": [*notes, *plan.notes],
-        "left_out": dict(plan.left_out),
-    }
-    jobs = [replace(job, repeat=repeat) for job in chosen for repeat in range(user.repeats)]
-    protocol = RegionProtocol(geometry, settings, user)
-    if out is None:
-        records, failed = _run(model, protocol, jobs, clock, progress, (), None)
-        header |= {"is_complete": not failed, "left_out": plan.left_out | failed}
-        return EvaluationResult(name, dataset, settings, records, header)
-    with RunWriter(
-        out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
-    ) as writer:
-        done = writer.finished
-        records, failed = _run(model, protocol, jobs, clock, progress, done, writer)
-        result = EvaluationResult(name, dataset, settings, records, writer.header, writer.folder)
-        _save_examples(result, {job.index: job for job in chosen}, geometry)
-        writer.write_header(
-            is_complete=not failed,
-            left_out=plan.left_out | failed,
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-    return result
+        }
+        header = new_header(runner, name, facts, settings, user, batch_size=1)
+        header |= {"notes": [*notes, *plan.notes], "left_out": plan.left_out}
+        jobs = {
+            (job.index, repeat): replace(job, repeat=repeat)
+            for job in chosen
+            for repeat in range(user.repeats)
+        }
+        protocol = RegionProtocol(geometry, settings, user)
+
+        def run(todo: list[tuple[int, int]], tally: Tally) -> Iterator[Outcome]:
+            def on_click(job: RegionJob, trial: Trial) -> None:
+                n, iou = len(trial.clicks), trial.ious[-1]
+                tally.report(f"{job.title}: click {n}, IoU {iou:.2f}")
+
+            asked = [jobs[which] for which in todo]
+            return map(_outcome, runner.run_regions(protocol, asked, on_click=on_click))
+
+        def example_of(index: int) -> RegionExample:
+            job = jobs[index, 0]
+            with AnnotatedSlide(job.source, geometry) as slide:
+                return slide.example(job.region, job.region_id)
+
+        with RunWriter(
+            out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
+        ) as writer:
+            return record_run(writer, settings, list(jobs), run, example_of, progress)
+
+
+def _outcome(found: RegionOutcome) -> Outcome:
+    job, run = found.job, found.run
+    if run is None:
+        return Outcome(f"{job.title} left out", patch_id=job.region_id, error=found.error)
+    record = PatchRecord.of_run(
+        run,
+        index=job.index,
+        patch_id=job.region_id,
+        slide=job.source.name,
+        location_xy=found.location_xy,
+        tumor_fraction=found.tumor_fraction,
+    )
+    message = f"{job.title}: {len(record.clicks)} clicks, IoU {record.ious[-1]:.2f}"
+    return Outcome(message, record, run.mask)
 
 
 def slides_name(slides: PathLike | Iterable[tuple[PathLike, PathLike]]) -> str:
@@ -233,15 +230,6 @@ def slides_name(slides: PathLike | Iterable[tuple[PathLike, PathLike]]) -> str:
     if path.is_file():
         return slide_stem(path)
     return f"{path.parent.name}/slides" if path.name == "slides" else path.name
-
-
-def _geometry(described: dict[str, Any]) -> TrainingGeometry:
-    """The checkpoint's geometry, wherever the model is; the default where it states none."""
-    usual = TrainingGeometry()
-    stated = described.get("geometry", {})
-    return TrainingGeometry(
-        stated.get("mpp", usual.mpp), stated.get("patch_size_px", usual.patch_size_px)
-    )
 
 
 def _without_slide(pairs: Sequence[tuple[Path, Path]], annotations: PathLike | None) -> list[str]:
@@ -303,51 +291,3 @@ def _plan(
             "more; annotate some, or ask for smaller regions (--min-area)"
         )
     return plan
-
-
-def _run(
-    model: Any,
-    protocol: RegionProtocol,
-    jobs: Sequence[RegionJob],
-    clock: Clock,
-    progress: ProgressCallback,
-    finished: Sequence[PatchRecord],
-    writer: RunWriter | None,
-) -> tuple[tuple[PatchRecord, ...], dict[str, str]]:
-    records = {(record.index, record.repeat): record for record in finished}
-    failed: dict[str, str] = {}
-    todo = [job for job in jobs if (job.index, job.repeat) not in records]
-    n_done = len(jobs) - len(todo)
-    progress(n_done, len(jobs), "starting")
-
-    def tell(job: RegionJob, n_clicks: int, iou: float) -> None:
-        progress(n_done, len(jobs), f"{job.title}: click {n_clicks}, IoU {iou:.2f}")
-
-    for outcome in run_regions(model, protocol, todo, told=tell, clock=clock):
-        job, record = outcome.job, outcome.record
-        if record is None or outcome.run is None:
-            failed[job.patch_id] = outcome.error
-            message = f"{job.title} left out"
-        else:
-            if writer is not None:
-                # The mask goes first: rows say that a region is finished.
-                save_mask(writer.folder, job.index, outcome.run.mask, job.repeat)
-                writer.append(record)
-            records[job.index, job.repeat] = record
-            message = f"{job.title}: {len(record.clicks)} clicks, IoU {record.ious[-1]:.2f}"
-        n_done += 1
-        progress(n_done, len(jobs), message)
-    asked = [(job.index, job.repeat) for job in jobs]
-    return tuple(records[which] for which in asked if which in records), failed
-
-
-def _save_examples(
-    result: EvaluationResult, jobs: dict[int, RegionJob], geometry: TrainingGeometry
-) -> None:
-    """Keep image and truth of a few regions; `result` has a folder."""
-    if result.folder is None or not result.of_repeat(0).patches:
-        return
-    for example in choose_examples(result, N_EXAMPLES_EACH):
-        job = jobs[example.record.index]
-        with AnnotatedSlide(job.source, geometry) as slide:
-            save_example(result.folder, job.index, slide.example(job.region, job.patch_id))

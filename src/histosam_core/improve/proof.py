@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.errors import EvaluationRecordsError
-from histosam_core.evaluation.summary import Estimate
+from histosam_core.evaluation.report.summary import Estimate
 from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_click
 
 if TYPE_CHECKING:

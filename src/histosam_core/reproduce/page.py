@@ -166,7 +166,7 @@ def _curves(view: Survey, stage: Stage) -> str:
     """Mean IoU after each click, as a data URI; empty where no cell is done."""
     from dataclasses import replace
 
-    from histosam_core.evaluation.plots import curve_figure, figure_svg
+    from histosam_core.evaluation.report.plots import curve_figure, figure_svg
 
     results: list[EvaluationResult] = [
         replace(state.result, dataset=state.cell.patch_set.title)

@@ -217,7 +217,7 @@ class _Work:
 
     def _click(self, cell: Cell, model: InteractiveModel) -> None:
         from histosam_core.evaluation import evaluate
-        from histosam_core.evaluation.run import describe_model
+        from histosam_core.evaluation.protocol.runners import describe_model
 
         settings = self.settings
         folder = run_folder(settings, cell)

@@ -136,7 +136,7 @@ class Choices:
         return ""
 
     def _problem_of_settings(self) -> str:
-        from histosam_core.evaluation.protocol import ProtocolSettings
+        from histosam_core.evaluation.protocol.trial import ProtocolSettings
 
         if not self.models:
             return "tick at least one model"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from histosam_core.dataset.patches import open_patches
 from histosam_core.errors import PatchStoreError, UnknownModelError
-from histosam_core.evaluation.examples import read_mask
+from histosam_core.evaluation.pictures import read_mask
 from histosam_core.evaluation.walkthrough import Walkthrough, walk_through
 from histosam_core.model.registry.model_choice import (
     DECODERS,

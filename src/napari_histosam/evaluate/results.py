@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation.records import read_records
-from histosam_core.evaluation.summary import summarise
+from histosam_core.evaluation.report.summary import summarise
 from histosam_core.metrics import clicks_to_reach
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
-    from histosam_core.evaluation.summary import RunSummary
+    from histosam_core.evaluation.report.summary import RunSummary
 
 __all__ = ["PatchRow", "Results", "ResultsReader", "Run", "rank_patches"]
 

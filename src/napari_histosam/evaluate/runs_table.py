@@ -11,13 +11,13 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
-from histosam_core.evaluation.plots import colour_of
-from histosam_core.evaluation.summary import FAILURE_THRESHOLDS, NOC_THRESHOLDS, Estimate
-from histosam_core.evaluation.tables import MISSING, number, seconds
+from histosam_core.evaluation.report.plots import colour_of
+from histosam_core.evaluation.report.summary import FAILURE_THRESHOLDS, NOC_THRESHOLDS, Estimate
+from histosam_core.evaluation.report.tables import MISSING, number, seconds
 from napari_histosam.widgets.parts import color_icon
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.summary import RunSummary
+    from histosam_core.evaluation.report.summary import RunSummary
     from napari_histosam.evaluate.results import Run
 
 __all__ = ["HEADINGS", "RunsTable"]

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from histosam_core.errors import HistoSamError, UnknownModelError
-from histosam_core.evaluation.plots import colour_of
+from histosam_core.evaluation.report.plots import colour_of
 from napari_histosam.evaluate.controller import Controller, runs_to_compare
 from napari_histosam.evaluate.export import EXPORTS, export_path
 from napari_histosam.evaluate.patches_table import PatchesTable

@@ -88,6 +88,6 @@ def test_wrong_calls_are_refused(call: Any, tmp_path: Path) -> None:
 
 def test_a_scheduler_that_is_not_there_is_named(call: Any, monkeypatch: Any) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr("histosam_core.evaluation.distributed.CONNECT_S", 0.3)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.cluster.CONNECT_S", 0.3)
     refused = call("--scheduler", "tcp://127.0.0.1:9")
     assert isinstance(refused.exception, SchedulerError)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from histosam_core.cli.improve import improve
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation.summary import Estimate
+from histosam_core.evaluation.report.summary import Estimate
 from histosam_core.improve import Improvement, ImproveSettings, Proof
 from histosam_core.improve.run import SETTINGS_FILE
 

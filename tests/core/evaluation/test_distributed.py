@@ -1,4 +1,4 @@
-"""RemoteModel: the same rows from workers as from here, and what happens when they die."""
+"""ClusterRunner: the same rows from workers as from here, and what happens when they die."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from histosam_core.clicks import User
 from histosam_core.errors import ConfigError, SchedulerError
-from histosam_core.evaluation import RemoteModel, evaluate, evaluate_slides, read_records
+from histosam_core.evaluation import ClusterRunner, evaluate, evaluate_slides, read_records
 
 from .slide_stand_ins import Brush, write_slide
 
@@ -87,7 +87,7 @@ class Slow:
 
 @pytest.fixture(autouse=True)
 def _workers_may_start_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.distributed.CONNECT_S", 120.0)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.cluster.CONNECT_S", 120.0)
 
 
 def rows(result: Any) -> list[Any]:
@@ -155,7 +155,7 @@ def test_regions_of_slides_are_the_same_too(cluster: Cluster, tmp_path: Path) ->
 
 
 def test_workers_load_the_decoder_that_is_named(cluster: Cluster) -> None:
-    with RemoteModel(cluster.address, "histosam-tiny@sam", device="cpu") as remote:
+    with ClusterRunner(cluster.address, "histosam-tiny@sam", device="cpu") as remote:
         described = remote.described
     assert (described["name"], described["decoder"]) == ("histosam-tiny", "sam")
 
@@ -168,9 +168,9 @@ def test_a_model_that_workers_do_not_find_is_named(cluster: Cluster, store: Any)
 def test_another_version_of_this_program_is_refused(
     cluster: Cluster, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.distributed.__version__", "99.0")
+    monkeypatch.setattr("histosam_core.evaluation.protocol.cluster.__version__", "99.0")
     with pytest.raises(SchedulerError, match=r"the client 99\.0; install the same version"):
-        RemoteModel(cluster.address, model).__enter__()
+        ClusterRunner(cluster.address, model).__enter__()
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Deadly:
 
 
 def test_deadly_work_is_given_up_and_no_worker_left_is_said(cluster: Cluster, store: Any) -> None:
-    with RemoteModel(cluster.address, Deadly(), patience_s=0.5) as remote:
+    with ClusterRunner(cluster.address, Deadly(), patience_s=0.5) as remote:
         while remote.n_workers < 2:
             time.sleep(0.05)
         with pytest.raises(SchedulerError, match=r"one after another .* smaller --batch-size"):
@@ -224,7 +224,7 @@ def test_when_the_scheduler_goes_what_was_finished_is_kept(
 def test_no_scheduler_is_said_within_the_time_allowed(model: Any) -> None:
     for address in ("tcp://127.0.0.1:9", "carrier-pigeon://roof:1"):
         with pytest.raises(SchedulerError, match="no dask scheduler answers"):
-            RemoteModel(address, model, timeout_s=0.5).__enter__()
+            ClusterRunner(address, model, timeout_s=0.5).__enter__()
 
 
 def test_without_distributed_the_extra_to_install_is_named(
@@ -232,4 +232,4 @@ def test_without_distributed_the_extra_to_install_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"napari-histosam\[cluster\]"):
-        RemoteModel("tcp://127.0.0.1:9", model).__enter__()
+        ClusterRunner("tcp://127.0.0.1:9", model).__enter__()

@@ -15,7 +15,7 @@ from histosam_core.evaluation import (
     read_records,
     run_clicks,
 )
-from histosam_core.evaluation.side_by_side import default_lanes, run_patches
+from histosam_core.evaluation.protocol.patches import default_workers, run_patches
 from histosam_core.evaluation.walkthrough import walk_through
 from histosam_core.model import Prediction
 
@@ -69,11 +69,11 @@ def test_it_is_evaluated_on_patches(store: Any, tmp_path: Path) -> None:
         assert record.ious.tolist() == alone.ious.tolist()
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_it_gets_one_lane_unless_it_is_said_to_bear_more(store: Any, lanes: int) -> None:
-    assert default_lanes(Model()) == 1  # type: ignore[arg-type]
+@pytest.mark.parametrize("workers", [1, 3])
+def test_it_gets_one_worker_unless_it_is_said_to_bear_more(store: Any, workers: int) -> None:
+    assert default_workers(Model()) == 1  # type: ignore[arg-type]
     settings = ProtocolSettings(max_clicks=3)
-    runs = dict(run_patches(Model(), store, range(len(store)), settings, lanes=lanes))  # type: ignore[arg-type]
+    runs = dict(run_patches(Model(), store, range(len(store)), settings, workers=workers))  # type: ignore[arg-type]
     assert sorted(runs) == list(range(len(store)))
 
 

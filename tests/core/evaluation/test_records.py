@@ -12,7 +12,7 @@ import pytest
 from histosam_core.clicks import User
 from histosam_core.errors import EvaluationRecordsError, OutputExistsError
 from histosam_core.evaluation import EvaluationResult, evaluate, read_records
-from histosam_core.evaluation.examples import read_mask
+from histosam_core.evaluation.pictures import read_mask
 from histosam_core.evaluation.records import COLUMNS
 
 # The fixtures are classes of conftest.py, which cannot be imported by name here.

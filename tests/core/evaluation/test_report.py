@@ -16,15 +16,11 @@ import pytest
 from histosam_core.clicks import User
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation import EvaluationResult, evaluate, read_records, write_outputs
-from histosam_core.evaluation.examples import (
-    choose_examples,
-    read_image,
-    read_mask,
-    read_truth,
-)
-from histosam_core.evaluation.plots import colour_of, curve_figure, distribution_figure
-from histosam_core.evaluation.report import outline_path, render_report
-from histosam_core.evaluation.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
+from histosam_core.evaluation.pictures import read_image, read_mask, read_truth
+from histosam_core.evaluation.report.examples import choose_examples, outline_path
+from histosam_core.evaluation.report.page import render_report
+from histosam_core.evaluation.report.plots import colour_of, curve_figure, distribution_figure
+from histosam_core.evaluation.report.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
 
 
 class Outline(HTMLParser):

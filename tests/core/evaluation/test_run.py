@@ -11,7 +11,8 @@ import pytest
 
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
 from histosam_core.evaluation import evaluate
-from histosam_core.evaluation.run import describe_model, spread_indices
+from histosam_core.evaluation.protocol.runners import describe_model
+from histosam_core.evaluation.run import spread_indices
 from histosam_core.model import CheckpointInfo, TrainingGeometry
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation import evaluate_slides, read_records
-from histosam_core.evaluation.examples import read_mask
+from histosam_core.evaluation.pictures import read_mask
 from histosam_core.evaluation.slide_walkthrough import open_region, thin, walk_through_region
 from histosam_core.evaluation.walkthrough import mismatch
 

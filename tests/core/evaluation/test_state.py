@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from histosam_core.evaluation import ClickRun, ProtocolSettings, evaluate, run_clicks
-from histosam_core.evaluation.side_by_side import run_patches
+from histosam_core.evaluation.protocol.patches import run_patches
 from histosam_core.evaluation.walkthrough import walk_through
 
 # The fixtures are classes of conftest.py files, which cannot be imported by name here.
@@ -52,14 +52,14 @@ def test_run_clicks_hands_back_the_very_answer(zooming_model, store) -> None:  #
 
 
 @pytest.mark.parametrize(
-    ("lanes", "batch_size"), [(1, 1), (1, 3), (1, 40), (2, 1), (3, 4)], ids=lambda n: str(n)
+    ("workers", "batch_size"), [(1, 1), (1, 3), (1, 40), (2, 1), (3, 4)], ids=lambda n: str(n)
 )
 @pytest.mark.parametrize("has_batches", [False, True])
 def test_patches_in_batches_and_side_by_side_are_clicked_as_alone(
-    zooming_model, batched_zooming_model, store, has_batches: bool, lanes: int, batch_size: int
+    zooming_model, batched_zooming_model, store, has_batches: bool, workers: int, batch_size: int
 ) -> None:  # type: ignore[no-untyped-def]
     model = batched_zooming_model if has_batches else zooming_model
-    options = {"lanes": lanes, "batch_size": batch_size}
+    options = {"workers": workers, "batch_size": batch_size}
     runs = dict(run_patches(model, store, range(len(store)), SETTINGS, **options))
     assert len({len(run.clicks) for run in runs.values()}) > 1, "they must end at unlike times"
     for i, run in runs.items():

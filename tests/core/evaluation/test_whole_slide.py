@@ -17,8 +17,8 @@ from histosam_core.errors import (
     SlideFormatError,
 )
 from histosam_core.evaluation import evaluate_slides, read_records, summarise, write_outputs
-from histosam_core.evaluation.examples import read_mask, read_truth
-from histosam_core.evaluation.slide_clicks import AnnotatedSlide
+from histosam_core.evaluation.annotated_slide import AnnotatedSlide
+from histosam_core.evaluation.pictures import read_mask, read_truth
 from histosam_core.evaluation.whole_slide import slides_name
 
 from .slide_stand_ins import Brush, write_slide

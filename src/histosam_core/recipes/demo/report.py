@@ -31,7 +31,7 @@ JPEG_QUALITY = 85
 
 def write_demo_report(outcome: DemoOutcome) -> None:
     """Write report.html, summary.json and curves.png into the demo's folder."""
-    from histosam_core.evaluation.report import render_report, write_outputs
+    from histosam_core.evaluation.report.page import render_report, write_outputs
 
     out = outcome.out
     write_outputs(outcome.results, out, report=False)

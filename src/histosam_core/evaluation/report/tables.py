@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from histosam_core.evaluation.comparison import Difference, compare
-from histosam_core.evaluation.plots import group_by_dataset
-from histosam_core.evaluation.summary import (
+from histosam_core.evaluation.report.comparison import Difference, compare
+from histosam_core.evaluation.report.plots import group_by_dataset
+from histosam_core.evaluation.report.summary import (
     FAILURE_THRESHOLDS,
     NOC_THRESHOLDS,
     Estimate,

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.evaluation.comparison import compare
-from histosam_core.evaluation.summary import summarise
+from histosam_core.evaluation.report.comparison import compare
+from histosam_core.evaluation.report.summary import summarise
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.patch_means import Estimate
     from histosam_core.evaluation.records import EvaluationResult
+    from histosam_core.evaluation.report.patch_means import Estimate
 
 __all__ = ["summary_json"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histosam_core.evaluation.patch_means import Estimate, PatchMeans, estimate_mean
-from histosam_core.evaluation.summary import NOC_THRESHOLDS
+from histosam_core.evaluation.report.patch_means import Estimate, PatchMeans, estimate_mean
+from histosam_core.evaluation.report.summary import NOC_THRESHOLDS
 from histosam_core.metrics import clicks_to_reach, holm, sign_flip_test, wilcoxon_test
 
 if TYPE_CHECKING:

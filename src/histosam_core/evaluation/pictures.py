@@ -3,71 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.atomic import new_file
-from histosam_core.metrics import clicks_to_reach
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.protocol import EvaluationPatch
-    from histosam_core.evaluation.records import EvaluationResult, PatchRecord
+    from histosam_core.evaluation.protocol.patches import EvaluationPatch
 
-__all__ = [
-    "Example",
-    "choose_examples",
-    "read_image",
-    "read_mask",
-    "read_truth",
-    "save_example",
-    "save_mask",
-]
+__all__ = ["read_image", "read_mask", "read_truth", "save_example", "save_mask"]
 
-Rank = Literal["best", "median", "worst"]
 JPEG_QUALITY = 88
 IGNORED_GREY = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A patch worth showing, and why.
-
-    Parameters
-    ----------
-    rank
-        Its place among the patches of its run.
-    record
-        Its rows.
-    """
-
-    rank: Rank
-    record: PatchRecord
-
-
-def choose_examples(result: EvaluationResult, n_each: int = 1) -> list[Example]:
-    """Return the best, median and worst patches of a run, `n_each` of each.
-
-    Patches are ranked by the clicks to the target, then by the IoU at the end. In a run of few
-    patches none is shown twice. Of a user's repeats the first one counts.
-    """
-    result = result.of_repeat(0)
-    target = min(result.settings.target_iou, 0.90)
-    needed = clicks_to_reach(result.iou_curves, target, result.settings.max_clicks)
-    last = [float(curve[-1]) for curve in result.iou_curves]
-    order = sorted(range(len(last)), key=lambda i: (needed[i], -last[i]))
-    ranked = [result.patches[i] for i in order]
-    n = len(ranked)
-    middle = max((n - n_each) // 2, 0)
-    places: dict[int, Rank] = {}
-    for rank, start in (("worst", n - n_each), ("best", 0), ("median", middle)):
-        for place in range(max(start, 0), min(start + n_each, n)):
-            places.setdefault(place, rank)  # type: ignore[arg-type]
-    return [Example(places[place], ranked[place]) for place in sorted(places)]
 
 
 def save_mask(folder: Path, index: int, mask: NDArray[np.bool_], repeat: int = 0) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,8 @@ import pytest
 from histosam_core.clicks import User, next_click
 from histosam_core.errors import AnnotationError, MissingMppError
 from histosam_core.evaluation import ProtocolSettings
-from histosam_core.evaluation.slide_clicks import (
-    AnnotatedSlide,
-    Encoded,
-    SlideSource,
-    click_on_region,
-)
+from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
+from histosam_core.evaluation.protocol.regions import Encoded, click_on_region, open_session
 from histosam_core.metrics import iou
 from histosam_core.session import Session
 
@@ -36,6 +34,13 @@ def slide(tmp_path: Path) -> Iterator[AnnotatedSlide]:
         yield opened
 
 
+def click_on(slide: AnnotatedSlide, truth: Any, settings: ProtocolSettings, **options: Any) -> Any:
+    """Click on a region with a session of its own."""
+    encoded, clock = options.get("encoded"), options.get("clock", time.perf_counter)
+    session = open_session(slide, Brush(), settings, encoded, clock)
+    return click_on_region(session, truth, settings, **options)
+
+
 def test_a_region_of_many_windows_is_outlined(slide: AnnotatedSlide) -> None:
     (long, _, _), n_small = slide.regions(0.0)
     assert n_small == 0
@@ -46,7 +51,7 @@ def test_a_region_of_many_windows_is_outlined(slide: AnnotatedSlide) -> None:
         session,
         truth,
         ProtocolSettings(target_iou=0.95, max_clicks=40),
-        told=lambda n, value: told.append((n, value)),
+        on_click=lambda trial: told.append((len(trial.clicks), trial.ious[-1])),
     )
     assert run.ious[-1] >= 0.95 > run.ious[-2]
     assert len(session.windows) > 4
@@ -90,19 +95,17 @@ def test_another_hand_misses_by_pixels_of_the_windows_scale(slide: AnnotatedSlid
         again.click(session.clicks[i].xy, click.is_positive)
         mask, _ = again.mask_region(truth.region(slide.grid))
     assert n_missed >= 4
-    second = slide.click_on(Brush(), truth, settings, user=user, region_id="case#1", repeat=1)
+    second = click_on(slide, truth, settings, user=user, rng=user.rng("case#1", 1), repeat=1)
     assert (second.clicks, second.repeat) == (run.clicks, 1)
 
 
 def test_repeats_share_what_was_encoded_and_are_charged_the_same(slide: AnnotatedSlide) -> None:
     truth = slide.truth(slide.regions(0.0)[0][0])
-    model, settings = Brush(), ProtocolSettings(target_iou=2, max_clicks=30)
+    settings = ProtocolSettings(target_iou=2, max_clicks=30)
     ticks = itertools.count()
     encoded = Encoded()
     first, second = (
-        slide.click_on(
-            model, truth, settings, encoded=encoded, clock=lambda: float(next(ticks) ** 2)
-        )
+        click_on(slide, truth, settings, encoded=encoded, clock=lambda: float(next(ticks) ** 2))
         for _ in range(2)
     )
     assert first.clicks == second.clicks
@@ -115,7 +118,7 @@ def test_repeats_share_what_was_encoded_and_are_charged_the_same(slide: Annotate
 def test_painting_over_another_region_costs_nothing(slide: AnnotatedSlide) -> None:
     """The brush reaches the neighbour, which is dark too; it is ignored in the truth."""
     truth = slide.truth(slide.regions(0.0)[0][0])
-    run = slide.click_on(Brush(), truth, ProtocolSettings(target_iou=2, max_clicks=30))
+    run = click_on(slide, truth, ProtocolSettings(target_iou=2, max_clicks=30))
     assert (run.mask & (truth.mask == -1)).any()
     assert run.ious.max() == 1.0
 
@@ -124,15 +127,15 @@ def test_a_region_in_the_corner_is_clicked_on_the_slide(slide: AnnotatedSlide) -
     """Its last grid pixel is cut by the slide's edge."""
     corner = slide.regions(0.0)[0][-1]
     assert corner.box_xyxy[2:] == slide.grid.size_wh
-    run = slide.click_on(Brush(), slide.truth(corner), ProtocolSettings())
+    run = click_on(slide, slide.truth(corner), ProtocolSettings())
     assert run.ious[-1] >= 0.9
 
 
 def test_times_are_those_of_the_clock(slide: AnnotatedSlide) -> None:
     truth = slide.truth(slide.regions(0.0)[0][1])
     ticks = itertools.count()
-    run = slide.click_on(
-        Brush(),
+    run = click_on(
+        slide,
         truth,
         ProtocolSettings(target_iou=2, max_clicks=3),
         clock=lambda: float(next(ticks)),
@@ -145,7 +148,7 @@ def test_times_are_those_of_the_clock(slide: AnnotatedSlide) -> None:
 def test_the_thumbnail_is_bounded_and_the_truth_is_not(
     slide: AnnotatedSlide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.slide_clicks.THUMBNAIL_PX", 100)
+    monkeypatch.setattr("histosam_core.evaluation.annotated_slide.THUMBNAIL_PX", 100)
     example = slide.example(slide.regions(0.0)[0][0], "case#1")
     assert max(example.image.shape) == 100
     assert max(example.gt_mask.shape) > 300

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from histosam_core.atomic import new_file
 from histosam_core.errors import EvaluationRecordsError
-from histosam_core.evaluation.comparison import Difference, compare
-from histosam_core.evaluation.examples import (
-    choose_examples,
-    read_image,
-    read_mask,
-    read_truth,
-)
-from histosam_core.evaluation.exports import csv_table, latex_table
-from histosam_core.evaluation.plots import (
+from histosam_core.evaluation.report.comparison import Difference, compare
+from histosam_core.evaluation.report.examples import data_uri, example_views
+from histosam_core.evaluation.report.exports import csv_table, latex_table
+from histosam_core.evaluation.report.plots import (
     colour_of,
     curve_figure,
     distribution_figure,
@@ -32,50 +21,25 @@ from histosam_core.evaluation.plots import (
     figure_svg,
     group_by_dataset,
 )
-from histosam_core.evaluation.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
-from histosam_core.evaluation.summary import (
+from histosam_core.evaluation.report.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
+from histosam_core.evaluation.report.summary import (
     FAILURE_THRESHOLDS,
     NOC_THRESHOLDS,
     RunSummary,
     summarise,
 )
-from histosam_core.evaluation.summary_json import summary_json
-from histosam_core.evaluation.tables import number, p_value, seconds
+from histosam_core.evaluation.report.summary_json import summary_json
+from histosam_core.evaluation.report.tables import number, p_value, seconds
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from histosam_core.evaluation.records import EvaluationResult, PatchRecord
+    from histosam_core.evaluation.records import EvaluationResult
 
 __all__ = ["REPORT_FILES", "render_report", "write_outputs", "write_report"]
 
 REPORT_FILES = ("report.html", "summary.json", "curves.png", "summary.csv", "table.tex")
-
-
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """One model's answer on an example patch."""
-
-    name: str
-    colour: str
-    outline: str
-    clicks: tuple[tuple[int, float, float, bool], ...]
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class _ExampleView:
-    """An example patch with every model's answer."""
-
-    key: str
-    image: str
-    size_wh: tuple[int, int]
-    why: str
-    patch_id: str
-    slide: str
-    truth: str
-    panels: tuple[_Panel, ...]
 
 
 def write_outputs(
@@ -166,7 +130,7 @@ def render_report(
 
     _require_runs(results)
     environment = Environment(
-        loader=PackageLoader("histosam_core.evaluation", "templates"),
+        loader=PackageLoader("histosam_core.evaluation.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -180,7 +144,7 @@ def render_report(
     colours = colour_of(results)
 
     def picture(figure: Figure) -> str:
-        return _data_uri(figure_svg(figure).encode(), "image/svg+xml")
+        return data_uri(figure_svg(figure).encode(), "image/svg+xml")
 
     differences = _differences_from_first(results)
     several_slides = any(line.n_slides > 1 for lines in summaries.values() for line in lines)
@@ -208,7 +172,7 @@ def render_report(
         examples={
             dataset: views
             for i, (dataset, runs) in enumerate(groups.items())
-            if (views := _examples(runs, f"image-{i}", colours))
+            if (views := example_views(runs, f"image-{i}", colours))
         },
         settings=settings[0],
         settings_differ=any(s != settings[0] for s in settings),
@@ -294,92 +258,8 @@ def _ranks(
     return ranks
 
 
-def _examples(
-    runs: Sequence[EvaluationResult], key: str, colours: Mapping[str, str]
-) -> list[_ExampleView]:
-    """Return the best, median and worst patches of each run, with every run's answer on them."""
-    n_each = 2 if len(runs) == 1 else 1
-    why: dict[str, list[str]] = {}
-    for run in runs:
-        for example in choose_examples(run, n_each):
-            reason = example.rank if len(runs) == 1 else f"{example.rank} for {run.name}"
-            why.setdefault(example.record.patch_id, []).append(reason)
-    views = []
-    for i, (patch_id, reasons) in enumerate(why.items()):
-        records = [
-            (run, r)
-            for run in runs
-            for r in run.patches
-            if r.patch_id == patch_id and r.repeat == 0
-        ]
-        stored = [
-            (image, truth)
-            for run, r in records
-            if run.folder is not None
-            and (image := read_image(run.folder, r.index)) is not None
-            and (truth := read_truth(run.folder, r.index)) is not None
-        ]
-        if not stored:
-            continue
-        image, truth = stored[0]
-        views.append(
-            _ExampleView(
-                key=f"{key}-{i}",
-                image=_data_uri(image, "image/jpeg"),
-                size_wh=(truth.shape[1], truth.shape[0]),
-                why=", ".join(reasons),
-                patch_id=patch_id,
-                slide=records[0][1].slide,
-                truth=outline_path(truth == 1),
-                panels=tuple(_panel(run, record, colours[run.name]) for run, record in records),
-            )
-        )
-    return views
-
-
-def _panel(run: EvaluationResult, record: PatchRecord, colour: str) -> _Panel:
-    mask = None if run.folder is None else read_mask(run.folder, record.index)
-    n = len(record.clicks)
-    caption = f"{n} click{'s' if n != 1 else ''}, IoU {record.ious[-1]:.2f}"
-    if record.ious[-1] < run.settings.target_iou <= 1:
-        caption += ", target not reached"
-    return _Panel(
-        name=run.name,
-        colour=colour,
-        outline="" if mask is None else outline_path(mask),
-        clicks=tuple(
-            (i + 1, c.xy[0] + 0.5, c.xy[1] + 0.5, c.is_positive)
-            for i, c in enumerate(record.clicks)
-        ),
-        caption=caption,
-    )
-
-
-def outline_path(mask: NDArray[np.bool_]) -> str:
-    """Return the outlines of a mask, holes too, as the `d` of an SVG path.
-
-    SVG has pixel corners at whole numbers, so that the lines, which run through the centres of the
-    outermost pixels, lie at halves.
-    """
-    contours, _ = cv2.findContours(
-        np.ascontiguousarray(mask, np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE
-    )
-    parts = []
-    for contour in contours:
-        points = contour[:, 0]
-        start = f"M{points[0, 0] + 0.5:g} {points[0, 1] + 0.5:g}"
-        steps = " ".join(f"{dx} {dy}" for dx, dy in np.diff(points, axis=0))
-        # A lone pixel has no outline to step along; a dot stands for it.
-        parts.append(f"{start}l{steps or '0 0'}z")
-    return "".join(parts)
-
-
 def _percent(value: float) -> str:
     return f"{100 * value:.0f}"
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def provenance_rows(run: EvaluationResult) -> list[tuple[str, Any]]:

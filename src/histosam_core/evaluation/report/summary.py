@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks.users import IDEAL
-from histosam_core.evaluation.patch_means import Estimate, PatchMeans, estimate_mean
+from histosam_core.evaluation.report.patch_means import Estimate, PatchMeans, estimate_mean
 from histosam_core.metrics import clicks_to_reach, miou_per_click
 
 if TYPE_CHECKING:

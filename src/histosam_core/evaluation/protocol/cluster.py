@@ -1,7 +1,7 @@
-"""A model that lives on the workers of a dask.distributed scheduler.
+"""Trials on the workers of a dask.distributed scheduler.
 
-Work goes out in chunks; a worker that is free takes one, loads the model once and keeps it. What a
-worker that dies had in hand goes to another one, so often as the scheduler allows
+Work goes out in portions; a worker that is free takes one, loads the model once and keeps it. What
+a worker that dies was busy with goes to another one, so often as the scheduler allows
 (``distributed.scheduler.allowed-failures``, 3). Results come back to the client: it alone writes.
 Slides, patch stores and checkpoints are opened by path: every worker must see the same files.
 """
@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,15 +29,24 @@ from histosam_core.errors import (
     SlideNotFoundError,
     UnknownModelError,
 )
+from histosam_core.evaluation.protocol.patches import default_workers, run_patches
+from histosam_core.evaluation.protocol.runners import Runner, describe_model
 from histosam_core.model.interface import complete
 from histosam_core.model.registry.model_choice import ModelChoice, load_choice, parse_model
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.protocol import EvaluationPatch, ProtocolSettings
+    from histosam_core.clicks import User
+    from histosam_core.evaluation.protocol.patches import EvaluationPatch
+    from histosam_core.evaluation.protocol.regions import (
+        RegionJob,
+        RegionOutcome,
+        RegionProtocol,
+    )
+    from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings, Trial
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["RemoteModel"]
+__all__ = ["ClusterRunner"]
 
 CONNECT_S = 10.0
 PATIENCE_S = 60.0
@@ -48,8 +57,8 @@ _NOISY = ("distributed.client", "distributed.core", "distributed.comm", "tornado
 Work = Callable[[Any, Any, Any], Any]
 
 
-class RemoteModel:
-    """Stands for a model in `evaluate` and `evaluate_slides`; connects as a context.
+class ClusterRunner(Runner):
+    """Runs trials with a model on a cluster's workers; connects as a context.
 
     Parameters
     ----------
@@ -57,8 +66,8 @@ class RemoteModel:
         Its address, such as ``tcp://head-node:8786``.
     model
         A model's name or a checkpoint's path, with its decoder or without (see `parse_model`),
-        which each worker loads for itself; or a model, which is sent to them with every chunk (it
-        must pickle).
+        which each worker loads for itself; or a model, which is sent to them with every portion of
+        work (it must pickle).
     device
         Where workers put a model that they load: see `load_model`.
     timeout_s
@@ -77,7 +86,7 @@ class RemoteModel:
     def __init__(
         self,
         scheduler: str,
-        model: InteractiveModel | RemoteModel | str,
+        model: InteractiveModel | str | os.PathLike[str],
         *,
         device: str = "auto",
         timeout_s: float | None = None,
@@ -86,7 +95,11 @@ class RemoteModel:
         self.scheduler = scheduler
         self.patience_s = patience_s
         self._timeout_s = CONNECT_S if timeout_s is None else timeout_s
-        self._model = _source(model), device
+        # A name or path that means the same on another machine with the same files.
+        source: Any = model
+        if isinstance(model, str | os.PathLike):
+            source = parse_model(model).anywhere
+        self._model = source, device
         self._client: Any = None
         self._described: Mapping[str, Any] = {}
         self._levels: dict[str, int] = {}
@@ -105,7 +118,7 @@ class RemoteModel:
         try:
             self._connect(distributed.Client)
             self._check_versions()
-            ((_, self._described),) = self.run(_describe, None, [None])
+            (self._described,) = self.run(_describe, None, [None])
         except BaseException:
             self._close()
             raise
@@ -121,7 +134,7 @@ class RemoteModel:
 
     @property
     def described(self) -> Mapping[str, Any]:
-        """What `describe_model` says of the model on a worker."""
+        """The model's checkpoint as `describe_model` has it on a worker."""
         return self._described
 
     @property
@@ -132,36 +145,40 @@ class RemoteModel:
     def run_patches(
         self,
         patches: Sequence[EvaluationPatch],
-        indices: Iterable[int],
+        todo: Sequence[tuple[int, int]],
         settings: ProtocolSettings,
         *,
-        batch_size: int = 8,
-        **options: Any,
-    ) -> Iterator[Any]:
-        """Yield what `histosam_core.evaluation.side_by_side.run_patches` does, in any order.
+        user: User,
+        batch_size: int,
+        on_step: Callable[[], None],
+    ) -> Iterator[tuple[int, ClickRun]]:
+        """Click on patches; yield runs in any order.
 
-        Parameters
-        ----------
-        patches
-            A `PatchStore`, which workers open by its path; any other sequence is sent to them.
-        indices, settings, batch_size
-            As there.
-        options
-            Other keywords of it, sent as they are.
+        A `PatchStore` is opened by workers by its path; any other sequence is sent to them.
         """
-        todo = list(indices)
         if not todo:
             return
         # Large enough to fill batches, small enough that all workers end at about the same time.
         fair = math.ceil(len(todo) / (4 * max(self.n_workers, 1)))
         size = max(1, min(4 * batch_size, fair))
-        chunks = [todo[i : i + size] for i in range(0, len(todo), size)]
-        setup = patches, settings, {"batch_size": batch_size, **options}
-        for _, runs in self.run(_click_on_patches, setup, chunks):
+        portions = [todo[i : i + size] for i in range(0, len(todo), size)]
+        setup = patches, settings, {"user": user, "batch_size": batch_size}
+        for runs in self.run(_click_on_patches, setup, portions):
             yield from runs
 
-    def run(self, work: Work, setup: Any, items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-        """Do something on the workers for each of many items; yield items and results as they come.
+    def run_regions(
+        self,
+        protocol: RegionProtocol,
+        jobs: Sequence[RegionJob],
+        *,
+        on_click: Callable[[RegionJob, Trial], None],
+    ) -> Iterator[RegionOutcome]:
+        """Click on regions, a region and repeat at a time; yield outcomes in any order."""
+        for outcomes in self.run(_click_on_regions, protocol, [[job] for job in jobs]):
+            yield from outcomes
+
+    def run(self, work: Work, setup: Any, items: Sequence[Any]) -> Iterator[Any]:
+        """Do something on the workers for each of many items; yield results as they come.
 
         Parameters
         ----------
@@ -186,19 +203,19 @@ class RemoteModel:
         # Names of their own: the scheduler must not answer from what it may remember.
         run = uuid.uuid4().hex[:12]
         waiting = {
-            self._client.submit(_task, *common, item, key=f"histosam-{run}-{i}", pure=False): item
+            self._client.submit(_task, *common, item, key=f"histosam-{run}-{i}", pure=False)
             for i, item in enumerate(items)
         }
         try:
             while waiting:
                 for future in self._finished(waiting):
-                    item = waiting.pop(future)
-                    yield item, self._result(future)
+                    waiting.remove(future)
+                    yield self._result(future)
         finally:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel(list(waiting), force=True)
 
-    def _finished(self, futures: Mapping[Any, Any]) -> list[Any]:
+    def _finished(self, futures: set[Any]) -> list[Any]:
         """Wait for the next results; complain where none can come any more."""
         from distributed import wait
 
@@ -229,7 +246,7 @@ class RemoteModel:
             raise
         except KilledWorker as error:
             raise SchedulerError(
-                "workers died one after another on the same chunk, perhaps for want of memory; "
+                "workers died one after another on the same patches, perhaps for want of memory; "
                 "give them more, or use a smaller --batch-size, and give the same command again: "
                 "it goes on"
             ) from error
@@ -289,11 +306,6 @@ class RemoteModel:
         self._levels = {}
 
 
-def _source(model: Any) -> Any:
-    """A name or path that means the same on another machine with the same files."""
-    return parse_model(model).anywhere if isinstance(model, str | os.PathLike) else model
-
-
 def _lost() -> tuple[type[BaseException], ...]:
     """What dask raises when it cannot reach what it waits for, time-outs included."""
     from concurrent.futures import CancelledError
@@ -305,7 +317,7 @@ def _lost() -> tuple[type[BaseException], ...]:
 
 # What follows runs on the workers.
 
-_AT_HAND: dict[str, tuple[str, Any]] = {}
+_KEPT: dict[str, tuple[str, Any]] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -343,10 +355,10 @@ def _kept(kind: str, pickled: bytes, make: Callable[[Any], Any]) -> Any:
     from distributed.protocol.pickle import loads
 
     key = hashlib.sha256(pickled).hexdigest()
-    if _AT_HAND.get(kind, ("",))[0] != key:
-        _AT_HAND.pop(kind, None)  # first, so that two models never lie in memory together
-        _AT_HAND[kind] = key, make(loads(pickled))
-    return _AT_HAND[kind][1]
+    if _KEPT.get(kind, ("",))[0] != key:
+        _KEPT.pop(kind, None)  # first, so that two models never lie in memory together
+        _KEPT[kind] = key, make(loads(pickled))
+    return _KEPT[kind][1]
 
 
 def _load(source: tuple[Any, str]) -> Any:
@@ -355,17 +367,19 @@ def _load(source: tuple[Any, str]) -> Any:
 
 
 def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:
-    from histosam_core.evaluation.run import describe_model
-
     return describe_model(model)
 
 
-def _click_on_patches(model: Any, setup: Any, indices: list[int]) -> list[Any]:
+def _click_on_patches(model: Any, setup: Any, todo: list[tuple[int, int]]) -> list[Any]:
     from distributed import get_worker
 
-    from histosam_core.evaluation.side_by_side import default_lanes, run_patches
-
     patches, settings, options = setup
-    # A machine may run several workers; each takes the threads that it was given.
-    lanes = min(default_lanes(model), get_worker().state.nthreads)
-    return list(run_patches(model, patches, indices, settings, lanes=lanes, **options))
+    # A machine may run several dask workers; each takes the threads that it was given.
+    workers = min(default_workers(model), get_worker().state.nthreads)
+    return list(run_patches(model, patches, todo, settings, workers=workers, **options))
+
+
+def _click_on_regions(model: Any, protocol: RegionProtocol, jobs: list[RegionJob]) -> list[Any]:
+    from histosam_core.evaluation.protocol.regions import run_regions
+
+    return list(run_regions(model, protocol, jobs))

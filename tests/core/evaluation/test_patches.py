@@ -1,4 +1,4 @@
-"""Patches side by side: the clicks of one after the other, whatever shares a batch or a lane."""
+"""Many patches: the clicks of one after the other, whatever shares a batch or a worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from histosam_core.clicks import User
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation import ClickRun, ProtocolSettings, run_clicks
-from histosam_core.evaluation.side_by_side import default_lanes, run_patches
+from histosam_core.evaluation.protocol.patches import default_workers, run_patches
 
 # The fixtures are classes of conftest.py, which cannot be imported by name here.
 
@@ -25,18 +25,18 @@ def equal(one: ClickRun, other: ClickRun) -> bool:
     )
 
 
-@pytest.mark.parametrize(("lanes", "batch_size"), [(2, 2), (3, 8), (40, 1)])
+@pytest.mark.parametrize(("workers", "batch_size"), [(2, 2), (3, 8), (40, 1)])
 @pytest.mark.parametrize(
     "user", [User(), User("jitter", 3.0, 2, seed=5), User("region", repeats=2)]
 )
-def test_lanes_give_the_clicks_of_one_after_the_other(
-    batched_model, store, user, lanes, batch_size
+def test_workers_give_the_clicks_of_one_after_the_other(
+    batched_model, store, user, workers, batch_size
 ) -> None:  # type: ignore[no-untyped-def]
     todo = [(i, repeat) for i in range(len(store)) for repeat in range(user.repeats)]
     runs = {
         (i, run.repeat): run
         for i, run in run_patches(
-            batched_model, store, todo, SETTINGS, user=user, lanes=lanes, batch_size=batch_size
+            batched_model, store, todo, SETTINGS, user=user, workers=workers, batch_size=batch_size
         )
     }
     assert sorted(runs) == todo
@@ -56,7 +56,7 @@ def test_lanes_give_the_clicks_of_one_after_the_other(
 
 def test_users_on_threads_give_the_same_clicks(batched_model, store, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     alone = dict(run_patches(batched_model, store, range(11), SETTINGS, batch_size=1))
-    monkeypatch.setattr("histosam_core.evaluation.side_by_side._n_cores", lambda: 4)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.patches.n_cores", lambda: 4)
     seen = set()
     click = User.next_click
 
@@ -84,11 +84,11 @@ def test_repeats_that_follow_each_other_are_encoded_once(batched_model, store, m
     assert len({run.encode_s for i, run in runs if i == 2}) == 1
 
 
-def test_what_a_lane_raises_is_raised_and_all_lanes_end(batched_model, store) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_worker_raises_is_raised_and_all_workers_end(batched_model, store) -> None:  # type: ignore[no-untyped-def]
     store[7] = type(store[7])(store[7].image, store[7].gt_mask[:-1], "short", "s")
     before = threading.active_count()
     with pytest.raises(ConfigError, match="patch short"):
-        list(run_patches(batched_model, store, range(11), SETTINGS, lanes=3, batch_size=1))
+        list(run_patches(batched_model, store, range(11), SETTINGS, workers=3, batch_size=1))
     assert threading.active_count() == before
 
 
@@ -101,7 +101,7 @@ def test_nobody_waits_for_runs_that_are_not_wanted(batched_model, store) -> None
 
     batched_model.decode = decode
     before = threading.active_count()
-    runs = run_patches(batched_model, store, [0] * 500, SETTINGS, lanes=2, batch_size=1)
+    runs = run_patches(batched_model, store, [0] * 500, SETTINGS, workers=2, batch_size=1)
     next(runs)
     runs.close()
     assert threading.active_count() == before
@@ -119,10 +119,10 @@ def slowed(model):  # type: ignore[no-untyped-def]
     return model
 
 
-def test_lanes_rest_while_the_beat_waits_and_while_a_run_is_taken(  # type: ignore[no-untyped-def]
+def test_workers_wait_while_on_step_runs_and_while_a_run_is_taken(  # type: ignore[no-untyped-def]
     batched_model, store, monkeypatch
 ) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.side_by_side.BEAT_S", 0.001)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.workers.STEP_S", 0.001)
     calls = slowed(batched_model).calls
     computed_meanwhile = []
 
@@ -131,15 +131,15 @@ def test_lanes_rest_while_the_beat_waits_and_while_a_run_is_taken(  # type: igno
         time.sleep(0.05)
         computed_meanwhile.append(len(calls) - before)
 
-    n_beats = []
+    n_steps = []
 
-    def beat() -> None:
-        if not n_beats:
+    def on_step() -> None:
+        if not n_steps:
             rest()
-        n_beats.append(1)
+        n_steps.append(1)
 
     for _ in run_patches(
-        batched_model, store, range(11), SETTINGS, lanes=2, batch_size=1, beat=beat
+        batched_model, store, range(11), SETTINGS, workers=2, batch_size=1, on_step=on_step
     ):
         if len(computed_meanwhile) < 3:
             rest()
@@ -147,21 +147,21 @@ def test_lanes_rest_while_the_beat_waits_and_while_a_run_is_taken(  # type: igno
     assert max(computed_meanwhile) <= 2  # the steps at hand; 50 would fit
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_what_the_beat_raises_ends_the_work_between_two_clicks(  # type: ignore[no-untyped-def]
-    batched_model, store, monkeypatch, lanes
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_on_step_raises_ends_the_work_between_two_clicks(  # type: ignore[no-untyped-def]
+    batched_model, store, monkeypatch, workers
 ) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.side_by_side.BEAT_S", 0.001)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.workers.STEP_S", 0.001)
     settings = ProtocolSettings(target_iou=1.0, max_clicks=1000)
     calls = slowed(batched_model).calls
     before = threading.active_count()
 
-    def beat() -> None:
+    def on_step() -> None:
         if len(calls) >= 3:
             raise KeyboardInterrupt
 
     runs = run_patches(
-        batched_model, store, range(11), settings, lanes=lanes, batch_size=1, beat=beat
+        batched_model, store, range(11), settings, workers=workers, batch_size=1, on_step=on_step
     )
     with pytest.raises(KeyboardInterrupt):
         list(runs)
@@ -169,7 +169,7 @@ def test_what_the_beat_raises_ends_the_work_between_two_clicks(  # type: ignore[
     assert len(calls) < 1000
 
 
-def test_on_a_cpu_there_is_a_beat_after_every_image_and_rest_counts_as_no_work(  # type: ignore[no-untyped-def]
+def test_on_a_cpu_on_step_follows_every_image_and_pauses_count_as_no_work(  # type: ignore[no-untyped-def]
     batched_model, store, monkeypatch
 ) -> None:
     batched_model.device = "cpu"
@@ -177,24 +177,26 @@ def test_on_a_cpu_there_is_a_beat_after_every_image_and_rest_counts_as_no_work( 
     batched_model.encode = lambda image: told.append("image") or encode(batched_model, image)
     now = [0.0]
 
-    def beat() -> None:
-        told.append("beat")
+    def on_step() -> None:
+        told.append("step")
         now[0] += 3600
 
     settings = ProtocolSettings(max_clicks=1)
     todo = range(3)
     runs = list(
-        run_patches(batched_model, store, todo, settings, lanes=1, clock=lambda: now[0], beat=beat)
+        run_patches(
+            batched_model, store, todo, settings, workers=1, clock=lambda: now[0], on_step=on_step
+        )
     )
-    assert told == ["image", "beat", "image", "beat", "image", "beat"]
+    assert told == ["image", "step", "image", "step", "image", "step"]
     assert [run.wall_s.tolist() for _, run in runs] == [[0.0]] * 3
 
 
-def test_models_that_are_not_known_to_bear_it_get_one_lane(model) -> None:  # type: ignore[no-untyped-def]
-    assert default_lanes(model) == 1
+def test_models_that_are_not_known_to_bear_it_get_one_worker(model) -> None:  # type: ignore[no-untyped-def]
+    assert default_workers(model) == 1
 
 
-def test_the_networks_answers_in_lanes_are_those_of_single_calls(store) -> None:  # type: ignore[no-untyped-def]
+def test_the_networks_answers_in_workers_are_those_of_single_calls(store) -> None:  # type: ignore[no-untyped-def]
     torch = pytest.importorskip("torch")
     from histosam_core.model import SamModel, build_network, describe_network
 
@@ -203,7 +205,7 @@ def test_the_networks_answers_in_lanes_are_those_of_single_calls(store) -> None:
     model = SamModel(network, describe_network(network, name="tiny"), "cpu")
     threads = torch.get_num_threads()
     settings = ProtocolSettings(max_clicks=4)
-    runs = dict(run_patches(model, store, range(6), settings, lanes=2, batch_size=2))
+    runs = dict(run_patches(model, store, range(6), settings, workers=2, batch_size=2))
     assert torch.get_num_threads() == threads
     for i, run in runs.items():
         alone = run_clicks(model, store[i].image, store[i].gt_mask, max_clicks=4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histosam_core.evaluation.plots import (
+from histosam_core.evaluation.report.plots import (
     FAINT,
     INK,
     MARKERS,
@@ -17,7 +17,7 @@ from histosam_core.evaluation.plots import (
     shared_legend,
     style,
 )
-from histosam_core.evaluation.summary import RunSummary, summarise
+from histosam_core.evaluation.report.summary import RunSummary, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

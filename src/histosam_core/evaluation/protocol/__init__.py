@@ -1,0 +1,1 @@
+"""The click protocol: one loop for images, patches and regions of slides, and where it runs."""

@@ -1,0 +1,316 @@
+"""The click protocol on tumour regions of slides, through sessions, window after window.
+
+The user sees the whole region and one window's width round it, on the pixel grid of the session,
+and clicks by the rule of the patches: in the middle of the deepest error, or where a less exact
+hand hits that error. Which window answers a click, and what then stands on the canvas, is the
+session's business: it is what somebody at work would get.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from histosam_core.clicks.users import IDEAL
+from histosam_core.errors import AnnotationError, RegionError, SlideError
+from histosam_core.evaluation.annotated_slide import AnnotatedSlide
+from histosam_core.evaluation.protocol.loop import Clock, Each, Stopwatch, run_trials
+from histosam_core.evaluation.protocol.trial import Clicker, ClickRun, ProtocolSettings, Trial
+from histosam_core.session import MemoryStore, Session
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from histosam_core.clicks import Click, User
+    from histosam_core.evaluation.annotated_slide import SlideSource
+    from histosam_core.evaluation.slide_regions import RegionTruth, TumorRegion
+    from histosam_core.model import InteractiveModel, TrainingGeometry
+    from histosam_core.session import ClickResult, WindowGrid
+
+__all__ = [
+    "ONE_FILE_FAILS",
+    "Encoded",
+    "RegionJob",
+    "RegionOutcome",
+    "RegionProtocol",
+    "click_on_region",
+    "open_session",
+    "run_regions",
+]
+
+ONE_FILE_FAILS = (AnnotationError, RegionError, SlideError)
+"""What leaves out a slide or a region, while the rest goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionProtocol:
+    """How all regions are clicked on: scale and windows, when to stop, and who clicks."""
+
+    geometry: TrainingGeometry
+    settings: ProtocolSettings
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
+class RegionJob:
+    """One region to click on, in one of the user's repeats.
+
+    Parameters
+    ----------
+    index
+        The region's place among all of the run; names its pictures.
+    source, region
+        The slide, and the region of it.
+    repeat
+        Which of the user's repeats, from 0.
+    """
+
+    index: int
+    source: SlideSource
+    region: TumorRegion
+    repeat: int = 0
+
+    @property
+    def region_id(self) -> str:
+        """The region's name in records, which also names the user's draws."""
+        return f"{self.source.name}#{self.region.number}"
+
+    @property
+    def title(self) -> str:
+        """The same for people; later repeats with their number."""
+        return self.region_id + (f" ({self.repeat + 1})" if self.repeat else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOutcome:
+    """What came of a region, or why there is nothing.
+
+    Parameters
+    ----------
+    job
+        What was to be done.
+    run
+        The clicks; None where the region could not be read.
+    location_xy
+        Upper-left corner of what the user saw, level-0 pixels.
+    tumor_fraction
+        Share of the region in it.
+    error
+        Why the region could not be read.
+    """
+
+    job: RegionJob
+    run: ClickRun | None = None
+    location_xy: tuple[float, float] = (0.0, 0.0)
+    tumor_fraction: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The windows of one region that were encoded, for the user's next repeat on it.
+
+    Parameters
+    ----------
+    store
+        Where their embeddings are kept.
+    seconds
+        What reading and encoding each took, by its corner (x, y) in level-0 pixels. A repeat that
+        finds a window encoded is charged the same, so that models and repeats stay comparable.
+    """
+
+    store: MemoryStore = field(default_factory=MemoryStore)
+    seconds: dict[tuple[float, float], float] = field(default_factory=dict)
+
+    def charge(self, trial: Trial, answer: ClickResult) -> None:
+        """Charge a trial with the seconds that an answer's window costs, saved or not."""
+        corner = answer.region.location_xy
+        spent = answer.timings.read_s + answer.timings.encode_s
+        if not answer.was_ready:
+            self.seconds[corner] = spent
+        elif answer.is_new_window:
+            trial.saved_s = self.seconds.get(corner, 0.0)
+        trial.encode_s += spent + trial.saved_s
+
+
+def run_regions(
+    model: InteractiveModel,
+    protocol: RegionProtocol,
+    jobs: Sequence[RegionJob],
+    *,
+    on_click: Callable[[RegionJob, Trial], None] | None = None,
+    clock: Clock = time.perf_counter,
+) -> Iterator[RegionOutcome]:
+    """Click on regions, one after the other; yield each one's outcome as soon as it is there.
+
+    Parameters
+    ----------
+    model
+        Any `InteractiveModel`.
+    protocol
+        How.
+    jobs
+        Slide by slide, the repeats on a region after each other: they share what the model has
+        encoded.
+    on_click
+        Called after each click.
+    clock
+        Returns seconds.
+    """
+    for source, group in itertools.groupby(jobs, key=lambda job: job.source):
+        waiting = list(group)
+        try:
+            with AnnotatedSlide(source, protocol.geometry) as slide:
+                for region, repeats in itertools.groupby(list(waiting), lambda job: job.region):
+                    for outcome in _run_repeats(
+                        slide, region, list(repeats), model, protocol, on_click, clock
+                    ):
+                        yield outcome
+                        waiting.pop(0)
+        except ONE_FILE_FAILS as error:
+            yield from (RegionOutcome(job, error=str(error)) for job in waiting)
+
+
+def _run_repeats(
+    slide: AnnotatedSlide,
+    region: TumorRegion,
+    jobs: Sequence[RegionJob],
+    model: InteractiveModel,
+    protocol: RegionProtocol,
+    on_click: Callable[[RegionJob, Trial], None] | None,
+    clock: Clock,
+) -> Iterator[RegionOutcome]:
+    truth: RegionTruth | None = None
+    encoded = Encoded()
+    for job in jobs:
+        try:
+            truth = slide.truth(region) if truth is None else truth
+            session = open_session(slide, model, protocol.settings, encoded, clock)
+            run = click_on_region(
+                session,
+                truth,
+                protocol.settings,
+                user=protocol.user,
+                rng=protocol.user.rng(job.region_id, job.repeat),
+                repeat=job.repeat,
+                encoded=encoded,
+                on_click=None if on_click is None else partial(on_click, job),
+                clock=clock,
+            )
+        except ONE_FILE_FAILS as error:
+            yield RegionOutcome(job, error=str(error))
+            continue
+        location_xy = truth.region(slide.grid).location_xy
+        yield RegionOutcome(job, run, location_xy, truth.tumor_fraction)
+
+
+def open_session(
+    slide: AnnotatedSlide,
+    model: InteractiveModel,
+    settings: ProtocolSettings,
+    encoded: Encoded | None = None,
+    clock: Clock = time.perf_counter,
+) -> Session:
+    """Return a session on a slide as the protocol has it, at the slide's own geometry."""
+    return Session(
+        slide.slide,
+        model,
+        mpp=slide.source.mpp,
+        mask_threshold=settings.mask_threshold,
+        geometry=slide.geometry,
+        store=None if encoded is None else encoded.store,
+        clock=clock,
+    )
+
+
+def click_on_region(
+    session: Session,
+    truth: RegionTruth,
+    settings: ProtocolSettings,
+    *,
+    user: Clicker = IDEAL,
+    rng: np.random.Generator | None = None,
+    repeat: int = 0,
+    encoded: Encoded | None = None,
+    on_click: Callable[[Trial], None] | None = None,
+    clock: Clock = time.perf_counter,
+) -> ClickRun:
+    """Click on a region until its mask reaches the target or the budget is spent.
+
+    Parameters
+    ----------
+    session
+        Without a current object; the clicks are left in it.
+    truth
+        The region. What lies beyond its box is neither seen nor counted.
+    settings
+        When to stop.
+    user
+        Who clicks. Its pixels are those of the truth: of the windows' scale, not of level 0.
+    rng
+        The user's draws; None: ``IDEAL.rng("")``.
+    repeat
+        Which of the user's repeats it is.
+    encoded
+        What the session's store already holds of the region; None: nothing.
+    on_click
+        Called after each click, whose time does not count.
+    clock
+        Returns seconds.
+
+    Returns
+    -------
+    ClickRun
+        Clicks in pixels of the truth; `encode_s` is for reading and encoding all windows.
+
+    Raises
+    ------
+    PredictionError
+        The model's answer cannot be used.
+    SlideError
+        The slide cannot be read.
+    """
+    charged = Encoded() if encoded is None else encoded
+
+    def answer(trials: Sequence[Trial], _: Each) -> None:
+        (trial,) = trials
+        click = trial.clicks[-1]
+        result = session.click(_on_slide(session.grid, truth, click), click.is_positive)
+        window_xy = session.grid.location_of(result.region)
+        _put(trial.mask, truth.location_xy, window_xy, result.mask)
+        charged.charge(trial, result)
+        trial.take(trial.mask, result.timings.decode_s)
+
+    rng = IDEAL.rng("") if rng is None else rng
+    trial = Trial(truth.mask, settings, user, rng, repeat=repeat)
+    on_step = None if on_click is None else lambda: on_click(trial)
+    for _ in run_trials(iter([[trial]]), answer, watch=Stopwatch(clock), on_step=on_step):
+        pass
+    return trial.result()
+
+
+def _on_slide(grid: WindowGrid, truth: RegionTruth, click: Click) -> tuple[float, float]:
+    """A click on the truth in level-0 pixels; the last grid pixel may be cut by the edge."""
+    (x0, y0), (x, y) = truth.location_xy, click.xy
+    at = grid.frame.to_level0((x0 + x, y0 + y))
+    return min(at[0], grid.slide_wh[0] - 1.0), min(at[1], grid.slide_wh[1] - 1.0)
+
+
+def _put(
+    mask: NDArray[np.bool_],
+    location_xy: tuple[int, int],
+    window_xy: tuple[int, int],
+    answer: NDArray[np.bool_],
+) -> None:
+    """Let a window's answer replace what stands in the part of it that the mask covers."""
+    height, width = mask.shape
+    left, top = window_xy[0] - location_xy[0], window_xy[1] - location_xy[1]
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + answer.shape[1], width), min(top + answer.shape[0], height)
+    if x0 < x1 and y0 < y1:
+        mask[y0:y1, x0:x1] = answer[y0 - top : y1 - top, x0 - left : x1 - left]
