@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation import AnnotatedRegion
+from histosam_core.annotation.regions import Color
 from histosam_core.clicks import Click
 from histosam_core.session.prompt_text import prompts_in, texts_of
 from histosam_core.version import __version__
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from histosam_core.geometry import Region
     from histosam_core.session.windows.scale import SlideScale
 
-__all__ = ["CLASS_COLORS", "AcceptedObject", "Provenance"]
+__all__ = ["CLASS_COLORS", "AcceptedObject", "Color", "Provenance", "Start"]
 
 TOOL = "HistoSAM"
 BEGUN_FROM = "Begun from"
@@ -74,6 +75,25 @@ class Provenance:
         return {name: text for name, text in entries.items() if text}
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Start:
+    """What an object begins from.
+
+    Parameters
+    ----------
+    geometry
+        The outline, level-0 pixels; None: nothing.
+    prompts
+        What has led to it; not undone, but it can be taken out or moved.
+    origin
+        The outline to go back to when one of `prompts` is taken out or moved; None: nothing.
+    """
+
+    geometry: Any = None
+    prompts: tuple[Prompt, ...] = ()
+    origin: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class AcceptedObject:
     """One accepted object.
@@ -114,7 +134,7 @@ class AcceptedObject:
         windows: Sequence[Region],
         quality: float | None,
         provenance: Provenance,
-        color: tuple[int, int, int] | None = None,
+        color: Color | None = None,
         origin: Any = None,
         replaces: AcceptedObject | None = None,
     ) -> AcceptedObject:
@@ -171,7 +191,7 @@ class AcceptedObject:
         region = replace(self.region, geometry=_simple(geometry)).measured(self.slide_mpp)
         return replace(self, region=region, area_mm2=region.area_mm2(self.slide_mpp))
 
-    def with_class(self, label: str, color: tuple[int, int, int] | None = None) -> AcceptedObject:
+    def with_class(self, label: str, color: Color | None = None) -> AcceptedObject:
         """Return a copy of another class; without a colour it takes the class's usual one."""
         return replace(
             self, region=replace(self.region, label=label, color=color or CLASS_COLORS.get(label))

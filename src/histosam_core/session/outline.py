@@ -1,41 +1,45 @@
-"""The object at hand: prompts in, a mask out, everything undoable.
+"""From a draft to its mask: windows answer its prompts, and their answers lie on a canvas.
 
-A click goes to a window (windows.py), the model answers for that window, and the answer replaces
-what stood there on the object's canvas (canvas.py). A box is answered by every window that it
-takes to cover it. The model sees all clicks of the object that lie in the window and, as its
-previous answer, what the canvas shows there, with the state of its own last answer there. A
-window's first answer, where the object has not reached it, has no previous one: so the clicks of
-one window give exactly what `run_clicks` of the evaluation gives on its patch.
+A click goes to a window, the model answers for that window, and the answer replaces what stood
+there on the canvas. A box is answered by every window that it takes to cover it. The model sees
+all clicks of the object that lie in the window and, as its previous answer, what the canvas shows
+there, with the state of its own last answer there. A window's first answer, where the object has
+not reached it, has no previous one: so the clicks of one window give exactly what `run_clicks` of
+the evaluation gives on its patch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import shapely
 
 from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.model.interface import Prediction
+from histosam_core.session.answers import Answer, ClickResult
+from histosam_core.session.apply import Draft
 from histosam_core.session.canvas.canvas import Canvas
 from histosam_core.session.canvas.drawn_areas import box_of, check_lasso, draw_lasso, hold_lassos
 from histosam_core.session.canvas.drawn_tiles import drawn_tiles
-from histosam_core.session.click_result import ClickResult
-from histosam_core.session.history import Answer, History, Start, State, Step
+from histosam_core.session.canvas.kept_canvases import KeptCanvases
 from histosam_core.session.overlap import without
 from histosam_core.session.windows.predictor import Predictor, Timings
 
 if TYPE_CHECKING:
     from histosam_core.session.canvas.canvas import CanvasSnapshot
-    from histosam_core.session.canvas.kept_canvases import KeptCanvases
+    from histosam_core.session.objects import Start
     from histosam_core.session.windows.windows import Window, WindowGrid
 
 __all__ = ["Outline"]
 
 
 class Outline:
-    """One object and its history. Whatever raises leaves it as it was.
+    """The mask of one draft at a time; to show another, the model answers what it has not yet.
+
+    A mask follows from the draft alone: one that is not kept is made again bit for bit.
 
     Parameters
     ----------
@@ -45,60 +49,51 @@ class Outline:
         The windows.
     mask_threshold
         A pixel belongs to the object where its probability exceeds it.
+
+    Attributes
+    ----------
+    draft
+        The draft whose mask is on the canvas.
+    canvas
+        Its mask.
+    kept
+        Masks of other drafts.
     """
 
     def __init__(self, predictor: Predictor, grid: WindowGrid, mask_threshold: float) -> None:
         self.predictor = predictor
         self.grid = grid
         self.canvas = Canvas(grid, mask_threshold)
-        self.history = History()
+        self.kept = KeptCanvases()
+        self.draft = Draft()
+        self._answers: WeakKeyDictionary[Draft, tuple[Answer, ...]] = WeakKeyDictionary()
+        self._begun: WeakKeyDictionary[Start, CanvasSnapshot] = WeakKeyDictionary()
 
-    @property
-    def state(self) -> State:
-        """The state at hand."""
-        return self.history.state
+    def show(self, draft: Draft) -> None:
+        """Make the mask that of a draft. Where this raises, it stays what it was.
 
-    @property
-    def is_blank(self) -> bool:
-        """Whether there is neither a prompt nor a mask."""
-        return not (self.state.steps or self.state.start.prompts or self.state.start.canvas)
-
-    def begin(self, history: History) -> None:
-        """Go on with another object, where its history stands."""
-        self.history = history
-        self.canvas.restore(history.canvas)
-
-    def start(self, geometry: Any, prompts: Sequence[Prompt] = (), origin: Any = None) -> Start:
-        """Draw an outline to begin from; see `Start`. The object at hand is not touched."""
-        tiles = {} if geometry is None else drawn_tiles(geometry, self.grid)
-        return Start(tiles, tuple(prompts), geometry, origin)
-
-    def geometry(self, *, min_island_px: int = 0) -> Any:
-        """Trace the mask; what it began from, exactly, where nothing was done since.
-
-        Parameters
-        ----------
-        min_island_px
-            Islands of fewer grid pixels are left out.
-
-        Returns
-        -------
-        shapely.MultiPolygon
-            Level-0 pixels, pixel centres at whole numbers, cut at the slide's edge.
+        Raises
+        ------
+        PredictionError, SlideError, OutOfMemoryError
+            The model cannot answer.
         """
-        begun = self.state.start.geometry
-        if self.state.steps or begun is None:
-            return self.canvas.to_geometry(min_island_px=min_island_px)
-        w, h = self.grid.slide_wh
-        slide = shapely.box(-0.5, -0.5, w - 0.5, h - 0.5)
-        if not slide.covers(begun):
-            begun = begun.intersection(slide)
-        return without(begun, (), min_area_px=min_island_px * self.grid.downsample**2)
-
-    def window_for(self, xy: tuple[float, float], state: State | None = None) -> Window:
-        """Return the window that would answer a click at a level-0 point."""
-        state = state or self.state
-        return self.grid.serving(xy, state.current_window, state.windows)
+        shown = self.canvas.snapshot()
+        missing = []
+        nearest = draft
+        while nearest.before is not None and self.kept.find(nearest) is None:
+            missing.append(nearest)
+            nearest = nearest.before
+        try:
+            kept = self.kept.find(nearest)
+            self.canvas.restore(self._start_of(nearest) if kept is None else kept)
+            for step in reversed(missing):
+                answers = self._answer(step)
+                self._answers.setdefault(step, answers)
+                self.kept.keep(step, self.canvas.snapshot())
+        except BaseException:
+            self.canvas.restore(shown)
+            raise
+        self.draft = draft
 
     def check(self, prompt: Prompt) -> Prompt:
         """Refuse a prompt that no window can answer; return it, a box cut at the slide's edge.
@@ -119,170 +114,117 @@ class Outline:
         if not (x0 < x1 and y0 < y1):
             raise ConfigError("the box has no area; draw it from one corner to the opposite one")
         w, h = self.grid.slide_wh
-        box = Box((max(x0, -0.5), max(y0, -0.5), min(x1, w - 0.5), min(y1, h - 0.5)))
         if x0 >= w - 0.5 or y0 >= h - 0.5 or x1 <= -0.5 or y1 <= -0.5:
             raise ClickOutsideSlideError(
                 f"the box ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies off the slide, which is "
                 f"{w} x {h} level-0 pixels; draw it on the slide"
             )
+        box = Box((max(x0, -0.5), max(y0, -0.5), min(x1, w - 0.5), min(y1, h - 0.5)))
         self.grid.covering(box.xyxy)
         return box
 
-    def add(self, prompt: Prompt) -> ClickResult:
-        """Answer one more prompt, checked before."""
-        state = self._answered(self.state, (prompt,), self.history.canvas, self.history.kept)
-        self.history.add(state, self.canvas.snapshot())
-        return self._result(state.steps[-1])
+    def geometry(self, *, min_island_px: int = 0) -> Any:
+        """Trace the mask; what it began from, exactly, where nothing was done since.
 
-    def places(self, indices: Iterable[int]) -> list[int]:
-        """Return places in the prompts, in order, each once; ConfigError for one that is none."""
-        return sorted({self._index(index) for index in indices})
+        Parameters
+        ----------
+        min_island_px
+            Islands of fewer grid pixels are left out.
 
-    def remove(self, places: Sequence[int]) -> ClickResult | None:
-        """Take prompts out, `places` as checked; see `Session.remove_prompts`."""
-        gone = set(places)
-        if not gone:
-            return None
-        later = [p for i, p in enumerate(self.state.prompts) if i not in gone and i > min(gone)]
-        return self._edited(min(gone), later)
-
-    def check_move(self, index: int, xy: tuple[float, float]) -> tuple[int, Click]:
-        """Return a click's place and the click as it would be elsewhere; see `move_click`."""
-        old = self.state.prompts[self._index(index)]
-        if not isinstance(old, Click):
-            kind = type(old).__name__.lower()
-            raise ConfigError(
-                f"prompt {index} is a {kind}, not a click; take it out and draw another"
-            )
-        moved = Click(xy, old.is_positive)
-        self.check(moved)
-        return index, moved
-
-    def move(self, place: int, moved: Click) -> ClickResult:
-        """Put a click in another's place, as checked; see `Session.move_click`."""
-        answer = self._edited(place, [moved, *self.state.prompts[place + 1 :]])
-        if answer is None:
-            raise AssertionError("a click that was moved is answered")
-        return answer
-
-    def undo(self) -> ClickResult | None:
-        """Go back to the state before; None when there is none.
-
-        Raises
-        ------
-        PredictionError, SlideError
-            Its canvas is not kept and cannot be made again.
+        Returns
+        -------
+        shapely.MultiPolygon
+            Level-0 pixels, pixel centres at whole numbers, cut at the slide's edge.
         """
-        left, before = self.state, self.history.before
-        if before is None:
-            return None
-        self.history.undo(self._canvas_of(before))
-        return self._shown(left.made)
+        begun = self.draft.start.geometry
+        if self.draft.n or begun is None:
+            return self.canvas.to_geometry(min_island_px=min_island_px)
+        w, h = self.grid.slide_wh
+        slide = shapely.box(-0.5, -0.5, w - 0.5, h - 0.5)
+        if not slide.covers(begun):
+            begun = begun.intersection(slide)
+        return without(begun, (), min_area_px=min_island_px * self.grid.downsample**2)
 
-    def redo(self) -> ClickResult | None:
-        """Go on to the state that was undone last; None when there is none.
+    def window_for(self, xy: tuple[float, float], draft: Draft | None = None) -> Window:
+        """Return the window that would answer a click at a level-0 point."""
+        draft = draft or self.draft
+        answered = (self._answers.get(step) for step in reversed(draft.steps()))
+        current = next((answers[-1].window for answers in answered if answers), None)
+        return self.grid.serving(xy, current, self.latest(draft))
 
-        Raises
-        ------
-        PredictionError, SlideError
-            As for `undo`.
-        """
-        after = self.history.after
-        if after is None:
-            return None
-        self.history.redo(self._canvas_of(after))
-        return self._shown(after.made)
+    def latest(self, draft: Draft | None = None) -> dict[Window, Answer]:
+        """Return the windows used, in order of first use, with the latest answer of each."""
+        steps = (draft or self.draft).steps()
+        return {a.window: a for step in steps for a in self._answers.get(step, ())}
 
-    def replayed(self, start: Start, prompts: Sequence[Prompt]) -> History:
-        """Answer prompts from `start` on, each a step that can be undone; nothing here changes."""
-        history = History(State.of(start))
-        try:
-            for prompt in prompts:
-                state = self._answered(
-                    history.state, (self.check(prompt),), history.canvas, history.kept
-                )
-                history.add(state, self.canvas.snapshot())
-        finally:
-            self.canvas.restore(self.history.canvas)
-        return history
-
-    def _edited(self, first: int, later: Sequence[Prompt]) -> ClickResult | None:
-        """Answer again what comes from prompt `first` on; what comes before stays as it is."""
-        start, steps = self.state.start, self.state.steps
-        n_given = len(start.prompts)
-        if first < n_given:
-            later = [*start.prompts[:first], *later]
-            start, steps = self.start(start.origin, (), start.origin), ()
+    def result(self, step: Draft) -> ClickResult:
+        """Return what the mask shows now where the last prompt of a draft was answered."""
+        answers, prompt = self._answers[step], step.prompt
+        if prompt is None:
+            raise AssertionError("a step has a prompt")
+        if isinstance(prompt, Lasso):
+            x0, y0, x1, y1 = box_of(self.canvas, prompt)
         else:
-            steps = steps[: first - n_given]
-        begun = State.of(start, steps)
-        state = self._answered(begun, later, self._canvas_of(begun), self.history.kept)
-        left = self.state.steps[-1] if self.state.steps else None
-        made = state.made or left
-        self.history.add(
-            State(state.start, state.steps, state.latest, made), self.canvas.snapshot()
+            windows = [answer.window for answer in answers]
+            x0, y0 = (min(w.location_xy[i] for w in windows) for i in (0, 1))
+            x1, y1 = (max(w.location_xy[i] + w.side_px for w in windows) for i in (0, 1))
+        timings = [answer.timings for answer in answers]
+        return ClickResult(
+            self.canvas.read((x0, y0), (x1 - x0, y1 - y0)).mask,
+            self.canvas.region((x0, y0, x1, y1)),
+            prompt,
+            mean_quality(answers),
+            Timings(
+                sum(t.read_s for t in timings),
+                sum(t.encode_s for t in timings),
+                sum(t.decode_s for t in timings),
+            ),
+            any(answer.is_new_window for answer in answers),
+            all(answer.was_ready for answer in answers),
         )
-        return self._result(state.steps[-1]) if state.steps else None
 
-    def _answered(
-        self, state: State, prompts: Iterable[Prompt], canvas: CanvasSnapshot, kept: KeptCanvases
-    ) -> State:
-        """Answer prompts one after another, from a state and its canvas on.
+    def _start_of(self, draft: Draft) -> CanvasSnapshot:
+        """Return the canvas that an object begins with."""
+        start = draft.start
+        if start.geometry is None:
+            return {}
+        if start not in self._begun:
+            self._begun[start] = drawn_tiles(start.geometry, self.grid)
+        return self._begun[start]
 
-        The canvas is then the last one's; where this raises, it is that of the state at hand.
+    def _answer(self, step: Draft) -> tuple[Answer, ...]:
+        """Let windows answer the last prompt of a draft; the canvas must be that of the one before.
+
+        Answered once more, a prompt goes to the windows that it went to before.
         """
-        self.canvas.restore(canvas)
-        try:
-            for prompt in prompts:
-                answers = self._answers(state, prompt, self._windows_for(prompt, state))
-                step = Step(prompt, answers)
-                state = state.after(step)
-                kept.keep(step, len(state.steps), self.canvas.snapshot())
-        except BaseException:
-            self.canvas.restore(self.history.canvas)
-            raise
-        return state
-
-    def _canvas_of(self, state: State) -> CanvasSnapshot:
-        """Return a state's canvas; made again, from the nearest before it, where it is not kept."""
-        start, steps, kept = state.start, state.steps, self.history.kept
-        known = len(steps)
-        while known and kept.find(steps[known - 1]) is None:
-            known -= 1
-        nearest = kept.find(steps[known - 1]) if known else None
-        self.canvas.restore(start.canvas if nearest is None else nearest)
-        try:
-            for number in range(known, len(steps)):
-                step = steps[number]
-                windows = [answer.window for answer in step.answers]
-                self._answers(State.of(start, steps[:number]), step.prompt, windows)
-                kept.keep(step, number + 1, self.canvas.snapshot())
-            return self.canvas.snapshot()
-        finally:
-            self.canvas.restore(self.history.canvas)
-
-    def _answers(
-        self, state: State, prompt: Prompt, windows: Iterable[Window]
-    ) -> tuple[Answer, ...]:
-        """Let windows answer a prompt, one after another; the canvas must be the state's."""
+        prompt, before = step.prompt, step.before
+        if prompt is None or before is None:
+            raise AssertionError("a step has a prompt")
         if isinstance(prompt, Lasso):
             draw_lasso(self.canvas, prompt)
             return ()
-        return tuple([self._answer(state, prompt, window) for window in windows])
+        if isinstance(prompt, Box):
+            windows = self.grid.covering(prompt.xyxy)
+        else:
+            windows = (self.window_for(prompt.xy, before),)
+        prompts, latest = step.prompts, self.latest(before)
+        return tuple([self._answer_in(w, prompts, latest.get(w)) for w in windows])
 
-    def _answer(self, state: State, prompt: Click | Box, window: Window) -> Answer:
+    def _answer_in(
+        self, window: Window, prompts: Sequence[Prompt], earlier: Answer | None
+    ) -> Answer:
+        """Let a window answer the last of the prompts, and put its answer on the canvas."""
         stands = self.canvas.read_window(window)
-        earlier = state.latest.get(window)
         previous = None
         if earlier is not None:
             previous = Prediction(stands.logits, earlier.quality, earlier.state)
         elif stands.mask.any():
             previous = Prediction(stands.logits)
-        clicks, box = self._in_window(window, state.prompts, prompt)
+        clicks, box = self._seen_in(window, prompts)
         answer = self.predictor.predict(self.grid.region(window), clicks, previous, box=box)
         prediction = answer.prediction
         self.canvas.write_window(window, prediction.logits)
-        hold_lassos(self.canvas, window, (*state.prompts, prompt))
+        hold_lassos(self.canvas, window, prompts)
         return Answer(
             window,
             prediction.quality,
@@ -292,84 +234,36 @@ class Outline:
             answer.was_ready,
         )
 
-    def _windows_for(self, prompt: Prompt, state: State) -> tuple[Window, ...]:
-        if isinstance(prompt, Click):
-            return (self.window_for(prompt.xy, state),)
-        if isinstance(prompt, Lasso):
-            return ()
-        return self.grid.covering(prompt.xyxy)
-
-    def _in_window(
-        self, window: Window, earlier: Sequence[Prompt], prompt: Click | Box
-    ) -> tuple[list[Click], Box | None]:
+    def _seen_in(self, window: Window, prompts: Sequence[Prompt]) -> tuple[list[Click], Box | None]:
         """Return the clicks that lie in a window, and the box that holds there.
 
         The last box that reaches into the window holds, until a later positive click beside it
-        says that the object is larger.
+        says that the object is larger. The last prompt always counts.
         """
         d, side = self.grid.downsample, window.side_px
         x0, y0 = (at * d - 0.5 for at in window.location_xy)
         x1, y1 = x0 + side * d, y0 + side * d
         clicks: list[Click] = []
         box: Box | None = None
-        for one in earlier:
+        for number, one in enumerate(prompts, start=1):
+            is_last = number == len(prompts)
             if isinstance(one, Box):
                 left, top, right, bottom = one.xyxy
-                if left < x1 and right > x0 and top < y1 and bottom > y0:
+                if is_last or (left < x1 and right > x0 and top < y1 and bottom > y0):
                     box = one
-                continue
-            if isinstance(one, Lasso):
-                continue
-            x, y = one.xy
-            if x0 <= x < x1 and y0 <= y < y1:
-                clicks.append(one)
-                if box is not None and one.is_positive and not _holds(box, one):
-                    box = None
-        if isinstance(prompt, Box):
-            return clicks, prompt
-        if box is not None and prompt.is_positive and not _holds(box, prompt):
-            box = None
-        return [*clicks, prompt], box
+            elif isinstance(one, Click):
+                x, y = one.xy
+                if is_last or (x0 <= x < x1 and y0 <= y < y1):
+                    clicks.append(one)
+                    if box is not None and one.is_positive and not _holds(box, one):
+                        box = None
+        return clicks, box
 
-    def _index(self, index: int) -> int:
-        n = len(self.state.prompts)
-        if not 0 <= index < n:
-            held = f"0 to {n - 1}" if n else "none"
-            raise ConfigError(f"there is no prompt {index}; the object at hand has {held}")
-        return index
 
-    def _shown(self, made: Step | None) -> ClickResult | None:
-        """Show the state at hand, where the step was answered that led to it or from it."""
-        self.canvas.restore(self.history.canvas)
-        return None if made is None else self._result(made)
-
-    def _box_of(self, step: Step) -> tuple[int, int, int, int]:
-        """Return the grid pixels that a step was answered for."""
-        if isinstance(step.prompt, Lasso):
-            return box_of(self.canvas, step.prompt)
-        windows = [answer.window for answer in step.answers]
-        x0, y0 = (min(w.location_xy[i] for w in windows) for i in (0, 1))
-        x1, y1 = (max(w.location_xy[i] + w.side_px for w in windows) for i in (0, 1))
-        return x0, y0, x1, y1
-
-    def _result(self, step: Step) -> ClickResult:
-        """Return what stands now where a step was answered."""
-        x0, y0, x1, y1 = self._box_of(step)
-        qualities = [a.quality for a in step.answers if a.quality is not None]
-        timings = [answer.timings for answer in step.answers]
-        return ClickResult(
-            self.canvas.read((x0, y0), (x1 - x0, y1 - y0)).mask,
-            self.canvas.region((x0, y0, x1, y1)),
-            step.prompt,
-            sum(qualities) / len(qualities) if qualities else None,
-            Timings(
-                sum(t.read_s for t in timings),
-                sum(t.encode_s for t in timings),
-                sum(t.decode_s for t in timings),
-            ),
-            any(answer.is_new_window for answer in step.answers),
-            all(answer.was_ready for answer in step.answers),
-        )
+def mean_quality(answers: Sequence[Answer]) -> float | None:
+    """Return the mean of the model's own estimates; None without any."""
+    known = [answer.quality for answer in answers if answer.quality is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _holds(box: Box, click: Click) -> bool:

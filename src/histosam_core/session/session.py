@@ -1,46 +1,73 @@
 """Session: outline objects on a slide by clicks and boxes; no GUI, no threads, no chance.
 
-The object at hand is an `Outline` (outline.py); what was accepted are `AcceptedObject`s. See
-docs/session.md.
+What a session holds is a `State` (apply.py), which operations (operations.py) change; the mask of
+its current object is an `Outline` (outline.py). See docs/session.md.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from histosam_core.annotation import write_geojson
 from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
-from histosam_core.errors import ConfigError
+from histosam_core.errors import ConfigError, EmptyMaskError, HistoSamError
 from histosam_core.model.interface import complete
-from histosam_core.session.accepted import Accepted, Ended
-from histosam_core.session.click_result import ClickResult
-from histosam_core.session.history import History, State
-from histosam_core.session.journal.record import (
-    Record,
-    object_record,
-    prompt_record,
-    start_record,
+from histosam_core.session.apply import State, accepting, apply
+from histosam_core.session.journal.fold import RestoredState, fold
+from histosam_core.session.journal.header import Header
+from histosam_core.session.journal.recorder import Recorder
+from histosam_core.session.objects import AcceptedObject, Color, Provenance, Start
+from histosam_core.session.operations import (
+    Accept,
+    Delete,
+    Drop,
+    Import,
+    MoveClick,
+    Operation,
+    Redo,
+    Refine,
+    RemovePrompts,
+    Reopen,
+    SetClass,
+    TakeOver,
+    Undo,
 )
-from histosam_core.session.journal.restore import RestoredState, restored_history
-from histosam_core.session.outline import Outline
-from histosam_core.session.session_objects import SessionObjects
+from histosam_core.session.outline import Outline, mean_quality
+from histosam_core.session.overlap import OverlapRule, without
 from histosam_core.session.windows.predictor import Predictor
 from histosam_core.session.windows.scale import slide_scale
 from histosam_core.session.windows.windows import WindowGrid
 
 if TYPE_CHECKING:
+    from histosam_core.annotation import AnnotatedRegion
     from histosam_core.embeddings.memory import EmbeddingStore
+    from histosam_core.geometry import Region
     from histosam_core.model import InteractiveModel, TrainingGeometry
-    from histosam_core.session.journal import JournalWriter
-    from histosam_core.session.objects import AcceptedObject
+    from histosam_core.session.answers import ClickResult
+    from histosam_core.session.canvas.canvas import CanvasSnapshot
+    from histosam_core.session.journal.file import JournalWriter
     from histosam_core.slide import Slide
 
-__all__ = ["ClickResult", "Session"]
+__all__ = ["Session"]
+
+DEFAULT_LABEL = "Tumor"
+
+XY = tuple[float, float]
 
 
-class Session(SessionObjects):
+class Session:
     """Clicks on one slide with one model, object after object.
+
+    Every method that changes something is an `Operation`, and `apply` carries any of them out. It
+    is in the journal before it is carried out; where it raises, the session is unchanged.
 
     Parameters
     ----------
@@ -97,14 +124,55 @@ class Session(SessionObjects):
         self.grid = WindowGrid(slide.size_wh, self.scale.mpp, geometry.mpp, geometry.patch_size_px)
         self.predictor = Predictor(slide, self.model, self.scale.mpp, store=store, clock=clock)
         self._outline = Outline(self.predictor, self.grid, mask_threshold)
-        self._accepted = Accepted(tuple(objects))
-        self._ended: Ended | None = None
-        self._told: tuple[str, ...] = ()
-        self._record = Record(journal)
-        self._record.begin(self)
+        self._state = State(tuple(objects))
+        self._notes: tuple[str, ...] = ()
+        self._recorder = self._begun(journal)
 
-    def click(self, xy: tuple[float, float], is_positive: bool = True) -> ClickResult:
-        """Answer a click; the session is unchanged when this raises.
+    def apply(self, operation: Operation) -> ClickResult | None:
+        """Carry an operation out.
+
+        Parameters
+        ----------
+        operation
+            A prompt (`Click`, `Box`, `Lasso`) or another of histosam_core.session.operations.
+
+        Returns
+        -------
+        ClickResult or None
+            The mask where the prompt was answered that was made, undone or put back, or the last
+            one after an edit; None where there is none, or nothing was to be done.
+
+        Raises
+        ------
+        ConfigError
+            The operation does not fit the session; see `apply` of histosam_core.session.apply.
+        ClickOutsideSlideError, EmptyMaskError
+            A prompt lies off the slide; there is nothing to accept.
+        PredictionError, SlideError, OutOfMemoryError
+            The model's answer cannot be used; the slide cannot be read; memory is full.
+        JournalError
+            The journal cannot be written; see `Recorder.write`.
+        """
+        before, settled = self._state, self._settled(operation)
+        if settled is None:
+            return None
+        after = apply(before, settled)
+        with self._recorder.ahead(settled):
+            self._outline.show(after.draft)
+        self._state = after
+        match settled:
+            case Undo("click"):
+                shown = before.shown
+            case Redo():
+                shown = after.shown
+            case Click() | Box() | Lasso() | RemovePrompts() | MoveClick():
+                shown = after.draft if after.draft.n else None
+            case _:
+                shown = None
+        return None if shown is None else self._outline.result(shown)
+
+    def click(self, xy: XY, is_positive: bool = True) -> ClickResult:
+        """Answer a click.
 
         Parameters
         ----------
@@ -122,10 +190,10 @@ class Session(SessionObjects):
         SlideError
             The slide cannot be read.
         """
-        return self._add("click", Click(xy, is_positive))
+        return self._answered(Click(xy, is_positive))
 
     def box(self, xyxy: tuple[float, float, float, float]) -> ClickResult:
-        """Answer a box: the object lies inside it. The session is unchanged when this raises.
+        """Answer a box: the object lies inside it.
 
         A box larger than a window is answered window by window. It holds for later clicks in its
         windows until a positive click beside it.
@@ -144,15 +212,13 @@ class Session(SessionObjects):
         PredictionError, SlideError
             As for a click.
         """
-        return self._add("box", Box(xyxy))
+        return self._answered(Box(xyxy))
 
-    def lasso(
-        self, points_xy: Iterable[tuple[float, float]], is_positive: bool = True
-    ) -> ClickResult:
+    def lasso(self, points_xy: Iterable[XY], is_positive: bool = True) -> ClickResult:
         """Draw by hand: what lies inside belongs to the object, or does not, whatever a model says.
 
         No model is asked. Later answers leave the drawn area as it is until a click inside it says
-        the opposite. The session is unchanged when this raises.
+        the opposite.
 
         Parameters
         ----------
@@ -168,7 +234,7 @@ class Session(SessionObjects):
         ConfigError
             The corners enclose no area.
         """
-        return self._add("lasso", Lasso(tuple(points_xy), is_positive))
+        return self._answered(Lasso(tuple(points_xy), is_positive))
 
     def remove_prompts(self, indices: Iterable[int]) -> ClickResult | None:
         """Make the object what it would be without some of its prompts.
@@ -191,15 +257,11 @@ class Session(SessionObjects):
         ConfigError
             There is no such prompt.
         PredictionError, SlideError
-            As for a click; the session is unchanged.
+            As for a click.
         """
-        places = self._outline.places(indices)
-        if not places:
-            return None
-        with self._record.ahead("remove", indices=places):
-            return self._outline.remove(places)
+        return self.apply(RemovePrompts(tuple(indices)))
 
-    def move_click(self, index: int, xy: tuple[float, float]) -> ClickResult:
+    def move_click(self, index: int, xy: XY) -> ClickResult:
         """Make the object what it would be had a click been made elsewhere.
 
         See `remove_prompts`.
@@ -216,19 +278,17 @@ class Session(SessionObjects):
         ConfigError
             There is no such prompt, or it is a box.
         ClickOutsideSlideError, PredictionError, SlideError
-            As for a click; the session is unchanged.
+            As for a click.
         """
-        place, moved = self._outline.check_move(index, xy)
-        with self._record.ahead("move", index=place, xy=list(moved.xy)):
-            return self._outline.move(place, moved)
+        return self._answered(MoveClick(index, xy))
 
     def undo(self) -> ClickResult | None:
         """Take the last click, box or edit back, and the canvas to what it was, bit for bit.
 
-        With nothing left to undo in the object at hand, the last `accept` or `drop` is taken back:
-        its object is at hand again and the accepted ones are what they were. A second accept
-        before it, or one followed by `reopen`, `refine` or a change of the accepted objects, is
-        not.
+        With nothing left to undo in the current object, the last `accept` or `drop` is taken back:
+        its object is the current one again and the accepted ones are what they were. A second
+        accept before it, or one followed by `reopen`, `refine` or a change of the accepted objects,
+        is not.
 
         Returns
         -------
@@ -239,15 +299,9 @@ class Session(SessionObjects):
         Raises
         ------
         PredictionError, SlideError
-            The mask of long ago is not kept and cannot be made again; the session is unchanged.
+            The mask of long ago is not kept and cannot be made again.
         """
-        if self._outline.history.before is not None:
-            with self._record.ahead("undo", undoes="click"):
-                return self._outline.undo()
-        if self._ended is not None:
-            self._record.write("undo", undoes=self._ended.how)
-            self._set(self._ended.accepted, self._ended.history)
-        return None
+        return self.apply(Undo())
 
     def redo(self) -> ClickResult | None:
         """Put back what was undone last; None when there is nothing.
@@ -257,26 +311,58 @@ class Session(SessionObjects):
         PredictionError, SlideError
             As for `undo`.
         """
-        if not self.can_redo:
-            return None
-        with self._record.ahead("redo"):
-            return self._outline.redo()
+        return self.apply(Redo())
+
+    def accept(
+        self,
+        label: str | None = None,
+        *,
+        min_island_px: int = 0,
+        overlap: OverlapRule = "allow",
+        color: Color | None = None,
+    ) -> AcceptedObject:
+        """Keep the current object and start a new one.
+
+        A reopened object keeps its id and its place among the accepted ones.
+
+        Parameters
+        ----------
+        label
+            Its class; None: "Tumor", or what a reopened object had.
+        min_island_px
+            Islands of fewer window pixels are left out.
+        overlap
+            What becomes of places that accepted objects cover: "allow", both keep them;
+            "keep_earlier", the new object is cut; "keep_later", the accepted ones are, and one
+            of which nothing is left is removed.
+        color
+            (red, green, blue), 0 to 255; None: the class's usual colour.
+
+        Raises
+        ------
+        EmptyMaskError
+            Nothing is left to accept; the current object stays.
+        ConfigError
+            There is no such rule.
+        """
+        operation = Accept(label, color, overlap, min_island_px)
+        one = self._outlined(operation)
+        self.apply(accepting(self._state, operation, one))
+        return one
 
     def drop(self) -> None:
-        """Forget the object at hand: its prompts, its mask, and what could be undone.
+        """Forget the current object: its prompts, its mask, and what could be undone.
 
         A reopened object goes back among the accepted ones unchanged. `undo` takes this back.
         """
-        if not (self._outline.is_blank and self.reopened is None and not self.can_redo):
-            self._record.write("drop")
-            self._end("drop", self._accepted.closed())
+        self.apply(Drop())
 
     def reopen(self, accepted: AcceptedObject) -> None:
         """Take an accepted object, known by its id, back to correct it.
 
         Its mask and prompts are the new starting point; `undo` goes back as far as that. Further
         prompts go on from there; taking out or moving one of its own makes it anew from its origin.
-        `accept` puts it back where it was, `drop` puts it back unchanged. What was at hand is
+        `accept` puts it back where it was, `drop` puts it back unchanged. What was current is
         dropped.
 
         Raises
@@ -284,19 +370,12 @@ class Session(SessionObjects):
         ConfigError
             The object is not one of `objects`.
         """
-        self._accepted.place_of(accepted.id)
-        opened = self._accepted.closed().opened(accepted.id)
-        one = opened.reopened
-        if one is None:
-            raise AssertionError("opened has one")
-        start = self._outline.start(one.geometry, one.prompts, one.origin)
-        self._record.write("reopen", id=one.id)
-        self._set(opened, History(State.of(start)))
+        self.apply(Reopen(accepted.id))
 
     def refine(self, geometry: Any, clicks: Sequence[Prompt] = ()) -> None:
-        """Start the object at hand from an outline instead of from nothing.
+        """Start the current object from an outline instead of from nothing.
 
-        What was at hand is dropped.
+        What was current is dropped.
 
         Parameters
         ----------
@@ -305,14 +384,69 @@ class Session(SessionObjects):
         clicks
             Prompts that have led to it; passed to the model where they lie in a window.
         """
-        start = self._outline.start(geometry, clicks, geometry)
-        self._record.write("refine", start=start_record(geometry, clicks, geometry))
-        self._set(self._accepted.closed(), History(State.of(start)))
+        self.apply(Refine(Start(geometry, tuple(clicks), geometry)))
+
+    def relabel(
+        self, accepted: AcceptedObject, label: str, color: Color | None = None
+    ) -> AcceptedObject:
+        """Give an accepted object another class; return it as it now is, of the same id.
+
+        Parameters
+        ----------
+        accepted
+            One of `objects`; its id counts.
+        label
+            The new class.
+        color
+            (red, green, blue), 0 to 255; None: the class's usual colour.
+
+        Raises
+        ------
+        ConfigError
+            The object is not one of `objects`.
+        """
+        self.apply(SetClass(accepted.id, label, color))
+        return self.objects[self._state.place_of(accepted.id)]
+
+    def delete(self, accepted: AcceptedObject) -> None:
+        """Remove an accepted object, known by its id.
+
+        Raises
+        ------
+        ConfigError
+            The object is not one of `objects`.
+        """
+        self.apply(Delete(accepted.id))
+
+    def add_objects(self, regions: Iterable[AnnotatedRegion]) -> tuple[AcceptedObject, ...]:
+        """Add outlines from a file to the accepted objects.
+
+        Where this tool wrote them, their clicks come with them. An outline whose id is there
+        already replaces that object.
+
+        Parameters
+        ----------
+        regions
+            As `read_geojson` and the other readers give them.
+
+        Returns
+        -------
+        tuple of AcceptedObject
+            The new ones, in order.
+
+        Raises
+        ------
+        ConfigError
+            One is the object that is being corrected.
+        """
+        new = tuple(AcceptedObject.imported(region, self.slide_mpp) for region in regions)
+        self.apply(Import(new))
+        return new
 
     def take_over(self, other: Session) -> None:
-        """Go on with the object that another session on this slide has at hand.
+        """Go on with the current object of another session on this slide.
 
-        Its prompts are answered again, by this session's model; what was at hand here is dropped.
+        Its prompts are answered again, by this session's model; what was current here is dropped.
 
         Parameters
         ----------
@@ -322,33 +456,40 @@ class Session(SessionObjects):
         Raises
         ------
         PredictionError, SlideError
-            As for a click; this session is unchanged.
+            As for a click.
         """
-        state, theirs = other._outline.state, other._accepted
-        given, prompts = state.start, [step.prompt for step in state.steps]
-        start = self._outline.start(given.geometry, given.prompts, given.origin)
-        with self._record.ahead(
-            "take_over",
-            start=start_record(given.geometry, given.prompts, given.origin),
-            prompts=[prompt_record(prompt) for prompt in prompts],
-            reopened=None if theirs.reopened is None else object_record(theirs.reopened),
-            place=theirs.place,
-        ):
-            history = self._outline.replayed(start, prompts)
-        mine = self._accepted.closed()
-        self._set(Accepted(mine.objects, theirs.reopened, theirs.place), history)
+        theirs = other._state.collapsed()
+        start, place = theirs.draft.start, theirs.place
+        prompts = tuple(step.prompt for step in theirs.draft.steps() if step.prompt is not None)
+        self.apply(TakeOver(start, prompts, theirs.reopened, place))
 
-    def restore(self, state: RestoredState, journal: JournalWriter | None = None) -> None:
+    def save_geojson(self, path: str | os.PathLike[str]) -> Path:
+        """Write the accepted objects as a FeatureCollection that QuPath opens; return the path.
+
+        Raises
+        ------
+        EmptyMaskError
+            Nothing has been accepted yet.
+        OutputWriteError
+            The file cannot be written.
+        """
+        if not self.objects:
+            raise EmptyMaskError("no object has been accepted; call accept() before saving")
+        written = write_geojson(path, [accepted.region for accepted in self.objects])
+        self._recorder.write("export", path=str(written), objects=len(self.objects))
+        return written
+
+    def restore(self, restored: RestoredState, journal: JournalWriter | None = None) -> None:
         """Go on where a journal ends; this session must be fresh.
 
-        The accepted objects come from the journal. The operations on the open object are carried
-        out again, so that they can be undone as before; with another model than the journal's, or
-        other windows, its prompts alone are answered again, and `notes` says so. An operation that
-        the crash cut short is completed; where it cannot be, it is left out and `notes` says so.
+        The accepted objects come from the journal. The current object's prompts are answered again,
+        and its steps can be undone as before; with another model than the journal's, or other
+        windows, its prompts alone are taken, and `notes` says so. An operation that the crash cut
+        short is completed; where it cannot be, it is left out and `notes` says so.
 
         Parameters
         ----------
-        state
+        restored
             From `fold`.
         journal
             Write into this one from now on: the one that was read, from `resume_journal`. None:
@@ -360,32 +501,276 @@ class Session(SessionObjects):
             This session has prompts or objects of its own, or its slide another size than the
             journal's.
         PredictionError, SlideError
-            The open object cannot be made again; nothing is changed.
+            The current object cannot be made again; nothing is changed.
         JournalError
             The journal cannot be written.
         """
-        if self.objects or self.reopened is not None or not self._outline.is_blank:
+        if self.objects or not self._state.is_blank:
             raise ConfigError(
                 "this session has clicks or objects of its own; restore into a new Session"
             )
-        state.check_slide(self.slide)
-        is_same = state.fits(self)
-        history, failed, notes = restored_history(state, self._outline, is_same_model=is_same)
+        restored.header.check_size(self.slide, restored.path)
+        is_same = self._header().gives_masks_of(restored.header)
+        state = restored.state if is_same else restored.state.collapsed()
+        notes, last, left_out = restored.notes, restored.last, ""
+        if state.draft.n and not is_same:
+            notes += (
+                f"the open object was outlined with {restored.model}; its prompts were answered "
+                "again by the model in use",
+            )
+        try:
+            self._outline.show(state.draft)
+        except HistoSamError as error:
+            if last is None or not is_same:
+                raise
+            state = fold(restored.journal, without=last.n).state
+            self._outline.show(state.draft)
+            left_out = f"{type(error).__name__}: {error}"
+            notes += (f"the last operation ({last.op}) was left out: {error}",)
         if journal is not None:
-            self._record = Record(journal)
-            self._record.begin(self)
-        self._record.restored(state, is_same_model=is_same)
-        for n, error in failed:
-            self._record.write("failed", of=n, error=error)
-        self._set(Accepted(state.objects, state.reopened, state.place), history)
-        self._told += notes
+            self._recorder = self._begun(journal)
+        self._recorder.restored(restored.path, state, is_same_model=is_same)
+        if last is not None and left_out and not self._recorder.is_elsewhere(restored.path):
+            self._recorder.write("failed", of=last.n, error=left_out)
+        self._state = state
+        self._notes += notes
 
     def end(self) -> None:
         """Say in the journal that the session is over; the journal stays open."""
-        self._record.end()
-        self._record = Record()
+        self._recorder.end()
+        self._recorder = Recorder()
 
-    def _add(self, op: str, prompt: Prompt) -> ClickResult:
-        prompt = self._outline.check(prompt)
-        with self._record.ahead(op, **prompt_record(prompt)):
-            return self._outline.add(prompt)
+    @property
+    def slide_mpp(self) -> float:
+        """Micrometres per level-0 pixel in use; where they come from: `scale`."""
+        return self.scale.mpp
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of this slide with this model; nothing in the usual case."""
+        notes = [self.scale.note] if self.scale.note else []
+        if self.grid.downsample < 1 - 1e-3:
+            notes.append(
+                f"the slide has {self.slide_mpp:g} um per pixel, the model wants "
+                f"{self.grid.mpp:g}; windows are enlarged, with less detail than it was trained on"
+            )
+        notes += self._notes
+        if self._recorder.note:
+            notes.append(self._recorder.note)
+        return tuple(notes)
+
+    @property
+    def state(self) -> State:
+        """The accepted objects, and the current one with its undo; never changes in place."""
+        return self._state
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The clicks, boxes and lassos of the current object, in order, level-0 pixels."""
+        return self._state.draft.prompts
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """The clicks among `prompts`."""
+        return tuple(prompt for prompt in self.prompts if isinstance(prompt, Click))
+
+    @property
+    def windows(self) -> tuple[Region, ...]:
+        """The windows that the current object has used, in order of first use."""
+        return tuple(map(self.grid.region, self._outline.latest()))
+
+    @property
+    def quality(self) -> float | None:
+        """Mean of the model's own estimates, the latest of each window; None without any."""
+        return mean_quality(tuple(self._outline.latest().values()))
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of the current object's mask in square millimetres."""
+        return self._outline.canvas.area_um2 / 1e6
+
+    @property
+    def canvas_snapshot(self) -> CanvasSnapshot:
+        """The canvas of the current object: tile (x, y) -> `Tile`.
+
+        Tiles never change: what differs between two snapshots are the tiles that are not the same
+        objects.
+        """
+        return self._outline.canvas.snapshot()
+
+    @property
+    def objects(self) -> tuple[AcceptedObject, ...]:
+        """What has been accepted, in order, without the one that is `reopened`."""
+        return self._state.objects
+
+    @property
+    def reopened(self) -> AcceptedObject | None:
+        """The accepted object that is being corrected, as it was."""
+        return self._state.reopened
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether `undo` does anything."""
+        return self._state.undoes is not None
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether `redo` does anything."""
+        return self._state.can_redo
+
+    def window_for(self, xy: XY) -> Region:
+        """Return the window that a click at the level-0 point (x, y) would go to.
+
+        Raises
+        ------
+        ClickOutsideSlideError
+            The point lies off the slide.
+        """
+        return self.grid.region(self._outline.window_for(xy))
+
+    def mask_region(self, region: Region | None = None) -> tuple[NDArray[np.bool_], Region]:
+        """Return the current object's mask, whole or in one window.
+
+        Parameters
+        ----------
+        region
+            A region of this session (`ClickResult.region`, `windows`); None: the mask's bounding
+            box.
+
+        Returns
+        -------
+        mask
+            (h, w) bool.
+        region
+            Where it lies.
+
+        Raises
+        ------
+        EmptyMaskError
+            The bounding box of an empty mask was asked for.
+        ConfigError
+            The region does not lie on the session's pixel grid.
+        """
+        canvas = self._outline.canvas
+        if region is None:
+            box = canvas.bounding_box
+            if box is None:
+                raise EmptyMaskError("the mask is empty; click on the object first")
+            region = canvas.region(box)
+        return canvas.read(self.grid.location_of(region), region.size_wh).mask, region
+
+    def probability_region(self, region: Region) -> NDArray[np.float32]:
+        """Return how likely each pixel of a region belongs to the current object.
+
+        Parameters
+        ----------
+        region
+            A region of this session, as for `mask_region`.
+
+        Returns
+        -------
+        (h, w) float32, 0 to 1; nearly 0 where no window has answered.
+
+        Raises
+        ------
+        ConfigError
+            The region does not lie on the session's pixel grid.
+        """
+        part = self._outline.canvas.read(self.grid.location_of(region), region.size_wh)
+        probability: NDArray[np.float32] = expit(part.logits)
+        return probability
+
+    def geometry(self, *, min_island_px: int = 0) -> Any:
+        """Return the current object's mask as a shapely MultiPolygon; see `Outline.geometry`."""
+        return self._outline.geometry(min_island_px=min_island_px)
+
+    def _begun(self, journal: JournalWriter | None) -> Recorder:
+        """Begin to write into a journal."""
+        recorder = Recorder(journal)
+        if journal is not None:
+            recorder.begin(self._header(), self.objects)
+        return recorder
+
+    def _header(self) -> Header:
+        info, threshold = self.model.info, self.mask_threshold
+        return Header.of(self.slide, info, self.scale, self.grid, threshold)
+
+    def _answered(self, operation: Operation) -> ClickResult:
+        answer = self.apply(operation)
+        if answer is None:
+            raise AssertionError("a prompt is answered")
+        return answer
+
+    def _settled(self, operation: Operation) -> Operation | None:
+        """Return an operation as it is carried out and written; None where it does nothing."""
+        state = self._state
+        match operation:
+            case Click() | Box() | Lasso():
+                return self._outline.check(operation)
+            case RemovePrompts(indices):
+                return operation if indices else None
+            case MoveClick(_, xy):
+                self.grid.to_grid(xy)
+                return operation
+            case Undo():
+                return None if state.undoes is None else Undo(state.undoes)
+            case Redo():
+                return operation if state.can_redo else None
+            case Drop():
+                return None if state.is_blank else operation
+            case Accept(object=None):
+                return accepting(state, operation, self._outlined(operation))
+            case SetClass(key, label, color):
+                changed = self.objects[state.place_of(key)].with_class(label, color)
+                return SetClass(key, label, color, changed)
+            case _:
+                return operation
+
+    def _outlined(self, operation: Accept) -> AcceptedObject:
+        """Make the object that an accept keeps."""
+        old, quality, label, color = self.reopened, self.quality, operation.label, operation.color
+        if label is None:
+            label = DEFAULT_LABEL if old is None else old.label
+        if color is None and old is not None and label == old.label:
+            color = old.region.color
+        return AcceptedObject.make(
+            self._accepted_geometry(operation),
+            label=label,
+            color=color,
+            prompts=self.prompts,
+            windows=tuple(dict.fromkeys((*(old.windows if old else ()), *self.windows))),
+            quality=old.quality if quality is None and old is not None else quality,
+            provenance=self._provenance(),
+            origin=self._state.draft.start.origin,
+            replaces=old,
+        )
+
+    def _accepted_geometry(self, operation: Accept) -> Any:
+        geometry = self.geometry(min_island_px=operation.min_island_px)
+        if geometry.is_empty:
+            raise EmptyMaskError(
+                "the mask is empty, so there is nothing to accept; click on the object, or undo"
+            )
+        if operation.overlap == "keep_earlier":
+            island = operation.min_island_px * self.grid.downsample**2
+            others = [one.geometry for one in self.objects]
+            geometry = without(geometry, others, min_area_px=island)
+            if geometry.is_empty:
+                raise EmptyMaskError(
+                    "accepted objects cover the whole mask and keep what they have, so nothing is "
+                    "left to accept; allow overlaps, or delete one of them"
+                )
+        return geometry
+
+    def _provenance(self) -> Provenance:
+        info = self.model.info
+        return Provenance(
+            model=info.name,
+            sha256=info.sha256,
+            decoder=info.decoder,
+            window_mpp=self.grid.mpp,
+            window_px=self.grid.window_px,
+            scale=self.scale,
+            mask_threshold=self.mask_threshold,
+            slide=self.slide.path.name,
+        )

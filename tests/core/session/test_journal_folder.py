@@ -14,9 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import shapely
 
 from histosam_core import file_lock
+from histosam_core.annotation import AnnotatedRegion
 from histosam_core.errors import JournalError
+from histosam_core.session import AcceptedObject
 from histosam_core.session.journal import (
     JournalWriter,
     find_journals,
@@ -25,6 +28,7 @@ from histosam_core.session.journal import (
     read_journal,
     resume_journal,
 )
+from histosam_core.session.operations import Accept, to_json
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +56,8 @@ def begin(writer: JournalWriter, slide: Any, model: str = "tiny") -> JournalWrit
             "content": slide.content_fingerprint,
         },
         model={"name": model},
+        geometry={"mpp": 1.0, "patch_size_px": 128},
+        threshold=0.5,
         objects=[],
     )
     return writer
@@ -62,9 +68,9 @@ def click(writer: JournalWriter) -> JournalWriter:
     return writer
 
 
-def accept(writer: JournalWriter, key: str) -> JournalWriter:
-    record = {"feature": {"id": key, "geometry": None}, "prompts": [], "origin": None}
-    writer.write("accept", object=record, changed=[], removed=[])
+def accept(writer: JournalWriter, x: float) -> JournalWriter:
+    accepted = AcceptedObject.imported(AnnotatedRegion(shapely.box(x, 0, x + 9, 9)), 0.5)
+    writer.write(**to_json(Accept(object=accepted)))
     return writer
 
 
@@ -207,7 +213,7 @@ def test_of_two_processes_that_continue_a_journal_at_once_one_does(slide: Any) -
         click(begin(writer, slide))
     program = (
         "import sys\n"
-        "from histosam_core.clicks import resume_journal\n"
+        "from histosam_core.session.journal import resume_journal\n"
         "from histosam_core.errors import JournalError\n"
         "print('ready', flush=True)\n"
         "sys.stdin.readline()\n"
@@ -253,7 +259,7 @@ def test_a_journal_in_use_cannot_be_continued(slide: Any) -> None:
 def test_another_process_holds_its_journal_until_it_dies(slide: Any, data: Path) -> None:
     program = (
         "import sys, pathlib, types\n"
-        "from histosam_core.clicks import new_journal\n"
+        "from histosam_core.session.journal import new_journal\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "slide = types.SimpleNamespace(path=path, fingerprint='ab' * 16)\n"
         "writer = new_journal(slide)\n"
@@ -284,8 +290,8 @@ def test_a_journal_that_is_not_there_cannot_be_continued(tmp_path: Path) -> None
 def test_summaries_tell_what_a_session_holds(slide: Any) -> None:
     with new_journal(slide) as writer:
         click(click(begin(writer, slide, "a model")))
-        accept(writer, "one")
-        click(accept(click(writer), "two"))
+        accept(writer, 0)
+        click(accept(click(writer), 20))
         writer.write("undo", undoes="click")
         click(click(writer))
     (found,) = find_journals(slide)

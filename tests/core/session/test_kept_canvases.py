@@ -11,9 +11,9 @@ from histosam_core.clicks import Click
 from histosam_core.errors import PredictionError
 from histosam_core.geometry import Region
 from histosam_core.session import Session
+from histosam_core.session.apply import Draft
 from histosam_core.session.canvas import kept_canvases
 from histosam_core.session.canvas.kept_canvases import KeptCanvases
-from histosam_core.session.history import Step
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
@@ -51,9 +51,10 @@ def clicked(session: Session, n: int, seed: int = 0) -> list[dict[tuple[int, int
 
 def test_what_is_kept_does_not_grow_with_the_object() -> None:
     kept = KeptCanvases()
-    steps = [Step(Click((float(i), 0.0)), ()) for i in range(20_000)]
-    for number, step in enumerate(steps, start=1):
-        kept.keep(step, number, {})
+    last = Draft().then(*(Click((float(i), 0.0)) for i in range(20_000)))
+    steps = last.steps()
+    for step in steps:
+        kept.keep(step, {})
     most = kept_canvases.RECENT + kept_canvases.MILESTONES
     assert len(kept) <= most < 400
     assert all(kept.find(step) is not None for step in steps[-kept_canvases.RECENT :])
@@ -65,7 +66,7 @@ def test_what_is_kept_does_not_grow_with_the_object() -> None:
 def test_undo_and_redo_through_a_long_object_are_bit_for_bit(slide: Slide, smooth_model) -> None:
     session = Session(slide, smooth_model)
     seen = clicked(session, 40)
-    assert len(session._outline.history.kept) < 14
+    assert len(session._outline.kept) < 14
     for canvas in reversed(seen[:-1]):
         session.undo()
         assert bits(session) == canvas

@@ -114,7 +114,7 @@ def test_a_window_that_anothers_answer_changed_gets_the_canvas_and_its_own_state
     session.click(HERE[0])
     here = window_at(session, HERE[0])
     own = stands(session, here)
-    state = session._outline.state.latest[here].state
+    state = session._outline.latest()[here].state
     session.click(BESIDE)
     assert len(session.windows) == 2
     beside = zooming_model.asked[-1].previous
@@ -132,7 +132,7 @@ def test_a_lasso_changes_the_logits_and_not_the_state(slide: Slide, zooming_mode
     session = Session(slide, zooming_model)
     session.click(HERE[0])
     here = window_at(session, HERE[0])
-    state = session._outline.state.latest[here].state
+    state = session._outline.latest()[here].state
     session.lasso([(560, 460), (600, 460), (600, 480), (560, 480)], is_positive=False)
     session.click(HERE[1])
     previous = zooming_model.asked[-1].previous

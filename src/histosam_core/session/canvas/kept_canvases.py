@@ -1,59 +1,59 @@
-"""Which canvases of one object are kept: the latest, and of the older ones every so many.
+"""Which canvases are kept: of the latest drafts, and of every so many before.
 
 A canvas follows from the prompts, so one that is not kept can be made again, bit for bit, from the
 nearest before it that is. What is kept here bounds both: the memory of an object with thousands of
-prompts, and the answers that going back to any of its states takes.
+prompts, and the answers that going back to any of its drafts takes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from histosam_core.session.apply import Draft
     from histosam_core.session.canvas.canvas import CanvasSnapshot
-    from histosam_core.session.history import Step
 
 __all__ = ["KeptCanvases"]
 
 RECENT = 64
-"""Of so many steps, those made or gone back to last, the canvas is kept."""
+"""Of so many drafts, the last that were drawn, the canvas is kept."""
 EVERY = 32
-"""Of the others it is kept at every so many along the object."""
+"""Of the others it is kept at every so many prompts."""
 MILESTONES = 256
-"""So many of those at most, the latest; prompts taken out or moved make steps anew."""
+"""So many of those at most, the latest; prompts taken out or moved make drafts anew."""
 
 
 class KeptCanvases:
-    """Canvases of the steps of one object.
+    """Canvases of drafts; that of a draft which nobody holds any more goes with it.
 
-    A canvas shares the tiles that did not change with the one before it; a step in a window of
-    400 px holds about 1.5 MB of its own.
+    A canvas shares the tiles that did not change with the one before it; a prompt in a window of
+    400 px adds about 1.5 MB.
     """
 
     def __init__(self) -> None:
-        self._recent: OrderedDict[Step, CanvasSnapshot] = OrderedDict()
-        self._milestones: OrderedDict[Step, CanvasSnapshot] = OrderedDict()
+        self._recent: WeakKeyDictionary[Draft, CanvasSnapshot] = WeakKeyDictionary()
+        self._milestones: WeakKeyDictionary[Draft, CanvasSnapshot] = WeakKeyDictionary()
 
-    def keep(self, step: Step, number: int, canvas: CanvasSnapshot) -> None:
-        """Keep the canvas after a step, the `number`-th of its object; drop what is too old."""
-        if number % EVERY == 0:
-            self._put(self._milestones, MILESTONES, step, canvas)
-        self._put(self._recent, RECENT, step, canvas)
+    def keep(self, draft: Draft, canvas: CanvasSnapshot) -> None:
+        """Keep the canvas of a draft; drop what is too old."""
+        if draft.n % EVERY == 0:
+            _put(self._milestones, MILESTONES, draft, canvas)
+        _put(self._recent, RECENT, draft, canvas)
 
-    def find(self, step: Step) -> CanvasSnapshot | None:
-        """Return the canvas after a step; None where it is not kept."""
-        canvas = self._recent.get(step)
-        return self._milestones.get(step) if canvas is None else canvas
+    def find(self, draft: Draft) -> CanvasSnapshot | None:
+        """Return the canvas of a draft; None where it is not kept."""
+        canvas = self._recent.get(draft)
+        return self._milestones.get(draft) if canvas is None else canvas
 
     def __len__(self) -> int:
-        return len(self._recent.keys() | self._milestones.keys())
+        return len({*self._recent, *self._milestones})
 
-    @staticmethod
-    def _put(
-        held: OrderedDict[Step, CanvasSnapshot], most: int, step: Step, canvas: CanvasSnapshot
-    ) -> None:
-        held[step] = canvas
-        held.move_to_end(step)
-        if len(held) > most:
-            held.popitem(last=False)
+
+def _put(
+    held: WeakKeyDictionary[Draft, CanvasSnapshot], most: int, draft: Draft, canvas: CanvasSnapshot
+) -> None:
+    held.pop(draft, None)
+    held[draft] = canvas
+    if len(held) > most:
+        del held[next(iter(held))]

@@ -20,7 +20,7 @@ from histosam_core.errors import JournalError
 from histosam_core.file_lock import FileLock, is_locked, lock_file
 from histosam_core.paths import data_folder
 from histosam_core.session.journal.file import JournalWriter, sync_folder
-from histosam_core.session.journal.summary import JournalSummary, read_holding
+from histosam_core.session.journal.holding import JournalSummary, read_holding
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide

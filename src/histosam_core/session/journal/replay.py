@@ -6,37 +6,47 @@ clicks give other masks, object by object: a comparison of two models on one per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from histosam_core.annotation.formats.geojson import region_of
-from histosam_core.clicks import Box, Lasso, Prompt
 from histosam_core.errors import EmptyMaskError, JournalError
 from histosam_core.model import TrainingGeometry
 from histosam_core.model.interface import complete
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.session.journal.fold import PROMPT_OPS, JournalState, open_object_in
-from histosam_core.session.journal.record import geometry_in, is_of_slide, object_in, prompt_in
-from histosam_core.session.journal.restore import RestoredState, fold
+from histosam_core.session.as_json import Facts, object_from_json
+from histosam_core.session.journal.fold import (
+    OPERATIONS,
+    RestoredState,
+    carried_out,
+    current_from_json,
+    fold,
+)
+from histosam_core.session.journal.header import Header
+from histosam_core.session.objects import AcceptedObject
+from histosam_core.session.operations import (
+    Accept,
+    Delete,
+    Import,
+    Operation,
+    Reopen,
+    SetClass,
+    TakeOver,
+    from_json,
+)
 from histosam_core.session.session import Session
 
 if TYPE_CHECKING:
     from histosam_core.annotation import AnnotatedRegion
     from histosam_core.embeddings.memory import EmbeddingStore
     from histosam_core.model import InteractiveModel
-    from histosam_core.session.journal import Event, Journal
-    from histosam_core.session.objects import AcceptedObject
+    from histosam_core.session.journal.file import Event, Journal
     from histosam_core.slide import Slide
 
-__all__ = ["ReplayReport", "ReplayedObject", "find_slide", "replay"]
+__all__ = ["ReplayReport", "ReplayedObject", "replay"]
 
 IDENTICAL = 1e-9
 """Share of the area that may differ: rounding in the journal's coordinates."""
-
-Facts = Mapping[str, Any]
-_BEGINNINGS = frozenset(("begin", "back", "restore", "take_over", "failed", "export", "end"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +118,6 @@ class ReplayReport:
         return all(one.is_identical for one in self.objects)
 
 
-def find_slide(journal: Journal) -> Path:
-    """Return the slide of a journal: where it was, else beside the journal or its folder.
-
-    Raises
-    ------
-    JournalError
-        It is not there.
-    """
-    begin = next((event.facts for event in journal.events if event.op == "begin"), None)
-    if begin is None:
-        raise JournalError(f"{journal.path} holds no session; choose another journal")
-    name = begin["slide"]["name"]
-    folder = journal.path.absolute().parent
-    for path in (Path(begin["slide"]["path"]), folder / name, folder.parent / name):
-        if path.is_file():
-            return path
-    raise JournalError(
-        f"the slide {name} is neither at {begin['slide']['path']} nor beside the journal; say "
-        "where it is: --slide PATH"
-    )
-
-
 def replay(
     journal: Journal,
     slide: Slide,
@@ -162,15 +150,12 @@ def replay(
     PredictionError, SlideError
         As `Session.click`.
     """
-    then = fold(journal)
-    failed = {event.facts.get("of") for event in journal.events if event.op == "failed"}
-    events = [e for e in journal.events if e.op != "failed" and e.n not in failed]
-    run = _Replay(slide, model_for, store)
+    then, events = fold(journal), carried_out(journal)
+    run = _Replay(journal, slide, model_for, store)
     for number, event in enumerate(events):
         progress(number, len(events), event.op)
         run.take(event)
     progress(len(events), len(events), "done")
-    session = run.session
     rows, notes = [], list(then.notes)
     for one in then.objects:
         now = run.find(one.id)
@@ -179,7 +164,7 @@ def replay(
             notes.append(f"nothing came of the {one.label} object {one.id}")
     return ReplayReport(
         objects=tuple(rows),
-        regions=tuple(accepted.region for accepted in session.objects),
+        regions=tuple(accepted.region for accepted in run.end().objects),
         journalled_models=tuple(dict.fromkeys(run.journalled_models)),
         models=tuple(dict.fromkeys(run.models)),
         is_same_model=run.is_same_model,
@@ -189,230 +174,167 @@ def replay(
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """A session of the replay, and what the journal says of the one that it repeats."""
+
+    session: Session
+    header: Header
+    is_same_model: bool
+
+
 class _Replay:
     """The session as it goes on; a journal may hold several, one after another."""
 
     def __init__(
         self,
+        journal: Journal,
         slide: Slide,
         model_for: Callable[[Facts], InteractiveModel],
         store: EmbeddingStore | None,
     ) -> None:
+        self.journal = journal
         self.slide = slide
         self.journalled_models: list[str] = []
         self.models: list[str] = []
-        self._models: dict[int, InteractiveModel] = {}
         self.is_same_model = True
+        self._models: dict[int, InteractiveModel] = {}
         self._model_for = model_for
         self._store = store
-        self._session: Session | None = None
-        self._before: Session | None = None
-        self._begin_before: tuple[Facts, bool] = {}, True
-        self._begin: Facts = {}
-        self._is_same = True
+        self._now: _Begun | None = None
+        self._before: _Begun | None = None
         self._ids: dict[str, str] = {}
-        self._records: dict[str, Facts] = {}
+        self._known: dict[str, AcceptedObject] = {}
 
-    @property
-    def session(self) -> Session:
-        """The session at hand: where one had only begun, the one before it."""
-        session = self._before or self._session
-        if session is None:
+    def end(self) -> Session:
+        """Return the session at the end: where one had only begun, the one before it."""
+        begun = self._before or self._now
+        if begun is None:
             raise JournalError("the journal holds no session; choose another one")
-        return session
+        return begun.session
 
     def find(self, key: str) -> AcceptedObject | None:
         """Return what came of a journalled object."""
         wanted = self._ids.get(key, key)
-        return next((one for one in self.session.objects if one.id == wanted), None)
+        return next((one for one in self.end().objects if one.id == wanted), None)
 
     def take(self, event: Event) -> None:
-        """Carry one operation out."""
-        facts = event.facts
+        """Follow one line."""
+        now, facts = self._now, event.facts
         if event.op == "begin":
-            return self._take_begin(facts)
-        if event.op == "restore":
-            return self._restore(facts)
-        session = self._session
-        if session is None:
-            return None
-        if event.op == "back":
-            self._session, self._before = self._before or session, None
-            self._begin, self._is_same = self._begin_before
-        if event.op == "take_over":
-            self._take_over(session, facts)
-        if event.op in _BEGINNINGS:
-            return None
-        self._before = None
-        if event.op in PROMPT_OPS:
-            _give(session, prompt_in(facts))
+            self._begin(facts)
+        elif now is None or event.op in ("export", "end"):
+            return
+        elif event.op == "back":
+            self._now, self._before = self._before or now, None
+        elif event.op == "restore":
+            self._restore(now, facts)
+        elif event.op in OPERATIONS:
+            self._take_operation(now.session, from_json({"op": event.op, **facts}))
         else:
-            self._handler(event.op)(session, facts)
-        return None
-
-    def _handler(self, op: str) -> Callable[[Session, Facts], None]:
-        handler = getattr(self, f"_{op}", None)
-        if handler is None:
             raise JournalError(
-                f"the journal holds {op!r}, which this program does not know; "
+                f"the journal holds {event.op!r}, which this program does not know; "
                 "update napari-histosam"
             )
-        return cast("Callable[[Session, Facts], None]", handler)
 
-    def _take_begin(self, facts: Facts) -> None:
-        of_slide, of_model = facts["slide"], facts["model"]
-        if not is_of_slide(of_slide, self.slide):
+    def _begin(self, facts: Facts) -> None:
+        header = Header.read(facts)
+        if not header.is_of(self.slide):
             raise JournalError(
-                f"the journal was recorded on {of_slide['path']}, and {self.slide.path} is neither "
-                "that file nor a copy of it; give the one it was recorded on: --slide PATH"
+                f"the journal was recorded on {header.slide['path']}, and {self.slide.path} is "
+                "neither that file nor a copy of it; give the one it was recorded on: --slide PATH"
             )
-        own = self._model_for(of_model)
+        own = self._model_for(header.model)
         model = self._models.setdefault(id(own), complete(own))
-        info = model.info
-        is_same = (info.sha256, info.decoder) == (of_model["sha256"], of_model["decoder"])
+        is_same = all(getattr(model.info, k) == header.model[k] for k in ("sha256", "decoder"))
         self.is_same_model = self.is_same_model and is_same
-        self.journalled_models.append(of_model["name"])
-        self.models.append(info.name)
-        self._learn(facts.get("records", ()))
-        if self._before is None:
-            self._before, self._begin_before = self._session, (self._begin, self._is_same)
-        held = () if self._session is None else self.session.objects
-        objects = {one.id: one for one in held}
-        for record in facts.get("records", ()):
-            objects[record["feature"]["id"]] = object_in(record)
+        self.journalled_models.append(header.model["name"])
+        self.models.append(model.info.name)
+        held = {} if self._now is None else {one.id: one for one in self._now.session.objects}
+        held |= self._learn(map(object_from_json, facts.get("records", ())))
         carried = [self._ids.get(key, key) for key in facts["objects"]]
-        kept = [objects[key] for key in carried if key in objects]
-        self._begin, self._is_same = facts, is_same
-        self._session = self._new(model, facts, kept)
+        self._before = self._before or self._now
+        self._now = self._new(model, header, is_same, [held[key] for key in carried if key in held])
 
     def _new(
-        self, model: InteractiveModel, facts: Facts, objects: Sequence[AcceptedObject]
-    ) -> Session:
-        return Session(
+        self,
+        model: InteractiveModel,
+        header: Header,
+        is_same_model: bool,
+        objects: Sequence[AcceptedObject],
+    ) -> _Begun:
+        session = Session(
             self.slide,
             model,
-            mpp=facts["slide"]["mpp"],
-            mask_threshold=facts["threshold"],
-            geometry=TrainingGeometry(**facts["geometry"]) if self._is_same else None,
+            mpp=header.slide["mpp"],
+            mask_threshold=header.threshold,
+            geometry=TrainingGeometry(**header.geometry) if is_same_model else None,
             store=self._store,
             objects=objects,
         )
+        return _Begun(session, header, is_same_model)
 
-    def _restore(self, facts: Facts) -> None:
-        session, before, self._before = self._session, self._before, None
-        if session is None:
-            return
-        if "open" in facts:
-            self._learn(facts["objects"])
-            session.restore(self._state_in(facts))
-        elif before is not None and facts["is_same_model"] and before.model is session.model:
-            self._session = before
-        elif before is not None:
-            self._session = self._new(session.model, self._begin, before.objects)
-            self._session.take_over(before)
-
-    def _take_over(self, session: Session, facts: Facts) -> None:
+    def _restore(self, now: _Begun, facts: Facts) -> None:
         before, self._before = self._before, None
-        if before is not None:
-            session.take_over(before)
+        model = now.session.model
+        if "open" in facts:
+            learnt = self._learn(map(object_from_json, facts["objects"]))
+            state = current_from_json(facts["open"], tuple(learnt.values()))
+            now.session.restore(RestoredState(self.journal, now.header, state, 0, None))
+        elif before is None:
             return
-        if facts["start"]["geometry"] is not None:
-            self._refine(session, facts)
-        for record in facts["prompts"]:
-            _give(session, prompt_in(record))
+        elif facts["is_same_model"] and before.session.model is model:
+            self._now = before
+        else:
+            objects = before.session.objects
+            self._now = self._new(model, now.header, now.is_same_model, objects)
+            self._now.session.take_over(before.session)
 
-    def _state_in(self, facts: Facts) -> RestoredState:
-        """Read what a journal has of a session that was in another journal."""
-        there = open_object_in(facts["open"])
-        return RestoredState(
-            path=Path(facts["from"]),
-            objects=tuple(object_in(record) for record in facts["objects"]),
-            reopened=None if there.reopened is None else object_in(there.reopened),
-            place=there.place,
-            prompts=tuple(prompt_in(record) for record in there.prompts),
-            notes=(),
-            journalled=JournalState(self._begin, tuple(facts["objects"]), there, 0),
-        )
+    def _take_operation(self, session: Session, operation: Operation) -> None:
+        before, self._before = self._before, None
+        match operation:
+            case TakeOver() if before is not None:
+                session.take_over(before.session)
+            case Accept(object=AcceptedObject() as then):
+                self._learn((then, *operation.changed))
+                self._accept(session, operation, then)
+            case Reopen(key) if self.find(key) is None:
+                # Another model had made nothing of it: its prompts are given again.
+                session.drop()
+                for prompt in self._known[key].prompts:
+                    session.apply(prompt)
+            case Reopen(key):
+                session.apply(Reopen(self._ids.get(key, key)))
+            case SetClass(key) | Delete(key):
+                if self.find(key) is not None:
+                    session.apply(replace(operation, id=self._ids.get(key, key)))
+            case Import(objects):
+                self._learn(objects)
+                # One that stands for an accepted object must stand for what became of that here.
+                session.apply(Import(tuple(map(self._as_here, objects))))
+            case _:
+                session.apply(operation)
 
-    def _remove(self, session: Session, facts: Facts) -> None:
-        session.remove_prompts(facts["indices"])
-
-    def _move(self, session: Session, facts: Facts) -> None:
-        x, y = facts["xy"]
-        session.move_click(facts["index"], (x, y))
-
-    def _undo(self, session: Session, facts: Facts) -> None:
-        session.undo()
-
-    def _redo(self, session: Session, facts: Facts) -> None:
-        session.redo()
-
-    def _drop(self, session: Session, facts: Facts) -> None:
-        session.drop()
-
-    def _accept(self, session: Session, facts: Facts) -> None:
-        record = facts["object"]
-        then = object_in(record)
-        self._learn([record, *facts["changed"]])
+    def _accept(self, session: Session, operation: Accept, then: AcceptedObject) -> None:
         try:
             now = session.accept(
-                then.label,
-                min_island_px=facts["min_island_px"],
-                overlap=facts["overlap"],
-                color=then.region.color,
+                operation.label,
+                min_island_px=operation.min_island_px,
+                overlap=operation.overlap,
+                color=operation.color,
             )
         except EmptyMaskError:
             session.drop()
         else:
             self._ids[then.id] = now.id
 
-    def _reopen(self, session: Session, facts: Facts) -> None:
-        found = self.find(facts["id"])
-        if found is not None:
-            session.reopen(found)
-            return
-        # Another model had made nothing of it: its prompts are given again.
-        session.drop()
-        for record in self._records[facts["id"]]["prompts"]:
-            _give(session, prompt_in(record))
+    def _as_here(self, one: AcceptedObject) -> AcceptedObject:
+        return replace(one, region=replace(one.region, id=self._ids.get(one.id, one.id)))
 
-    def _refine(self, session: Session, facts: Facts) -> None:
-        start = facts["start"]
-        given = [prompt_in(record) for record in start["prompts"]]
-        session.refine(geometry_in(start["geometry"]), given)
-
-    def _relabel(self, session: Session, facts: Facts) -> None:
-        found = self.find(facts["id"])
-        if found is not None:
-            feature = {**self._records[facts["id"]]["feature"], "properties": facts["properties"]}
-            region, _ = region_of(feature)
-            if region is not None:
-                session.relabel(found, region.label, region.color)
-
-    def _delete(self, session: Session, facts: Facts) -> None:
-        found = self.find(facts["id"])
-        if found is not None:
-            session.delete(found)
-
-    def _import(self, session: Session, facts: Facts) -> None:
-        self._learn(facts["objects"])
-        regions = [object_in(record).region for record in facts["objects"]]
-        # One that stands for an accepted object must stand for what became of that here.
-        session.add_objects(
-            [replace(region, id=self._ids.get(region.id, region.id)) for region in regions]
-        )
-
-    def _learn(self, records: Any) -> None:
-        self._records.update({record["feature"]["id"]: record for record in records})
-
-
-def _give(session: Session, prompt: Prompt) -> None:
-    if isinstance(prompt, Box):
-        session.box(prompt.xyxy)
-    elif isinstance(prompt, Lasso):
-        session.lasso(prompt.points_xy, prompt.is_positive)
-    else:
-        session.click(prompt.xy, prompt.is_positive)
+    def _learn(self, objects: Iterable[AcceptedObject]) -> dict[str, AcceptedObject]:
+        learnt = {one.id: one for one in objects}
+        self._known |= learnt
+        return learnt
 
 
 def _compared(then: AcceptedObject, now: AcceptedObject | None) -> ReplayedObject:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from histosam_core.session.journal.file import JOURNAL_FORMAT, Journal, read_journal
-from histosam_core.session.journal.fold import follow
+from histosam_core.session.journal.fold import fold
 
-__all__ = ["Holding", "JournalSummary", "holding_of", "holding_record", "read_holding"]
+__all__ = ["Holding", "JournalSummary", "holding_of", "holding_to_json", "read_holding"]
 
 _TAIL_BYTES = 64 * 1024
 
@@ -104,19 +104,19 @@ def holding_of(journal: Journal) -> Holding:
     JournalError
         It holds no session, or an operation does not fit what came before.
     """
-    state = follow(journal)
+    there = fold(journal)
     return Holding(
-        slide={key: state.begin["slide"].get(key, "") for key in _OF_SLIDE},
-        model=str(state.begin["model"]["name"]),
-        n_objects=len(state.objects) + (state.open.reopened is not None),
-        n_open_prompts=len(state.open.prompts),
-        n_clicks=state.n_clicks,
+        slide={key: there.header.slide.get(key, "") for key in _OF_SLIDE},
+        model=there.model,
+        n_objects=len(there.objects) + (there.reopened is not None),
+        n_open_prompts=len(there.prompts),
+        n_clicks=there.n_clicks,
         changed=journal.events[-1].t,
         notes=journal.notes,
     )
 
 
-def holding_record(holding: Holding) -> dict[str, Any]:
+def holding_to_json(holding: Holding) -> dict[str, Any]:
     """Return the facts of the line that ends a session."""
     return {
         "format": JOURNAL_FORMAT,

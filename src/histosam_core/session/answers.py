@@ -1,4 +1,4 @@
-"""ClickResult: what a session answers."""
+"""What one window answers to a prompt, and what the session answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,35 @@ from histosam_core.errors import ConfigError
 if TYPE_CHECKING:
     from histosam_core.geometry import Region
     from histosam_core.session.windows.predictor import Timings
+    from histosam_core.session.windows.windows import Window
 
-__all__ = ["ClickResult"]
+__all__ = ["Answer", "ClickResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one window answered.
+
+    Parameters
+    ----------
+    window
+        Which window.
+    quality, state
+        Of the model's `Prediction`.
+    timings
+        Seconds the answer took.
+    is_new_window
+        Whether the object had not used the window before.
+    was_ready
+        Whether the window's embedding was in the store.
+    """
+
+    window: Window
+    quality: float | None
+    state: Any
+    timings: Timings
+    is_new_window: bool
+    was_ready: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +67,7 @@ class ClickResult:
     is_new_window
         Whether the object had not used the window before.
     was_ready
-        Whether the window's embedding was at hand.
+        Whether the window's embedding was in the store.
     """
 
     mask: NDArray[np.bool_]

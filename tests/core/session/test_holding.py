@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import shapely
 
+from histosam_core.annotation import AnnotatedRegion
 from histosam_core.errors import JournalError
+from histosam_core.session import AcceptedObject
 from histosam_core.session.journal import JournalWriter, read_journal
-from histosam_core.session.journal import summary as journal_summary
-from histosam_core.session.journal.summary import holding_of, holding_record, read_holding
+from histosam_core.session.journal import holding as journal_holding
+from histosam_core.session.journal.holding import holding_of, holding_to_json, read_holding
+from histosam_core.session.operations import Accept, Delete, to_json
 
 
 @pytest.fixture
@@ -19,23 +23,28 @@ def journal(tmp_path: Path) -> JournalWriter:
     """A session of two objects, one of them deleted, and an open one of two prompts."""
     writer = JournalWriter(tmp_path / "session.jsonl")
     of_slide = {"path": "/a/scan.svs", "fingerprint": "ab", "content": "cd"}
-    writer.write("begin", slide=of_slide, model={"name": "tiny"}, objects=[])
-    for key in ("one", "two"):
+    model, of_window = {"name": "tiny"}, {"mpp": 1.0, "patch_size_px": 128}
+    writer.write(
+        "begin", slide=of_slide, model=model, geometry=of_window, threshold=0.5, objects=[]
+    )
+    one, two = (
+        AcceptedObject.imported(AnnotatedRegion(shapely.box(x, 0, x + 9, 9)), 0.5) for x in (0, 20)
+    )
+    for accepted in (one, two):
         writer.write("click", xy=[1.0, 2.0], is_positive=True)
-        record = {"feature": {"id": key, "geometry": None}, "prompts": [], "origin": None}
-        writer.write("accept", object=record, changed=[], removed=[])
-    writer.write("delete", id="one")
+        writer.write(**to_json(Accept(object=accepted)))
+    writer.write(**to_json(Delete(one.id)))
     writer.write("box", xyxy=[0.0, 0.0, 9.0, 9.0])
     for _ in range(3):
         writer.write("click", xy=[3.0, 4.0], is_positive=False)
     writer.write("undo", undoes="click")
-    writer.write("move", index=0, xy=[5.0, 5.0])
+    writer.write("move", index=1, xy=[5.0, 5.0])
     writer.write("undo", undoes="click")
     return writer
 
 
 def end(writer: JournalWriter) -> None:
-    writer.write("end", holds=holding_record(holding_of(read_journal(writer.path))))
+    writer.write("end", holds=holding_to_json(holding_of(read_journal(writer.path))))
 
 
 def test_an_ended_session_is_known_from_its_last_line(journal: JournalWriter, monkeypatch) -> None:
@@ -45,7 +54,7 @@ def test_an_ended_session_is_known_from_its_last_line(journal: JournalWriter, mo
     end(journal)
     ended = holding_of(read_journal(journal.path))
     with monkeypatch.context() as patched:
-        patched.setattr(journal_summary, "read_journal", None)
+        patched.setattr(journal_holding, "read_journal", None)
         assert read_holding(journal.path) == ended
     assert ended == replace(there, changed=ended.changed)
 

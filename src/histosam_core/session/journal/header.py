@@ -1,0 +1,143 @@
+"""What a session says of itself in its journal: which slide, which model, which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosam_core.errors import ConfigError, JournalError
+from histosam_core.session.journal.file import JOURNAL_FORMAT, Journal
+from histosam_core.version import __version__
+
+if TYPE_CHECKING:
+    from histosam_core.model import ModelInfo
+    from histosam_core.session.windows.scale import SlideScale
+    from histosam_core.session.windows.windows import WindowGrid
+    from histosam_core.slide import Slide
+
+__all__ = ["Header", "find_slide"]
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The facts of a ``begin``.
+
+    Parameters
+    ----------
+    slide
+        ``path``, ``name``, ``fingerprint``, ``content``, ``size_wh``, ``mpp``, ``mpp_source``.
+    model
+        ``name``, ``sha256``, ``decoder``, ``path``.
+    geometry
+        ``mpp`` and ``patch_size_px`` of the windows.
+    threshold
+        Probability above which a pixel belongs to the object.
+    """
+
+    slide: Facts
+    model: Facts
+    geometry: Facts
+    threshold: float
+
+    @classmethod
+    def of(
+        cls,
+        slide: Slide,
+        info: ModelInfo,
+        scale: SlideScale,
+        grid: WindowGrid,
+        mask_threshold: float,
+    ) -> Header:
+        """Describe a session by its parts."""
+        return cls(
+            slide={
+                "path": str(slide.path.absolute()),
+                "name": slide.path.name,
+                "fingerprint": slide.fingerprint,
+                "content": slide.content_fingerprint,
+                "size_wh": list(slide.size_wh),
+                "mpp": scale.mpp,
+                "mpp_source": scale.source,
+            },
+            model={
+                "name": info.name,
+                "sha256": info.sha256,
+                "decoder": info.decoder,
+                "path": info.path,
+            },
+            geometry={"mpp": grid.mpp, "patch_size_px": grid.window_px},
+            threshold=mask_threshold,
+        )
+
+    @classmethod
+    def read(cls, facts: Facts) -> Header:
+        """Read the facts of a ``begin``; LookupError where one is missing."""
+        return cls(facts["slide"], facts["model"], facts["geometry"], facts["threshold"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the facts of a ``begin``."""
+        return {
+            "format": JOURNAL_FORMAT,
+            "version": __version__,
+            "slide": self.slide,
+            "model": self.model,
+            "geometry": self.geometry,
+            "threshold": self.threshold,
+        }
+
+    def is_of(self, slide: Slide) -> bool:
+        """Whether its slide is this file, or one that this is a copy of."""
+        return (
+            self.slide["fingerprint"] == slide.fingerprint
+            or self.slide.get("content") == slide.content_fingerprint
+        )
+
+    def gives_masks_of(self, other: Header) -> bool:
+        """Whether model, windows and threshold are those of another session."""
+        return (
+            all(self.model[key] == other.model[key] for key in ("name", "sha256", "decoder"))
+            and (self.geometry, self.threshold) == (other.geometry, other.threshold)
+            and self.slide["mpp"] == other.slide["mpp"]
+        )
+
+    def check_size(self, slide: Slide, journal: Path) -> None:
+        """Refuse a slide on which the journal's prompts would lie elsewhere.
+
+        Raises
+        ------
+        ConfigError
+            It has another size than the one that the journal was recorded on.
+        """
+        if list(slide.size_wh) != self.slide["size_wh"]:
+            w, h = self.slide["size_wh"]
+            raise ConfigError(
+                f"the journal {journal.name} was recorded on {self.slide['name']}, {w} x {h} px, "
+                f"and {slide.path.name} is {slide.size_wh[0]} x {slide.size_wh[1]}; open the slide "
+                "that it was recorded on"
+            )
+
+
+def find_slide(journal: Journal) -> Path:
+    """Return the slide of a journal: where it was, else beside the journal or its folder.
+
+    Raises
+    ------
+    JournalError
+        It is not there.
+    """
+    begin = next((event.facts for event in journal.events if event.op == "begin"), None)
+    if begin is None:
+        raise JournalError(f"{journal.path} holds no session; choose another journal")
+    name = begin["slide"]["name"]
+    folder = journal.path.absolute().parent
+    for path in (Path(begin["slide"]["path"]), folder / name, folder.parent / name):
+        if path.is_file():
+            return path
+    raise JournalError(
+        f"the slide {name} is neither at {begin['slide']['path']} nor beside the journal; say "
+        "where it is: --slide PATH"
+    )
