@@ -15,7 +15,6 @@ import tifffile
 from PIL import Image
 
 from histosam_core.slide import open_slide
-from histosam_core.slide.write import write_ome_tiff
 from napari_histosam.reader import get_reader, read_slide, slide_layer, tag_of_slide
 
 RGB = np.arange(40 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 60, 3)
@@ -49,7 +48,7 @@ OURS: dict[str, Callable[[Path], Path]] = {
     "palette TIFF": lambda f: write_tiff(
         f / "a.tif", GREY, photometric="palette", colormap=np.zeros((3, 256), np.uint16)
     ),
-    "OME-TIFF": lambda f: write_ome_tiff(f / "a.ome.tif", RGB, mpp=0.5),
+    "OME-TIFF": lambda f: write_tiff(f / "a.ome.tif", RGB, photometric="rgb", ome=True),
     "ImageJ RGB": lambda f: write_tiff(f / "a.tif", RGB, imagej=True),
     "PNG": lambda f: write_image(f / "a.png", RGB),
     "RGBA PNG": lambda f: write_image(f / "a.png", np.dstack([RGB, GREY])),

@@ -44,17 +44,14 @@ class ArraySlide(Slide):
     def fingerprint(self) -> str:
         """A short text that differs between images, the same in every process.
 
-        Made when the slide was: later changes to the array do not show. Up to 512 MiB in memory
-        are hashed whole; of larger and lazy arrays the shape, the coarsest level where it is
-        small, and 64 blocks of 32 x 32 px of the finest. Where these show next to nothing, as on
-        a slide of one needle biopsy, the array's own name or file counts too, else this object.
+        Made with the slide: later changes to the array do not show. Up to 512 MiB in memory are
+        hashed whole; of larger and lazy arrays the shape, the coarsest level where it is small,
+        and 64 blocks of 32 x 32 px of the finest. Where these are nearly all bare, as on a slide
+        of one needle biopsy, the array's own name or file counts too, else this object.
         """
         return self.reader.fingerprint
 
-    @property
-    def content_fingerprint(self) -> str:
-        """The `fingerprint`: it is of the content alone."""
-        return self.reader.fingerprint
+    content_fingerprint = fingerprint
 
     def _missing_mpp(self) -> str:
         return (
@@ -166,19 +163,16 @@ def _check(array: Any, name: str, value_range: tuple[float, float] | None) -> No
         raise ImageError(f"{name} is {type(array).__name__}, no array; give an array (H, W, 3)")
     if 0 in shape:
         raise ImageError(f"{name} has no pixels (shape {shape}); give an image")
-    if len(shape) == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
-        raise ImageError(
-            f"{name} has shape {shape}, its channels first; move them last: np.moveaxis(a, 0, -1)"
-        )
-    if len(shape) == 3 and shape[2] not in (1, 3, 4):
-        raise ImageError(
-            f"{name} has shape {shape}: a stack, or {shape[2]} channels; give one plane (H, W), "
-            "or an RGB image (H, W, 3)"
-        )
     if len(shape) not in (2, 3):
         raise ImageError(
             f"{name} has {len(shape)} axes {shape}; give one plane (H, W), or RGB (H, W, 3)"
         )
+    if len(shape) == 3 and shape[2] not in (1, 3, 4):
+        if shape[0] in (1, 3, 4):
+            problem = "its channels first; move them last: np.moveaxis(a, 0, -1)"
+        else:
+            problem = f"a stack, or {shape[2]} channels; give one plane (H, W), or RGB (H, W, 3)"
+        raise ImageError(f"{name} has shape {shape}, {problem}")
     kind = np.dtype(array.dtype).kind
     if kind not in "ubif":
         raise ImageError(f"{name} holds {array.dtype} samples; convert them to uint8")

@@ -27,34 +27,29 @@ _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 10000.0}
 
 
 def believable_mpp(
-    mpp_xy: tuple[float, float], source: str
+    x: float | None, y: float | None, source: str
 ) -> tuple[tuple[float, float] | None, str]:
-    """Keep an mpp within `MPP_RANGE`; otherwise drop it and say so in the source.
+    """Keep an mpp within `MPP_RANGE`.
 
     Returns
     -------
     mpp_xy, source
-        Unchanged, or None and the reason.
+        None, and the reason in the source, where it is not stated or outside.
     """
+    if x is None or y is None:
+        return None, NOT_STATED
     low, high = MPP_RANGE
-    if all(math.isfinite(v) and low <= v <= high for v in mpp_xy):
-        return mpp_xy, source
-    stated = " x ".join(f"{v:.4g}" for v in mpp_xy)
-    return None, f"{source}: {stated} um per pixel is outside {low} to {high:g}, ignored"
+    if all(math.isfinite(v) and low <= v <= high for v in (x, y)):
+        return (x, y), source
+    return None, f"{source}: {x:.4g} x {y:.4g} um per pixel is outside {low} to {high:g}, ignored"
 
 
 def aperio_metadata(description: str) -> SlideMetadata:
     """Read an Aperio ImageDescription: ``... |AppMag = 20|MPP = 0.4990|ScanScope ID = ...``."""
-    fields: dict[str, str] = {}
-    for part in description.split("|")[1:]:
-        key, separator, value = part.partition("=")
-        if separator:
-            fields[key.strip()] = value.strip()
-    properties = {f"aperio.{key}": value for key, value in fields.items()}
-    mpp_xy, source = None, NOT_STATED
+    parts = (part.partition("=") for part in description.split("|")[1:] if "=" in part)
+    fields = {key.strip(): value.strip() for key, _, value in parts}
     mpp = _number(fields.get("MPP"))
-    if mpp is not None:
-        mpp_xy, source = believable_mpp((mpp, mpp), "Aperio description")
+    mpp_xy, source = believable_mpp(mpp, mpp, "Aperio description")
     name = description.partition("Image Library")[0].strip()
     name = name if 0 < len(name) < 40 else "Aperio"
     return SlideMetadata(
@@ -62,7 +57,7 @@ def aperio_metadata(description: str) -> SlideMetadata:
         mpp_source=source,
         magnification=_positive(fields.get("AppMag")),
         scanner=f"{name} {fields.get('ScanScope ID', '')}".strip(),
-        properties=properties,
+        properties={f"aperio.{key}": value for key, value in fields.items()},
     )
 
 
@@ -84,26 +79,18 @@ def ome_metadata(xml: str) -> SlideMetadata:
         raise SlideFormatError(
             f"the OME-XML header cannot be read ({error}); export the image again"
         ) from error
+    found: dict[str, Mapping[str, str]] = {}
+    for tag in ("Pixels", "Objective", "Microscope"):
+        element = root.find(f".//{{*}}{tag}")
+        found[tag] = {} if element is None else element.attrib
+    pixels, objective, microscope = found.values()
 
-    def first(tag: str) -> Mapping[str, str]:
-        found = root.find(f".//{{*}}{tag}")
-        return {} if found is None else dict(found.attrib)
-
-    pixels, objective, microscope = first("Pixels"), first("Objective"), first("Microscope")
-    mpp_xy, source = None, NOT_STATED
-    sizes = []
-    for axis in "XY":
+    def size(axis: str) -> float | None:
         value = _number(pixels.get(f"PhysicalSize{axis}"))
         unit = _UM_PER.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        if value is not None and unit is not None:
-            sizes.append(value * unit)
-    if len(sizes) == 2:
-        mpp_xy, source = believable_mpp((sizes[0], sizes[1]), "OME-XML PhysicalSize")
-    properties = {
-        f"ome.{tag}.{key}": value
-        for tag, found in (("Pixels", pixels), ("Objective", objective), ("Microscope", microscope))
-        for key, value in found.items()
-    }
+        return None if value is None or unit is None else value * unit
+
+    mpp_xy, source = believable_mpp(size("X"), size("Y"), "OME-XML PhysicalSize")
     names = (microscope.get("Manufacturer", ""), microscope.get("Model", ""))
     return SlideMetadata(
         mpp_xy=mpp_xy,
@@ -111,8 +98,8 @@ def ome_metadata(xml: str) -> SlideMetadata:
         magnification=_positive(
             objective.get("NominalMagnification") or objective.get("CalibratedMagnification")
         ),
-        scanner=" ".join(n for n in names if n) or root.attrib.get("Creator", ""),
-        properties=properties,
+        scanner=" ".join(filter(None, names)) or root.attrib.get("Creator", ""),
+        properties={f"ome.{tag}.{k}": v for tag, said in found.items() for k, v in said.items()},
     )
 
 
@@ -123,22 +110,20 @@ def resolution_metadata(
     um = _UM_PER_RESOLUTION_UNIT.get(unit)
     if um is None or not all(math.isfinite(r) and r > 0 for r in resolution_xy):
         return SlideMetadata()
-    mpp_xy, said = believable_mpp((um / resolution_xy[0], um / resolution_xy[1]), source)
+    mpp_xy, said = believable_mpp(um / resolution_xy[0], um / resolution_xy[1], source)
     return SlideMetadata(mpp_xy=mpp_xy, mpp_source=said)
 
 
 def openslide_metadata(properties: Mapping[str, str]) -> SlideMetadata:
     """Read OpenSlide's normalised properties."""
     x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
-    mpp_xy, source = None, NOT_STATED
-    if x is not None and y is not None:
-        mpp_xy, source = believable_mpp((x, y), "OpenSlide properties")
-    vendor = properties.get("openslide.vendor", "")
+    mpp_xy, source = believable_mpp(x, y, "OpenSlide properties")
+    names = properties.get("openslide.vendor", ""), properties.get("tiff.Model", "")
     return SlideMetadata(
         mpp_xy=mpp_xy,
         mpp_source=source,
         magnification=_positive(properties.get("openslide.objective-power")),
-        scanner=" ".join(w for w in (vendor, properties.get("tiff.Model", "")) if w),
+        scanner=" ".join(filter(None, names)),
         properties=dict(properties),
     )
 

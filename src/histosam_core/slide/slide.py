@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,10 @@ from histosam_core.errors import (
 )
 from histosam_core.geometry import Frame, Region
 from histosam_core.slide.levels import Level, best_level, make_levels
+from histosam_core.slide.readers.openslide import OpenSlideReader, openslide_format
+from histosam_core.slide.readers.raster import RasterReader
 from histosam_core.slide.readers.reader import Reader, UnsupportedSlideError
+from histosam_core.slide.readers.tiff import TiffReader
 from histosam_core.slide.readers.tiff_levels import is_tiff
 from histosam_core.slide.resample import AxisGrid, resample
 
@@ -89,7 +92,7 @@ class Slide:
 
     @property
     def mpp_source(self) -> str:
-        """Where the mpp came from, or why there is none."""
+        """Where the mpp comes from, or why there is none."""
         return "stated by the user" if self._stated_mpp else self.reader.metadata.mpp_source
 
     @property
@@ -191,19 +194,13 @@ class Slide:
         its last whole pixel is repeated, so that no white seam shows at the edge.
         """
         image = level.read((x, y), (w, h))
-        for axis, first, downsample in (
-            (1, x, level.downsample_xy[0]),
-            (0, y, level.downsample_xy[1]),
-        ):
-            stored = level.size_wh[1 - axis]
-            slide_end = math.ceil(self.size_wh[1 - axis] / downsample - 1e-6)
-            missing = np.arange(max(stored, first), min(slide_end, first + image.shape[axis]))
-            if len(missing):
-                picked = np.arange(first, first + image.shape[axis])
-                picked[missing - first] = stored - 1
-                if first > stored - 1:
-                    continue
-                image = np.take(image, picked - first, axis=axis)
+        for axis, first, count in ((0, x, w), (1, y, h)):
+            stored = level.size_wh[axis]
+            slide_end = math.ceil(self.size_wh[axis] / level.downsample_xy[axis] - 1e-6)
+            if first < stored < min(slide_end, first + count):
+                pixels = np.arange(first, first + count)
+                pixels[(pixels >= stored) & (pixels < slide_end)] = stored - 1
+                image = np.take(image, pixels - first, axis=1 - axis)
         return image
 
     def read_level(
@@ -252,12 +249,7 @@ class Slide:
     def __enter__(self) -> Slide:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -279,9 +271,9 @@ class Slide:
         return digest.hexdigest()[:32]
 
     def _missing_mpp(self) -> str:
-        example = self.assumable_mpp or 0.5
-        known = ""
+        example, known = 0.5, ""
         if self.assumable_mpp is not None:
+            example = self.assumable_mpp
             known = f" (its magnification, {self.magnification:g}x, suggests {example:g})"
         return (
             f"{self.path.name} states no mpp (um per pixel){known}, so a resolution cannot be "
@@ -323,32 +315,16 @@ def open_slide(
 
 
 def _open_reader(path: Path, cache_bytes: int) -> Reader:
-    head = _head(path)
-    if is_tiff(head):
-        from histosam_core.slide.readers.tiff import TiffReader
-
+    if is_tiff(_head(path)):
         try:
             return TiffReader(path, cache_bytes)
         except UnsupportedSlideError:
-            reader = _through_openslide(path, cache_bytes)
-            if reader is None:
+            if openslide_format(path) is None:
                 raise
-            return reader
-    if path.suffix.lower() not in _PLAIN_IMAGE:
-        reader = _through_openslide(path, cache_bytes)
-        if reader is not None:
-            return reader
-    from histosam_core.slide.readers.raster import RasterReader
-
+            return OpenSlideReader(path, cache_bytes)
+    if path.suffix.lower() not in _PLAIN_IMAGE and openslide_format(path) is not None:
+        return OpenSlideReader(path, cache_bytes)
     return RasterReader(path, cache_bytes)
-
-
-def _through_openslide(path: Path, cache_bytes: int) -> Reader | None:
-    from histosam_core.slide.readers.openslide import OpenSlideReader, openslide_format
-
-    if openslide_format(path) is None:
-        return None
-    return OpenSlideReader(path, cache_bytes)
 
 
 def _head(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Write an image as a pyramidal slide: SVS as Aperio's scanners lay it out, or OME-TIFF."""
+"""Write an image as a pyramidal slide: SVS as Aperio's scanners lay it out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from histosam_core.atomic import new_file
 from histosam_core.errors import SlideFormatError
 
-__all__ = ["write_ome_tiff", "write_svs"]
+__all__ = ["write_svs"]
 
 UInt8 = NDArray[np.uint8]
 
@@ -35,7 +35,6 @@ def write_svs(
     downsamples: Sequence[int] = (1, 4, 16),
     quality: int = 85,
     scanner: str = "HistoSAM synthetic scanner",
-    overwrite: bool = True,
 ) -> Path:
     """Write an SVS file: a pyramidal TIFF with Aperio's page order and ImageDescription.
 
@@ -46,7 +45,7 @@ def write_svs(
     Parameters
     ----------
     path
-        The file to write; conventionally ``*.svs``. Its folder is made when missing.
+        The file to write, or to replace; conventionally ``*.svs``. Its folder is made when missing.
     image
         (H, W, 3) uint8, RGB.
     mpp
@@ -62,8 +61,6 @@ def write_svs(
         JPEG quality, 1 to 100. Colour is stored as YCbCr with halved chroma.
     scanner
         Written as ScanScope ID; no ``|`` and no line break.
-    overwrite
-        Replace an existing file.
 
     Returns
     -------
@@ -74,8 +71,6 @@ def write_svs(
     ------
     SlideFormatError
         The image is not (H, W, 3) uint8 with pixels, or another argument is out of range.
-    OutputExistsError
-        The file exists and `overwrite` is False.
     OutputWriteError
         The operating system refused (disk full, no permission).
     """
@@ -88,7 +83,7 @@ def write_svs(
     height, width = image.shape[:2]
     facts = f"|AppMag = {magnification:g}|ScanScope ID = {scanner}|MPP = {mpp:.6g}"
     tiled = _jpeg(quality) | {"tile": (tile_px, tile_px)}
-    with new_file(target, overwrite=overwrite) as temporary:
+    with new_file(target) as temporary:
         with tifffile.TiffWriter(temporary, bigtiff=image.nbytes > _CLASSIC_TIFF_BYTES) as tiff:
             grid = f"{width}x{height} [0,0 {width}x{height}] ({tile_px}x{tile_px})"
             described = f"{_APERIO_LIBRARY}\r\n{grid} JPEG/YCC Q={quality}{facts}"
@@ -102,68 +97,6 @@ def write_svs(
                 shape = f"{grid} -> {level.shape[1]}x{level.shape[0]}"
                 described = f"{_APERIO_LIBRARY}\r\n{shape} JPEG/YCC Q={quality}{facts}"
                 tiff.write(level, description=described, **tiled)
-    return target
-
-
-def write_ome_tiff(
-    path: str | Path,
-    image: UInt8,
-    *,
-    mpp: float,
-    name: str | None = None,
-    tile_px: int = 256,
-    downsamples: Sequence[int] = (1, 4, 16),
-    quality: int = 85,
-    overwrite: bool = True,
-) -> Path:
-    """Write a pyramidal OME-TIFF: lower levels as SubIFDs, the pixel size as PhysicalSize.
-
-    Parameters
-    ----------
-    path
-        The file to write; conventionally ``*.ome.tif``. Its folder is made when missing.
-    image
-        (H, W, 3) uint8, RGB.
-    mpp
-        Micrometres per level-0 pixel, along x and y.
-    name
-        The image's name in the OME metadata; None takes the file's.
-    tile_px, downsamples, quality, overwrite
-        As for `write_svs`.
-
-    Returns
-    -------
-    Path
-        `path`. The file appears under that name only when it is complete.
-
-    Raises
-    ------
-    SlideFormatError
-        The image is not (H, W, 3) uint8 with pixels, or another argument is out of range.
-    OutputExistsError
-        The file exists and `overwrite` is False.
-    OutputWriteError
-        The operating system refused (disk full, no permission).
-    """
-    _check(image, mpp, tile_px, downsamples, quality)
-    target = Path(path)
-    levels = list(_lower_levels(image, downsamples))
-    metadata = {
-        "axes": "YXS",
-        "Name": name or target.name.split(".")[0],
-        "PhysicalSizeX": mpp,
-        "PhysicalSizeXUnit": "µm",
-        "PhysicalSizeY": mpp,
-        "PhysicalSizeYUnit": "µm",
-    }
-    tiled = _jpeg(quality) | {"tile": (tile_px, tile_px)}
-    with new_file(target, overwrite=overwrite) as temporary:
-        with tifffile.TiffWriter(
-            temporary, ome=True, bigtiff=image.nbytes > _CLASSIC_TIFF_BYTES
-        ) as tiff:
-            tiff.write(image, subifds=len(levels), **(tiled | {"metadata": metadata}))
-            for level in levels:
-                tiff.write(level, subfiletype=1, **tiled)
     return target
 
 
@@ -182,12 +115,11 @@ def _jpeg(quality: int) -> dict[str, object]:
 def _check(
     image: UInt8, mpp: float, tile_px: int, downsamples: Sequence[int], quality: int
 ) -> None:
-    shape = getattr(image, "shape", None)
-    if shape is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        found = f"{shape} {getattr(image, 'dtype', type(image).__name__)}"
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        found = f"{image.shape} {image.dtype}"
         raise SlideFormatError(f"a slide is written from (H, W, 3) uint8, not from {found}")
     if image.size == 0:
-        raise SlideFormatError(f"an image of shape {shape} has no pixels; give at least 1 x 1")
+        raise SlideFormatError(f"an image of shape {image.shape} has no pixels; give 1 x 1 or more")
     if not (math.isfinite(mpp) and 0.01 <= mpp <= 100):
         raise SlideFormatError(f"mpp {mpp} must be um per pixel between 0.01 and 100, e.g. 0.5")
     if tile_px < 16 or tile_px % 16:

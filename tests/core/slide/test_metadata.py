@@ -36,7 +36,7 @@ def test_aperio_text_without_numbers_gives_none(text: str) -> None:
 
 @pytest.mark.parametrize("mpp", [0.0, 0.049, 20.1, 352.8, -0.5, float("nan"), float("inf")])
 def test_unbelievable_mpp_is_ignored_and_said(mpp: float) -> None:
-    found, source = believable_mpp((mpp, mpp), "some tag")
+    found, source = believable_mpp(mpp, mpp, "some tag")
     assert found is None
     assert "some tag" in source
     assert "ignored" in source
@@ -44,7 +44,7 @@ def test_unbelievable_mpp_is_ignored_and_said(mpp: float) -> None:
 
 @pytest.mark.parametrize("mpp", [0.05, 0.25, 20.0])
 def test_believable_mpp_is_kept(mpp: float) -> None:
-    assert believable_mpp((mpp, mpp), "some tag") == ((mpp, mpp), "some tag")
+    assert believable_mpp(mpp, mpp, "some tag") == ((mpp, mpp), "some tag")
 
 
 def test_resolution_tags_in_inch_and_centimetre() -> None:

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from histosam_core.errors import OutputExistsError, OutputWriteError, SlideFormatError
+from histosam_core.errors import OutputWriteError, SlideFormatError
 from histosam_core.slide import open_slide
-from histosam_core.slide.write import write_ome_tiff, write_svs
+from histosam_core.slide.write import write_svs
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +63,6 @@ def test_open_slide_reads_back_pixels_mpp_and_magnification(
     assert np.abs(full.astype(int) - image).mean() < 2
     blocks = image[:528].reshape(132, 4, 200, 4, 3).mean((1, 3))
     assert np.abs(quarter - blocks).mean() < 2
-
-
-def test_ome_tiff_has_subifds_and_physical_size(tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    path = write_ome_tiff(tmp_path / "a.ome.tif", image, mpp=0.25)
-    with tifffile.TiffFile(path) as tiff:
-        assert tiff.is_ome
-        assert len(tiff.pages[0].subifds) == 2
-        assert [level.shape[:2] for level in tiff.series[0].levels] == [
-            (530, 800),
-            (132, 200),
-            (33, 50),
-        ]
-        assert 'PhysicalSizeX="0.25"' in tiff.ome_metadata
-    with open_slide(path) as slide:
-        assert slide.mpp == pytest.approx(0.25)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -134,14 +119,6 @@ def test_bad_argument_gets_one_line_and_no_file(
         write_svs(tmp_path / "a.svs", **(arguments | change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_existing_file_is_kept_unless_overwriting(tmp_path: Path, image: NDArray[np.uint8]) -> None:
-    path = tmp_path / "a.svs"
-    path.write_bytes(b"mine")
-    with pytest.raises(OutputExistsError):
-        write_svs(path, image, mpp=0.5, magnification=20, overwrite=False)
-    assert path.read_bytes() == b"mine"
 
 
 def test_full_disk_leaves_nothing(

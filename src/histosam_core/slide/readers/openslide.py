@@ -62,16 +62,13 @@ class OpenSlideReader:
         self.name = f"OpenSlide ({properties.get('openslide.vendor', 'unknown')})"
         self.metadata = openslide_metadata(properties)
         self._downsamples = tuple(self._slide.level_downsamples)
+
+        def tile(level: int, side: str) -> int:
+            return int(properties.get(f"openslide.level[{level}].tile-{side}", _PLAIN_TILE))
+
         self.layouts = tuple(
-            LevelLayout(
-                (int(w), int(h)),
-                (
-                    int(properties.get(f"openslide.level[{i}].tile-width", _PLAIN_TILE)),
-                    int(properties.get(f"openslide.level[{i}].tile-height", _PLAIN_TILE)),
-                ),
-                "",
-            )
-            for i, (w, h) in enumerate(self._slide.level_dimensions)
+            LevelLayout((int(w), int(h)), (tile(level, "width"), tile(level, "height")), "")
+            for level, (w, h) in enumerate(self._slide.level_dimensions)
         )
 
     def __reduce__(self) -> tuple[type[OpenSlideReader], tuple[Path, int]]:
