@@ -33,13 +33,10 @@ def new_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterato
         raise OutputExistsError(f"{target} exists; choose another name or ask to overwrite it")
     temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        if isinstance(error, OutputExistsError | OutputWriteError) or error.errno is None:
-            raise
-        raise OutputWriteError(_os_message(target, error)) from error
+        with _refusals(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(target)
     finally:
         with suppress(OSError):  # gone already, or its folder could not be made
             temporary.unlink()
@@ -64,20 +61,26 @@ def new_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
         raise OutputExistsError(f"{target} exists; choose another folder or pass --overwrite")
     temporary = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if target.is_dir():
-            shutil.rmtree(target)
-        elif target.exists():
-            target.unlink()
-        temporary.replace(target)
-    except OSError as error:
-        if isinstance(error, OutputExistsError | OutputWriteError) or error.errno is None:
-            raise
-        raise OutputWriteError(_os_message(target, error)) from error
+        with _refusals(target):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if target.is_dir():
+                shutil.rmtree(target)
+            elif target.exists():
+                target.unlink()
+            temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _os_message(target: Path, error: OSError) -> str:
-    return f"cannot write {target}: {error.strerror}; free space or choose another place"
+@contextmanager
+def _refusals(target: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into an OutputWriteError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputExistsError | OutputWriteError) or error.errno is None:
+            raise
+        raise OutputWriteError(
+            f"cannot write {target}: {error.strerror}; free space or choose another place"
+        ) from error

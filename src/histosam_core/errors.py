@@ -37,6 +37,9 @@ __all__ = [
 class HistoSamError(Exception):
     """A mistake in the input or the call; the message names the fix."""
 
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # KeyError and OSError would show it otherwise
+
 
 class SlideError(HistoSamError):
     """A slide cannot be used."""
@@ -44,9 +47,6 @@ class SlideError(HistoSamError):
 
 class SlideNotFoundError(SlideError, FileNotFoundError):
     """No file at that path."""
-
-    def __str__(self) -> str:
-        return Exception.__str__(self)
 
 
 class SlideFormatError(SlideError, ValueError):
@@ -80,9 +80,6 @@ class CheckpointError(HistoSamError, ValueError):
 class UnknownModelError(HistoSamError, KeyError):
     """No model of that name, and no file at that path."""
 
-    def __str__(self) -> str:
-        return Exception.__str__(self)
-
 
 class DownloadError(HistoSamError, OSError):
     """Weights could not be fetched, or their hash is wrong."""
@@ -98,9 +95,6 @@ class ConfigError(HistoSamError, ValueError):
 
 class OutputExistsError(HistoSamError, FileExistsError):
     """The output path is taken and overwriting was not asked for."""
-
-    def __str__(self) -> str:
-        return Exception.__str__(self)
 
 
 class OutputWriteError(HistoSamError, OSError):

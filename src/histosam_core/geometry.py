@@ -72,13 +72,7 @@ class Region:
             raise RegionError(f"region mpp {self.mpp} must be a positive number of um per pixel")
 
     def downsample(self, slide_mpp: float | None) -> float:
-        """Level-0 pixels per region pixel.
-
-        Raises
-        ------
-        MissingMppError
-            The region states an mpp and the slide has none.
-        """
+        """Level-0 pixels per region pixel; MissingMppError where only the region has an mpp."""
         if self.mpp is None:
             return 1.0
         if slide_mpp is None:

@@ -56,34 +56,18 @@ class Annotation(ABC):
         A pixel takes the label found at its centre; a centre exactly on an outline belongs to
         what lies right of it or below.
 
-        Parameters
-        ----------
-        region
-            What to draw.
-        slide_mpp
-            The slide's um per level-0 pixel; needed when the region states an mpp.
-
-        Returns
-        -------
-        ndarray
-            (h, w) uint8: 1 tumour, 0 not, 255 ignore.
+        Returns (h, w) uint8: 1 tumour, 0 not, 255 ignore. `slide_mpp` (um per level-0 pixel) is
+        needed where the region states an mpp.
         """
 
     @abstractmethod
     def fitted(self, slide_size_wh: tuple[int, int], slide: object = "the slide") -> Annotation:
-        """Return this annotation, fitted to the slide it belongs to.
-
-        Parameters
-        ----------
-        slide_size_wh
-            Level-0 width and height in pixels.
-        slide
-            The slide's name or path, for the message.
+        """Return this annotation, fitted to the slide of that level-0 size that it belongs to.
 
         Raises
         ------
         AnnotationError
-            The annotation cannot belong to a slide of that size.
+            It cannot belong to it; the message names the `slide`.
         """
 
     def matches(self, slide_size_wh: tuple[int, int]) -> bool:

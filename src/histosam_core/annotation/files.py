@@ -26,15 +26,8 @@ __all__ = [
 
 ANNOTATION_SUFFIXES = (".geojson", ".json", ".xml", ".tif", ".tiff")
 MASK_ENDINGS = (
-    "_mask",
-    "-mask",
-    "_tumor",
-    "_tumour",
-    "_viable",
-    "_whole",
-    "_annotations",
-    "_labels",
-)
+    "_mask", "-mask", "_tumor", "_tumour", "_viable", "_whole", "_annotations", "_labels",
+)  # fmt: skip
 _COMPOUND_SUFFIXES = (".ome.tiff", ".ome.tif")
 
 
@@ -60,30 +53,18 @@ def read_annotations(
         The file is missing, damaged, or of no known kind.
     """
     path = Path(path)
-    suffix = path.suffix.casefold()
-    is_zarr = is_zarr_folder(path)
-    if not is_zarr:
-        if not path.is_file():
-            raise AnnotationError(f"no annotation file {path}; check the name")
-        if path.stat().st_size == 0:
-            raise AnnotationError(f"{path} is empty; export the annotation again")
-        if suffix in (".tif", ".tiff"):
-            return read_mask_tiff(path)
-    if is_zarr:
+    if is_zarr_folder(path):
         polygons = read_label_zarr(path)
-    elif suffix in (".geojson", ".json"):
+    elif not path.is_file():
+        raise AnnotationError(f"no annotation file {path}; check the name")
+    elif path.stat().st_size == 0:
+        raise AnnotationError(f"{path} is empty; export the annotation again")
+    elif path.suffix.casefold() in (".tif", ".tiff"):
+        return read_mask_tiff(path)
+    elif path.suffix.casefold() in (".geojson", ".json"):
         polygons = read_geojson(path)
-    elif suffix == ".xml":
-        root = parse_xml(path).tag
-        if root == asap_xml.ROOT_TAG:
-            polygons = read_asap_xml(path)
-        elif root == imagescope_xml.ROOT_TAG:
-            polygons = read_imagescope_xml(path)
-        else:
-            raise AnnotationError(
-                f"{path} is neither ASAP's nor ImageScope's XML: its root is <{root}>; "
-                "export the annotation as GeoJSON"
-            )
+    elif path.suffix.casefold() == ".xml":
+        polygons = _read_xml(path)
     else:
         raise AnnotationError(
             f"{path} is of no known kind; give one of {', '.join(ANNOTATION_SUFFIXES)}"
@@ -92,6 +73,18 @@ def read_annotations(
         return polygons
     return PolygonAnnotation(
         polygons.regions, path=polygons.path, notes=polygons.notes, labels=labels
+    )
+
+
+def _read_xml(path: Path) -> PolygonAnnotation:
+    root = parse_xml(path).tag
+    if root == asap_xml.ROOT_TAG:
+        return read_asap_xml(path)
+    if root == imagescope_xml.ROOT_TAG:
+        return read_imagescope_xml(path)
+    raise AnnotationError(
+        f"{path} is neither ASAP's nor ImageScope's XML: its root is <{root}>; "
+        "export the annotation as GeoJSON"
     )
 
 
@@ -134,8 +127,11 @@ def find_annotation(
     for place in folders:
         if not place.is_dir():
             continue
+        is_home = place.resolve() == slide_path.parent.resolve()
         present = {
-            p.name.casefold(): p for p in sorted(place.iterdir()) if not _is_same(p, slide_path)
+            p.name.casefold(): p
+            for p in sorted(place.iterdir())
+            if not (is_home and p.name == slide_path.name)
         }
         for name in wanted:
             if name in present:
@@ -156,7 +152,3 @@ def slide_stem(path: Path) -> str:
         if name.casefold().endswith(suffix):
             return name[: -len(suffix)]
     return path.stem
-
-
-def _is_same(path: Path, slide_path: Path) -> bool:
-    return path.name == slide_path.name and path.parent.resolve() == slide_path.parent.resolve()

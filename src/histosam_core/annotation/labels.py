@@ -39,34 +39,14 @@ Block = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """One polygon of an object, ready to be drawn.
+    """One polygon of an object, ready to be drawn."""
 
-    Parameters
-    ----------
-    label
-        What its pixels become, > 0.
-    bounds
-        x0, y0, x1, y1 in level-0 pixels.
-    edges
-        Of its exterior and its holes.
-    """
-
-    label: int
-    bounds: tuple[float, float, float, float]
-    edges: Edges
+    label: int  # what its pixels become, > 0
+    bounds: tuple[float, float, float, float]  # x0, y0, x1, y1 in level-0 pixels
+    edges: Edges  # of its exterior and its holes
 
     def blocks(self, frame: Frame, size_wh: tuple[int, int], block_px: int) -> Iterator[Block]:
-        """Yield the blocks of a grid that its bounds touch, row by row.
-
-        Parameters
-        ----------
-        frame
-            The grid over level 0.
-        size_wh
-            Width and height of the grid in its own pixels; nothing outside is yielded.
-        block_px
-            Side of a block in grid pixels.
-        """
+        """Yield the blocks of `block_px` pixels of a grid that its bounds touch, row by row."""
         x0, y0, x1, y1 = pixels_within(self.bounds, frame)
         x1, y1 = min(x1, size_wh[0]), min(y1, size_wh[1])
         for row in range(max(y0, 0) // block_px, -(-y1 // block_px)):
@@ -102,16 +82,8 @@ def draw_label(
 ) -> None:
     """Draw one polygon on a part of a grid, in place, over what stands there.
 
-    Parameters
-    ----------
-    labels
-        (h, w), of a type that holds the label.
-    location_xy
-        Grid pixel (x, y) of its upper-left pixel.
-    drawing
-        The polygon.
-    frame
-        The grid over level 0; the same downsample along both axes.
+    `labels` (h, w) begins at the pixel `location_xy` of the grid, whose `frame` has the same
+    downsample along both axes.
     """
     (left, top), (height, width) = location_xy, labels.shape
     x0, y0, x1, y1 = pixels_within(drawing.bounds, frame)
@@ -138,21 +110,11 @@ def pixels_within(bounds: tuple[float, ...], frame: Frame) -> tuple[int, int, in
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelGrid:
-    """A grid with objects on it, drawn in blocks of `BLOCK_PX` x `BLOCK_PX` when asked for.
+    """A grid with objects on it, drawn in blocks of `BLOCK_PX` x `BLOCK_PX` when asked for."""
 
-    Parameters
-    ----------
-    frame
-        The grid over level 0.
-    size_wh
-        Its width and height in its own pixels.
-    drawings
-        By block: what touches it, undermost first.
-    """
-
-    frame: Frame
-    size_wh: tuple[int, int]
-    drawings: dict[Block, list[Drawing]]
+    frame: Frame  # over level 0
+    size_wh: tuple[int, int]  # in its own pixels
+    drawings: dict[Block, list[Drawing]]  # what touches each block, undermost first
 
     @classmethod
     def of(cls, drawings: Iterable[Drawing], frame: Frame, size_wh: tuple[int, int]) -> LabelGrid:
@@ -170,23 +132,9 @@ class LabelGrid:
     def draw(
         self, block: Block, side: int, dtype: npt.DTypeLike
     ) -> tuple[tuple[slice, slice], npt.NDArray[Any]]:
-        """Draw a square of blocks, cut at the grid's edge.
+        """Draw a square of `side` x `side` blocks from `block` on, cut at the grid's edge.
 
-        Parameters
-        ----------
-        block
-            Its upper-left block.
-        side
-            Its side in blocks.
-        dtype
-            Type of the labels.
-
-        Returns
-        -------
-        place
-            Its rows and columns on the grid.
-        labels
-            (h, w); 0 where there is no object.
+        Return its rows and columns on the grid, and its labels (h, w), 0 where there is no object.
         """
         x0, y0 = block[0] * BLOCK_PX, block[1] * BLOCK_PX
         x1 = min(x0 + side * BLOCK_PX, self.size_wh[0])

@@ -142,14 +142,8 @@ def polygonal(geometry: Any) -> tuple[Any | None, str | None]:
     """Return a valid Polygon or MultiPolygon, and a word on what was done to get it.
 
     Self-crossing outlines are repaired by the even-odd rule (`shapely.make_valid`); what then
-    has no area (stray lines and points) is dropped.
-
-    Returns
-    -------
-    geometry
-        None when nothing with an area is left.
-    note
-        None when the geometry was valid as it stood.
+    has no area (stray lines and points) is dropped. The geometry is None when nothing with an area
+    is left, the note None when it was valid as it stood.
     """
     note: str | None = None
     if not np.isfinite(shapely.get_coordinates(geometry)).all():

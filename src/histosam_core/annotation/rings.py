@@ -34,28 +34,17 @@ _REGION, _RING = "HistoSamRegion", "HistoSamRing"
 class Ring:
     """One closed outline as an XML file holds it.
 
-    Parameters
-    ----------
-    points_xy
-        (N, 2) float64, the file's frame (pixel corners at whole numbers), not closed.
-    label, color, name
-        As on `AnnotatedRegion`.
-    is_hole
-        Whether the file marks it as cut out.
-    tie
-        (region id, part, ring): which ring of which part of which region this is (ring 0 is the
-        exterior); None in files of other programs.
-    where
-        What to call it in a note.
+    `tie` is (region id, part, ring): which ring of which part of which region this is, ring 0
+    being the exterior; None in files of other programs.
     """
 
-    points_xy: npt.NDArray[np.float64]
+    points_xy: npt.NDArray[np.float64]  # (N, 2), not closed, pixel corners at whole numbers
     label: str
     color: Color | None = None
     name: str | None = None
     is_hole: bool = False
     tie: tuple[str, int, int] | None = None
-    where: str = "a ring"
+    where: str = "a ring"  # its name in a note
 
 
 def rings_of(region: AnnotatedRegion) -> list[Ring]:

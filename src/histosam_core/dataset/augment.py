@@ -86,9 +86,7 @@ class AugmentSettings:
     @property
     def any(self) -> bool:
         """Whether anything is on."""
-        return any(
-            (self.dihedral, self.resize, self.brightness_contrast, self.rgb_shift, self.stain)
-        )
+        return self != AugmentSettings.none()
 
 
 def augment(
@@ -148,7 +146,8 @@ def resize_crop(image: Image, gt_mask: Mask, rng: np.random.Generator) -> tuple[
     height, width = gt_mask.shape
     scale = float(rng.uniform(*RESIZE_RANGE))
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = cv2.resize(image, size_wh, interpolation=_interpolation(scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, size_wh, interpolation=interpolation)
     gt_mask = cv2.resize(gt_mask, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
     missing_h, missing_w = max(0, height - size_wh[1]), max(0, width - size_wh[0])
     if missing_h or missing_w:
@@ -159,10 +158,6 @@ def resize_crop(image: Image, gt_mask: Mask, rng: np.random.Generator) -> tuple[
     y = int(rng.integers(gt_mask.shape[0] - height + 1))
     x = int(rng.integers(gt_mask.shape[1] - width + 1))
     return image[y : y + height, x : x + width], gt_mask[y : y + height, x : x + width]
-
-
-def _interpolation(scale: float) -> int:
-    return int(cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
 def brightness_contrast(image: Image, brightness: float, contrast: float) -> Image:
@@ -185,15 +180,6 @@ def stain_jitter(image: Image, rng: np.random.Generator, sigma: float = STAIN_SI
     The image is unmixed into haematoxylin, eosin and a rest; the density of each is multiplied by
     U(1 - sigma, 1 + sigma) and shifted by U(-sigma, sigma) / 10, and mixed back. Bare glass (no
     density) is shifted hardly at all.
-
-    Parameters
-    ----------
-    image
-        (H, W, 3) uint8 RGB.
-    rng
-        Source of the six draws.
-    sigma
-        Strength.
     """
     unit = STAINS_RGB / np.linalg.norm(STAINS_RGB, axis=1, keepdims=True)
     gain = rng.uniform(1 - sigma, 1 + sigma, 3)

@@ -55,16 +55,7 @@ def find_pairs(
     *,
     skip_unannotated: bool = False,
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Pair every slide with its annotation file.
-
-    Parameters
-    ----------
-    slides
-        A folder of slides, one slide, or (slide, annotation) pairs.
-    annotations
-        Folder of the annotations; None: beside the slides (see `find_annotation`).
-    skip_unannotated
-        Leave slides without an annotation out instead of raising.
+    """Pair every slide with its annotation file; see `extract_patches` for the arguments.
 
     Returns
     -------

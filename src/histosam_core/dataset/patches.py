@@ -37,15 +37,7 @@ _STORE_SUFFIX = ".zarr"
 
 @dataclass(frozen=True, slots=True)
 class PatchGeometry:
-    """What every patch of a store has in common.
-
-    Parameters
-    ----------
-    mpp
-        Micrometres per patch pixel.
-    patch_size_px
-        Edge of a patch in its own pixels.
-    """
+    """What every patch of a store has in common: um per pixel, and its edge in pixels."""
 
     mpp: float
     patch_size_px: int
@@ -53,34 +45,16 @@ class PatchGeometry:
 
 @dataclass(frozen=True, slots=True)
 class SlideRecord:
-    """A slide that patches came from.
+    """A slide that patches came from, as it was when they were cut."""
 
-    Parameters
-    ----------
-    name
-        The file's name without its suffix.
-    path, annotation
-        The slide's and its annotation's path when the patches were cut.
-    fingerprint
-        The slide's, as `Slide.fingerprint` gives it.
-    mpp
-        Micrometres per level-0 pixel, as used.
-    size_wh
-        Level-0 width and height.
-    level
-        The pyramid level that was read.
-    n_patches
-        Patches of it in this store.
-    """
-
-    name: str
+    name: str  # without the file's suffix
     path: str
-    annotation: str
-    fingerprint: str
-    mpp: float
-    size_wh: tuple[int, int]
-    level: int
-    n_patches: int
+    annotation: str  # the path of it
+    fingerprint: str  # as `Slide.fingerprint` gives it
+    mpp: float  # um per level-0 pixel, as used
+    size_wh: tuple[int, int]  # of level 0
+    level: int  # of the pyramid, that was read
+    n_patches: int  # in this store
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,22 +260,10 @@ def _splits_there(folder: Path) -> str:
 
 
 class PatchStoreWriter:
-    """Fills a new store; used by `extract_patches`, from one thread.
+    """Fills a new store, the folder `path`; used by `extract_patches`, from one thread.
 
-    Parameters
-    ----------
-    path
-        The ``<split>.zarr`` folder to make; must not exist.
-    split
-        The split's name.
-    geometry
-        Resolution and size of the patches.
-    slides
-        Where they come from.
-    slide_index, location_xy, tumor_fraction, tissue_fraction
-        One entry per patch, in the store's order.
-    settings
-        How they are cut, JSON types only.
+    `slide_index`, `location_xy`, `tumor_fraction` and `tissue_fraction` have one entry per patch,
+    in the store's order; `settings` (how the patches are cut) holds JSON types only.
     """
 
     def __init__(

@@ -123,21 +123,17 @@ def split_places(
 
     Parameters
     ----------
-    corners_xy
-        (n, 2) upper-left corners.
-    size
-        Edge of the squares, in the same unit.
-    shares
-        (k,) the parts' shares.
-    least
-        (k,) the least number of squares in each.
+    corners_xy, size
+        (n, 2) upper-left corners, and the squares' edge in the same unit.
+    shares, least
+        (k,) each: the parts' shares, and the least number of squares in them.
 
     Returns
     -------
     part : (n,) int64
         0 to k - 1; -1 for squares that were left out.
     gap : float
-        Between squares of different parts lies at least so much, in squares: one of `GAPS`.
+        Least distance between squares of different parts, in squares: one of `GAPS`.
 
     None where it cannot be done.
     """

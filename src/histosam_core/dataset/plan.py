@@ -51,34 +51,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SlidePlan:
-    """The patches to cut from one slide.
-
-    Parameters
-    ----------
-    record
-        The slide; `n_patches` is the number kept.
-    annotation
-        Its annotation, fitted to it.
-    locations_xy
-        (n, 2) level-0 pixels, row by row.
-    tumor_fraction, tissue_fraction
-        (n,) each.
-    n_candidates
-        Cells of the grid.
-    rejected
-        Reason (a key of `REASONS`) to number of cells.
-    notes
-        What was assumed or repaired.
-    """
+    """The n patches to cut from one slide."""
 
     record: SlideRecord
-    annotation: Annotation
-    locations_xy: Floats
-    tumor_fraction: Floats
-    tissue_fraction: Floats
-    n_candidates: int
-    rejected: Mapping[str, int]
-    notes: tuple[str, ...]
+    annotation: Annotation  # fitted to the slide
+    locations_xy: Floats  # (n, 2) level-0 pixels, row by row
+    tumor_fraction: Floats  # (n,)
+    tissue_fraction: Floats  # (n,)
+    n_candidates: int  # cells of the grid
+    rejected: Mapping[str, int]  # reason (a key of `REASONS`) to number of cells
+    notes: tuple[str, ...]  # what was assumed or repaired
 
 
 def open_for(path: Path, settings: ExtractionSettings) -> Slide:

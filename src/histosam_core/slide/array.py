@@ -61,17 +61,7 @@ class ArraySlide(Slide):
 
 
 class ArrayReader:
-    """Reads the levels of a pyramid of arrays as RGB.
-
-    Parameters
-    ----------
-    levels
-        Finest first; (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
-    name
-        For messages.
-    value_range
-        The samples that show as black and as full intensity; None: what the type holds.
-    """
+    """Reads the levels of a pyramid of arrays as RGB; see `open_array`."""
 
     def __init__(
         self, levels: Sequence[Any], name: str, value_range: tuple[float, float] | None

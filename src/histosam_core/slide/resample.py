@@ -25,19 +25,10 @@ ReadSource = Callable[[int, int, int, int], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True)
 class AxisGrid:
-    """The output pixels along one axis, in corner coordinates of the source axis.
+    """The `count` output pixels along one axis, in corner coordinates of the source axis.
 
     Output pixel i covers ``[start + i * step, start + (i + 1) * step)``; source pixel j covers
     ``[j, j + 1)``.
-
-    Parameters
-    ----------
-    start
-        Where the first output pixel begins.
-    step
-        Source pixels per output pixel, > 0.
-    count
-        Number of output pixels.
     """
 
     start: float
@@ -69,9 +60,7 @@ class AxisGrid:
     def weights(self, first: int, count: int) -> Any:
         """Share of source pixels ``first .. first + count`` in each output pixel.
 
-        Returns
-        -------
-        (self.count, count) float32 sparse matrix. Over all source pixels each row sums to one.
+        A (self.count, count) float32 sparse matrix; over all source pixels each row sums to one.
         """
         from scipy.sparse import csr_array
 
@@ -93,21 +82,10 @@ class AxisGrid:
 
 
 def resample(read: ReadSource, x: AxisGrid, y: AxisGrid) -> NDArray[np.uint8]:
-    """Read a grid of pixels from a source of another scale.
+    """Read a (y.count, x.count, 3) uint8 grid of pixels from a source of another scale.
 
-    The source is read in blocks, so memory does not grow with the scale.
-
-    Parameters
-    ----------
-    read
-        ``read(x, y, w, h)`` returns (h, w, 3) uint8 source pixels; asked beyond the slide it
-        returns white.
-    x, y
-        The output grid.
-
-    Returns
-    -------
-    (y.count, x.count, 3) uint8.
+    ``read(x, y, w, h)`` returns (h, w, 3) uint8 source pixels, white beyond the slide. It is
+    called for blocks of the source, so memory does not grow with the scale.
     """
     x0, y0 = x.whole_offset, y.whole_offset
     if x0 is not None and y0 is not None:

@@ -324,7 +324,7 @@ def _open_reader(path: Path, cache_bytes: int) -> Reader:
             return OpenSlideReader(path, cache_bytes)
     if path.suffix.lower() not in _PLAIN_IMAGE and openslide_format(path) is not None:
         return OpenSlideReader(path, cache_bytes)
-    return RasterReader(path, cache_bytes)
+    return RasterReader(path)
 
 
 def _head(path: Path) -> bytes:

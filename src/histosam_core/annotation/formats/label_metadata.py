@@ -38,16 +38,8 @@ def ome_metadata(
 ) -> dict[str, Any]:
     """Return the ``ome`` attribute of a label image whose label n is region n - 1.
 
-    Parameters
-    ----------
-    regions
-        In the order of their labels.
-    name
-        Of the image.
-    downsamples
-        Level-0 pixels per pixel of each level, finest first; level n is the array ``n``.
-    slide_mpp
-        Micrometres per level-0 pixel; None: lengths are in level-0 pixels and have no unit.
+    Level n is the array ``n``, finest first. Lengths are in micrometres; where the slide's mpp is
+    unknown, in level-0 pixels without a unit.
     """
     unit = 1.0 if slide_mpp is None else slide_mpp
     axis = {"type": "space"} if slide_mpp is None else {"type": "space", "unit": "micrometer"}
@@ -111,19 +103,10 @@ def _is_byte(value: Any) -> bool:
 
 
 def label_frame(multiscale: Mapping[str, Any], image: Mapping[str, Any] | None) -> Frame | None:
-    """Return where a label image's finest level lies over level 0 of the slide.
+    """Return where a label image's finest level lies over level 0; None where nothing tells.
 
-    Parameters
-    ----------
-    multiscale
-        Of the label image. Without a translation it begins at the slide's corner.
-    image
-        The multiscale of the image that it belongs to; its finest level is level 0.
-
-    Returns
-    -------
-    Frame or None
-        None where the two multiscales do not tell.
+    `image` is the multiscale of the image that the labels belong to; its finest level is level 0.
+    Labels without a translation begin at the slide's corner.
     """
     label_scale, label_shift = _transform(multiscale)
     image_scale, image_shift = _transform(image) if image is not None else (None, None)

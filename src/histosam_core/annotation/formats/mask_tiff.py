@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from histosam_core.geometry import Frame, Region
 __all__ = ["MaskAnnotation", "read_mask_tiff", "write_mask_tiff"]
 
 Labels = npt.NDArray[np.uint8]
+SizeWH = tuple[int, int]
 _DESCRIPTION = "HistoSAM label mask: 0 not tumour, 1 tumour, 255 ignore"
 _OVERVIEW_DOWNSAMPLE = 16.0
 _SAMPLED_CHUNKS = 24
@@ -97,12 +97,6 @@ def read_mask_tiff(path: str | os.PathLike[str]) -> MaskAnnotation:
     return MaskAnnotation(_MaskFile(Path(path)))
 
 
-@dataclass(frozen=True, slots=True)
-class _MaskLevel:
-    page: Any
-    size_wh: tuple[int, int]
-
-
 class _MaskFile:
     """A TIFF's label pages, read chunk by chunk from any thread; pickles by path."""
 
@@ -111,17 +105,18 @@ class _MaskFile:
         self._lock = threading.Lock()
         try:
             self._tiff = tifffile.TiffFile(path)
-            self.levels = _levels(self._tiff, path)
+            self.pages = _label_pages(self._tiff, path)
+        except AnnotationError:
+            raise
         except OSError as error:
             raise AnnotationError(f"cannot read {path}: {error.strerror or error}") from error
         except (tifffile.TiffFileError, IndexError, ValueError) as error:
-            if isinstance(error, AnnotationError):
-                raise
             raise AnnotationError(
                 f"{path} is not a TIFF that can be read ({error}); export the mask again"
             ) from error
-        self.is_own = (self.levels[0].page.description or "").startswith("HistoSAM label mask")
-        self.mpp = _mpp(self.levels[0].page)
+        self.size_wh = _size_wh(self.pages[0])
+        self.is_own = (self.pages[0].description or "").startswith("HistoSAM label mask")
+        self.mpp = _mpp(self.pages[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _MaskFile, (self.path,)
@@ -144,39 +139,30 @@ class _MaskFile:
             raise AnnotationError(
                 f"{self.path} is damaged at tile {index} ({error}); export the mask again"
             ) from error
-        if segment is None:
-            return None, position[2], position[3]
-        block = segment[0, : shape[1], : shape[2], 0].astype(np.uint8)
+        block = None if segment is None else segment[0, : shape[1], : shape[2], 0].astype(np.uint8)
         return block, position[2], position[3]
 
-    def read(self, level: _MaskLevel, x0: int, y0: int, x1: int, y1: int) -> Labels:
-        """Read columns x0 to x1 and rows y0 to y1 (ends left out), all inside the level."""
-        page = level.page
+    def read(self, page: Any, x0: int, y0: int, x1: int, y1: int) -> Labels:
+        """Read columns x0 to x1 and rows y0 to y1 (ends left out), all inside the page."""
         chunk_h, chunk_w = page.chunks[0], page.chunks[1]
-        across = math.ceil(level.size_wh[0] / chunk_w)
+        across = math.ceil(page.imagewidth / chunk_w)
         out = np.zeros((y1 - y0, x1 - x0), dtype=np.uint8)
         for row in range(y0 // chunk_h, (y1 - 1) // chunk_h + 1):
             for column in range(x0 // chunk_w, (x1 - 1) // chunk_w + 1):
                 block, top, left = self.chunk(page, row * across + column)
-                if block is None:
-                    continue
-                ys, xs = max(y0, top), max(x0, left)
-                ye, xe = min(y1, top + block.shape[0]), min(x1, left + block.shape[1])
-                out[ys - y0 : ye - y0, xs - x0 : xe - x0] = block[
-                    ys - top : ye - top, xs - left : xe - left
-                ]
+                if block is not None:
+                    ys, xs = max(y0, top), max(x0, left)
+                    part = block[ys - top : y1 - top, xs - left : x1 - left]
+                    height, width = part.shape
+                    out[ys - y0 : ys - y0 + height, xs - x0 : xs - x0 + width] = part
         return out
 
     def sampled_values(self) -> set[int]:
         """Values in the chunks that compress least: where a mask has labels, it has them there."""
-        page = self.levels[0].page
+        page = self.pages[0]
         largest = np.argsort(page.databytecounts)[::-1][:_SAMPLED_CHUNKS]
-        values: set[int] = set()
-        for index in largest.tolist():
-            block, _, _ = self.chunk(page, index)
-            if block is not None:
-                values.update(np.unique(block).tolist())
-        return values
+        blocks = (self.chunk(page, index)[0] for index in largest.tolist())
+        return {v for block in blocks if block is not None for v in np.unique(block).tolist()}
 
 
 class MaskAnnotation(Annotation):
@@ -186,7 +172,7 @@ class MaskAnnotation(Annotation):
     states none.
     """
 
-    def __init__(self, file: _MaskFile, slide_size_wh: tuple[int, int] | None = None) -> None:
+    def __init__(self, file: _MaskFile, slide_size_wh: SizeWH | None = None) -> None:
         self.path = file.path
         self._file = file
         self._slide_size_wh = slide_size_wh
@@ -204,9 +190,9 @@ class MaskAnnotation(Annotation):
                 self.notes = ("its value 255 is taken for tumour, since 1 does not occur",)
 
     @property
-    def size_wh(self) -> tuple[int, int]:
+    def size_wh(self) -> SizeWH:
         """Width and height of the mask in its own pixels."""
-        return self._file.levels[0].size_wh
+        return self._file.size_wh
 
     @property
     def mpp(self) -> float | None:
@@ -224,16 +210,18 @@ class MaskAnnotation(Annotation):
     def mask(self, region: Region, slide_mpp: float | None = None) -> Labels:
         """Draw the labels of a part of the slide; see `Annotation.mask`. Outside the mask: 0."""
         frame = region.frame(slide_mpp)
-        step = frame.downsample[0]
-        level = self._level_for(step, slide_mpp)
-        columns = self._sampled(region.size_wh[0], 0, frame, level, slide_mpp)
-        rows = self._sampled(region.size_wh[1], 1, frame, level, slide_mpp)
-        width, height = level.size_wh
-        in_x, in_y = (columns >= 0) & (columns < width), (rows >= 0) & (rows < height)
-        out = np.zeros((rows.size, columns.size), dtype=np.uint8)
-        if not (in_x.any() and in_y.any()):
+        downsample = self.downsample_xy(slide_mpp)
+        page = self._page_for(frame.downsample[0] / downsample[0])
+        x, y = (
+            _pixels_at(frame, axis, count, d * whole / stored, stored)
+            for axis, (count, d, whole, stored) in enumerate(
+                zip(region.size_wh, downsample, self.size_wh, _size_wh(page), strict=True)
+            )
+        )
+        out = np.zeros((y.size, x.size), dtype=np.uint8)
+        columns, rows = x[x >= 0], y[y >= 0]
+        if not (columns.size and rows.size):
             return out
-        columns, rows = columns[in_x], rows[in_y]
         x0, x1 = int(columns[0]), int(columns[-1]) + 1
         picked = np.empty((rows.size, columns.size), dtype=np.uint8)
         # An overview of a mask without a pyramid would hold all of it: go by strips of rows.
@@ -242,25 +230,24 @@ class MaskAnnotation(Annotation):
         while done < rows.size:
             y0 = int(rows[done])
             upto = max(done + 1, int(np.searchsorted(rows, y0 + strip)))
-            block = self._file.read(level, x0, y0, x1, int(rows[upto - 1]) + 1)
+            block = self._file.read(page, x0, y0, x1, int(rows[upto - 1]) + 1)
             picked[done:upto] = block[np.ix_(rows[done:upto] - y0, columns - x0)]
             done = upto
-        out[np.ix_(in_y, in_x)] = self._labels(picked)
+        out[np.ix_(y >= 0, x >= 0)] = self._labels(picked)
         return out
 
     @cached_property
     def regions(self) -> tuple[AnnotatedRegion, ...]:
         """The mask's components as polygons along its pixels' edges (reads the whole mask)."""
-        width, height = self.size_wh
-        labels = self._labels(self._file.read(self._file.levels[0], 0, 0, width, height))
+        labels = self._labels(self._file.read(self._file.pages[0], 0, 0, *self.size_wh))
         frame = Frame((0.0, 0.0), self.downsample_xy())
-        found = []
-        for value, label in ((1, TUMOR), (IGNORE_VALUE, IGNORE)):
-            for polygon in mask_to_geometry(labels == value, frame).geoms:
-                found.append(AnnotatedRegion(polygon, label))
-        return tuple(found)
+        return tuple(
+            AnnotatedRegion(polygon, label)
+            for value, label in ((1, TUMOR), (IGNORE_VALUE, IGNORE))
+            for polygon in mask_to_geometry(labels == value, frame).geoms
+        )
 
-    def fitted(self, slide_size_wh: tuple[int, int], slide: object = "the slide") -> MaskAnnotation:
+    def fitted(self, slide_size_wh: SizeWH, slide: object = "the slide") -> MaskAnnotation:
         """Return this mask laid over a slide of that size; see `Annotation.fitted`."""
         if _downsample(slide_size_wh, self.size_wh) is None:
             (mask_w, mask_h), (width, height) = self.size_wh, slide_size_wh
@@ -276,30 +263,32 @@ class MaskAnnotation(Annotation):
         is_tumor: Labels = (values == self._tumor_value).astype(np.uint8)
         return is_tumor
 
-    def _level_for(self, step: float, slide_mpp: float | None) -> _MaskLevel:
-        base = self._file.levels[0]
-        coarsening = step / self.downsample_xy(slide_mpp)[0]
-        chosen = base
+    def _page_for(self, coarsening: float) -> Any:
+        """The coarsest page that serves pixels so many times coarser than the mask's own."""
+        first, *reduced = self._file.pages
         if coarsening >= _OVERVIEW_DOWNSAMPLE:
-            for level in self._file.levels[1:]:
-                if 4 * base.size_wh[0] / level.size_wh[0] <= coarsening:
-                    chosen = level
-        return chosen
-
-    def _sampled(
-        self, count: int, axis: int, frame: Frame, level: _MaskLevel, slide_mpp: float | None
-    ) -> npt.NDArray[np.int64]:
-        """Pixels of the level's columns (axis 0) or rows (1) that hold the region's centres."""
-        downsample = self.downsample_xy(slide_mpp)[axis]
-        downsample *= self.size_wh[axis] / level.size_wh[axis]
-        start, step = frame.origin_xy[axis], frame.downsample[axis]
-        edges = start + (np.arange(count) + 0.5) * step
-        # Rounding noise must not move a centre that lies on a border to the wrong side.
-        pixels: npt.NDArray[np.int64] = np.floor(edges / downsample + TIE_PX).astype(np.int64)
-        return pixels
+            for page in reversed(reduced):
+                if 4 * first.imagewidth / page.imagewidth <= coarsening:
+                    return page
+        return first
 
 
-def _levels(tiff: tifffile.TiffFile, path: Path) -> list[_MaskLevel]:
+def _pixels_at(
+    frame: Frame, axis: int, count: int, downsample: float, length: int
+) -> npt.NDArray[np.int64]:
+    """Mask column (axis 0) or row (1) at each of `count` grid pixels' centres; -1 outside."""
+    edges = frame.origin_xy[axis] + (np.arange(count) + 0.5) * frame.downsample[axis]
+    # Rounding noise must not move a centre that lies on a border to the wrong side.
+    pixels: npt.NDArray[np.int64] = np.floor(edges / downsample + TIE_PX).astype(np.int64)
+    pixels[(pixels < 0) | (pixels >= length)] = -1
+    return pixels
+
+
+def _size_wh(page: Any) -> SizeWH:
+    return page.imagewidth, page.imagelength
+
+
+def _label_pages(tiff: tifffile.TiffFile, path: Path) -> list[Any]:
     """Return the first page and its reduced copies, be they sub-IFDs or pages that follow."""
     pages = tiff.pages
     pages.useframes = False
@@ -309,15 +298,16 @@ def _levels(tiff: tifffile.TiffFile, path: Path) -> list[_MaskLevel]:
             f"{path} has shape {first.shape} and type {first.dtype}; a mask is one channel of "
             "unsigned whole numbers (0, 1, 255): rewrite it with write_mask_tiff"
         )
-    base = _MaskLevel(first, (first.imagewidth, first.imagelength))
-    reduced = []
-    for page in (*(first.pages or ()), *(pages[i] for i in range(1, len(pages)))):
-        level = _MaskLevel(page, (page.imagewidth, page.imagelength))
-        is_label = page.ndim == 2 and page.samplesperpixel == 1 and page.dtype == first.dtype
-        is_smaller = level.size_wh[0] < base.size_wh[0]
-        if is_label and is_smaller and _downsample(base.size_wh, level.size_wh) is not None:
-            reduced.append(level)
-    return [base, *sorted(reduced, key=lambda level: -level.size_wh[0])]
+    reduced = [
+        page
+        for page in (*(first.pages or ()), *(pages[i] for i in range(1, len(pages))))
+        if page.ndim == 2
+        and page.samplesperpixel == 1
+        and page.dtype == first.dtype
+        and page.imagewidth < first.imagewidth
+        and _downsample(_size_wh(first), _size_wh(page)) is not None
+    ]
+    return [first, *sorted(reduced, key=lambda page: -page.imagewidth)]
 
 
 def _mpp(page: Any) -> float | None:
@@ -331,9 +321,7 @@ def _mpp(page: Any) -> float | None:
     return mpp if 0.05 <= mpp <= 500 else None
 
 
-def _downsample(
-    slide_size_wh: tuple[int, int], mask_size_wh: tuple[int, int]
-) -> tuple[float, float] | None:
+def _downsample(slide_size_wh: SizeWH, mask_size_wh: SizeWH) -> tuple[float, float] | None:
     """Level-0 pixels per mask pixel, when one factor explains both axes; None otherwise.
 
     A mask made at a whole factor may lack or exceed the slide by part of a pixel (rounded down

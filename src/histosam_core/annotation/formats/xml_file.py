@@ -23,13 +23,7 @@ __all__ = ["coordinate", "hex_color", "number_text", "parse_xml", "write_xml"]
 
 
 def parse_xml(path: str | os.PathLike[str]) -> Element:
-    """Read an XML file and return its root.
-
-    Raises
-    ------
-    AnnotationError
-        The file is missing, empty, not XML, or declares a DTD or entities.
-    """
+    """Read an XML file and return its root; AnnotationError where that is not possible."""
     path = Path(path)
     try:
         root = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
@@ -58,13 +52,7 @@ def write_xml(path: str | os.PathLike[str], root: Element) -> Path:
 
 
 def coordinate(element: Element, name: str, path: Path) -> float:
-    """Read one coordinate attribute as a finite number.
-
-    Raises
-    ------
-    AnnotationError
-        It is missing or not a finite number.
-    """
+    """Read one coordinate attribute; AnnotationError where it is not a finite number."""
     text = element.get(name)
     try:
         value = float((text or "").replace(",", "."))

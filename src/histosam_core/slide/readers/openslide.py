@@ -27,13 +27,6 @@ def openslide_format(path: Path) -> str | None:
 class OpenSlideReader:
     """Reads the levels of one slide through OpenSlide, with OpenSlide's own tile cache.
 
-    Parameters
-    ----------
-    path
-        The file (for MRXS and VMS the index file, for DICOM any file of the series).
-    cache_bytes
-        Bound on the decoded tiles kept in memory.
-
     Raises
     ------
     UnsupportedSlideError

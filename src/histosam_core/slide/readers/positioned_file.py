@@ -13,18 +13,7 @@ __all__ = ["PositionedFile"]
 
 
 class PositionedFile:
-    """Reads of (offset, length); no shared file position, so no lock where the system has pread.
-
-    Parameters
-    ----------
-    path
-        An existing file.
-
-    Raises
-    ------
-    SlideFormatError
-        The system refuses to open it.
-    """
+    """Reads of (offset, length); no shared file position, so no lock where the system has pread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,15 +28,7 @@ class PositionedFile:
         self._close = weakref.finalize(self, os.close, self._fd)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return exactly `length` bytes from `offset`.
-
-        Raises
-        ------
-        SlideFormatError
-            The file ends earlier.
-        SlideError
-            The slide has been closed.
-        """
+        """Return exactly `length` bytes; SlideFormatError where the file ends earlier."""
         if not self._close.alive:
             raise SlideError(f"{self.path} has been closed; open the slide again")
         data = self._pread(length, offset)

@@ -23,13 +23,6 @@ _INCH = 2
 class RasterReader:
     """Decodes the whole image when opened.
 
-    Parameters
-    ----------
-    path
-        The file.
-    cache_bytes
-        Kept for the common signature; the image is in memory whatever it says.
-
     Raises
     ------
     UnsupportedSlideError
@@ -38,11 +31,10 @@ class RasterReader:
         Truncated, damaged, or too large to be held in memory.
     """
 
-    def __init__(self, path: Path, cache_bytes: int) -> None:
+    def __init__(self, path: Path) -> None:
         from PIL import Image, UnidentifiedImageError
 
         self.path = path
-        self.cache_bytes = cache_bytes
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -65,13 +57,11 @@ class RasterReader:
                 f"{path} is truncated or damaged ({error}); copy or export it again"
             ) from error
         height, width = self._pixels.shape[:2]
-        tile_wh = min(width, _TILE), min(height, _TILE)
-        self.layouts: tuple[LevelLayout, ...] = (
-            LevelLayout((width, height), tile_wh, compression),
-        )
+        layout = LevelLayout((width, height), (min(width, _TILE), min(height, _TILE)), compression)
+        self.layouts: tuple[LevelLayout, ...] = (layout,)
 
-    def __reduce__(self) -> tuple[type[RasterReader], tuple[Path, int]]:
-        return RasterReader, (self.path, self.cache_bytes)
+    def __reduce__(self) -> tuple[type[RasterReader], tuple[Path]]:
+        return RasterReader, (self.path,)
 
     def read(self, level: int, x: int, y: int, w: int, h: int) -> NDArray[np.uint8]:
         """Return (h, w, 3) RGB of a rectangle inside the image; a copy."""

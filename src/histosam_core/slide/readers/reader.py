@@ -24,46 +24,22 @@ class UnsupportedSlideError(SlideFormatError):
 
 @dataclass(frozen=True, slots=True)
 class LevelLayout:
-    """How one level is stored.
+    """How one level is stored."""
 
-    Parameters
-    ----------
-    size_wh
-        Width and height in the level's own pixels.
-    tile_wh
-        Width and height of the pieces it is stored in (a strip is as wide as the level).
-    compression
-        The codec's name, lower case: "jpeg", "deflate", "none", ...
-    """
-
-    size_wh: tuple[int, int]
-    tile_wh: tuple[int, int]
-    compression: str
+    size_wh: tuple[int, int]  # in the level's own pixels
+    tile_wh: tuple[int, int]  # of the pieces it is stored in; a strip is as wide as the level
+    compression: str  # the codec's name, lower case: "jpeg", "deflate", "none", ...
 
 
 @dataclass(frozen=True, slots=True)
 class SlideMetadata:
-    """What a file states about scale and origin.
+    """What a file states about scale and origin; None and "" for what it does not state."""
 
-    Parameters
-    ----------
-    mpp_xy
-        Micrometres per level-0 pixel along x and y; None when not stated, or not believable.
-    mpp_source
-        One phrase on where the mpp came from, or why there is none.
-    magnification
-        The objective's power, e.g. 20.0; None when not stated.
-    scanner
-        Vendor, model or software that made the file; "" when not stated.
-    properties
-        Everything else the file states, as text.
-    """
-
-    mpp_xy: tuple[float, float] | None = None
-    mpp_source: str = NOT_STATED
-    magnification: float | None = None
-    scanner: str = ""
-    properties: Mapping[str, str] = field(default_factory=dict)
+    mpp_xy: tuple[float, float] | None = None  # um per level-0 pixel, within `MPP_RANGE`
+    mpp_source: str = NOT_STATED  # where the mpp comes from, or why there is none
+    magnification: float | None = None  # the objective's power, e.g. 20.0
+    scanner: str = ""  # vendor, model or software that made the file
+    properties: Mapping[str, str] = field(default_factory=dict)  # everything else, as text
 
 
 class Reader(Protocol):

@@ -53,14 +53,7 @@ class _Level:
 
 
 class TiffReader:
-    """Reads the levels of one TIFF file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    cache_bytes
-        Bound on the decoded tiles kept in memory.
+    """Reads the levels of one TIFF file, keeping up to `cache_bytes` of decoded tiles.
 
     Raises
     ------

@@ -19,18 +19,10 @@ _REDUCED = 1
 
 @dataclass(frozen=True, slots=True)
 class LevelPages:
-    """The TIFF directories of one level: one of S samples, or S of one sample each.
+    """The TIFF directories of one level: one of S samples, or S of one sample each."""
 
-    Parameters
-    ----------
-    keyframe
-        The tifffile page that knows how to decode.
-    pages
-        The pages (or frames) that hold the bytes, one per separately stored colour.
-    """
-
-    keyframe: Any
-    pages: tuple[Any, ...]
+    keyframe: Any  # the tifffile page that knows how to decode
+    pages: tuple[Any, ...]  # those that hold the bytes, one per separately stored colour
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -47,12 +39,7 @@ def count_directories(path: Path) -> int:
     """Follow the chain of directories through the file.
 
     A TIFF library that meets a chain leading past the end just stops, so a truncated slide would
-    look like one with fewer levels.
-
-    Raises
-    ------
-    SlideFormatError
-        The chain leads past the end of the file, or in a circle.
+    look like one with fewer levels; here that is a SlideFormatError, as is a circle.
     """
     size = path.stat().st_size
     seen: set[int] = set()

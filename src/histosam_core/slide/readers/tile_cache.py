@@ -15,13 +15,8 @@ __all__ = ["TileCache"]
 class TileCache:
     """A thread-safe store of tiles, shared by all levels of a slide.
 
-    The newest tile is always kept, even when it alone is larger than the bound: a file of one
+    The newest tile is always kept, even when it alone is larger than `max_bytes`: a file of one
     strip would otherwise be decoded anew for every read.
-
-    Parameters
-    ----------
-    max_bytes
-        Bound on the sum of the tiles' sizes; 0 keeps only the newest.
     """
 
     def __init__(self, max_bytes: int) -> None:
