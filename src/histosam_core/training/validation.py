@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.clicks import Click, logits_to_mask, next_click
-from histosam_core.metrics import iou, miou_per_click, noc
-from histosam_core.model.interface import as_prediction
+from histosam_core.clicks.users import IDEAL
+from histosam_core.evaluation.protocol.loop import ModelAnswers, run_trials
+from histosam_core.evaluation.protocol.trial import ProtocolSettings, Trial
+from histosam_core.metrics import miou_per_click, noc
+from histosam_core.model.interface import complete
 
 if TYPE_CHECKING:
-    from histosam_core.model.interface import InteractiveModel, Prediction
+    from histosam_core.model.interface import InteractiveModel
 
 __all__ = ["ValidationScores", "click_batch", "evenly_spread", "score"]
 
@@ -74,7 +76,7 @@ def click_batch(
     max_clicks: int = 20,
     check: Callable[[], None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Click on a batch of patches side by side, each until IoU 0.90 or the budget is spent.
+    """Click on a batch of patches together, each until IoU 0.90 or the budget is spent.
 
     Parameters
     ----------
@@ -94,38 +96,18 @@ def click_batch(
     list of (n,) float32
         The IoU after each click.
     """
-    clicks: list[list[Click]] = [[] for _ in gt_masks]
-    ious: list[list[float]] = [[] for _ in gt_masks]
-    masks = [np.zeros(gt.shape, dtype=bool) for gt in gt_masks]
-    decode = getattr(model, "decode_batch", None) or _one_by_one(model)
-    before: list[Prediction | None] = [None] * len(gt_masks)
-    for _ in range(max_clicks):
-        open_ones = [i for i, curve in enumerate(ious) if not curve or curve[-1] < TARGET_IOU]
-        if not open_ones:
-            break
-        if check is not None:
-            check()
-        for i in open_ones:
-            clicks[i].append(next_click(gt_masks[i], masks[i], clicks[i]))
-        answers = decode(
-            [embeddings[i] for i in open_ones],
-            [clicks[i] for i in open_ones],
-            [before[i] for i in open_ones],
-        )
-        for i, answer in zip(open_ones, answers, strict=True):
-            before[i] = seen = as_prediction(answer)
-            masks[i] = logits_to_mask(seen.logits)
-            ious[i].append(iou(gt_masks[i], masks[i]))
-    return [np.asarray(curve, dtype=np.float32) for curve in ious]
-
-
-def _one_by_one(model: InteractiveModel) -> Callable[..., list[Prediction]]:
-    """Return a `decode_batch` for a model that has none."""
-
-    def decode(*batches: Sequence[Any]) -> list[Prediction]:
-        return [model.decode(*one) for one in zip(*batches, strict=True)]
-
-    return decode
+    settings = ProtocolSettings(TARGET_IOU, max_clicks)
+    trials = [
+        Trial(gt_mask, settings, IDEAL, IDEAL.rng(""), index, embedding=embedding)
+        for index, (gt_mask, embedding) in enumerate(zip(gt_masks, embeddings, strict=True))
+    ]
+    # A network that overflows on one patch has a bad score; it does not end the run.
+    answer = ModelAnswers(complete(model), accepts_nan=True)
+    if check is not None:
+        check()
+    for _ in run_trials(iter([trials]), answer, width=len(trials), on_step=check):
+        pass
+    return [np.asarray(trial.ious, dtype=np.float32) for trial in trials]
 
 
 def score(iou_curves: Sequence[NDArray[np.float32]], max_clicks: int) -> ValidationScores:

@@ -31,6 +31,11 @@ class Scripted:
         self.asked: list[tuple[list[int], list[Any]]] = []
         self.answers: list[list[Prediction]] = []
 
+    def encode_batch(self, images: Any) -> Any:
+        raise NotImplementedError
+
+    encode = decode = encode_batch
+
     def decode_batch(
         self, embeddings: list[int], clicks: list[list[Click]], previous: list[Prediction | None]
     ) -> list[Prediction]:

@@ -27,7 +27,7 @@ from histosam_core.evaluation.protocol.trial import (
 from histosam_core.model.interface import as_prediction, complete, is_batched
 
 if TYPE_CHECKING:
-    from histosam_core.model.interface import InteractiveModel, Prediction
+    from histosam_core.model.interface import InteractiveModel
 
 __all__ = ["Answer", "Clock", "Each", "ModelAnswers", "Stopwatch", "run_clicks", "run_trials"]
 
@@ -126,6 +126,8 @@ class ModelAnswers:
         Whether to use the batched forms of a model that has them.
     n_workers
         Threads that call models at the same time and share the machine.
+    accepts_nan
+        Whether pixels whose answer is not a number are background, instead of an error.
     """
 
     def __init__(
@@ -135,11 +137,12 @@ class ModelAnswers:
         *,
         batched: bool = True,
         n_workers: int = 1,
+        accepts_nan: bool = False,
     ) -> None:
         self._model = model
         self._clock = clock
         self._batched = model if batched and is_batched(model) else None
-        self._n_workers = n_workers
+        self._n_workers, self._accepts_nan = n_workers, accepts_nan
 
     def encode(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Any, float]]:
         """Return each image's embedding and its share of the seconds."""
@@ -176,9 +179,9 @@ class ModelAnswers:
 
         def take(answered: tuple[Trial, Any]) -> None:
             trial, prediction = answered[0], as_prediction(answered[1])
-            logits = _checked_logits(prediction, trial.gt_mask.shape)
+            _check_answer(prediction.logits, trial, self._accepts_nan)
             trial.previous = prediction
-            trial.take(logits_to_mask(logits, trial.settings.mask_threshold), decode_s)
+            trial.take(logits_to_mask(prediction.logits, trial.settings.mask_threshold), decode_s)
 
         each(take, list(zip(trials, answers, strict=True)))
 
@@ -242,19 +245,17 @@ def run_clicks(
     return trial.result()
 
 
-def _checked_logits(prediction: Prediction, image_hw: tuple[int, ...]) -> NDArray[np.float32]:
-    logits = prediction.logits
-    if logits.shape != image_hw:
+def _check_answer(logits: NDArray[np.float32], trial: Trial, accepts_nan: bool) -> None:
+    if logits.shape != trial.gt_mask.shape:
         raise ConfigError(
-            f"the model answered {logits.shape} logits for an image of {image_hw}; "
+            f"the model answered {logits.shape} logits for an image of {trial.gt_mask.shape}; "
             "decode must return them at the size of the image"
         )
-    if not np.isfinite(logits).all():
+    if not accepts_nan and not np.isfinite(logits).all():
         raise PredictionError(
             "the model answered with values that are not numbers, which count for nothing; try "
             "the CPU (--device cpu), or another checkpoint"
         )
-    return logits
 
 
 def _wait_for_device() -> None:
