@@ -23,6 +23,7 @@ import numpy as np
 import shapely
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
+from histosam_core.session.operations import Drop
 from virtual_display import rerun_on_virtual_display
 
 BEAT_MS = 10
@@ -117,7 +118,7 @@ def fresh_spots(hand: Any, watch: Watch) -> None:
     for xy in spots(np.random.default_rng(0), 8, 500, SLIDE_PX - 500):
         hand.look_at(xy, zoom=0.5)
         times.append(watch.click(hand, xy)[0])
-        watch.controller.drop()
+        watch.controller.submit(Drop())
         hand.settle()
     line("first mask on a fresh spot", times)
 
@@ -128,7 +129,7 @@ def ready_spots(hand: Any, watch: Watch, name: str) -> float:
     hand.look_at((middle, middle), zoom=0.5)
     at = spots(np.random.default_rng(1), 31, middle - 200, middle + 200)
     answers = [watch.click(hand, xy, right=bool(k % 3 == 2)) for k, xy in enumerate(at)][1:]
-    watch.controller.drop()
+    watch.controller.submit(Drop())
     hand.settle()
     line(f"click to painted mask, {name}", [total for total, _ in answers])
     line("    interface thread", [share for _, share in answers])
@@ -147,7 +148,7 @@ def crowded(hand: Any, watch: Watch, hw: tuple[int, int]) -> float:
         metadata = {"Tool": "HistoSAM", "Checkpoint": "histosam-tiny", "Click list": given}
         regions.append(AnnotatedRegion(outline, label="Stroma", metadata=metadata))
     controller = watch.controller
-    controller._submit("import", lambda e: (e.session.add_objects(regions), e.view())[1])
+    controller._ask("import", lambda e: (e.session.add_objects(regions), e.view())[1])
     hand.settle()
     n_clicks = sum(len(one.clicks) for one in controller.view.objects)
     print(f"    now {len(controller.view.objects)} objects, {n_clicks} clicks")

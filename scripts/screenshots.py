@@ -99,7 +99,7 @@ class Pictures:
 
     def click_on_largest_error(self) -> None:
         """Click where the mask and the known tumour differ most, as the evaluation's user does."""
-        session = self.widget.controller._engine.session
+        session = self.widget.controller.thread.engine.session
         step = round(session.grid.downsample)
         truth = largest(np.asarray(self.viewer.layers["Tumor (truth)"].data)[::step, ::step] > 0)
         whole = Region((0.0, 0.0), truth.shape[::-1], session.grid.mpp)

@@ -67,7 +67,7 @@ def test_a_tumour_is_outlined_over_several_windows_and_exported(
         hand.settle()
         view = widget.controller.view
         windows.add(view.answer.region)
-        mask = widget.controller._engine.session.mask_region(whole)[0]
+        mask = widget.controller.thread.engine.session.mask_region(whole)[0]
         overlaps.append(float(iou(truth, mask)))
 
     n_clicks = len(widget.controller.view.clicks)

@@ -1,9 +1,9 @@
-"""Events <-> session: what the widget, keys and mouse call, and what they are told. No widgets.
+"""Events <-> session: what the widget, keys and mouse submit, and what they are told. No widgets.
 
-Everything here runs on the interface thread and returns at once. Work goes to a `SerialWorker` as
-numbered requests; each answer is a complete `View`, so an answer that comes late is simply painted
-over by a later one, and answers of a session that is over are dropped. A second thread encodes the
-windows in view ahead of the clicks. See docs/napari.md.
+Everything here runs on the interface thread and returns at once. What a user does is an `Operation`
+of the core, sent to the session's thread as a numbered request. Each answer is a complete `View`:
+one that comes late is painted over by the next. A second thread encodes the windows in view ahead
+of the clicks.
 """
 
 from __future__ import annotations
@@ -13,46 +13,46 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.session.operations import (
+    NAMES,
+    Accept,
+    Operation,
+    Reopen,
+    SetClass,
+)
 from psygnal import Signal
 
+from histosam_core.clicks import Box, Click
 from histosam_core.errors import ConfigError, HistoSamError
-from napari_histosam.interactive import classes as class_list
-from napari_histosam.interactive.ahead_of_view import AheadOfView
-from napari_histosam.interactive.class_choice import ClassChoice
+from napari_histosam.interactive.classes import (
+    ClassList,
+    Color,
+    classes_file,
+    read_classes,
+    write_classes,
+)
 from napari_histosam.interactive.engine import Engine, engine_of_layer
+from napari_histosam.interactive.look_ahead import Ahead, LookAhead
 from napari_histosam.interactive.pending import ClickEdit, PendingClicks
-from napari_histosam.interactive.requests import Requests
-from napari_histosam.interactive.scene import Display, Edits, Scene
+from napari_histosam.interactive.scene.scene import Display, Edits, Scene
+from napari_histosam.interactive.session_thread import SessionThread
 from napari_histosam.interactive.status import Failure, Phase, Status, status_of
-from napari_histosam.viewer.workers import Answer, SerialWorker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from histosam_core.clicks import Prompt
     from histosam_core.session import OverlapRule
-    from napari_histosam.interactive.classes import Color
     from napari_histosam.interactive.view import Setup, View
+    from napari_histosam.viewer.workers import Answer
 
 __all__ = ["Controller"]
 
 XY = tuple[float, float]
+WINDOWS_AHEAD = 24
 
 
-class _Seat:
-    """Where a session's engine is, once its thread has made it; another session has another seat.
-
-    A request that is still on its way when another slide is started finds its own engine here.
-    """
-
-    def __init__(self) -> None:
-        self.engine: Engine | None = None
-
-    def close(self) -> None:
-        """End the engine that is there; on the session's thread."""
-        engine, self.engine = self.engine, None
-        if engine is not None:
-            engine.close()
-
-
-class Controller(Requests):
+class Controller:
     """One interactive session at a time in one viewer.
 
     Parameters
@@ -64,11 +64,20 @@ class Controller(Requests):
     engine_for
         Makes the engine for an image layer, on the session's thread. Default: of the slide behind
         the layer.
+
+    Attributes
+    ----------
+    view, scene
+        What the session last answered, and our layers; None where no session is open.
+    classes
+        The class that the next object is accepted as, and those to choose from.
+    overlap
+        The rule for places that accepted objects cover already.
     """
 
     status_changed = Signal(Status)
     view_changed = Signal(object)
-    label_changed = Signal(str)
+    sign_changed = Signal(bool)
     display_changed = Signal(Display)
     failed = Signal(Failure)
     informed = Signal(str)
@@ -85,29 +94,27 @@ class Controller(Requests):
         self.view: View | None = None
         self.status = Status()
         self.overlap: OverlapRule = "allow"
-        self._is_positive = True
-        self._is_closed = False
-        self._display = Display()
-        self._seat = _Seat()
+        self.is_positive = True
+        self.is_closed = False
+        self.display = Display()
+        self.thread = SessionThread(post, engine_for or engine_of_layer, self._take, self._announce)
+        self.classes = ClassList(self._save_classes)
         self._pending = PendingClicks()
-        self._asked_at: dict[int, float] = {}
-        self._post = post
-        self._engine_for = engine_for or engine_of_layer
-        self._worker = SerialWorker("histosam-session", lambda a: post(lambda: self._take(a)))
-        self._ahead = AheadOfView(
-            viewer,
-            post,
-            is_busy=lambda: self._worker.is_busy,
-            now=lambda: None if self.view is None or not self.scene else (self.view, self.scene),
-            told=self._say_ahead,
-            failed=lambda error: self.failed.emit(Failure("look ahead", error)),
+        self.thread.worker.submit("classes", lambda: read_classes(classes_file()))
+        self._ahead = LookAhead(
+            "histosam-ahead",
+            lambda: self.thread.worker.is_busy,
+            lambda progress: post(lambda: self._take_ahead(progress)),
         )
-        self._classes = ClassChoice(self._save_classes)
-        self._classes.changed.connect(self.label_changed.emit)
-        self._worker.submit("classes", lambda: class_list.read_classes(class_list.classes_file()))
-        viewer.layers.events.removed.connect(self._on_removed)
-
-    # What the widget, keys and mouse ask for; the requests are in requests.py.
+        self._looks_ahead, self._ahead_failed = True, False
+        camera = viewer.scene.camera
+        self._watched = (
+            (viewer.layers.events.removed, self._on_removed),
+            (camera.events.zoom, self._look_ahead),
+            (camera.events.center, self._look_ahead),
+        )
+        for event, callback in self._watched:
+            event.connect(callback)
 
     @property
     def is_open(self) -> bool:
@@ -115,14 +122,9 @@ class Controller(Requests):
         return self.view is not None
 
     @property
-    def is_closed(self) -> bool:
-        """Whether the controller has ended for good."""
-        return self._is_closed
-
-    @property
-    def display(self) -> Display:
-        """How the object at hand is shown."""
-        return self._display
+    def is_settled(self) -> bool:
+        """Whether every request is answered, and every answer painted."""
+        return self.thread.is_settled
 
     def open(self, image: Any, setup: Setup) -> None:
         """Begin a session on an image layer, or go on with another model in the one that is open.
@@ -138,28 +140,91 @@ class Controller(Requests):
         if scene is None or scene.image is not image:
             self._leave()
             before = Status()
-            edits = Edits(
-                self._add_points, self.move, self.remove, self.box, self.replace_box, self.lasso
-            )
+            edits = Edits(self._add_drawn, self.change, self.remove)
             self.scene = Scene(self.viewer, image, self, edits)
-            self.scene.set_display(self._display)
-        self._ahead.begin()
+            self.scene.set_display(self.display)
+        self._ahead_failed = False
+        self._ahead.stop()
         message = f"loading {setup.model}"
         self._say(replace(before, phase="loading", message=message, done=0, total=0))
-        seat, progress = self._seat, self._progress("loading")
+        self.thread.open(image, setup)
 
-        def work() -> View:
-            engine = seat.engine or self._engine_for(image)
-            try:
-                view = engine.open(setup, progress)
-            except BaseException:
-                if seat.engine is None:
-                    engine.close()
-                raise
-            seat.engine = engine
-            return view
+    def submit(self, operation: Operation) -> None:
+        """Have the session carry out an operation."""
+        at, edits = None, []
+        match operation:
+            case Click(xy):
+                at, edits = xy, [ClickEdit(None, operation)]
+            case Box((x0, y0, x1, y1)):
+                at = (x0 + x1) / 2, (y0 + y1) / 2
+            case Reopen(key):  # its class is the chosen one until it is accepted or dropped
+                for accepted in () if self.view is None else self.view.objects:
+                    if accepted.id == key:
+                        self.classes.begin_correction(accepted)
+        self._ask(NAMES[type(operation)], lambda e: e.apply(operation), at=at, edits=edits)
 
-        self._asked_at[self._worker.submit("open", work)] = time.perf_counter()
+    def click(self, xy: XY, is_positive: bool | None = None) -> None:
+        """Submit a click at a level-0 point, with the sign of left clicks where none is given."""
+        self.submit(Click(xy, self.is_positive if is_positive is None else is_positive))
+
+    def change(self, old: Prompt, new: Prompt) -> None:
+        """Have a prompt of the current object replaced: a click is moved, a box drawn anew."""
+        if isinstance(old, Click) and isinstance(new, Click):
+            xy, edits = new.xy, [ClickEdit(old, new)]
+            self._ask("move", lambda e: e.move(old, xy), at=xy, edits=edits)
+        else:
+            self.remove([old])
+            self.submit(new)
+
+    def remove(self, prompts: Sequence[Prompt]) -> None:
+        """Have prompts of the current object taken out, known by their values."""
+        given = tuple(prompts)
+        edits = [ClickEdit(prompt, None) for prompt in given if isinstance(prompt, Click)]
+        self._ask("remove", lambda e: e.remove(given), edits=edits)
+
+    def accept(self) -> None:
+        """Have the current object accepted as the chosen class."""
+        label = self.classes.label
+        self.submit(Accept(label, self.classes.colors[label], self.overlap))
+
+    def reopen_at(self, xy: XY) -> None:
+        """Correct the topmost accepted object under a level-0 point."""
+        found = None if self.view is None else self.view.object_at(xy)
+        if found is None:
+            self._complain("reopen", ConfigError("no accepted object lies there"))
+        else:
+            self.submit(Reopen(found))
+
+    def import_file(self, path: Path) -> None:
+        """Add the objects of an annotation file."""
+        self._ask("import", lambda e: e.import_file(path))
+
+    def export_file(self, path: Path) -> None:
+        """Write the accepted objects."""
+        progress = self.thread.progress("working")
+        self._ask("export", lambda e: e.export_file(path, progress))
+
+    def resume(self, path: Path) -> None:
+        """Go on with an earlier session on this slide, from its journal."""
+        self._ask("restore", lambda e: e.resume(path))
+
+    def dismiss_offers(self) -> None:
+        """Begin afresh; earlier sessions stay in their journals."""
+        self._ask("dismiss", lambda e: e.dismiss_offers())
+
+    def toggle_sign(self) -> None:
+        """Let left clicks mean the opposite."""
+        self.is_positive = not self.is_positive
+        self.sign_changed.emit(self.is_positive)
+
+    def rename_class(self, label: str) -> None:
+        """Give the chosen class another name, and every accepted object of it."""
+        old = self.classes.label
+        self.classes.rename(label)
+        label = self.classes.label
+        for accepted in () if self.view is None else self.view.objects:
+            if accepted.label == old:
+                self.submit(SetClass(accepted.id, label, self.classes.colors[label]))
 
     def attempt(self, name: str, action: Callable[[], None]) -> None:
         """Do something at once that may be refused, and tell why like any other failure."""
@@ -168,52 +233,35 @@ class Controller(Requests):
         except HistoSamError as error:
             self._complain(name, error)
 
-    def set_display(self, display: Display) -> None:
-        """Show the object at hand in another way."""
-        self._display = display
+    def set_display(self, **settings: Any) -> None:
+        """Show the current object in another way; settings of `Display`."""
+        self.display = replace(self.display, **settings)
         if self.scene is not None:
-            self.scene.set_display(display)
-        self.display_changed.emit(display)
+            self.scene.set_display(self.display)
+        self.display_changed.emit(self.display)
 
     def set_look_ahead(self, is_on: bool) -> None:
         """Encode the windows in view ahead of clicks, or not."""
-        self._ahead.switch(is_on)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether every request is answered, and every answer painted."""
-        return not self._asked_at and not self._worker.is_busy
+        self._looks_ahead = is_on
+        self._look_ahead() if is_on else self._ahead.stop()
 
     def close(self, wait_s: float = 2.0, *, remove_layers: bool = False) -> None:
-        """End the session and the threads; its record stays.
+        """End the session and the threads, and maybe its layers but the accepted objects.
 
-        Parameters
-        ----------
-        wait_s
-            How long to wait for each thread; what is not done by then is done in the background.
-        remove_layers
-            Whether our layers go, all but the accepted objects. Default: all stay.
+        Its record stays. What is not done in `wait_s` is done in the background.
         """
-        self._is_closed = True
-        self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self._ahead.stop_watching()
-        self._worker.submit("end", self._seat.close)
-        self._worker.close(timeout_s=wait_s)
+        self.is_closed = True
+        for event, callback in self._watched:
+            event.disconnect(callback)
+        self._ahead.close()
+        self.thread.close(wait_s)
         self._ahead.close(timeout_s=wait_s)
         if self.scene is not None and remove_layers:
             self.scene.remove(keep_objects=True)
 
     # Requests and answers.
 
-    @property
-    def _engine(self) -> Engine | None:
-        return self._seat.engine
-
-    def _save_classes(self, classes: dict[str, Color]) -> None:
-        path = class_list.classes_file()
-        self._worker.submit("save classes", lambda: class_list.write_classes(path, classes))
-
-    def _submit(
+    def _ask(
         self,
         name: str,
         work: Callable[[Engine], View],
@@ -221,39 +269,21 @@ class Controller(Requests):
         at: XY | None = None,
         edits: Sequence[ClickEdit] = (),
     ) -> None:
-        seat = self._seat
-
-        def run() -> View:
-            engine = seat.engine
-            if engine is None:
-                raise ConfigError("no session is open; choose an image and a model, press Start")
-            is_ready = at is None or engine.is_ready_at(at)
-            phase: Phase = "predicting" if is_ready else "embedding"
-            self._announce(seat, "working" if at is None else phase)
-            return work(engine)
-
-        number = self._worker.submit(name, run)
-        self._asked_at[number] = time.perf_counter()
+        """Ask the session's thread; `at` is where a model must look, level-0 pixels."""
+        if self.view is None:
+            return self._complain(name, ConfigError("press Start first: no session is open"))
+        number = self.thread.ask(name, work, at)
         if edits:
             self._pending.add(number, *edits)
-            self._show_clicks()
+            if self.scene is not None:
+                self.scene.show_clicks(self._pending.shown(self.view.clicks))
 
-    def _announce(self, seat: _Seat, phase: Phase, message: str = "", **facts: Any) -> None:
-        """Say what is going on, unless that session is over; on the session's thread."""
-
-        def say() -> None:
-            if seat is self._seat:
-                self._say(replace(self.status, phase=phase, message=message, **facts))
-
-        self._post(say)
-
-    def _take(self, answer: Answer) -> None:
-        """Paint an answer; on the interface thread."""
-        asked_at = self._asked_at.pop(answer.number, None)
+    def _take(self, answer: Answer, asked_at: float | None) -> None:
+        """Paint an answer; without `asked_at` it was for no session, or for one that is over."""
         self._pending.answered(answer.number)
-        is_ours = asked_at is not None  # else it belongs to no session, or to one that is over
+        is_ours = asked_at is not None
         if answer.name == "classes" and answer.error is None:
-            self._classes.load(answer.result)
+            self.classes.load(answer.result)
         elif answer.error is not None and (is_ours or answer.name in ("save classes", "end")):
             if is_ours and self.view is not None:
                 self._paint(self.view)
@@ -266,9 +296,9 @@ class Controller(Requests):
             painted_ms = 1e3 * (time.perf_counter() - asked_at)
             self._say(status_of(view, self.status, painted_ms))
             self.view_changed.emit(view)
-            if view.told:
-                self.informed.emit(view.told)
-            self._ahead.aim()
+            if view.message:
+                self.informed.emit(view.message)
+            self._look_ahead()
 
     def _paint(self, view: View) -> None:
         """Show a view, what is still asked for, and the class of an object that is corrected."""
@@ -276,9 +306,9 @@ class Controller(Requests):
         if self.scene is not None:
             self.scene.show(view, self._pending.shown(view.clicks))
         if view.reopened is None:
-            self._classes.end_correction()
+            self.classes.end_correction()
         else:
-            self._classes.begin_correction(view.reopened)
+            self.classes.begin_correction(view.reopened)
 
     def _complain(self, name: str, error: BaseException) -> None:
         failure = Failure(name, error)
@@ -289,35 +319,37 @@ class Controller(Requests):
         self.status = replace(status, n_waiting=len(self._pending))
         self.status_changed.emit(self.status)
 
-    def _say_ahead(self, done: int, total: int) -> None:
-        self._say(replace(self.status, ahead_done=done, ahead_total=total))
+    def _announce(self, phase: Phase, message: str, **facts: Any) -> None:
+        self._say(replace(self.status, phase=phase, message=message, **facts))
 
-    def _progress(self, phase: Any) -> Callable[..., None]:
-        last, seat = [0.0], self._seat
+    def _save_classes(self, classes: dict[str, Color]) -> None:
+        path = classes_file()
+        self.thread.worker.submit("save classes", lambda: write_classes(path, classes))
 
-        def report(done: int, total: int, message: str = "") -> None:
-            now = time.perf_counter()
-            if now - last[0] > 0.1 or done >= total:
-                last[0] = now
-                self._announce(seat, phase, message, done=done, total=total)
+    def _add_drawn(self, prompt: Prompt) -> None:
+        """Submit what was drawn with napari's tools, which know no sign."""
+        is_box = isinstance(prompt, Box)
+        self.submit(prompt if is_box else replace(prompt, is_positive=self.is_positive))
 
-        return report
+    def _look_ahead(self, event: object = None) -> None:
+        view, scene = self.view, self.scene
+        rect = None if scene is None or not self._looks_ahead else scene.visible_level0()
+        if view is not None and rect is not None:
+            self._ahead.aim(view.predictor, lambda: view.regions_around(rect, WINDOWS_AHEAD))
 
-    def _show_clicks(self) -> None:
-        if self.view is not None and self.scene is not None:
-            self.scene.show_clicks(self._pending.shown(self.view.clicks))
-
-    def _add_points(self, points: list[XY]) -> None:
-        for xy in points:
-            self.click(xy)
-
-    # Layers go, sessions end.
+    def _take_ahead(self, progress: Ahead) -> None:
+        error = progress.error
+        # An error that has a fix is left to the click that meets it; another is told once.
+        is_unexpected = error is not None and not isinstance(error, HistoSamError | OSError)
+        if error is not None and is_unexpected and not self._ahead_failed:
+            self._ahead_failed = True
+            self.failed.emit(Failure("look ahead", error))
+        self._say(replace(self.status, ahead_done=progress.done, ahead_total=progress.total))
 
     def _on_removed(self, event: Any) -> None:
-        scene = self.scene
-        if scene is None:
+        if self.scene is None:
             return
-        if event.value is scene.image:
+        if event.value is self.scene.image:
             self.informed.emit(
                 "the slide's layer was removed; nothing is lost: accepted objects and clicks stay "
                 "here and in the journal. Open the slide again and press Start to go on"
@@ -329,13 +361,11 @@ class Controller(Requests):
 
         What it was asked for is still done, so that no click is lost, but its answers are dropped.
         """
-        seat, self._seat = self._seat, _Seat()
-        self._ahead.begin()
+        self._ahead.stop()
         self._pending.clear()
-        self._asked_at.clear()
         if self.scene is None:
             return
-        self._worker.submit("end", seat.close)
+        self.thread.leave()
         self.scene.remove()
         had = self.view
         self.scene = self.view = None

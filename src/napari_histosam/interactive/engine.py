@@ -1,17 +1,27 @@
 """What the session's thread works on: slide, model, session, journal, label pyramid.
 
-An `Engine` is used from one thread (the controller's `SerialWorker`) and knows neither Qt nor
-napari. Every request returns a `View`: everything the interface shows, none of it ever changed
-afterwards, so that it can be painted while the next request is already running.
+An `Engine` is used from one thread and knows neither Qt nor napari. Every request returns a `View`:
+everything the interface shows, none of it ever changed afterwards, so that it can be painted while
+the next request is already running.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from histosam_core.session.operations import (
+    Accept,
+    Delete,
+    MoveClick,
+    Operation,
+    RemovePrompts,
+    Reopen,
+    SetClass,
+)
 
 from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
 from histosam_core.progress import ProgressCallback, silent
@@ -23,17 +33,22 @@ from napari_histosam.viewer.torch_beside_opengl import import_torch
 if TYPE_CHECKING:
     from histosam_core.clicks import Click, Prompt
     from histosam_core.model.load import Model
-    from histosam_core.session import (
-        AcceptedObject,
-        ClickResult,
-        OverlapRule,
-        Session,
-        TieredStore,
-    )
+    from histosam_core.session import ClickResult, Session, TieredStore
     from histosam_core.session.journal.folder import JournalSummary
     from histosam_core.slide import Slide
 
 __all__ = ["Engine", "engine_of_layer"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """A session and what it works with."""
+
+    setup: Setup
+    model: Model
+    session: Session
+    store: TieredStore
+    pyramid: LabelPyramid
 
 
 class Engine:
@@ -50,32 +65,20 @@ class Engine:
     def __init__(self, slide: Slide, load: Callable[..., Model] | None = None) -> None:
         self.slide = slide
         self._load = load
-        self._setup: Setup | None = None
-        self._model: Model | None = None
-        self._session: Session | None = None
-        self._store: TieredStore | None = None
+        self._opened: _Opened | None = None
         self._journal: Any = None
         self._journal_note = ""
         self._offers: tuple[JournalSummary, ...] = ()
-        self._pyramid: LabelPyramid | None = None
 
     @property
     def session(self) -> Session:
-        """The session.
-
-        Raises
-        ------
-        ConfigError
-            None has been opened.
-        """
-        if self._session is None:
-            raise ConfigError("no session is open; choose an image and a model, and press Start")
-        return self._session
+        """The session that is open."""
+        return self._open().session
 
     def open(self, setup: Setup, progress: ProgressCallback = silent) -> View:
         """Load the model and begin a session, or go on with another model in the same one.
 
-        The accepted objects stay, and the object at hand with its clicks.
+        The accepted objects stay, and the current object with its clicks.
 
         Raises
         ------
@@ -84,11 +87,14 @@ class Engine:
         """
         import pandas  # noqa: F401 - napari's first layer would, and hold the window
 
+        from histosam_core.session import TieredStore
+
+        old = self._opened
         model = self._loaded(setup, progress)
+        store = old.store if old is not None and old.model is model else TieredStore(model=model)
         geometry = model.info.geometry
         if setup.window_mpp is not None:
             geometry = replace(geometry, mpp=setup.window_mpp)
-        old, store = self._session, self._store_for(model)
         if self._journal is None:
             self._begin_journal()
         try:
@@ -97,32 +103,19 @@ class Engine:
                 mpp=setup.slide_mpp,
                 geometry=geometry,
                 store=store,
-                objects=() if old is None else old.objects,
+                objects=() if old is None else old.session.objects,
             )
             if old is not None:
-                session.take_over(old)
+                session.take_over(old.session)
         except BaseException:
-            if store is not self._store:
+            if old is None or store is not old.store:
                 store.close()
             raise
-        if self._store is not None and self._store is not store:
-            self._store.close()
-        self._setup, self._model, self._session, self._store = setup, model, session, store
-        self._pyramid = LabelPyramid(session.grid.size_wh, session.grid.frame)
+        if old is not None and store is not old.store:
+            old.store.close()
+        pyramid = LabelPyramid(session.grid.size_wh, session.grid.frame)
+        self._opened = _Opened(setup, model, session, store, pyramid)
         return self.view()
-
-    def _begun(self, model: Model, **settings: Any) -> Session:
-        """Begin a session; where its journal cannot be written, one without, and a note."""
-        from histosam_core.session import Session
-
-        if self._journal is not None:
-            try:
-                return Session(self.slide, model, journal=self._journal, **settings)
-            except JournalError as error:
-                self._journal_note = f"clicks are not recorded: {error}"
-                self._journal.close()
-                self._journal = None
-        return Session(self.slide, model, journal=None, **settings)
 
     def is_ready_at(self, xy: tuple[float, float]) -> bool:
         """Whether a click there finds its window encoded; True off the slide, where none is."""
@@ -132,91 +125,53 @@ class Engine:
             return True
         return self.session.predictor.is_ready(region)
 
-    def click(self, xy: tuple[float, float], is_positive: bool) -> View:
-        """Answer a click; level-0 pixels."""
-        return self.view(self.session.click(xy, is_positive))
+    def apply(self, operation: Operation) -> View:
+        """Carry out what a user did.
 
-    def box(self, xyxy: tuple[float, float, float, float]) -> View:
-        """Answer a box; level-0 pixels."""
-        return self.view(self.session.box(xyxy))
-
-    def lasso(self, points_xy: Sequence[tuple[float, float]], is_positive: bool) -> View:
-        """Set or clear an area drawn by hand; level-0 pixels."""
-        return self.view(self.session.lasso(points_xy, is_positive))
+        Raises
+        ------
+        ConfigError
+            What it is about is not there any more, or it would drop the current object unasked.
+        HistoSamError
+            As for `Session.apply`; the session is unchanged.
+        """
+        session = self.session
+        match operation:
+            case Reopen(key) | SetClass(key) | Delete(key) if not self._has_object(key):
+                raise ConfigError("that object is not there any more; choose one of the list")
+            case Reopen() if session.prompts or session.reopened or session.canvas_snapshot:
+                raise ConfigError("accept (C) or drop (Esc) the current object, then open another")
+            case Accept(label) if session.reopened is not None and label == session.reopened.label:
+                operation = replace(operation, color=None)  # it keeps its own
+        return self.view(session.apply(operation))
 
     def remove(self, prompts: Sequence[Prompt]) -> View:
-        """Take clicks and boxes out.
+        """Take prompts out, known by their values.
 
         Raises
         ------
         ConfigError
             One is not there any more.
         """
-        return self.view(self.session.remove_prompts([self._place(one) for one in prompts]))
+        return self.apply(RemovePrompts(tuple(self._place(one) for one in prompts)))
 
     def move(self, click: Click, xy: tuple[float, float]) -> View:
-        """Move a click.
+        """Move a click, known by its value.
 
         Raises
         ------
         ConfigError
             It is not there any more.
         """
-        return self.view(self.session.move_click(self._place(click), xy))
-
-    def undo(self) -> View:
-        """Undo the last click, box or edit; with none left, the last accept or drop."""
-        return self.view(self.session.undo())
-
-    def redo(self) -> View:
-        """Put back what was undone last."""
-        return self.view(self.session.redo())
-
-    def drop(self) -> View:
-        """Forget the object at hand; a reopened one goes back as it was."""
-        self.session.drop()
-        return self.view()
-
-    def accept(self, label: str, color: tuple[int, int, int] | None, overlap: OverlapRule) -> View:
-        """Keep the object at hand; one that is corrected keeps its colour with its class."""
-        session = self.session
-        is_as_it_was = session.reopened is not None and session.reopened.label == label
-        session.accept(label, overlap=overlap, color=None if is_as_it_was else color)
-        return self.view()
-
-    def reopen(self, object_id: str) -> View:
-        """Take an accepted object back to correct it.
-
-        Raises
-        ------
-        ConfigError
-            There is an object at hand, or that one is not there any more.
-        """
-        session = self.session
-        if session.prompts or session.reopened is not None or session.canvas_snapshot:
-            raise ConfigError("accept (C) or drop (Esc) the object at hand, then open another")
-        session.reopen(self._object(object_id))
-        return self.view()
-
-    def relabel(
-        self, object_id: str, label: str, color: tuple[int, int, int] | None = None
-    ) -> View:
-        """Give an accepted object another class."""
-        self.session.relabel(self._object(object_id), label, color)
-        return self.view()
-
-    def delete(self, object_id: str) -> View:
-        """Remove an accepted object."""
-        self.session.delete(self._object(object_id))
-        return self.view()
+        return self.apply(MoveClick(self._place(click), xy))
 
     def import_file(self, path: Path) -> View:
         """Add the objects of an annotation file; see `read_objects`."""
-        return self.view(told=read_objects(path, self.session))
+        return self.view(message=read_objects(path, self.session))
 
     def export_file(self, path: Path, progress: ProgressCallback = silent) -> View:
         """Write the accepted objects; see `write_objects`."""
-        return self.view(told=write_objects(path, self.session, progress))
+        return self.view(message=write_objects(path, self.session, progress))
 
     def resume(self, path: Path) -> View:
         """Go on with an earlier session on this slide, from its journal.
@@ -252,27 +207,25 @@ class Engine:
 
     def close(self) -> None:
         """End the session's record, write embeddings out, close the engine's slide."""
-        session, self._session = self._session, None
+        opened, self._opened = self._opened, None
         try:
-            if session is not None:
-                session.end()
+            if opened is not None:
+                opened.session.end()
         finally:
             self._discard_empty_journal()
             self._journal = None
-            if self._store is not None:
-                self._store.close()
+            if opened is not None:
+                opened.store.close()
             self.slide.close()
 
-    def view(self, answer: ClickResult | None = None, told: str = "") -> View:
-        """Return what there is to show, and what a request has to tell besides."""
-        session, setup, model, pyramid = self.session, self._setup, self._model, self._pyramid
-        if setup is None or model is None or pyramid is None:
-            raise ConfigError("no session is open; press Start")
-        notes = session.notes + ((self._journal_note,) if self._journal_note else ())
+    def view(self, answer: ClickResult | None = None, message: str = "") -> View:
+        """Return what there is to show, and what a request has done besides."""
+        opened = self._open()
+        session = opened.session
         return View(
-            setup=setup,
-            device=str(model.device),
-            checkpoint=model.info.name,
+            setup=opened.setup,
+            device=str(opened.model.device),
+            checkpoint=opened.model.info.name,
             grid=session.grid,
             slide_wh=self.slide.size_wh,
             slide_mpp=session.slide_mpp,
@@ -283,36 +236,44 @@ class Engine:
             area_mm2=session.area_mm2,
             quality=session.quality,
             objects=session.objects,
-            labels=pyramid.update({one.id: one.geometry for one in session.objects}),
-            pyramid=pyramid,
+            labels=opened.pyramid.update({one.id: one.geometry for one in session.objects}),
+            pyramid=opened.pyramid,
             reopened=session.reopened,
             can_undo=session.can_undo,
             can_redo=session.can_redo,
             answer=answer,
-            notes=notes,
+            notes=session.notes + ((self._journal_note,) if self._journal_note else ()),
             offers=self._offers,
             journal=None if self._journal is None else self._journal.path,
-            told=told,
+            message=message,
         )
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise ConfigError("no session is open; choose an image and a model, and press Start")
+        return self._opened
 
     def _loaded(self, setup: Setup, progress: ProgressCallback) -> Model:
         import_torch()
         from histosam_core.model import load_model
 
-        is_same = self._setup is not None and (setup.model, setup.device) == (
-            self._setup.model,
-            self._setup.device,
-        )
-        if self._model is not None and is_same:
-            return self._model
+        old = self._opened
+        if old is not None and (setup.model, setup.device) == (old.setup.model, old.setup.device):
+            return old.model
         return (self._load or load_model)(setup.model, setup.device, progress=progress)
 
-    def _store_for(self, model: Model) -> TieredStore:
-        """Return the store of the model in use, or a new one for another."""
-        from histosam_core.session import TieredStore
+    def _begun(self, model: Model, **settings: Any) -> Session:
+        """Begin a session; where its journal cannot be written, one without, and a note."""
+        from histosam_core.session import Session
 
-        is_same = self._store is not None and self._model is model
-        return self._store if is_same and self._store else TieredStore(model=model)
+        if self._journal is not None:
+            try:
+                return Session(self.slide, model, journal=self._journal, **settings)
+            except JournalError as error:
+                self._journal_note = f"clicks are not recorded: {error}"
+                self._journal.close()
+                self._journal = None
+        return Session(self.slide, model, journal=None, **settings)
 
     def _begin_journal(self) -> None:
         from histosam_core.session.journal.folder import find_journals, new_journal
@@ -325,12 +286,10 @@ class Engine:
             self._journal_note = f"clicks are not recorded: {error}"
 
     def _discard_empty_journal(self) -> None:
-        journal = self._journal
-        if journal is None:
-            return
-        journal.close()
-        with suppress(OSError):
-            journal.discard_if_empty()
+        if self._journal is not None:
+            self._journal.close()
+            with suppress(OSError):
+                self._journal.discard_if_empty()
 
     def _place(self, prompt: Prompt) -> int:
         """Return a prompt's place; of two that are equal, the later one's."""
@@ -339,11 +298,8 @@ class Engine:
                 return place
         raise ConfigError("that click or box is not there any more; what is shown is what counts")
 
-    def _object(self, object_id: str) -> AcceptedObject:
-        for accepted in self.session.objects:
-            if accepted.id == object_id:
-                return accepted
-        raise ConfigError("that object is not there any more; choose one of the list")
+    def _has_object(self, key: str) -> bool:
+        return any(accepted.id == key for accepted in self.session.objects)
 
 
 def engine_of_layer(image: Any) -> Engine:

@@ -8,41 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.session.operations import Drop, Redo, Undo
+
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
 
-__all__ = ["KEYS", "Key", "KeyBindings"]
+__all__ = ["KeyBindings"]
 
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What some keys do.
-
-    Parameters
-    ----------
-    keys
-        As napari writes them.
-    action
-        Method of `KeyBindings`.
-    """
-
-    keys: tuple[str, ...]
-    action: str
-
-
-KEYS = (
-    Key(("T",), "toggle_sign"),
-    Key(("Z", "Control-Z", "Meta-Z"), "undo"),
-    Key(("Y", "Control-Y", "Meta-Y", "Control-Shift-Z", "Meta-Shift-Z"), "redo"),
-    Key(("C", "Enter"), "accept"),
-    Key(("Escape",), "drop"),
-    Key(("Delete", "Backspace"), "delete"),
-    Key(("B",), "draw_box"),
-    Key(("L",), "draw_lasso"),
-    Key(("R",), "reopen"),
-    Key(("O",), "outline"),
-    Key(("H",), "heat_map"),
-)
 REACH_PX = 12
 
 
@@ -61,12 +33,33 @@ class KeyBindings:
     ----------
     controller
         What the keys work on.
+
+    Attributes
+    ----------
+    actions
+        What each key does, as napari writes the keys.
     """
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._viewer = controller.viewer
         self._bound: list[_Bound] = []
+        table: dict[tuple[str, ...], Callable[[], object]] = {
+            ("T",): controller.toggle_sign,
+            ("Z", "Control-Z", "Meta-Z"): lambda: controller.submit(Undo()),
+            ("Y", "Control-Y", "Meta-Y", "Control-Shift-Z", "Meta-Shift-Z"): (
+                lambda: controller.submit(Redo())
+            ),
+            ("C", "Enter"): controller.accept,
+            ("Escape",): lambda: self._end_drawing() or controller.submit(Drop()),
+            ("Delete", "Backspace"): self.remove_click,
+            ("B",): self.draw_box,
+            ("L",): self.draw_lasso,
+            ("R",): self.reopen,
+            ("O",): lambda: controller.set_display(as_outline=not controller.display.as_outline),
+            ("H",): lambda: controller.set_display(heat_map=not controller.display.heat_map),
+        }
+        self.actions = {key: action for keys, action in table.items() for key in keys}
         self._viewer.layers.selection.events.active.connect(self.bind)
 
     def bind(self, event: object = None) -> None:
@@ -90,29 +83,8 @@ class KeyBindings:
         for bound in list(self._bound):
             self._unbind(bound)
 
-    def toggle_sign(self) -> None:
-        """T: left clicks mean the opposite (belongs / does not belong)."""
-        self._controller.toggle_sign()
-
-    def undo(self) -> None:
-        """Z: undo the last click, box, lasso, edit, accept or drop."""
-        self._controller.undo()
-
-    def redo(self) -> None:
-        """Y: put back what was undone last."""
-        self._controller.redo()
-
-    def accept(self) -> None:
-        """C, Enter: accept the object."""
-        self._controller.accept()
-
-    def drop(self) -> None:
-        """Esc: drop the object; while a box or lasso is drawn, end that instead."""
-        if not self._end_drawing():
-            self._controller.drop()
-
-    def delete(self) -> None:
-        """Delete: the click under the mouse; in napari's select mode, the selected ones."""
+    def remove_click(self) -> None:
+        """Take out the click under the mouse; in napari's select mode, the selected ones."""
         scene = self._controller.scene
         if scene is None:
             return
@@ -120,36 +92,24 @@ class KeyBindings:
         if active in scene.layers and getattr(active, "selected_data", None):
             active.remove_selected()
             return
-        found = scene.click_at(
-            self._viewer.cursor.position, REACH_PX / self._viewer.scene.camera.zoom
-        )
+        reach = REACH_PX / self._viewer.scene.camera.zoom
+        found = scene.click_at(self._viewer.cursor.position, reach)
         if found is not None:
             self._controller.remove([found])
 
+    def reopen(self) -> None:
+        """Correct the accepted object under the mouse."""
+        scene = self._controller.scene
+        if scene is not None:
+            self._controller.reopen_at(scene.frame.to_level0(self._viewer.cursor.position))
+
     def draw_box(self) -> None:
-        """B: draw a box round the object; once more: back to clicks."""
+        """Draw a box round the object; once more: back to clicks."""
         self._draw("add_rectangle")
 
     def draw_lasso(self) -> None:
-        """L: draw an area by hand; once more: back to clicks."""
+        """Draw an area by hand; once more: back to clicks."""
         self._draw("add_polygon_lasso")
-
-    def reopen(self) -> None:
-        """R: correct the accepted object under the mouse."""
-        scene = self._controller.scene
-        if scene is not None:
-            position = self._viewer.cursor.position
-            self._controller.reopen_at(scene.frame.to_level0(position))
-
-    def outline(self) -> None:
-        """O: show the mask as an outline, or filled."""
-        display = self._controller.display
-        self._controller.set_display(display.changed(as_outline=not display.as_outline))
-
-    def heat_map(self) -> None:
-        """H: show the probability, or not."""
-        display = self._controller.display
-        self._controller.set_display(display.changed(heat_map=not display.heat_map))
 
     def _draw(self, mode: str) -> None:
         """Take up one of napari's drawing tools, or put it down."""
@@ -161,8 +121,8 @@ class KeyBindings:
         self._end_drawing()
         if was != mode:
             self.bind()
+            layer.mode = mode  # before it is chosen: that tells the widget which tool is
             self._viewer.layers.selection.active = layer
-            layer.mode = mode
 
     def _end_drawing(self) -> bool:
         scene = self._controller.scene
@@ -175,12 +135,14 @@ class KeyBindings:
 
     def _bind_to(self, target: Any) -> None:
         bound = _Bound(target)
-        for key in KEYS:
-            for name in key.keys:
-                callback = self._callback(key.action)
-                before = target.bind_key(name, None)
-                target.bind_key(name, callback)
-                bound.keys[name] = callback, before
+        for name, action in self.actions.items():
+
+            def callback(_: Any, action: Callable[[], object] = action) -> None:
+                action()
+
+            before = target.bind_key(name, None)
+            target.bind_key(name, callback)
+            bound.keys[name] = callback, before
         self._bound.append(bound)
 
     def _unbind(self, bound: _Bound) -> None:
@@ -190,9 +152,3 @@ class KeyBindings:
             again = before if now is callback else now  # another has bound it since
             if again is not None:
                 bound.target.bind_key(name, again)
-
-    def _callback(self, action: str) -> Callable[[Any], None]:
-        def run(target: Any) -> None:
-            getattr(self, action)()
-
-        return run

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.clicks import Click
+
 if TYPE_CHECKING:
-    from histosam_core.clicks import Click
     from napari_histosam.interactive.controller import Controller
 
 __all__ = ["Mouse"]
@@ -106,7 +107,7 @@ class Mouse:
         xy = scene.frame.to_level0(event.position)
         if is_drag:
             if held is not None:
-                self._controller.move(held, xy)
+                self._controller.change(held, Click(xy, held.is_positive))
         elif held is None or event.button == RIGHT:
             self._click(event, xy)
 

@@ -67,7 +67,7 @@ def write_objects(path: Path, session: Session, progress: ProgressCallback = sil
         session.save_geojson(path)
     told = f"{_objects(len(session.objects))} written to {path.name}"
     if session.prompts or session.canvas_snapshot:
-        told += "; the object at hand is not in it: accept it (C) and export again"
+        told += "; the current object is not in it: accept it (C) and export again"
     return told
 
 

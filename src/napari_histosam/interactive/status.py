@@ -28,7 +28,7 @@ class Status:
     done, total
         Of what is loaded or written; 0 where it cannot be told.
     n_clicks
-        Clicks of the object at hand.
+        Clicks of the current object.
     n_waiting
         Clicks not answered yet.
     window
@@ -40,7 +40,7 @@ class Status:
     quality
         The model's own estimate of the IoU, 0 to 1.
     area_mm2
-        Of the object at hand.
+        Of the current object.
     ahead_done, ahead_total
         Windows encoded ahead of clicks, and asked for.
     """

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from histosam_core.clicks import Click
 
 if TYPE_CHECKING:
+    from histosam_core.annotation import AnnotatedRegion
     from histosam_core.clicks import Prompt
+    from histosam_core.geometry import Region
     from histosam_core.session import (
         AcceptedObject,
         CanvasSnapshot,
@@ -61,7 +63,7 @@ class View:
     predictor
         For the look-ahead; safe to use from another thread.
     prompts
-        Of the object at hand, in order, level-0 pixels.
+        Of the current object, in order, level-0 pixels.
     canvas
         Its mask.
     area_mm2, quality
@@ -84,7 +86,7 @@ class View:
         Earlier sessions on this slide that can be continued, newest first.
     journal
         Where this session is recorded; None where it could not be.
-    told
+    message
         What the request has done, where the rest does not show it; else empty.
     """
 
@@ -110,9 +112,23 @@ class View:
     notes: tuple[str, ...]
     offers: tuple[JournalSummary, ...]
     journal: Path | None
-    told: str = ""
+    message: str = ""
 
     @property
     def clicks(self) -> tuple[Click, ...]:
         """The clicks among the prompts."""
         return tuple(p for p in self.prompts if isinstance(p, Click))
+
+    def regions(self) -> tuple[AnnotatedRegion, ...]:
+        """Return the accepted objects as a writer takes them (`writer.AnnotationSource`)."""
+        return tuple(accepted.region for accepted in self.objects)
+
+    def object_at(self, xy: tuple[float, float]) -> str | None:
+        """Return the id of the topmost accepted object at a level-0 point."""
+        label = self.pyramid.label_at(xy)
+        return next((key for key, one in self.labels.items() if one == label), None)
+
+    def regions_around(self, rect: tuple[float, float, float, float], count: int) -> list[Region]:
+        """Return windows in a rectangle (x0, y0, x1, y1) of level 0, from its middle outwards."""
+        centre = (rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2
+        return [self.grid.region(w) for w in self.grid.around(centre, rect, count)]

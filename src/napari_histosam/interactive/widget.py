@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import shapely
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
     QComboBox,
     QLineEdit,
-    QMainWindow,
     QVBoxLayout,
     QWidget,
 )
@@ -21,13 +20,13 @@ from histosam_core.model.registry.registry import BUNDLED
 from napari_histosam.interactive.controller import Controller
 from napari_histosam.interactive.keys import KeyBindings
 from napari_histosam.interactive.mouse import Mouse
-from napari_histosam.interactive.object_panel import ObjectPanel
-from napari_histosam.interactive.objects_panel import ObjectsPanel
-from napari_histosam.interactive.offer import Offer
-from napari_histosam.interactive.setup_panel import SetupPanel
-from napari_histosam.interactive.status_bar import StatusBar
+from napari_histosam.interactive.panels.accepted_objects import AcceptedObjectsPanel
+from napari_histosam.interactive.panels.current_object import CurrentObjectPanel
+from napari_histosam.interactive.panels.setup_panel import Offer, SetupPanel
+from napari_histosam.interactive.panels.status_bar import StatusBar
 from napari_histosam.viewer.interface_thread import InterfaceThread
 from napari_histosam.viewer.layers import remove_in_own_context
+from napari_histosam.widgets.dock_life import DockLife
 from napari_histosam.widgets.notices import inform, notify, report
 from napari_histosam.widgets.parts import Scrolled
 
@@ -60,37 +59,33 @@ class InteractiveWidget(QWidget):
         self._keys = KeyBindings(self.controller)
         remove_in_own_context(napari_viewer)
         self.setup_panel = SetupPanel(napari_viewer)
-        self.object_panel = ObjectPanel(self.controller, self._keys)
-        self.objects_panel = ObjectsPanel(self.controller)
+        self.current_object = CurrentObjectPanel(self.controller, self._keys)
+        self.accepted_objects = AcceptedObjectsPanel(self.controller)
         self.status_bar = StatusBar()
         self._offer = Offer(self.controller)
-        self._told: set[str] = set()
-        self._is_closed = False
-        self._was_docked = False
-        self._window: QWidget | None = None
+        self._noted: set[str] = set()
+        self._life = DockLife(self, self._end)
 
         inner = QWidget()
         column = QVBoxLayout(inner)
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(6)
-        for part in (self._offer, self.setup_panel, self.object_panel, self.objects_panel):
+        for part in (self._offer, self.setup_panel, self.current_object, self.accepted_objects):
             column.addWidget(part)
-        column.setStretchFactor(self.objects_panel, 1)
+        column.setStretchFactor(self.accepted_objects, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(Scrolled(inner), 1)
         layout.addWidget(self.status_bar)
 
-        # napari may delete the window at once, with the widget in it and no event before.
-        self.destroyed.connect(lambda: self.shut_down())
         self.setup_panel.started.connect(self.controller.open)
-        self.objects_panel.shown.connect(self.go_to)
+        self.accepted_objects.shown.connect(self.go_to)
         self.controller.status_changed.connect(self._on_status)
         self.controller.view_changed.connect(self._on_view)
         self.controller.failed.connect(self._on_failed)
         self.controller.informed.connect(
-            lambda message: self._thread.post(lambda: self._say(message))
+            lambda message: self._thread.post(lambda: self._inform(message))
         )
         self.controller.layers_changed.connect(self._on_layers)
         self._hint_events = (
@@ -105,60 +100,21 @@ class InteractiveWidget(QWidget):
     def go_to(self, object_id: str) -> None:
         """Bring an accepted object into view."""
         view, scene = self.controller.view, self.controller.scene
-        if view is None or scene is None:
-            return
-        for accepted in view.objects:
-            if accepted.id == object_id:
+        for accepted in () if view is None else view.objects:
+            if scene is not None and accepted.id == object_id:
                 x0, y0, x1, y1 = shapely.bounds(accepted.geometry)
-                corners = [scene.frame.to_world(xy) for xy in ((x0, y0), (x1, y1))]
-                (top, left), (bottom, right) = corners
+                (top, left), (bottom, right) = map(scene.frame.to_world, ((x0, y0), (x1, y1)))
                 camera = self._viewer.scene.camera
                 camera.center = (0.0, (top + bottom) / 2, (left + right) / 2)
                 extent = max(abs(bottom - top), abs(right - left), 1e-9)
                 camera.zoom = VIEW_SHARE * min(self._viewer.canvas.size) / extent
 
-    def shut_down(self, *, is_window_gone: bool = True) -> None:
-        """End the session and its threads, and give keys and mouse back; what is done is kept.
-
-        Parameters
-        ----------
-        is_window_gone
-            False: the viewer goes on, so nothing is waited for, and the layers that only a session
-            needs are removed. Default: the window has been closed, or is about to be.
-        """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self._thread.close()
-        self._mouse.detach()
-        self._keys.detach()
-        self.setup_panel.detach()
-        for event in self._hint_events:
-            event.disconnect(self._show_hint)
-        if is_window_gone:
-            self.controller.close()
-        else:
-            self.controller.close(wait_s=0.0, remove_layers=True)
-
-    def showEvent(self, event: Any) -> None:  # Qt's name
-        """Watch the window that the widget is in, to end with it."""
-        super().showEvent(event)
-        window = self.window()  # a floating dock is one too, but closing that ends nothing
-        if self._window is None and isinstance(window, QMainWindow):
-            self._window = window
-            window.installEventFilter(self)
-
-    def event(self, event: QEvent) -> bool:  # Qt's name
-        """End when napari takes the widget out of its dock: its dock was closed, not hidden."""
-        if event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._was_docked = True
-            elif self._was_docked:
-                self._thread.post(self._shut_down_if_undocked)
-        return bool(super().event(event))
+    def shut_down(self) -> None:
+        """End the session and its threads, and give keys and mouse back; what is done is kept."""
+        self._life.finish(True)
 
     def keyPressEvent(self, event: Any) -> None:  # Qt's name
-        """Keep from napari, and so from the object at hand, what was typed into a field.
+        """Keep from napari, and so from the current object, what was typed into a field.
 
         A field leaves Enter and Esc to those above it. They end the typing: where nothing has the
         keyboard, napari's window gives its keys to the canvas.
@@ -171,36 +127,18 @@ class InteractiveWidget(QWidget):
             field.clearFocus()
         event.accept()
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt's name
-        """End when the window is about to be deleted."""
-        if watched is self._window and event.type() in (
-            QEvent.Type.DeferredDelete,
-            QEvent.Type.Close,
-        ):
-            self._on_window_event(event)
-        return False
-
-    def _on_window_event(self, event: QEvent) -> None:
-        # napari may ask before it closes, and stay: a closed window is one that is gone from sight.
-        if event.type() == QEvent.Type.DeferredDelete:
-            self.shut_down()
-        else:
-            self._thread.post(self._shut_down_if_hidden)
-
-    def _shut_down_if_hidden(self) -> None:
-        try:
-            is_visible = self._window is not None and self._window.isVisible()
-        except RuntimeError:  # Qt has deleted it
-            is_visible = False
-        if not is_visible:
-            self.shut_down()
-
-    def _shut_down_if_undocked(self) -> None:
-        """Docked again at once, it has only been moved."""
-        if self.parent() is not None or self._is_closed:
+    def _end(self, is_window_gone: bool) -> None:
+        self._thread.close()
+        self._mouse.detach()
+        self._keys.detach()
+        self.setup_panel.detach()
+        for event in self._hint_events:
+            event.disconnect(self._show_hint)
+        if is_window_gone:
+            self.controller.close()
             return
         view = self.controller.view
-        self.shut_down(is_window_gone=False)
+        self.controller.close(wait_s=0.0, remove_layers=True)
         if view is not None and (view.objects or view.prompts):
             inform(
                 "the session has ended and is kept: open Outline by clicks again, press Start, and "
@@ -211,9 +149,9 @@ class InteractiveWidget(QWidget):
         self.status_bar.show_status(status)
         self._show_hint()
 
-    def _say(self, message: str) -> None:
+    def _inform(self, message: str) -> None:
         """Inform, unless the window is closing: its layers go one by one, which is no news then."""
-        if self._window is not None and self._window.isVisible():
+        if self.window().isVisible():
             inform(message)
 
     def _show_hint(self, event: object = None) -> None:
@@ -228,18 +166,13 @@ class InteractiveWidget(QWidget):
         self._keys.bind()
         self._offer.show_offers(view)
         for note in () if view is None else view.notes:
-            if note not in self._told:
-                self._told.add(note)
+            if note not in self._noted:
+                self._noted.add(note)
                 inform(note)
 
     def _on_layers(self) -> None:
         """A layer is gone: if it was one of ours, it comes back with all that it showed."""
         self._show_hint()
-        scene, view = self.controller.scene, self.controller.view
-        if scene is None or view is None or self._is_closed:
-            return
-        if scene.image not in self._viewer.layers:
-            return
         self._thread.post(self._bring_back)
 
     def _bring_back(self) -> None:
@@ -254,18 +187,16 @@ class InteractiveWidget(QWidget):
         if isinstance(error, MissingMppError):
             self.setup_panel.ask_for_mpp()
         if isinstance(error, OutOfMemoryError):
-            notify(
-                failure.message,
-                [
-                    ("Use the CPU", lambda: self._again(device="cpu")),
-                    (f"Use {BUNDLED}", lambda: self._again(model=BUNDLED)),
-                ],
-            )
+            ways_out = [
+                ("Use the CPU", lambda: self._start_with(device="cpu")),
+                (f"Use {BUNDLED}", lambda: self._start_with(model=BUNDLED)),
+            ]
+            notify(failure.message, ways_out)
         elif isinstance(error, HistoSamError | OSError):
             notify(failure.message)
         else:
             report(error)
 
-    def _again(self, **choice: Any) -> None:
+    def _start_with(self, **choice: Any) -> None:
         self.setup_panel.choose(**choice)
         self.setup_panel.start()

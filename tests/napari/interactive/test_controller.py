@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from histosam_core.session.operations import Delete, Drop, Redo, Reopen, SetClass, Undo
 
 from histosam_core.annotation import read_annotations
 from histosam_core.clicks import Box, Click
@@ -16,7 +17,6 @@ from histosam_core.errors import (
     MissingMppError,
 )
 from histosam_core.slide.write import write_svs
-from napari_histosam.interactive.scene import Display
 from napari_histosam.viewer import layers as ours
 
 
@@ -104,11 +104,11 @@ def test_undo_and_redo_move_mask_and_clicks_together(started: Any, drawn: Any) -
     started.settle()
     second = started.layer(ours.MASK).data.copy()
     assert not np.array_equal(first, second)
-    started.controller.undo()
+    started.controller.submit(Undo())
     started.settle()
     assert np.array_equal(started.layer(ours.MASK).data, first)
     assert len(started.layer(ours.CLICKS).data) == 1
-    started.controller.redo()
+    started.controller.submit(Redo())
     started.settle()
     assert np.array_equal(started.layer(ours.MASK).data, second)
 
@@ -136,7 +136,7 @@ def test_a_moved_point_moves_its_click(started: Any, drawn: Any) -> None:
     started.settle()
     assert started.view.clicks[0].xy == near(drawn)
     assert started.view.clicks[1].xy == pytest.approx((column + 24, row - 40))
-    started.controller.undo()
+    started.controller.submit(Undo())
     started.settle()
     assert started.view.clicks[1].xy == near(drawn, 80, 80)
 
@@ -156,7 +156,7 @@ def test_a_point_deleted_with_napari_s_tool_takes_its_click_out(started: Any, dr
 def test_a_point_added_with_napari_s_tool_is_a_click(started: Any, drawn: Any) -> None:
     started.controller.click(near(drawn))
     started.settle()
-    started.controller.set_positive(False)
+    started.controller.toggle_sign()
     x, y = near(drawn, 90, 30)
     started.layer(ours.CLICKS).add((y, x))
     started.settle()
@@ -172,7 +172,7 @@ def test_a_rectangle_is_a_box_prompt(started: Any, drawn: Any) -> None:
     started.settle()
     assert started.view.prompts == (box,)
     assert started.view.area_mm2 > 0
-    started.controller.undo()
+    started.controller.submit(Undo())
     started.settle()
     assert started.view.prompts == ()
     assert len(layer.data) == 0
@@ -180,7 +180,7 @@ def test_a_rectangle_is_a_box_prompt(started: Any, drawn: Any) -> None:
 
 def test_accepted_objects_go_to_the_annotations_layer(started: Any, drawn: Any) -> None:
     started.controller.click(near(drawn))
-    started.controller.set_label("Necrosis")
+    started.controller.classes.choose("Necrosis")
     started.controller.accept()
     started.settle()
     (accepted,) = started.view.objects
@@ -194,7 +194,7 @@ def test_accepted_objects_go_to_the_annotations_layer(started: Any, drawn: Any) 
     assert layer.colormap.map(label)[:3] == pytest.approx(np.array((50, 50, 50)) / 255, abs=0.01)
     assert len(started.layer(ours.CLICKS).data) == 0
     assert started.layer(ours.MASK).data.sum() == 0
-    assert started.controller.object_at((x, y)) == accepted.id
+    assert started.view.object_at((x, y)) == accepted.id
 
 
 def test_an_empty_object_is_not_accepted(started: Any) -> None:
@@ -227,7 +227,7 @@ def test_an_object_in_work_is_not_lost_by_reopening_another(started: Any, drawn:
     started.controller.accept()
     started.controller.click(near(drawn, 40, 0))
     started.settle()
-    started.controller.reopen(started.view.objects[0].id)
+    started.controller.submit(Reopen(started.view.objects[0].id))
     started.settle()
     assert isinstance(started.failures[0].error, ConfigError)
     assert len(started.view.clicks) == 1
@@ -237,11 +237,11 @@ def test_drop_and_undo_of_drop(started: Any, drawn: Any) -> None:
     started.controller.click(near(drawn))
     started.settle()
     before = started.layer(ours.MASK).data.copy()
-    started.controller.drop()
+    started.controller.submit(Drop())
     started.settle()
     assert started.view.prompts == ()
     assert started.layer(ours.MASK).data.sum() == 0
-    started.controller.undo()
+    started.controller.submit(Undo())
     started.settle()
     assert np.array_equal(started.layer(ours.MASK).data, before)
 
@@ -251,10 +251,10 @@ def test_class_and_existence_of_accepted_objects_can_be_changed(started: Any, dr
     started.controller.accept()
     started.settle()
     key = started.view.objects[0].id
-    started.controller.relabel(key, "Stroma")
+    started.controller.submit(SetClass(key, "Stroma"))
     started.settle()
     assert (started.view.objects[0].label, started.view.objects[0].id) == ("Stroma", key)
-    started.controller.delete(key)
+    started.controller.submit(Delete(key))
     started.settle()
     assert started.view.objects == ()
     assert not any(level[:].any() for level in started.layer(ours.OBJECTS).data[-1:])
@@ -276,24 +276,24 @@ def test_the_overlap_rule_decides_who_keeps_shared_pixels(started: Any, drawn: A
 
 
 def test_a_new_class_gets_a_colour(started: Any) -> None:
-    started.controller.set_label("Mucin")
-    assert started.controller.label == "Mucin"
-    assert started.controller.classes["Mucin"] not in [(200, 0, 0), (150, 200, 150)]
-    started.controller.set_label("Mucin", (1, 2, 3))
-    assert started.controller.classes["Mucin"] == (1, 2, 3)
+    started.controller.classes.choose("Mucin")
+    assert started.controller.classes.label == "Mucin"
+    assert started.controller.classes.colors["Mucin"] not in [(200, 0, 0), (150, 200, 150)]
+    started.controller.classes.choose("Mucin", (1, 2, 3))
+    assert started.controller.classes.colors["Mucin"] == (1, 2, 3)
 
 
 def test_outline_opacity_and_probability(started: Any, drawn: Any) -> None:
     started.controller.click(near(drawn))
     started.settle()
-    started.controller.set_display(Display(as_outline=True, opacity=0.8, heat_map=True))
+    started.controller.set_display(as_outline=True, opacity=0.8, heat_map=True)
     mask, heat = started.layer(ours.MASK), started.layer(ours.HEAT_MAP)
     assert (mask.contour > 0, mask.opacity) == (True, 0.8)
     assert_same(heat.data, mask.data)
     started.controller.click(near(drawn, 200, 100))
     started.settle()
     assert_same(heat.data, mask.data)
-    started.controller.set_display(Display())
+    started.controller.set_display(as_outline=False, opacity=0.45, heat_map=False)
     assert not heat.visible
 
 
@@ -415,7 +415,7 @@ def test_an_unknown_model_leaves_the_session_as_it_was(started: Any, drawn: Any)
     def cannot(*_: Any, **__: Any) -> Any:
         raise ConfigError("no device 'cuda'; choose 'cpu'")
 
-    started.controller._engine._load = cannot
+    started.controller.thread.engine._load = cannot
     started.controller.open(started.image, _setup(device="cuda"))
     started.settle()
     assert "choose 'cpu'" in started.failures[0].message
@@ -463,7 +463,7 @@ def test_export_and_import_are_the_same_objects(
     started.controller.click(near(drawn))
     started.controller.accept()
     started.controller.click(near(drawn, -300, 100))
-    started.controller.set_label("Stroma")
+    started.controller.classes.choose("Stroma")
     started.controller.accept()
     files = [tmp_path / "out.geojson", tmp_path / "out.ome.zarr"]
     for path in files:
@@ -478,7 +478,7 @@ def test_export_and_import_are_the_same_objects(
             assert one.geometry.symmetric_difference(region.geometry).area < 1e-6
             assert one.id == region.id
         for one in started.view.objects:
-            started.controller.delete(one.id)
+            started.controller.submit(Delete(one.id))
         started.controller.import_file(path)
         started.settle()
         assert [one.label for one in started.view.objects] == ["Tumor", "Stroma"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from histosam_core.clicks import Click
 from histosam_core.slide import open_slide
 from napari_histosam.interactive.engine import Engine
 from napari_histosam.interactive.view import Setup
@@ -26,9 +27,9 @@ def test_clicks_on_the_gpu_give_the_cpu_s_mask(cuda: str, slide_path: Path, draw
     for device in (cuda, "cpu"):
         engine = Engine(open_slide(slide_path))
         assert engine.open(Setup("histosam-tiny", device)).device.startswith(device)
-        engine.click(drawn.inside, True)
+        engine.apply(Click(drawn.inside))
         x, y = drawn.inside
-        masks.append(engine.click((x + 120, y), False))
+        masks.append(engine.apply(Click((x + 120, y), False)))
         engine.close()
     assert masks[0].area_mm2 == pytest.approx(masks[1].area_mm2, rel=0.02)
 
@@ -37,7 +38,7 @@ def test_clicks_on_the_gpu_give_the_cpu_s_mask(cuda: str, slide_path: Path, draw
 def test_a_session_moves_from_the_gpu_to_the_cpu(cuda: str, slide_path: Path, drawn: Any) -> None:
     engine = Engine(open_slide(slide_path))
     engine.open(Setup("histosam-tiny", cuda))
-    before = engine.click(drawn.inside, True)
+    before = engine.apply(Click(drawn.inside))
     after = engine.open(Setup("histosam-tiny", "cpu"))
     assert after.clicks == before.clicks
     assert after.area_mm2 == pytest.approx(before.area_mm2, rel=0.02)

@@ -24,7 +24,7 @@ def show(make_desk: Callable[[Path], Any], slide_path: Path) -> Callable[..., An
         desk = make_desk(slide_path)
         desk.controller.set_look_ahead(False)
         desk.engine_for = engine_of_layer
-        desk.controller._engine_for = engine_of_layer
+        desk.controller.thread.engine_for = engine_of_layer
         desk.image = desk.viewer.add_image(data, **how)
         return desk
 
@@ -77,7 +77,7 @@ def test_sixteen_bits_as_the_contrast_limits_show_them(show: Callable[..., Any],
     grey = crop[0].mean(axis=2).astype(np.uint16) * 8 + 1000
     desk = show(grey, scale=(0.5, 0.5), units=("um", "um"), contrast_limits=(1000, 3040))
     desk.start()
-    read = desk.controller._engine.slide.read_level(0, (0, 0), (64, 64))
+    read = desk.controller.thread.engine.slide.read_level(0, (0, 0), (64, 64))
     assert np.abs(read[..., 0].astype(int) - crop[0][:64, :64].mean(axis=2)).max() <= 1
 
 
@@ -112,8 +112,8 @@ def test_a_session_on_an_array_is_found_again(
 ) -> None:
     first = show(crop[0], rgb=True, scale=(0.5, 0.5), units=("um", "um"), name="piece")
     assert outlines(first, crop[1])
-    first.controller._engine._journal.close()  # the process is gone
-    first.controller._engine._journal = None
+    first.controller.thread.engine._journal.close()  # the process is gone
+    first.controller.thread.engine._journal = None
     again = show(crop[0].copy(), rgb=True, scale=(0.5, 0.5), units=("um", "um"), name="piece")
     again.start()
     assert [offer.n_open_prompts for offer in again.view.offers] == [1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from histosam_core.session import Canvas, WindowGrid
-from napari_histosam.interactive.mask_layers import Display, MaskLayers
+from napari_histosam.interactive.scene.mask_layers import Display, MaskLayers
 from napari_histosam.viewer import layers as ours
 from napari_histosam.viewer.coordinates import ImageFrame
 

@@ -29,13 +29,13 @@ def test_an_export_says_how_many_objects_it_wrote(accepted: Any, tmp_path: Path,
     assert accepted.told == [f"1 object written to {name}"]
 
 
-def test_an_export_says_that_the_object_at_hand_is_not_in_the_file(
+def test_an_export_says_that_the_current_object_is_not_in_the_file(
     accepted: Any, drawn: Any, tmp_path: Path
 ) -> None:
     accepted.controller.click(near(drawn, 200))
     accepted.controller.export_file(tmp_path / "out.geojson")
     accepted.settle()
-    assert "the object at hand is not in it" in accepted.told[-1]
+    assert "the current object is not in it" in accepted.told[-1]
     assert "accept it (C)" in accepted.told[-1]
     assert len(read_annotations(tmp_path / "out.geojson").regions) == 1
 

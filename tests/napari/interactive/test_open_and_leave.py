@@ -43,7 +43,7 @@ def test_starting_another_slide_while_the_first_still_loads_opens_the_other(
         slides.append(open_slide(slide_path if image is first else other_path))
         return Engine(slides[-1], load)
 
-    desk.controller._engine_for = engine_for
+    desk.controller.thread.engine_for = engine_for
     desk.controller.open(first, TINY)
     desk.controller.open(second, TINY)
     go_on.set()
@@ -64,11 +64,11 @@ def test_closing_while_the_model_loads_still_ends_the_session(
         go_on.wait(10)
         return Engine(slides[-1], load)
 
-    desk.controller._engine_for = engine_for
+    desk.controller.thread.engine_for = engine_for
     desk.controller.open(desk.image, TINY)
     desk.controller.close(wait_s=0.0)
     go_on.set()
-    assert desk.controller._worker.close(30)
+    assert desk.controller.thread.worker.close(30)
     with pytest.raises(SlideError, match="closed"):
         slides[0].read_level(0, (0, 0), (8, 8))
 
@@ -82,7 +82,7 @@ def test_a_slide_whose_session_cannot_begin_is_closed_and_can_be_tried_again(
         slides.append(open_slide(slide_path))
         return Engine(slides[-1], load)
 
-    desk.controller._engine_for = engine_for
+    desk.controller.thread.engine_for = engine_for
     desk.controller.open(desk.image, Setup(model="histosam-tiny", device="cpu", slide_mpp=-1.0))
     desk.settle()
     assert len(desk.failures) == 1
@@ -116,7 +116,7 @@ def test_leaving_a_slide_says_that_its_session_is_kept_and_empties_the_panels(
     def cannot(image: Any) -> Engine:
         raise ConfigError("this image cannot be read; choose another")
 
-    started.controller._engine_for = cannot
+    started.controller.thread.engine_for = cannot
     started.controller.open(started.add_slide(), TINY)
     started.settle()
     assert shown[-1] is None
@@ -129,7 +129,7 @@ def test_a_model_that_cannot_take_over_leaves_store_and_session_at_work(
 ) -> None:
     started.controller.click(near(drawn))
     started.settle()
-    engine, load = started.controller._engine, started.controller._engine._load
+    engine, load = started.controller.thread.engine, started.controller.thread.engine._load
 
     def unfit(name: str, device: str, **more: Any) -> Any:
         model = load("histosam-tiny", "cpu")
@@ -139,7 +139,7 @@ def test_a_model_that_cannot_take_over_leaves_store_and_session_at_work(
     started.controller.open(started.image, Setup(model="other", device="cpu"))
     started.settle()
     assert "no numbers" in started.failures[0].message
-    assert not engine._store._is_closed
+    assert not engine._opened.store._is_closed
     started.controller.click(near(drawn, 40))
     started.settle()
     assert len(started.view.clicks) == 2
@@ -168,7 +168,7 @@ def test_classes_that_were_changed_are_kept_though_another_slide_is_started_at_o
 
     from napari_histosam.interactive.classes import classes_file
 
-    started.controller.set_label("Mucin", (1, 2, 3))
+    started.controller.classes.choose("Mucin", (1, 2, 3))
     started.image = started.add_slide()
     started.start()
     assert json.loads(classes_file().read_text())["Mucin"] == [1, 2, 3]
@@ -180,7 +180,7 @@ def test_an_unforeseen_error_of_the_look_ahead_is_told_once(desk: Any) -> None:
     desk.controller.set_look_ahead(False)
     desk.start()
     for _ in range(3):
-        desk.controller._ahead._take(Ahead(0, 4, ZeroDivisionError("of the encoder")))
+        desk.controller._take_ahead(Ahead(0, 4, ZeroDivisionError("of the encoder")))
     assert [failure.message for failure in desk.failures] == ["of the encoder"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from histosam_core.session import Canvas, WindowGrid
-from napari_histosam.interactive.painter import (
+from napari_histosam.interactive.scene.painter import (
     MAX_STAGE_PX,
     Stage,
     changed_tiles,

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from histosam_core.session.operations import Reopen, Undo
 
 from histosam_core.clicks import Box, Click
 from histosam_core.errors import ConfigError, PredictionError
@@ -44,9 +45,9 @@ def test_a_click_that_is_taken_out_is_gone_at_once_and_takes_no_other_along(
 @pytest.mark.parametrize("ask", ["move", "remove"])
 def test_a_click_that_is_gone_is_told_in_one_line(three: Any, drawn: Any, ask: str) -> None:
     gone = three.view.clicks[2]
-    three.controller.undo()
+    three.controller.submit(Undo())
     if ask == "move":
-        three.controller.move(gone, near(drawn, 0, 90))
+        three.controller.change(gone, Click(near(drawn, 0, 90)))
     else:
         three.controller.remove([gone])
     three.settle()
@@ -60,7 +61,7 @@ def test_a_moved_click_stays_where_it_was_let_go_until_it_is_answered(
     three: Any, drawn: Any
 ) -> None:
     three.controller.click(near(drawn, -60))
-    three.controller.move(three.view.clicks[1], near(drawn, 60, 80))
+    three.controller.change(three.view.clicks[1], Click(near(drawn, 60, 80)))
     wanted = [near(drawn), near(drawn, 60, 80), near(drawn, 120), near(drawn, -60)]
     assert seen(three) == wanted
     three.settle()
@@ -71,7 +72,7 @@ def test_a_click_that_cannot_be_moved_goes_back(three: Any, drawn: Any) -> None:
     scene, click = three.controller.scene, three.view.clicks[0]
     scene.drag_click(click, (-80.0, -80.0))
     assert seen(three)[0] == (-80.0, -80.0)
-    three.controller.move(click, (-80.0, -80.0))
+    three.controller.change(click, Click((-80.0, -80.0)))
     three.settle()
     assert len(three.failures) == 1
     assert seen(three)[0] == near(drawn)
@@ -80,7 +81,7 @@ def test_a_click_that_cannot_be_moved_goes_back(three: Any, drawn: Any) -> None:
 def test_an_answer_in_the_middle_of_a_drag_breaks_nothing(three: Any, drawn: Any) -> None:
     scene, click = three.controller.scene, three.view.clicks[2]
     scene.drag_click(click, near(drawn, 90, 90))
-    three.controller.undo()
+    three.controller.submit(Undo())
     three.settle()
     scene.drag_click(click, near(drawn, 95, 95))  # the hand goes on, but it holds nothing now
     assert seen(three) == [near(drawn), near(drawn, 60)]
@@ -113,7 +114,7 @@ def test_reopening_right_after_a_click_does_not_drop_what_was_clicked(
     started.controller.accept()
     started.settle()
     started.controller.click(near(drawn, 300))
-    started.controller.reopen(started.view.objects[0].id)  # before the click is answered
+    started.controller.submit(Reopen(started.view.objects[0].id))  # before the click is answered
     started.settle()
     assert "accept (C) or drop" in started.failures[0].message
     assert [click.xy for click in started.view.clicks] == [near(drawn, 300)]
@@ -127,27 +128,27 @@ def test_reopening_right_after_accept_is_not_refused(started: Any, drawn: Any) -
     started.controller.click(near(drawn, 300))
     started.settle()
     started.controller.accept()
-    started.controller.reopen(started.view.objects[0].id)
+    started.controller.submit(Reopen(started.view.objects[0].id))
     started.settle()
     assert started.failures == []
     assert started.view.reopened is not None
 
 
 def test_a_corrected_object_stays_of_its_class(started: Any, drawn: Any) -> None:
-    started.controller.set_label("Stroma")
+    started.controller.classes.choose("Stroma")
     started.controller.click(near(drawn))
     started.controller.accept()
     started.settle()
     key = started.view.objects[0].id
-    started.controller.set_label("Necrosis")
-    started.controller.reopen(key)
+    started.controller.classes.choose("Necrosis")
+    started.controller.submit(Reopen(key))
     started.settle()
-    assert started.controller.label == "Stroma"
+    assert started.controller.classes.label == "Stroma"
     started.controller.click(near(drawn, 40))
     started.controller.accept()
     started.settle()
     assert started.view.objects[0].label == "Stroma"
-    assert started.controller.label == "Necrosis"  # as it was for new objects
+    assert started.controller.classes.label == "Necrosis"  # as it was for new objects
 
 
 def test_a_corrected_object_gets_another_class_where_one_is_chosen(
@@ -156,26 +157,26 @@ def test_a_corrected_object_gets_another_class_where_one_is_chosen(
     started.controller.click(near(drawn))
     started.controller.accept()
     started.settle()
-    started.controller.reopen(started.view.objects[0].id)
+    started.controller.submit(Reopen(started.view.objects[0].id))
     started.settle()
-    started.controller.set_label("Normal")
+    started.controller.classes.choose("Normal")
     started.controller.accept()
     started.settle()
-    assert started.view.objects[0].label == started.controller.label == "Normal"
+    assert started.view.objects[0].label == started.controller.classes.label == "Normal"
 
 
 def test_an_object_that_cannot_be_reopened_leaves_the_chosen_class(
     started: Any, drawn: Any
 ) -> None:
-    started.controller.set_label("Stroma")
+    started.controller.classes.choose("Stroma")
     started.controller.click(near(drawn))
     started.controller.accept()
     started.settle()
-    started.controller.set_label("Tumor")
+    started.controller.classes.choose("Tumor")
     started.controller.click(near(drawn, 100))
-    started.controller.reopen(started.view.objects[0].id)
+    started.controller.submit(Reopen(started.view.objects[0].id))
     started.settle()
-    assert started.controller.label == "Tumor"
+    assert started.controller.classes.label == "Tumor"
 
 
 def test_what_was_asked_of_a_session_that_is_left_is_still_recorded(
@@ -183,9 +184,9 @@ def test_what_was_asked_of_a_session_that_is_left_is_still_recorded(
 ) -> None:
     from histosam_core.session.journal import read_journal
 
-    journal, engine = started.view.journal, started.controller._engine
-    go_on, answer = threading.Event(), engine.session.click
-    engine.session.click = lambda *a: (go_on.wait(10), answer(*a))[1]
+    journal, engine = started.view.journal, started.controller.thread.engine
+    go_on, answer = threading.Event(), engine.session.apply
+    engine.session.apply = lambda *a: (go_on.wait(10), answer(*a))[1]
     started.controller.click(near(drawn))
     started.controller.click(near(drawn, 30))
     started.image = started.add_slide()
@@ -201,7 +202,7 @@ def test_an_error_of_a_session_that_is_left_is_not_told(started: Any, drawn: Any
     def fails(*_: Any) -> Any:
         raise PredictionError("the model's answer has no numbers; choose another model")
 
-    started.controller._engine.session.click = fails
+    started.controller.thread.engine.session.apply = fails
     started.controller.click(near(drawn))
     started.image = started.add_slide()
     started.start()

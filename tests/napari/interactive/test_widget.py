@@ -33,7 +33,7 @@ def open_from_menu(viewer: Any, slide_path: Path, load: Any) -> Callable[[], Any
     def add() -> Any:
         _, widget = viewer.window.add_plugin_dock_widget("napari-histosam", "Outline by clicks")
         widget.controller.set_look_ahead(False)
-        widget.controller._engine_for = lambda image: Engine(open_slide(slide_path), load)
+        widget.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
         return widget
 
     return add
@@ -54,7 +54,7 @@ def test_what_is_typed_into_a_field_reaches_no_object(hand: Any, drawn: Any) -> 
 
     hand.click(drawn.inside)
     hand.settle()
-    panel, controller = hand.widget.object_panel, hand.widget.controller
+    panel, controller = hand.widget.current_object, hand.widget.controller
     field = panel._label.lineEdit()
     for end in (Qt.Key.Key_Return, Qt.Key.Key_Escape, Qt.Key.Key_Enter):
         field.setFocus()
@@ -65,7 +65,7 @@ def test_what_is_typed_into_a_field_reaches_no_object(hand: Any, drawn: Any) -> 
         assert len(controller.view.prompts) == 1
         assert controller.view.objects == ()
         assert controller.is_positive
-    assert controller.label == "Zct"
+    assert controller.classes.label == "Zct"
     spin = hand.widget.setup_panel._mpp
     spin.setFocus()
     QTest.keyClick(spin, Qt.Key.Key_C)
@@ -80,7 +80,7 @@ def test_enter_in_a_field_gives_the_keyboard_back(hand: Any, drawn: Any) -> None
 
     hand.click(drawn.inside)
     hand.settle()
-    field = hand.widget.object_panel._label.lineEdit()
+    field = hand.widget.current_object._label.lineEdit()
     field.setFocus()
     QTest.keyClicks(field, "x")
     QTest.keyClick(field, Qt.Key.Key_Return)
@@ -157,9 +157,9 @@ def test_closing_the_dock_ends_the_session_and_gives_the_viewer_back(
     hand.settle()
     clicks = hand.widget.controller.view.clicks
     hand.widget.parent().destroyOnClose()
-    hand.wait(lambda: hand.widget._is_closed, 5)
+    hand.wait(lambda: hand.widget.controller.is_closed, 5)
     assert [layer.name for layer in viewer.layers] == ["slide", "Annotations"]
-    hand.wait(lambda: not hand.widget.controller._worker._thread.is_alive(), 20)
+    hand.wait(lambda: not hand.widget.controller.thread.worker._thread.is_alive(), 20)
 
     again = open_from_menu()
     assert again is not hand.widget
@@ -181,7 +181,7 @@ def test_a_dock_that_is_hidden_or_floats_keeps_its_session(hand: Any, drawn: Any
     hand.breathe()
     dock.setFloating(False)
     hand.breathe()
-    assert not hand.widget._is_closed
+    assert not hand.widget.controller.is_closed
     hand.click(drawn.inside)
     hand.settle()
     assert len(hand.widget.controller.view.prompts) == 1
@@ -229,7 +229,7 @@ def test_nothing_is_cut_off_and_a_long_path_widens_nothing(hand: Any, tmp_path: 
     assert hand.widget.width() == width
 
 
-def test_a_failed_change_leaves_the_figures_of_the_object_at_hand(hand: Any, drawn: Any) -> None:
+def test_a_failed_change_leaves_the_figures_of_the_current_object(hand: Any, drawn: Any) -> None:
     hand.click(drawn.inside)
     hand.settle()
     area = hand.widget.status_bar.figure("Area")
@@ -246,7 +246,7 @@ def test_an_object_taken_for_correction_leaves_no_other_chosen(hand: Any, drawn:
         hand.click(beside(drawn, shift))
         hand.widget.controller.accept()
         hand.settle()
-    panel = hand.widget.objects_panel
+    panel = hand.widget.accepted_objects
     panel.choose(1)
     panel._on_reopen()
     hand.settle()
@@ -264,7 +264,7 @@ def test_an_object_taken_for_correction_leaves_no_other_chosen(hand: Any, drawn:
     ],
 )
 def test_an_export_gets_an_ending_where_none_was_typed(typed: str, kind: str, wanted: str) -> None:
-    from napari_histosam.interactive.objects_panel import export_path
+    from napari_histosam.interactive.panels.accepted_objects import export_path
 
     assert export_path(typed, kind) == Path(wanted)
 
@@ -291,7 +291,7 @@ def test_an_export_replaces_no_file_unasked(
     hand.click(drawn.inside)
     hand.widget.controller.accept()
     hand.settle()
-    hand.widget.objects_panel._on_export()
+    hand.widget.accepted_objects._on_export()
     hand.settle()
     assert "case.geojson" in asked[0]
     assert (there.read_text() != "theirs") == may_replace

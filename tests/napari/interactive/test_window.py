@@ -41,7 +41,7 @@ def widget(viewer: Any, slide_path: Path, add_widget: Callable[[], Any], load: A
         scale = (slide.mpp, slide.mpp)
     viewer.add_image(levels, multiscale=True, rgb=True, scale=scale, units=("um", "um"))
     widget = add_widget()
-    widget.controller._engine_for = lambda image: Engine(open_slide(slide_path), load)
+    widget.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
     return widget
 
 
@@ -230,7 +230,7 @@ def test_r_reopens_the_object_under_the_mouse(hand: Any, drawn: Any) -> None:
     hand.settle()
     assert hand.widget.controller.view.reopened is not None
     assert signs(hand) == [True]
-    assert "being corrected" in hand.widget.object_panel.title()
+    assert "being corrected" in hand.widget.current_object.title()
 
 
 def test_another_layer_or_tool_keeps_the_mouse(hand: Any, drawn: Any) -> None:
@@ -250,7 +250,7 @@ def test_the_table_lists_what_was_accepted_and_finds_it(hand: Any, drawn: Any) -
         hand.click(beside(drawn, shift))
         hand.widget.controller.accept()
         hand.settle()
-    panel = hand.widget.objects_panel
+    panel = hand.widget.accepted_objects
     assert panel.n_rows == 2
     hand.viewer.scene.camera.center = (0, 0, 0)
     panel.choose(0)
@@ -278,13 +278,13 @@ def test_out_of_memory_offers_the_cpu(hand: Any, drawn: Any) -> None:
 
     hand.click(drawn.inside)
     hand.settle()
-    engine = hand.widget.controller._engine
-    session, answer = engine.session, engine.session.click
+    engine = hand.widget.controller.thread.engine
+    session, answer = engine.session, engine.session.apply
 
     def full(*_: Any, **__: Any) -> Any:
         raise OutOfMemoryError("the GPU's memory is full; choose the CPU or a smaller model")
 
-    session.click = full
+    session.apply = full
     hand.click(beside(drawn, 100))
     hand.settle()
     notice = notification_manager.records[-1]
@@ -292,7 +292,7 @@ def test_out_of_memory_offers_the_cpu(hand: Any, drawn: Any) -> None:
     ways = dict(notice.actions)
     assert list(ways) == ["Use the CPU", "Use histosam-tiny"]
     assert signs(hand) == [True]
-    session.click = answer
+    session.apply = answer
     ways["Use the CPU"](None)
     hand.settle()
     assert hand.widget.controller.view.setup.device == "cpu"
@@ -309,12 +309,12 @@ def test_after_a_crash_the_session_is_offered_and_continued(
     hand.settle()
     mask = hand.widget.controller.view.canvas
     objects = hand.widget.controller.view.objects
-    first = hand.widget.controller._engine
+    first = hand.widget.controller.thread.engine
     first._journal.close()  # what the system does when a process dies; the session says nothing
     first._journal = None
 
     again = add_widget()
-    again.controller._engine_for = lambda image: Engine(open_slide(slide_path), load)
+    again.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
     again.setup_panel.start_button.click()
     hand.wait(lambda: again.controller.is_open)
     assert again._offer.isVisible()
@@ -335,7 +335,7 @@ def test_two_windows_on_one_slide_write_two_journals(
     hand.click(drawn.inside)
     hand.settle()
     other = add_widget()
-    other.controller._engine_for = lambda image: Engine(open_slide(slide_path), load)
+    other.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
     other.setup_panel.start_button.click()
     hand.wait(lambda: other.controller.is_open)
     assert other.controller.view.offers == ()  # the first is at work on its own
@@ -351,5 +351,5 @@ def test_closing_the_window_ends_the_session_and_keeps_its_record(
     hand.settle()
     path = hand.widget.controller.view.journal
     viewer.close()
-    hand.wait(lambda: hand.widget._is_closed)
+    hand.wait(lambda: hand.widget.controller.is_closed)
     assert [e.op for e in read_journal(path).events] == ["begin", "click", "end"]

@@ -1,15 +1,15 @@
-"""The object at hand on the screen: its mask, and its probability where that is asked for."""
+"""The current object on the screen: its mask, and its probability where that is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_histosam.interactive.painter import Stage, changed_tiles, paint, stage_for
+from napari_histosam.interactive.scene.painter import Stage, changed_tiles, paint, stage_for
 from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ OUTLINE_PX = 2
 
 @dataclass(frozen=True, slots=True)
 class Display:
-    """How the object at hand is shown.
+    """How the current object is shown.
 
     Parameters
     ----------
@@ -38,10 +38,6 @@ class Display:
     as_outline: bool = False
     opacity: float = 0.45
     heat_map: bool = False
-
-    def changed(self, **settings: Any) -> Display:
-        """Return a copy with other settings."""
-        return replace(self, **settings)
 
 
 @dataclass(slots=True)

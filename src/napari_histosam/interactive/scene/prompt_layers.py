@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histosam_core.clicks import Box, Click, Lasso
 from napari_histosam.viewer import layers as ours
 from napari_histosam.viewer.coordinates import to_row_column, to_xy
 
 if TYPE_CHECKING:
-    from histosam_core.clicks import Box, Click, Prompt
+    from histosam_core.clicks import Prompt
 
 __all__ = ["BoxLayer", "ClickLayer", "Edits"]
 
@@ -27,26 +28,17 @@ class Edits:
 
     Parameters
     ----------
-    added
-        Positions of new points.
-    moved
-        A click, and where it is now.
-    removed
-        Clicks or boxes.
-    boxed
-        A new rectangle (x0, y0, x1, y1).
-    reboxed
-        A box, and the rectangle that it has become.
-    lassoed
-        Corners (x, y) of a new polygon.
+    add
+        A new click, box or lasso. napari's tools know no sign: it is positive.
+    change
+        A prompt as it was, and as it is now.
+    remove
+        Prompts that are gone.
     """
 
-    added: Callable[[list[XY]], None]
-    moved: Callable[[Click, XY], None]
-    removed: Callable[[Sequence[Prompt]], None]
-    boxed: Callable[[Edges], None]
-    reboxed: Callable[[Box, Edges], None]
-    lassoed: Callable[[list[XY]], None]
+    add: Callable[[Prompt], None]
+    change: Callable[[Prompt, Prompt], None]
+    remove: Callable[[Sequence[Prompt]], None]
 
 
 class ClickLayer:
@@ -120,14 +112,14 @@ class ClickLayer:
             count = len(shown)
             gone = sorted({int(i) % count for i in removed or range(len(data), count)})
             self.clicks = tuple(c for i, c in enumerate(shown) if i not in gone)
-            self._edits.removed([shown[i] for i in gone])
+            self._edits.remove([shown[i] for i in gone])
             return
         at = [to_xy(row) for row in data]
-        for number, click in enumerate(shown):
-            if at[number] != click.xy:
-                self._edits.moved(click, at[number])
-        if len(at) > len(shown):
-            self._edits.added(at[len(shown) :])
+        for xy, click in zip(at, shown, strict=False):
+            if xy != click.xy:
+                self._edits.change(click, Click(xy, click.is_positive))
+        for xy in at[len(shown) :]:
+            self._edits.add(Click(xy))
 
 
 class BoxLayer:
@@ -169,17 +161,17 @@ class BoxLayer:
             return
         if action == "added" and len(data) > len(shown):
             if str(self.layer.shape_type[-1]) in ("polygon", "path"):
-                self._edits.lassoed([to_xy(corner) for corner in data[-1]])
+                self._edits.add(Lasso(tuple(to_xy(corner) for corner in data[-1])))
             else:
-                self._edits.boxed(_edges(data[-1]))
+                self._edits.add(Box(_edges(data[-1])))
         elif action == "removed" and len(data) < len(shown):
             gone = {int(i) % len(shown) for i in event.data_indices}
             self._boxes = tuple(box for i, box in enumerate(shown) if i not in gone)
-            self._edits.removed([shown[i] for i in sorted(gone)])
+            self._edits.remove([shown[i] for i in sorted(gone)])
         elif action == "changed" and len(data) == len(shown):
             for box, corners in zip(shown, data, strict=True):
                 if not np.allclose(_edges(corners), box.xyxy):
-                    self._edits.reboxed(box, _edges(corners))
+                    self._edits.change(box, Box(_edges(corners)))
 
 
 def _edges(corners: Any) -> Edges:

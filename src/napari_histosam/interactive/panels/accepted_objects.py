@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histosam_core.session.operations import Delete, Operation, Reopen, SetClass
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QFileDialog,
     QGridLayout,
     QGroupBox,
@@ -19,14 +20,14 @@ from qtpy.QtWidgets import (
     QTableWidgetItem,
 )
 
-from napari_histosam.widgets.parts import color_icon, push_button
+from napari_histosam.widgets.parts import color_icon, narrow_box, push_button
 
 if TYPE_CHECKING:
     from histosam_core.session import AcceptedObject
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
-__all__ = ["ObjectsPanel", "export_path"]
+__all__ = ["AcceptedObjectsPanel", "export_path"]
 
 COLUMNS = ("Class", "mm\N{SUPERSCRIPT TWO}", "Clicks", "Quality")
 OVERLAPS = {
@@ -39,7 +40,7 @@ EXPORTS = "QuPath GeoJSON (*.geojson);;OME-Zarr labels (*.ome.zarr)"
 IMPORTS = "Annotations (*.geojson *.json *.xml *.tif *.tiff);;All files (*)"
 
 
-class ObjectsPanel(QGroupBox):
+class AcceptedObjectsPanel(QGroupBox):
     """A table of what has been accepted.
 
     Parameters
@@ -71,11 +72,9 @@ class ObjectsPanel(QGroupBox):
             "Correct", "Reopen it with its clicks (R over it)", self._on_reopen
         )
         self._relabel = push_button("Set class", "Give it the class chosen above", self._on_relabel)
-        self._delete = push_button("Delete", "Remove it", self._on_delete)
-        self._overlap = QComboBox()
+        self._delete = push_button("Delete", "Remove it", lambda: self._submit(Delete))
+        self._overlap = narrow_box(OVERLAPS)
         self._overlap.setToolTip("What becomes of places that an accepted object covers already")
-        for key, text in OVERLAPS.items():
-            self._overlap.addItem(text, key)
         self._overlap.currentIndexChanged.connect(self._on_overlap)
         self._export = push_button(
             "Export\N{HORIZONTAL ELLIPSIS}",
@@ -120,7 +119,7 @@ class ObjectsPanel(QGroupBox):
         self._export.setEnabled(view is not None and bool(view.objects))
         objects = () if view is None else view.objects
         if objects == self._objects and objects:
-            return
+            return  # most clicks change none
         chosen = self.chosen
         self._objects = objects
         total = sum(one.area_mm2 for one in objects)
@@ -155,17 +154,17 @@ class ObjectsPanel(QGroupBox):
             button.setEnabled(self.chosen is not None)
 
     def _on_reopen(self) -> None:
-        if self.chosen is not None:
-            self.go_to()
-            self._controller.reopen(self.chosen)
+        self.go_to()
+        self._submit(Reopen)
 
     def _on_relabel(self) -> None:
-        if self.chosen is not None:
-            self._controller.relabel(self.chosen, self._controller.label)
+        classes = self._controller.classes
+        self._submit(lambda key: SetClass(key, classes.label, classes.colors[classes.label]))
 
-    def _on_delete(self) -> None:
+    def _submit(self, operation_on: Callable[[str], Operation]) -> None:
+        """Submit an operation on the chosen object."""
         if self.chosen is not None:
-            self._controller.delete(self.chosen)
+            self._controller.submit(operation_on(self.chosen))
 
     def _on_overlap(self) -> None:
         self._controller.overlap = self._overlap.currentData()

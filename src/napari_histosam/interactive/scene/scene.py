@@ -1,8 +1,8 @@
 """The session's layers in a viewer: made when needed, kept in step with a `View`, rebuilt if lost.
 
-All of this runs on the interface thread. What is not ours to decide (which clicks there are, what
-the mask is) comes from the `View`; what a user does to the Points or Shapes layer with napari's own
-tools is reported through callbacks and undone on the screen if the session refuses it.
+All of this runs on the interface thread. Which prompts there are and what the mask is comes from
+the `View`; what a user does to the Points or Shapes layer with napari's own tools goes to `Edits`,
+and is undone on the screen if the session refuses it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks import Box, Click
-from napari_histosam.interactive.mask_layers import Display, MaskLayers
-from napari_histosam.interactive.objects_layer import ObjectsOf, show_objects
-from napari_histosam.interactive.prompt_layers import BoxLayer, ClickLayer, Edits
+from napari_histosam.interactive.scene.mask_layers import Display, MaskLayers
+from napari_histosam.interactive.scene.prompt_layers import BoxLayer, ClickLayer, Edits
 from napari_histosam.viewer import layers as ours
 from napari_histosam.viewer.coordinates import ImageFrame
 
@@ -119,7 +118,7 @@ class Scene:
         return self._clicks.clicks[nearest] if distance[nearest] <= reach_world else None
 
     def set_display(self, display: Display) -> None:
-        """Show the object at hand in another way."""
+        """Show the current object in another way."""
         self._mask.set_display(display)
 
     def boxes_layer(self) -> Any:
@@ -175,14 +174,19 @@ class Scene:
         layer = self._layers.get(ours.OBJECTS)
         if layer is None and view.objects:
             affine, units = self.frame.affine(view.grid.frame), self.image.units
-            levels, source = view.pyramid.levels, ObjectsOf(view)
-            made = ours.make_objects(self._owner, levels, affine, units, source)
+            made = ours.make_objects(self._owner, view.pyramid.levels, affine, units, view)
             layer = self._add(ours.OBJECTS, made)
         elif view.objects == self._shown_objects:
             return
         self._shown_objects = view.objects
         if layer is not None:
-            show_objects(layer, self._owner, view)
+            colors = {
+                view.labels[one.id]: one.region.color or ours.MASK_RGB for one in view.objects
+            }
+            layer.metadata[ours.TAG] = ours.LayerTag(ours.OBJECTS, self._owner, view)
+            layer.colormap = ours.label_colormap(colors)
+            layer.features = _features_of(view)
+            _reread(layer, view.pyramid.levels)
 
     def _forget_grid(self) -> None:
         """Another pixel grid: the accepted objects get a new layer."""
@@ -230,3 +234,30 @@ class Scene:
                 layer.affine = frame.affine()
             elif self._mask.frame is not None:
                 layer.affine = frame.affine(self._mask.frame)
+
+
+def _features_of(view: View) -> Any:
+    """Return the table that napari shows for a label under the cursor."""
+    import pandas as pd
+
+    rows = [
+        {
+            "index": view.labels[one.id],
+            "class": one.label,
+            "area_mm2": round(one.area_mm2, 4),
+            "clicks": len(one.clicks),
+            "quality": float("nan") if one.quality is None else round(one.quality, 2),
+        }
+        for one in view.objects
+    ]
+    return pd.DataFrame(rows, columns=["index", "class", "area_mm2", "clicks", "quality"])
+
+
+def _reread(layer: Any, levels: Sequence[Any]) -> None:
+    """Let a multiscale layer read its levels again; napari keeps the coarsest one otherwise.
+
+    Data that is set is shown at the coarsest level, at the corners of the level shown before: they
+    may lie outside it, and an empty picture cannot be drawn.
+    """
+    layer.corner_pixels = np.array(((0, 0), np.array(levels[-1].shape) - 1))
+    layer.data = list(levels)

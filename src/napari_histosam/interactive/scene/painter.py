@@ -1,4 +1,4 @@
-"""The object at hand on the screen: canvas tiles -> one Labels layer, changed in place.
+"""The current object on the screen: canvas tiles -> one Labels layer, changed in place.
 
 Tiles of a canvas never change, so what must be painted are the tiles that are not the same objects
 as last time: undo, redo, an edit and a click all cost the tiles they touched, whatever the size of

@@ -1,25 +1,34 @@
-"""The widget's first part: which image, model, device and scale; and the button that starts."""
+"""The widget's first part: what a session is opened with, and the offer to continue one."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
+    QFrame,
     QGroupBox,
+    QHBoxLayout,
+    QLabel,
     QPushButton,
     QSizePolicy,
+    QVBoxLayout,
 )
 
 from napari_histosam.interactive.view import Setup
 from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.model_box import ModelBox
-from napari_histosam.widgets.parts import DEVICES, FROM_FILE, narrow_box
+from napari_histosam.widgets.parts import DEVICES, FROM_FILE, narrow_box, push_button
 
-__all__ = ["SetupPanel"]
+if TYPE_CHECKING:
+    from histosam_core.session.journal.folder import JournalSummary
+    from napari_histosam.interactive.controller import Controller
+    from napari_histosam.interactive.view import View
+
+__all__ = ["Offer", "SetupPanel"]
 
 SCALES = {
     None: "As the model was trained",
@@ -91,11 +100,6 @@ class SetupPanel(QGroupBox):
         return self._image.currentData()
 
     @property
-    def models(self) -> list[str]:
-        """The names and paths that there are to choose from; own models are among them."""
-        return self._model.values
-
-    @property
     def setup(self) -> Setup:
         """What is chosen."""
         return Setup(
@@ -152,15 +156,14 @@ class SetupPanel(QGroupBox):
         from napari_histosam.viewer.layers import tag_of
 
         chosen = self.image
-        self._image.blockSignals(True)
-        self._image.clear()
-        for layer in self._viewer.layers:
-            if isinstance(layer, Image) and tag_of(layer) is None:
-                self._image.addItem(layer.name, layer)
-        if not self._image.count():
-            self._image.addItem("open a slide first (drag it here)", None)
-        self._image.setCurrentIndex(max(0, self._index_of(chosen)))
-        self._image.blockSignals(False)
+        with QSignalBlocker(self._image):
+            self._image.clear()
+            for layer in self._viewer.layers:
+                if isinstance(layer, Image) and tag_of(layer) is None:
+                    self._image.addItem(layer.name, layer)
+            if not self._image.count():
+                self._image.addItem("open a slide first (drag it here)", None)
+            self._image.setCurrentIndex(max(0, self._index_of(chosen)))
         self.start_button.setEnabled(self.image is not None)
         self._on_image()
 
@@ -184,3 +187,56 @@ class SetupPanel(QGroupBox):
     def _index_of(self, layer: Any) -> int:
         every = (i for i in range(self._image.count()) if self._image.itemData(i) is layer)
         return next(every, -1)
+
+
+class Offer(QFrame):
+    """Offers to go on with an earlier session on the slide.
+
+    Parameters
+    ----------
+    controller
+        Whose session it would be.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._controller = controller
+        self._journal: Path | None = None
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        kept = "The earlier session stays in its journal"
+        row = QHBoxLayout()
+        row.addWidget(push_button("Continue it", "", self.accept))
+        row.addWidget(push_button("Start afresh", kept, controller.dismiss_offers))
+        layout = QVBoxLayout(self)
+        layout.addWidget(self._text)
+        layout.addLayout(row)
+        self.setObjectName("offer")
+        self.setStyleSheet("QFrame#offer { border: 2px solid #4c9aff; border-radius: 4px; }")
+        self.setVisible(False)
+
+    def accept(self) -> None:
+        """Go on with the session that is offered."""
+        if self._journal is not None:
+            self._controller.resume(self._journal)
+
+    def show_offers(self, view: View | None) -> None:
+        """Offer the newest earlier session, until this one has clicks of its own."""
+        is_new = view is not None and not (view.objects or view.prompts)
+        offer = view.offers[0] if view is not None and view.offers and is_new else None
+        self._journal = None if offer is None else offer.path
+        if offer is not None:
+            self._text.setText(_described(offer))
+        self.setVisible(offer is not None)
+
+
+def _described(offer: JournalSummary) -> str:
+    """Return what an earlier session holds, in a line of rich text."""
+    when = offer.changed.astimezone().strftime("%d %b %Y, %H:%M")
+    parts = []
+    if offer.n_objects:
+        parts.append(f"{offer.n_objects} accepted object{'s' * (offer.n_objects > 1)}")
+    if offer.n_open_prompts:
+        clicks = f"{offer.n_open_prompts} click{'s' * (offer.n_open_prompts > 1)}"
+        parts.append(f"one in work with {clicks}")
+    return f"<b>An earlier session on this slide</b>, {when}: {', '.join(parts) or 'clicks'}."

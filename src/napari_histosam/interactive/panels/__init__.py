@@ -1,0 +1,1 @@
+"""The parts of the dock: setup, current object, accepted objects, status."""
