@@ -23,8 +23,9 @@ import numpy as np
 import shapely
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "rigs"))
-from histosam_core.session.operations import Drop
 from virtual_display import rerun_on_virtual_display
+
+from histosam_core.session.operations import Drop
 
 BEAT_MS = 10
 OBJECTS, CLICKS_EACH = 200, 10

@@ -13,6 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
+from histosam_core.clicks import Box, Click, Lasso
+from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.session.operations import (
     NAMES,
     Accept,
@@ -20,10 +24,6 @@ from histosam_core.session.operations import (
     Reopen,
     SetClass,
 )
-from psygnal import Signal
-
-from histosam_core.clicks import Box, Click
-from histosam_core.errors import ConfigError, HistoSamError
 from napari_histosam.interactive.classes import (
     ClassList,
     Color,
@@ -328,8 +328,9 @@ class Controller:
 
     def _add_drawn(self, prompt: Prompt) -> None:
         """Submit what was drawn with napari's tools, which know no sign."""
-        is_box = isinstance(prompt, Box)
-        self.submit(prompt if is_box else replace(prompt, is_positive=self.is_positive))
+        if isinstance(prompt, Click | Lasso):
+            prompt = replace(prompt, is_positive=self.is_positive)
+        self.submit(prompt)
 
     def _look_ahead(self, event: object = None) -> None:
         view, scene = self.view, self.scene

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
+from histosam_core.progress import ProgressCallback, silent
 from histosam_core.session.operations import (
     Accept,
     Delete,
@@ -22,9 +24,6 @@ from histosam_core.session.operations import (
     Reopen,
     SetClass,
 )
-
-from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalError
-from histosam_core.progress import ProgressCallback, silent
 from napari_histosam.interactive.object_files import read_objects, write_objects
 from napari_histosam.interactive.view import Setup, View
 from napari_histosam.viewer.label_pyramid import LabelPyramid

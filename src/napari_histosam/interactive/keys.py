@@ -51,7 +51,7 @@ class KeyBindings:
                 lambda: controller.submit(Redo())
             ),
             ("C", "Enter"): controller.accept,
-            ("Escape",): lambda: self._end_drawing() or controller.submit(Drop()),
+            ("Escape",): self.drop,
             ("Delete", "Backspace"): self.remove_click,
             ("B",): self.draw_box,
             ("L",): self.draw_lasso,
@@ -82,6 +82,11 @@ class KeyBindings:
         self._viewer.layers.selection.events.active.disconnect(self.bind)
         for bound in list(self._bound):
             self._unbind(bound)
+
+    def drop(self) -> None:
+        """Drop the current object; while a box or lasso is drawn, end that instead."""
+        if not self._end_drawing():
+            self._controller.submit(Drop())
 
     def remove_click(self) -> None:
         """Take out the click under the mouse; in napari's select mode, the selected ones."""

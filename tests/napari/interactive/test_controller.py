@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from histosam_core.session.operations import Delete, Drop, Redo, Reopen, SetClass, Undo
 
 from histosam_core.annotation import read_annotations
 from histosam_core.clicks import Box, Click
@@ -16,6 +15,7 @@ from histosam_core.errors import (
     EmptyMaskError,
     MissingMppError,
 )
+from histosam_core.session.operations import Delete, Drop, Redo, Reopen, SetClass, Undo
 from histosam_core.slide.write import write_svs
 from napari_histosam.viewer import layers as ours
 

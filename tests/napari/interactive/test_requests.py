@@ -6,10 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from histosam_core.session.operations import Reopen, Undo
 
 from histosam_core.clicks import Box, Click
 from histosam_core.errors import ConfigError, PredictionError
+from histosam_core.session.operations import Reopen, Undo
 from napari_histosam.viewer import layers as ours
 
 

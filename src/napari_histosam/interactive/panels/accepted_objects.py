@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histosam_core.session.operations import Delete, Operation, Reopen, SetClass
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
     QTableWidgetItem,
 )
 
+from histosam_core.session.operations import Delete, Operation, Reopen, SetClass
 from napari_histosam.widgets.parts import color_icon, narrow_box, push_button
 
 if TYPE_CHECKING:

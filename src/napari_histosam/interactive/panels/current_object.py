@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from histosam_core.session.operations import Drop, Redo, Undo
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
     QToolButton,
 )
 
+from histosam_core.session.operations import Drop, Redo, Undo
 from napari_histosam.viewer.layers import NEGATIVE, POSITIVE
 from napari_histosam.widgets.parts import color_icon, push_button
 
