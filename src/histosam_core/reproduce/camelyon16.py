@@ -58,17 +58,9 @@ def find_camelyon16(
     """Find CAMELYON16's slides with tumour, each with its annotation.
 
     Upper and lower case do not matter, nor how the files are spread over subfolders; label masks
-    that bear a slide's name are told from it by the folder they are in. Slides without tumour are
-    not looked for: no patch of theirs is a fifth tumour.
-
-    Parameters
-    ----------
-    folder
-        Where the data set is.
-    part
-        "testing", "training" or "both".
-    keep_partial
-        Take slides whose annotation is not exhaustive too.
+    with a slide's name are known by the folder they are in. Slides without tumour are not looked
+    for: no patch of theirs is a fifth tumour. `keep_partial` takes slides whose annotation is not
+    exhaustive too.
 
     Raises
     ------
@@ -93,11 +85,10 @@ def find_camelyon16(
         elif suffix == ".xml":
             annotations.setdefault(name, path)
     slides = {name: _slide_of(paths, folder) for name, paths in images.items()}
-    excluded = {
-        name: reason
-        for name in sorted(slides.keys() | annotations.keys())
-        if (reason := _reason(name, keep_partial))
-    }
+    partial = frozenset() if keep_partial else NOT_EXHAUSTIVE
+    reasons = {**dict.fromkeys(partial, "its annotation is not exhaustive"), **REMOVED}
+    there = sorted(slides.keys() | annotations.keys())
+    excluded = {name: reasons[name] for name in there if name in reasons}
     names = sorted((slides.keys() & annotations.keys()) - excluded.keys())
     if not names:
         wanted = " and ".join(f"{kind}_NNN.tif with {kind}_NNN.xml" for kind in kinds)
@@ -107,10 +98,8 @@ def find_camelyon16(
             f"in it and its subfolders for {wanted} (there are {len(slides)} slides and "
             f"{len(annotations)} annotations); {hint}"
         )
-    known_exclusions = set() if keep_partial else NOT_EXHAUSTIVE
     expected = sum(
-        N_ANNOTATED[kind] - sum(name.startswith(kind) for name in known_exclusions)
-        for kind in kinds
+        N_ANNOTATED[kind] - sum(name.startswith(kind) for name in partial) for kind in kinds
     )
     return CohortFiles(
         name="CAMELYON16",
@@ -119,7 +108,7 @@ def find_camelyon16(
         expected=expected,
         missing=tuple(_missing(slides, annotations, kinds, excluded)),
         excluded=excluded,
-        notes=(f"of {_called(part)}",) if part == "both" else (f"of the {_called(part)}",),
+        notes=("of two parts" if part == "both" else f"of the {_called(part)}",),
     )
 
 
@@ -127,14 +116,6 @@ def _slide_of(paths: list[Path], folder: Path) -> Path:
     """Of files with a slide's name, the one that is no mask; else the largest."""
     others = [p for p in paths if not _NO_SLIDES.search(str(p.parent.relative_to(folder)))]
     return max(others or paths, key=lambda path: path.stat().st_size)
-
-
-def _reason(name: str, keep_partial: bool) -> str:
-    if name in REMOVED:
-        return REMOVED[name]
-    if name in NOT_EXHAUSTIVE and not keep_partial:
-        return "its annotation is not exhaustive"
-    return ""
 
 
 def _missing(

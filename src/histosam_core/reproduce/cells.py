@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from histosam_core.errors import ConfigError
-from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, Method, PatchSet
+from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, STAGES_IN_FILE, Method, PatchSet
 
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
@@ -16,20 +16,10 @@ __all__ = ["ALL_CELLS", "Cell", "CellState", "Selection", "Status"]
 
 Status = Literal["done", "begun", "to do", "not run", "not chosen"]
 
-STAGE_ALIASES = {"finetuned_paip2019": "finetuned"}
-
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A method at its stage on a test set.
-
-    Parameters
-    ----------
-    method
-        Row of a table.
-    patch_set
-        Block of that table.
-    """
+    """A method at its stage on a test set: a row of a table and a block of it."""
 
     method: Method
     patch_set: PatchSet
@@ -59,29 +49,16 @@ ALL_CELLS: tuple[Cell, ...] = tuple(Cell(method, one) for method in METHODS for 
 class CellState:
     """How a cell stands.
 
-    Parameters
-    ----------
-    cell
-        Which.
-    status
-        "done"; "begun": some of its patches are; "to do"; "not run": it cannot be; "not chosen".
-    reason
-        Why it cannot be run; empty otherwise.
-    n_done, n_patches
-        Patches that are finished, and of the whole set; None where that is not known yet.
-    result
-        Its rows, where it is done.
-    seconds
-        What it will take, where that can be told.
+    "begun": some of its patches are done; "not run": it cannot be; "not chosen": nobody asked.
     """
 
     cell: Cell
     status: Status
-    reason: str = ""
-    n_done: int = 0
-    n_patches: int | None = None
-    result: EvaluationResult | None = None
-    seconds: float | None = None
+    reason: str = ""  # why it cannot be run
+    n_done: int = 0  # patches that are finished
+    n_patches: int | None = None  # of the whole set; None where that is not known yet
+    result: EvaluationResult | None = None  # its records, where it is done
+    seconds: float | None = None  # that it will take, where that is known
 
     def described(self) -> str:
         """Say in a few words how it stands."""
@@ -94,13 +71,7 @@ class CellState:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cells are wanted. An empty part means all of its kind.
-
-    Parameters
-    ----------
-    methods, sets, stages
-        Keys.
-    """
+    """Which cells are wanted, by their keys. An empty part means all of its kind."""
 
     methods: frozenset[str] = frozenset()
     sets: frozenset[str] = frozenset()
@@ -117,29 +88,26 @@ class Selection:
         ConfigError
             A name is none of them.
         """
-        kinds: dict[str, set[str]] = {
-            "methods": {method.key for method in METHODS},
-            "sets": {one.key for one in SETS},
-            "stages": set(STAGES),
+        kinds: dict[str, list[str]] = {
+            "methods": list(dict.fromkeys(method.key for method in METHODS)),
+            "sets": [one.key for one in SETS],
+            "stages": list(STAGES),
         }
         chosen: dict[str, set[str]] = {kind: set() for kind in kinds}
         for text in texts:
             for part in filter(None, (name.strip() for name in text.split(","))):
                 name = part.casefold().replace(" ", "_").replace("-", "_")
-                name = STAGE_ALIASES.get(name, name).removeprefix("sam_")
+                name = STAGES_IN_FILE.get(name, name).removeprefix("sam_")
                 kind = next((kind for kind, names in kinds.items() if name in names), None)
                 if kind is None:
-                    known = "; ".join(f"{k}: {', '.join(_ordered(k))}" for k in kinds)
+                    known = "; ".join(f"{k}: {', '.join(names)}" for k, names in kinds.items())
                     raise ConfigError(f"--only {part}: no such name; there are {known}")
                 chosen[kind].add(name)
         return cls(**{kind: frozenset(names) for kind, names in chosen.items()})
 
     def __contains__(self, cell: Cell) -> bool:
-        parts = (
-            (self.methods, cell.method.key),
-            (self.sets, cell.patch_set.key),
-            (self.stages, cell.method.stage),
-        )
+        stage, patch_set, method = cell.key
+        parts = (self.methods, method), (self.sets, patch_set), (self.stages, stage)
         return all(not wanted or key in wanted for wanted, key in parts)
 
     @property
@@ -158,12 +126,3 @@ class Selection:
                 "refining have a fine-tuned one alone"
             )
         return cells
-
-
-def _ordered(kind: str) -> Sequence[str]:
-    keys: dict[str, Sequence[str]] = {
-        "methods": list(dict.fromkeys(method.key for method in METHODS)),
-        "sets": [one.key for one in SETS],
-        "stages": list(STAGES),
-    }
-    return keys[kind]

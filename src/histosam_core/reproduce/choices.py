@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from histosam_core.reproduce.kim2023 import BATCH_SIZE
 from histosam_core.reproduce.settings import MODELS
@@ -14,26 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "choices"]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Something that the paper does not state, as far as we know.
-
-    Parameters
-    ----------
-    subject
-        What.
-    ours
-        What was chosen here.
-    reason
-        Why.
-    option
-        How to choose otherwise; empty where it cannot be.
-    """
+class Choice(NamedTuple):
+    """Something that the paper does not state, as far as we know: what is chosen here, and why."""
 
     subject: str
     ours: str
     reason: str
-    option: str = ""
+    option: str = ""  # how to choose otherwise, where that is possible
 
 
 def choices(settings: ReproduceSettings) -> tuple[Choice, ...]:

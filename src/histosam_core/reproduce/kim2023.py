@@ -34,8 +34,6 @@ Stage = Literal["zero_shot", "finetuned"]
 Cohort = Literal["paip2019", "camelyon16"]
 Family = Literal["ritm", "focalclick", "simpleclick", "sam"]
 
-TABLES_FILE = "kim2023_tables.csv"
-
 STAGES: Mapping[Stage, str] = MappingProxyType(
     {"zero_shot": "Zero-shot", "finetuned": "After fine-tuning on PAIP2019"}
 )
@@ -75,52 +73,24 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A row of the paper's tables.
+    """A row of the paper's tables."""
 
-    Parameters
-    ----------
-    key
-        As options and folders name it.
-    title
-        As the paper names it.
-    family
-        Whose published weights it starts from.
-    stage
-        Which table it stands in.
-    scenario
-        What `finetune` trains; None for a family that has one way only, and for zero-shot rows.
-    """
-
-    key: str
-    title: str
-    family: Family
-    stage: Stage
-    scenario: str | None = None
+    key: str  # as options and folders name it
+    title: str  # as the paper names it
+    family: Family  # whose published weights it starts from
+    stage: Stage  # which table it stands in
+    scenario: str | None = None  # what `finetune` trains, where the family has a choice
 
 
 @dataclass(frozen=True, slots=True)
 class PatchSet:
-    """A test set of the paper.
+    """A test set of the paper."""
 
-    Parameters
-    ----------
-    key
-        As options and folders name it.
-    title
-        As the paper names it.
-    cohort
-        The slides it is cut from.
-    magnification
-        Of the patches.
-    n_patches
-        The paper's number of patches.
-    """
-
-    key: str
-    title: str
-    cohort: Cohort
+    key: str  # as options and folders name it
+    title: str  # as the paper names it
+    cohort: Cohort  # the slides it is cut from
     magnification: float
-    n_patches: int
+    n_patches: int  # in the paper
 
 
 METHODS: tuple[Method, ...] = (
@@ -145,6 +115,8 @@ SETS: tuple[PatchSet, ...] = (
 )
 """The three test sets; training and validation patches are PAIP2019's at the same scale."""
 
+PAIP2019_TEST = SETS[0]
+
 
 def methods_of(stage: Stage) -> tuple[Method, ...]:
     """Return the rows of one table, in the paper's order."""
@@ -159,7 +131,7 @@ def paper_figures() -> Mapping[tuple[Stage, str, str], Mapping[str, float]]:
     """
     sets = {one.title: one.key for one in SETS}
     keys = {(method.stage, method.title): method.key for method in METHODS}
-    text = (resources.files(__package__) / TABLES_FILE).read_text(encoding="utf-8")
+    text = (resources.files(__package__) / "kim2023_tables.csv").read_text(encoding="utf-8")
     tables: dict[tuple[Stage, str, str], Mapping[str, float]] = {}
     for row in csv.DictReader(text.splitlines()):
         stage = STAGES_IN_FILE[row["stage"]]

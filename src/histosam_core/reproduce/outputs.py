@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,17 +29,8 @@ OUTPUT_FILES = (
 def write_tables(view: Survey, *, curves: bool = True) -> list[Path]:
     """Write both tables, the paper's figures beside ours, in all their forms.
 
-    Parameters
-    ----------
-    view
-        How the work stands; cells that are not done say so.
-    curves
-        Whether the page shows the mean IoU after each click, which takes a second to draw.
-
-    Returns
-    -------
-    list of Path
-        What was written, the HTML page last.
+    Cells that are not done say so. `curves`: whether the page shows the mean IoU after each click,
+    which takes a second to draw. Return what was written, the HTML page last.
     """
     texts = {
         "tables.csv": csv_table(view),
@@ -76,14 +68,8 @@ def summary(view: Survey) -> dict[str, Any]:
             key: cut.summary.to_dict() | {"folder": str(cut.folder)}
             for key, cut in view.patches.items()
         },
-        "finetuning": {
-            name: {field: getattr(one, field) for field in one.__slots__}
-            for name, one in view.tuned.items()
-        },
-        "choices": [
-            {"subject": c.subject, "ours": c.ours, "reason": c.reason, "option": c.option}
-            for c in choices(view.settings)
-        ],
+        "finetuning": {name: asdict(one) for name, one in view.tuned.items()},
+        "choices": [choice._asdict() for choice in choices(view.settings)],
         "notices": list(view.notices),
     }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.reproduce.choices import choices
 from histosam_core.reproduce.kim2023 import (
     METRICS,
+    PAIP2019_TEST,
     SETS,
     STAGES,
     TRAINING_PATCHES,
@@ -55,12 +56,7 @@ class _Line:
 def render_page(view: Survey, *, curves: bool = True) -> str:
     """Return the page: one HTML text that needs nothing beside it.
 
-    Parameters
-    ----------
-    view
-        How the work stands.
-    curves
-        Whether to draw the mean IoU after each click.
+    `curves`: whether to draw the mean IoU after each click.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -154,8 +150,7 @@ def _counts(view: Survey, patch_set: PatchSet) -> str:
 
 def _training_counts(view: Survey) -> list[tuple[str, int, int | None]]:
     """Split, the paper's patches, ours."""
-    paip = next(one for one in SETS if one.cohort == "paip2019")
-    cut = view.patches.get(paip.key)
+    cut = view.patches.get(PAIP2019_TEST.key)
     return [
         (split, n, None if cut is None else cut.summary.n_patches.get(split, 0))
         for split, n in TRAINING_PATCHES.items()
@@ -164,8 +159,6 @@ def _training_counts(view: Survey) -> list[tuple[str, int, int | None]]:
 
 def _curves(view: Survey, stage: Stage) -> str:
     """Mean IoU after each click, as a data URI; empty where no cell is done."""
-    from dataclasses import replace
-
     from histosam_core.evaluation.report.plots import curve_figure, figure_svg
 
     results: list[EvaluationResult] = [
@@ -185,7 +178,7 @@ def _curves(view: Survey, stage: Stage) -> str:
 
 def _machines(view: Survey) -> list[str]:
     """What the cells were clicked on, each once."""
-    told = []
+    machines = []
     for state in view.states:
         if state.result is None:
             continue
@@ -194,5 +187,6 @@ def _machines(view: Survey) -> list[str]:
         device = software.get("gpu") or header.get("checkpoint", {}).get("device", "")
         if device == "cpu":
             device = f"CPU, {software.get('torch_threads', '?')} threads"
-        told.append(f"{device} ({software.get('system', '')}, torch {software.get('torch', '?')})")
-    return list(dict.fromkeys(told))
+        system, torch = software.get("system", ""), software.get("torch", "?")
+        machines.append(f"{device} ({system}, torch {torch})")
+    return list(dict.fromkeys(machines))

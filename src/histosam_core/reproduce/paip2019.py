@@ -54,15 +54,8 @@ def find_paip2019(folder: str | Path, *, mask: Mask = "viable") -> CohortFiles:
 
     Upper and lower case do not matter, nor how the files are spread over subfolders. Files that
     were renamed after their folder (``Training_phase_1_001.svs``) are taken too, and so is the
-    ``rescan`` that some copies have in the names of case 0111.
-
-    Parameters
-    ----------
-    folder
-        Where the zip files were unpacked.
-    mask
-        "viable" (tumour cells, the challenge's first task) or "whole" (the area around them). The
-        paper does not say which is its tumour.
+    ``rescan`` that some copies have in the names of case 0111. The mask is "viable" (tumour cells,
+    the challenge's first task) or "whole" (the area around them); the paper does not say which.
 
     Raises
     ------
@@ -115,12 +108,7 @@ def with_right_mask(case: str, mask_path: Path, mask: Mask) -> tuple[Path, str]:
     """Return the file that holds a case's mask, and a note where it has the other one's name.
 
     Only `MAYBE_EXCHANGED` is looked at. Viable tumour lies within the whole, so the larger area is
-    the whole; masks are sampled at every 64th pixel.
-
-    Raises
-    ------
-    AnnotationError
-        A mask cannot be read.
+    the whole; masks are sampled at every 64th pixel. AnnotationError where one cannot be read.
     """
     if case not in MAYBE_EXCHANGED:
         return mask_path, ""

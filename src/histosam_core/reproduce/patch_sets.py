@@ -17,7 +17,7 @@ from histosam_core.dataset.settings import mpp_of_magnification
 from histosam_core.dataset.splits import read_split_file
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError, PatchStoreError
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.reproduce.kim2023 import SETS, TRAINING_PATCHES, Cohort, PatchSet
+from histosam_core.reproduce.kim2023 import PAIP2019_TEST, TRAINING_PATCHES, Cohort, PatchSet
 from histosam_core.reproduce.paip2019 import with_right_mask
 from histosam_core.slide import open_slide
 
@@ -41,15 +41,7 @@ def no_bars(title: str) -> AbstractContextManager[ProgressCallback]:
 
 @dataclass(frozen=True, slots=True)
 class CutSet:
-    """A patch data set on disk.
-
-    Parameters
-    ----------
-    folder
-        Of its stores.
-    summary
-        What `extract_patches` said of it.
-    """
+    """A patch data set on disk: the folder of its stores, and what `extract_patches` reported."""
 
     folder: Path
     summary: ExtractionSummary
@@ -84,20 +76,9 @@ def cut_patch_set(
 ) -> CutSet:
     """Cut a patch set, or take the one that is there if it is from the same files.
 
-    Slides that cannot be read are left out, with a notice.
-
-    Parameters
-    ----------
-    settings
-        How to cut.
-    patch_set
-        Which set. PAIP2019's brings its training and validation patches along.
-    files
-        The slides.
-    bars
-        Shows progress.
-    notice
-        Told in a line of everything that was assumed or left out.
+    PAIP2019's set brings its training and validation patches along. `bars` opens a progress bar;
+    `notice` gets a line on everything that was assumed or left out, such as a slide that cannot be
+    read.
 
     Raises
     ------
@@ -172,8 +153,7 @@ def _splits(
     if cohort == "camelyon16":
         return {"test": 1.0}
     if settings.paip_split_file is None:
-        n_test = next(one.n_patches for one in SETS if one.cohort == "paip2019")
-        return {**TRAINING_PATCHES, "test": float(n_test)}
+        return {**TRAINING_PATCHES, "test": float(PAIP2019_TEST.n_patches)}
     given = read_split_file(settings.paip_split_file)
     by_name = {slide_stem(Path(slide)).casefold(): split for slide, split in given.items()}
     # A file may name the published case, the slide's file, or both.

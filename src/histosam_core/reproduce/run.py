@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from histosam_core.errors import HistoSamError, OutputExistsError, OutputWriteError
 from histosam_core.reproduce.cells import Cell, Selection
-from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, Method, PatchSet
+from histosam_core.reproduce.kim2023 import METHODS, PAIP2019_TEST, SETS, STAGES, Method, PatchSet
 from histosam_core.reproduce.patch_sets import Bars, cut_patch_set, no_bars, prepared
 from histosam_core.reproduce.settings import SETTINGS_FILE, SYNTHETIC_MARK, ReproduceSettings
 from histosam_core.reproduce.survey import (
@@ -34,17 +34,10 @@ OnEvent = Callable[[Mapping[str, object]], None]
 def look(settings: ReproduceSettings, selection: Selection | None = None) -> Survey:
     """Say what is there and what is missing, without doing or writing anything.
 
-    Raises
-    ------
-    SlideNotFoundError
-        A data folder holds nothing of its data set.
-    ConfigError
-        Settings do not fit one another, or differ from those of the work in the folder.
-    OutputExistsError
-        The folder holds something else.
+    Errors are those of `reproduce`.
     """
     check_folder(settings)
-    return _Work(settings, selection or Selection(), no_bars, _unheard).look()
+    return _Work(settings, selection or Selection(), no_bars, _ignore).look()
 
 
 def reproduce(
@@ -57,7 +50,7 @@ def reproduce(
     """Fill the cells of Kim et al.'s two tables.
 
     Cells that are done are kept; a fine-tuning or an evaluation that was stopped goes on where it
-    was. What cannot be done (weights missing, slides missing, too little memory) is told in its
+    was. What cannot be done (weights missing, slides missing, too little memory) says so in its
     cells, and the rest goes on. The tables are written after each method, see `write_tables`.
 
     Parameters
@@ -69,8 +62,8 @@ def reproduce(
     bars
         Opens a progress bar by its title.
     on_event
-        Told of notices (``{"event": "notice", "text"}``), of finished cells (``{"event": "cell",
-        "stage", "set", "method", "status"}``), and of all that `finetune` tells.
+        Called with notices (``{"event": "notice", "text"}``), finished cells (``{"event": "cell",
+        "stage", "set", "method", "status"}``), and the events of `finetune`.
 
     Returns
     -------
@@ -91,7 +84,7 @@ def reproduce(
         Passed on, once the state is saved and the tables are written.
     """
     check_folder(settings)
-    work = _Work(settings, selection or Selection(), bars, on_event or _unheard)
+    work = _Work(settings, selection or Selection(), bars, on_event or _ignore)
     settings.save(settings.out / SETTINGS_FILE)
     try:
         work.run()
@@ -150,7 +143,7 @@ class _Work:
         self.tell({"event": "notice", "text": text})
 
     def _check_tuning_settings(self) -> None:
-        """Complain of a wrong setting now, not after hours of clicking."""
+        """Raise for a wrong setting now, not after hours of clicking."""
         for method in dict.fromkeys(c.method for c in self.cells if c.method.stage == "finetuned"):
             try:
                 weights = find_weights(self.settings.models[method.family], self.settings.weights)
@@ -170,7 +163,7 @@ class _Work:
         wanted = {cell.patch_set.key for cell in open_cells}
         tunings = {cell.method for cell in open_cells if cell.method.stage == "finetuned"}
         if any(read_tuned(self.settings, method) is None for method in tunings):
-            wanted |= {one.key for one in SETS if one.cohort == "paip2019"}
+            wanted.add(PAIP2019_TEST.key)
         return [one for one in SETS if one.key in wanted]
 
     def _cut(self, patch_set: PatchSet) -> None:
@@ -190,15 +183,8 @@ class _Work:
         # Asked for only now: cells of an earlier fine-tuning are open again.
         for cell in self._open_cells(method):
             self._click(cell, model)
-            self.tell(
-                {
-                    "event": "cell",
-                    "stage": method.stage,
-                    "set": cell.patch_set.key,
-                    "method": method.key,
-                    "status": "done",
-                }
-            )
+            place = dict(zip(("stage", "set", "method"), cell.key, strict=True))
+            self.tell({"event": "cell", **place, "status": "done"})
 
     def _model(self, method: Method) -> InteractiveModel:
         weights = find_weights(self.settings.models[method.family], self.settings.weights)
@@ -211,7 +197,7 @@ class _Work:
         tuned = read_tuned(self.settings, method)
         if tuned is None:
             weights = find_weights(self.settings.models[method.family], self.settings.weights)
-            load_weights(weights, "cpu", family=method.family)  # wrong ones are told of now
+            load_weights(weights, "cpu", family=method.family)  # wrong ones raise before the tuning
             tuned = tune(self.settings, method, weights, bars=self.bars, on_event=self.tell)
         return load_model(tuned.checkpoint, self.settings.device)
 
@@ -251,12 +237,7 @@ class _Work:
 def check_folder(settings: ReproduceSettings) -> None:
     """Make sure that the folder of the work is free, or holds work with the same settings.
 
-    Raises
-    ------
-    ConfigError
-        It holds work with other settings.
-    OutputExistsError
-        It holds something else.
+    ConfigError where it holds work with other settings, OutputExistsError where something else.
     """
     out = settings.out
     if not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {SYNTHETIC_MARK}):
@@ -266,5 +247,5 @@ def check_folder(settings: ReproduceSettings) -> None:
     settings.check_same(read_settings(out / SETTINGS_FILE))
 
 
-def _unheard(event: Mapping[str, object]) -> None:
-    """Tell nobody."""
+def _ignore(event: Mapping[str, object]) -> None:
+    """Do nothing with an event: the default."""

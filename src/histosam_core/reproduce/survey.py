@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,15 @@ from histosam_core.errors import EvaluationRecordsError, HistoSamError
 from histosam_core.evaluation import EvaluationResult, read_records
 from histosam_core.reproduce.camelyon16 import find_camelyon16
 from histosam_core.reproduce.cells import ALL_CELLS, Cell, CellState, Selection
-from histosam_core.reproduce.kim2023 import METHODS, SETS, Cohort, Method, PatchSet, paper_figures
+from histosam_core.reproduce.kim2023 import (
+    PAIP2019_TEST,
+    SETS,
+    Cohort,
+    Method,
+    PatchSet,
+    methods_of,
+    paper_figures,
+)
 from histosam_core.reproduce.paip2019 import find_paip2019
 from histosam_core.reproduce.patch_sets import CutSet, prepared
 from histosam_core.reproduce.tuning import Tuned, epochs_done, read_tuned
@@ -33,39 +41,22 @@ RUN_FILES = ("evaluation.json", "rows.csv")
 TITLES: Mapping[Cohort, str] = {"paip2019": "PAIP2019", "camelyon16": "CAMELYON16"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Survey:
-    """How the work in a folder stands.
-
-    Parameters
-    ----------
-    settings
-        Of the work.
-    states
-        Of every cell, in the order of `ALL_CELLS`.
-    cohorts
-        Data set to what its folder holds; None where no folder is named.
-    patches
-        Key of a test set to its patches, where they are cut.
-    tuned
-        Method to its finished fine-tuning.
-    begun
-        Method to the epochs done and the seconds of an unfinished one.
-    notices
-        What was assumed, left out or went wrong in this attempt.
-    """
+    """How the work in a folder stands."""
 
     settings: ReproduceSettings
-    states: tuple[CellState, ...]
-    cohorts: Mapping[Cohort, CohortFiles | None]
-    patches: Mapping[str, CutSet]
-    tuned: Mapping[str, Tuned]
-    begun: Mapping[str, tuple[int, float]]
-    notices: tuple[str, ...] = ()
-    by_key: Mapping[tuple[str, str, str], CellState] = field(init=False)
+    states: tuple[CellState, ...]  # of every cell, in the order of `ALL_CELLS`
+    cohorts: Mapping[Cohort, CohortFiles | None]  # None where no folder is named
+    patches: Mapping[str, CutSet]  # by the key of a test set, where they are cut
+    tuned: Mapping[str, Tuned]  # method to its finished fine-tuning
+    begun: Mapping[str, tuple[int, float]]  # method to epochs done and seconds, if unfinished
+    notices: tuple[str, ...] = ()  # what was assumed, left out or went wrong in this attempt
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_key", {state.cell.key: state for state in self.states})
+    @cached_property
+    def by_key(self) -> Mapping[tuple[str, str, str], CellState]:
+        """Every cell's state by `Cell.key`."""
+        return {state.cell.key: state for state in self.states}
 
     @property
     def is_complete(self) -> bool:
@@ -89,13 +80,7 @@ class Survey:
 
 
 def find_cohorts(settings: ReproduceSettings) -> dict[Cohort, CohortFiles | None]:
-    """Look into the data folders that are named.
-
-    Raises
-    ------
-    SlideNotFoundError
-        A folder holds nothing of its data set.
-    """
+    """Look into the data folders that are named; SlideNotFoundError where one holds no slide."""
     paip = camelyon = None
     if settings.paip is not None:
         paip = find_paip2019(settings.paip, mask=settings.paip_mask)
@@ -121,19 +106,10 @@ def survey(
 ) -> Survey:
     """Say how every cell stands; nothing is computed and nothing written.
 
-    Parameters
-    ----------
-    settings
-        Of the work.
-    selection
-        Which cells are wanted.
-    cohorts
-        From `find_cohorts`.
-    problems, notices
-        Of this attempt.
+    `cohorts` comes from `find_cohorts`; `problems` and `notices` are those of this attempt.
     """
     patches = {one.key: cut for one in SETS if (cut := prepared(settings, one)) is not None}
-    finetuned = [method for method in METHODS if method.stage == "finetuned"]
+    finetuned = methods_of("finetuned")
     tuned = {m.key: one for m in finetuned if (one := read_tuned(settings, m)) is not None}
     view = Survey(
         settings,
@@ -187,10 +163,9 @@ def _why_not(view: Survey, cell: Cell, missing: Mapping[str, str], problems: Pro
     if patch_set.key not in view.patches and view.cohorts[patch_set.cohort] is None:
         return _no_folder(patch_set.cohort)
     needs_training = method.stage == "finetuned" and not is_tuned
-    training = next(one for one in SETS if one.cohort == "paip2019")
-    if needs_training and training.key not in view.patches:
-        if ("set", training.key) in problems:
-            return f"no training patches: {problems['set', training.key]}"
+    if needs_training and PAIP2019_TEST.key not in view.patches:
+        if ("set", PAIP2019_TEST.key) in problems:
+            return f"no training patches: {problems['set', PAIP2019_TEST.key]}"
         if view.cohorts["paip2019"] is None:
             return f"fine-tuning needs PAIP2019: {_no_folder('paip2019')}"
     return ""

@@ -37,21 +37,11 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table: a method on a test set.
-
-    Parameters
-    ----------
-    state
-        How its cell stands.
-    paper
-        The paper's figures, by the names of `METRICS`.
-    ours
-        The same of this work; empty where the cell is not done.
-    """
+    """A row of a table, a method on a test set, with its figures by the names of `METRICS`."""
 
     state: CellState
     paper: Mapping[str, float]
-    ours: Mapping[str, float]
+    ours: Mapping[str, float]  # empty where the cell is not done
 
     def difference(self, metric: str) -> float:
         """Return ours minus the paper's; nan where there is nothing to compare."""
@@ -75,12 +65,7 @@ def rows_of(view: Survey, stage: Stage) -> dict[PatchSet, tuple[Row, ...]]:
 def figures(state: CellState, failures: FailureCount) -> dict[str, float]:
     """Return a finished cell's figures by the names of `METRICS`; nothing for another.
 
-    Parameters
-    ----------
-    state
-        The cell.
-    failures
-        "ritm" or "true", see `failure_rate`.
+    `failures` is the protocol of `failure_rate`.
     """
     result = state.result
     if result is None or state.status != "done":

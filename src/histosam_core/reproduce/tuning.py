@@ -23,33 +23,17 @@ __all__ = ["Tuned", "epochs_done", "read_tuned", "train_config", "tune"]
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A finished fine-tuning.
+    """A finished fine-tuning."""
 
-    Parameters
-    ----------
-    checkpoint
-        Of the best epoch by validation.
-    epochs, best_epoch, steps
-        Epochs done, the best of them, optimiser steps.
-    seconds
-        Wall time over all attempts.
-    noc85_before, noc85_best
-        Of the validation patches.
-    base
-        The model that it started from.
-    sha256
-        Of the checkpoint.
-    """
-
-    checkpoint: str
+    checkpoint: str  # of the best epoch by validation
     epochs: int
     best_epoch: int
     steps: int
-    seconds: float
-    noc85_before: float
+    seconds: float  # wall time over all attempts
+    noc85_before: float  # of the validation patches
     noc85_best: float
-    base: str
-    sha256: str
+    base: str  # the model that it started from
+    sha256: str  # of the checkpoint
 
 
 def run_folder(settings: ReproduceSettings, method: Method) -> Path:
@@ -118,16 +102,9 @@ def tune(
     bars: Bars = no_bars,
     on_event: Callable[[Mapping[str, object]], None] | None = None,
 ) -> Tuned:
-    """Fine-tune a method, going on where an earlier attempt was stopped.
+    """Fine-tune a method, continuing an attempt that was stopped; a finished one is kept.
 
-    A fine-tuning that is finished is not done again.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        Passed on, once the state is saved.
-    HistoSamError
-        As `finetune` raises them.
+    Errors are those of `finetune`; KeyboardInterrupt passes on, once the state is saved.
     """
     from histosam_core.model.checkpoint.weights_file import file_sha256
     from histosam_core.training import finetune
@@ -146,11 +123,11 @@ def tune(
             on_event=on_event,
         )
     tuned = Tuned(
-        checkpoint=str(result.best_checkpoint),
-        epochs=result.epochs,
-        best_epoch=result.best_epoch,
-        steps=result.steps,
-        seconds=result.seconds,
+        str(result.best_checkpoint),
+        result.epochs,
+        result.best_epoch,
+        result.steps,
+        result.seconds,
         noc85_before=result.before.noc85,
         noc85_best=result.best.noc85,
         base=weights.model,

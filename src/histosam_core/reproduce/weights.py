@@ -1,4 +1,4 @@
-"""Where a family's published weights are: in the folder that was named, or already at hand."""
+"""Where a family's published weights are: in the folder that was named, or already here."""
 
 from __future__ import annotations
 
@@ -23,34 +23,19 @@ class MissingWeightsError(CheckpointError):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model that can be loaded.
+    """A model that can be loaded."""
 
-    Parameters
-    ----------
-    model
-        As the settings name it.
-    source
-        What `load_model` takes: the file's path, or the name of a model that comes with the
-        program.
-    """
-
-    model: str
-    source: str
+    model: str  # as the settings name it
+    source: str  # what `load_model` takes: a file's path, or the name of a bundled model
 
 
 def find_weights(model: str, folder: Path | None) -> Weights:
     """Find a model's weights; nothing is downloaded.
 
-    In `folder` and its subfolders the official file name is looked for, upper and lower case alike.
-    A model that is at hand without it (bundled, downloaded, one of the user's own, or a file's
-    path) needs no folder.
-
-    Parameters
-    ----------
-    model
-        A name of `list_models` or `list_own_models`, a network's name, or a file.
-    folder
-        Of weights; None: none.
+    `model` is a name of `list_models` or `list_own_models`, a network's name, or a file. In
+    `folder` and its subfolders the official file name is looked for, upper and lower case alike. A
+    model that is here without it (bundled, downloaded, one of the user's own, or a file's path)
+    needs no folder.
 
     Raises
     ------
@@ -85,21 +70,13 @@ def load_weights(
 ) -> InteractiveModel:
     """Load a model to click with.
 
-    Parameters
-    ----------
-    weights
-        From `find_weights`.
-    device
-        As for `load_model`.
-    family
-        What it must be of, so that no row of a table shows another method's figures.
-    decoder
-        "sam" or "refining" for a model of SAM's family; None: its own.
+    `decoder` is "sam" or "refining" for a model of SAM's family; None: its own.
 
     Raises
     ------
     CheckpointError
-        The file holds another network than its name says, or one of another family.
+        The file holds another network than its name says, or one of another family, whose figures
+        would fill this family's row.
     """
     from histosam_core.model import load_model
     from histosam_core.model.baselines import network_names
@@ -116,13 +93,7 @@ def load_weights(
 
 
 def check_family(model: str, architecture: str, family: Family) -> None:
-    """Make sure that a model is of the family whose row it fills.
-
-    Raises
-    ------
-    CheckpointError
-        It is of another.
-    """
+    """Raise CheckpointError where a model is not of the family whose row it fills."""
     start = architecture.partition("_")[0]
     found = start if start in {"ritm", "focalclick", "simpleclick"} else "sam"
     if found != family:
