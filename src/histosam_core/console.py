@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 if TYPE_CHECKING:
@@ -28,21 +30,33 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[ProgressCallback]:
-    """Show a progress bar on standard error and yield the callback that moves it."""
+def progress_bar(title: str, *, of_bytes: bool = False) -> Iterator[ProgressCallback]:
+    """Show a progress bar on standard error and yield the callback that moves it.
+
+    Parameters
+    ----------
+    title
+        What is being done.
+    of_bytes
+        Count bytes, and show their speed; nothing is shown where all is there already.
+    """
+    count = (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(),)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        BarColumn(bar_width=20 if of_bytes else 28),
+        *count,
+        *(() if of_bytes else (TimeElapsedColumn(),)),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[message]}"),
     )
     with Progress(*columns, console=err) as bar:
-        task = bar.add_task(title, total=None, message="")
+        tasks = [] if of_bytes else [bar.add_task(title, total=None, message="")]
 
         def report(done: int, total: int, message: str = "") -> None:
-            bar.update(task, completed=done, total=total, message=message)
+            if not tasks:
+                # What came before counts as there, not as speed.
+                tasks.append(bar.add_task(title, total=total, completed=done, message=""))
+            bar.update(tasks[0], completed=done, total=total, message=message)
 
         yield report
 

@@ -1,4 +1,4 @@
-"""`--events` and `--control`: what a long command tells the program that started it, and is told.
+"""`--events` and `--control`: how a long command talks with the program that started it.
 
 Events are JSON lines on standard output, for napari's widgets and for anybody's scripts; the
 control file is polled whenever the work reports progress. See docs/napari_finetune.md.
@@ -15,9 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
-
-import typer
+from typing import TYPE_CHECKING, TextIO
 
 from histosam_core.errors import HistoSamError, JobError
 from histosam_core.file_lock import FileLock, lock_file
@@ -26,18 +24,7 @@ from histosam_core.version import __version__
 if TYPE_CHECKING:
     from histosam_core.progress import ProgressCallback
 
-__all__ = ["ControlOption", "EventsOption", "JobEvents", "job_events"]
-
-EventsOption = Annotated[
-    bool,
-    typer.Option(
-        "--events", help="Print JSON lines for a program instead of a progress bar and a table."
-    ),
-]
-ControlOption = Annotated[
-    Path | None,
-    typer.Option(help="Text file that is watched while it runs: run, pause or stop."),
-]
+__all__ = ["JobEvents", "job_events"]
 
 LEAST_SECONDS = 0.2
 """Between two events of one of the kinds that come often."""
@@ -49,7 +36,7 @@ _TRIES, _PAUSE_S = 10, 0.02  # whoever asks whether the job lives holds its lock
 
 def _call_later(seconds: float, call: Callable[[], None]) -> None:
     timer = threading.Timer(seconds, call)
-    timer.name, timer.daemon = "tells what was held back", True
+    timer.name, timer.daemon = "writes held events", True
     timer.start()
 
 
@@ -123,6 +110,14 @@ class JobEvents:
                 self._held.pop(kind, None)
                 self._last[kind] = self._clock()
             self._write({"time": time.time(), **event})
+
+    def report(self, event: Mapping[str, object]) -> None:
+        """Write an event; where none are written, print a notice for people."""
+        self.emit(event)
+        if self._stream is None and event["event"] == "notice":
+            from histosam_core.console import err
+
+            err.print(f"note: {event['text']}", style="yellow", markup=False)
 
     def result(self, **facts: object) -> None:
         """Write the event that ends a job that has done what it was asked for."""
@@ -238,8 +233,8 @@ def job_events(events: bool, control: Path | None) -> Iterator[JobEvents]:
             job.emit({"event": "error", "text": str(error)})
             raise
         except Exception as error:
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
-            job.emit({"event": "error", "text": f"an error that nobody foresaw: {told}"})
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            job.emit({"event": "error", "text": f"unexpected error: {text}; see the log"})
             raise
     finally:
         if lock is not None:

@@ -89,8 +89,8 @@ class Face:
         See `PathKind`.
     only
         Kind of model that it is for, such as "sam"; empty: all.
-    as_text
-        Whether people write it as text that `JobSettings.tidy` reads, such as "320x480".
+    form
+        What people write where it is a text that `JobSettings.tidy` reads, such as "HEIGHTxWIDTH".
     """
 
     name: str
@@ -113,7 +113,7 @@ class Face:
     options: tuple[str, ...] = ()
     path: PathKind = ""
     only: str = ""
-    as_text: bool = False
+    form: str = ""
 
     @property
     def is_by_others(self) -> bool:
@@ -122,7 +122,8 @@ class Face:
 
     def rule(self, *, of_type: bool = False) -> str:
         """Return what a value must be, in words: within its bounds, or of its type."""
-        words = _kind(self.type) if of_type else self._bounds() or _kind(self.type)
+        kind = self.form or _kind(self.type)
+        words = kind if of_type else self._bounds() or kind
         if self.choices:
             words = f"one of {', '.join(self.choices)}"
         return f"{words}, or left out" if self.is_optional else words
@@ -161,7 +162,7 @@ def setting(
     option: str | tuple[str, ...] = "",
     path: PathKind = "",
     only: str = "",
-    as_text: bool = False,
+    form: str = "",
     **bounds: Any,
 ) -> Any:
     """Declare a setting of a `JobSettings`.
@@ -171,7 +172,7 @@ def setting(
     default
         Left out: the setting is required. None for a type that does not take it: other settings
         decide, see `JobSettings.complete`.
-    caption, help, unit, suggestions, default_text, advanced, group, option, path, only, as_text
+    caption, help, unit, suggestions, default_text, advanced, group, option, path, only, form
         What people read of it; see `Face`. All values that a Literal has are its choices. Without
         `option`, a name or names, the command's is made from the setting's.
     bounds
@@ -186,7 +187,7 @@ def setting(
         "option": option,
         "path": path,
         "only": only,
-        "as_text": as_text,
+        "form": form,
     }
     return Field(default, title=caption, description=help, json_schema_extra=about, **bounds)
 

@@ -132,7 +132,7 @@ def test_work_goes_on_when_nobody_can_be_told() -> None:
     ("raised", "told"),
     [
         (ConfigError("epochs is 0; it must be at least 1"), "epochs is 0; it must be at least 1"),
-        (RuntimeError("odd\nsecond line"), "an error that nobody foresaw: RuntimeError: odd"),
+        (RuntimeError("odd\nsecond line"), "unexpected error: RuntimeError: odd; see the log"),
     ],
 )
 def test_an_error_is_the_last_event_and_passes(

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import command
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
-from histosam_core.cli.app import app
 from histosam_core.dataset import extract_patches, open_patches
 from histosam_core.model import (
     FocalClickModel,
@@ -60,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def histosam(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+    result = command.histosam(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

@@ -5,26 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from cyclopts import Parameter
+
+from histosam_core.cli.options import FLAG, OverwriteOption
 
 __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("demo"),
+    *,
+    out: Annotated[Path, Parameter(help="Folder to make.")] = Path("demo"),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few slides, few steps: the same files in a minute.")
+        bool, FLAG, Parameter(help="Few slides, few steps: the same files in a minute.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the slides and of the training.")] = 0,
+    seed: Annotated[int, Parameter(help="Of the slides and of the training.")] = 0,
     keep_cohort: Annotated[
-        bool, typer.Option("--keep-cohort", help="Keep all slides, not only the outlined one.")
+        bool, FLAG, Parameter(help="Keep all slides, not only the outlined one.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if it holds an earlier demo.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option("--model", hidden=True, help="Start from another checkpoint.")
-    ] = "histosam-tiny",
+    overwrite: OverwriteOption = False,
+    model: Annotated[str, Parameter(show=False)] = "histosam-tiny",
 ) -> None:
     """Make slides, cut patches, fine-tune two decoders, count clicks, outline a slide, report.
 
@@ -34,9 +33,9 @@ def demo(
 
     **Examples**
 
-    `histosam demo`
+        histosam demo
 
-    `histosam demo --quick --out /tmp/demo --overwrite`
+        histosam demo --quick --out /tmp/demo --overwrite
     """
     from histosam_core.console import err
     from histosam_core.console import out as console
@@ -51,7 +50,7 @@ def demo(
             write_demo_report(outcome)
         except KeyboardInterrupt:
             err.print(f"histosam: the demo was stopped; {out} is as it was before")
-            raise typer.Exit(1) from None
+            raise SystemExit(1) from None
     console.print()
     console.print(rich_table(outcome.results))
     console.print(

@@ -1,106 +1,54 @@
-"""`histosam evaluate`: simulated clicks on patches, for one model or several, and the report."""
+"""`histosam evaluate`: simulated clicks on patches or whole slides, and the report."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter
 
-from histosam_core.cli.evaluate_slides import (
-    AnnotationsOption,
-    LabelOption,
-    MinAreaOption,
-    MppOption,
-    SchedulerOption,
-    SlidesOption,
-    end_left_out,
-    evaluate_slides,
+from histosam_core import console
+from histosam_core.cli.options import (
+    FLAG,
+    Given,
+    JobOptions,
+    OverwriteOption,
+    gather,
+    options_of,
+    run_job,
+    takes,
 )
-from histosam_core.job_events import ControlOption, EventsOption, JobEvents, job_events
+from histosam_core.errors import ConfigError, OutputExistsError
+from histosam_core.evaluation.settings import SETTINGS_FILE, EvaluateSettings
 
 if TYPE_CHECKING:
-    from histosam_core.clicks import User
     from histosam_core.evaluation import EvaluationResult
+    from histosam_core.job_events import JobEvents
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "run_folder_name"]
 
-UserKind = Literal["ideal", "jitter", "region"]
+Results = list["EvaluationResult"]
 
 
+@takes(options_of(EvaluateSettings))
 def evaluate(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A model's name or a checkpoint's path; NAME@sam or NAME@refining takes that one "
-            "of its decoders, LABEL=NAME gives it another name in the report. Repeat it to compare "
-            "models."
-        ),
-    ] = None,
-    patches: Annotated[
-        list[Path] | None,
-        typer.Option(help="A patch store that `histosam prepare` wrote. May be repeated."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the rows and the report; made if missing.")
-    ] = None,
-    target_iou: Annotated[
-        float, typer.Option(help="Stop clicking at this IoU; above 1 means never.")
-    ] = 0.90,
-    max_clicks: Annotated[int, typer.Option(help="Clicks per patch at most.")] = 20,
-    limit: Annotated[
-        int | None, typer.Option(help="Patches per store at most, spread evenly over it.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Patches that advance together.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier results in the folder.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as JSON instead of a table.")
-    ] = False,
-    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
-    user: Annotated[
-        UserKind,
-        typer.Option(
-            help="Who clicks: ideal (the middle of the deepest error), jitter (aims there and "
-            "misses), region (anywhere in that error)."
-        ),
-    ] = "ideal",
-    sigma: Annotated[
-        float,
-        typer.Option(
-            help="With --user jitter: how far it misses, SD in patch pixels; on slides, in pixels "
-            "at the model's resolution."
-        ),
-    ] = 8.0,
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            help="Times such a user clicks on each patch or region.  [default: 5; ideal: 1]"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of such a user's draws.")] = 0,
+    *,
+    given: Given = {},  # noqa: B006 - never changed
+    report: Annotated[
+        bool, FLAG, Parameter(negative="--no-report", help="Write report.html.")
+    ] = True,
     latex: Annotated[
-        Path | None, typer.Option(help="Write the table for LaTeX to this file too.")
-    ] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps embeddings for other runs with the same encoder."),
+        Path | None, FLAG, Parameter(help="Write the table for LaTeX to this file too.")
     ] = None,
     from_rows: Annotated[
         Path | None,
-        typer.Option(help="Make the report again from the rows in this folder; runs no model."),
+        FLAG,
+        Parameter(help="Make the report again from the rows in this folder; runs no model."),
     ] = None,
-    slides: SlidesOption = None,
-    annotations: AnnotationsOption = None,
-    mpp: MppOption = None,
-    label: LabelOption = None,
-    min_area: MinAreaOption = None,
-    scheduler: SchedulerOption = None,
-    events: EventsOption = False,
-    control: ControlOption = None,
+    overwrite: OverwriteOption = False,
+    options: JobOptions = JobOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Click on patches as a simulated user would, and count the clicks a model needs.
 
@@ -122,186 +70,126 @@ def evaluate(
         histosam evaluate --model md=md.safetensors --model ours=ours.safetensors
         --patches data/liver/test.zarr --user jitter --sigma 8 --repeats 5 --out jittered
 
-        histosam evaluate --model histosam-tiny --slides slides --max-clicks 60
-        --user jitter --repeats 3 --out jittered
+        histosam evaluate --config results/evaluate.json --device cuda --out again
 
         histosam evaluate --from-rows results --latex table.tex
     """
-    from histosam_core import console
+    from histosam_core import evaluation
 
-    with job_events(events, control) as job:
-        from histosam_core import evaluation
-        from histosam_core.atomic import new_file
-        from histosam_core.errors import ConfigError
+    written: list[Path] = []
 
+    def work(job: JobEvents) -> Results:
         if from_rows is not None:
-            if model or patches or slides:
-                raise ConfigError(
-                    "--from-rows runs no model; leave out --model, --patches and --slides"
-                )
+            if given.keys() - {"out"} or options.config is not None:
+                raise ConfigError("--from-rows runs no model; leave out all but --out and --latex")
             results = evaluation.read_records(from_rows)
-            out = out or from_rows
-        elif slides is not None:
-            if not model or patches or out is None:
-                raise ConfigError("with --slides give --model and --out, and no --patches")
-            if embeddings is not None:
-                raise ConfigError("--embeddings go with --patches, not --slides")
-            evaluation.ProtocolSettings(target_iou, max_clicks)
-            results = evaluate_slides(
-                labelled(model),
-                slides,
-                out,
-                job,
-                annotations=annotations,
-                mpp=mpp,
-                labels=label,
-                min_area=min_area,
-                target_iou=target_iou,
-                max_clicks=max_clicks,
-                user=who(user, sigma, repeats, seed),
-                limit=limit,
-                device=device,
-                overwrite=overwrite,
-                scheduler=scheduler,
-            )
         else:
-            if not model or not patches or out is None:
-                raise ConfigError("give --model, --patches and --out (or --from-rows alone)")
-            if annotations or mpp or label or min_area is not None:
-                raise ConfigError(
-                    "--annotations, --mpp, --label and --min-area go with --slides, not --patches"
-                )
-            evaluation.ProtocolSettings(target_iou, max_clicks)
-            if embeddings is not None and scheduler is not None:
-                raise ConfigError(
-                    "--embeddings are kept here and do not help a scheduler's workers"
-                )
-            results = _run(
-                labelled(model),
-                patches,
-                out,
-                job,
-                target_iou=target_iou,
-                max_clicks=max_clicks,
-                user=who(user, sigma, repeats, seed),
-                limit=limit,
-                batch_size=batch_size,
-                device=device,
-                overwrite=overwrite,
-                scheduler=scheduler,
-                embeddings=embeddings,
-            )
-        written = evaluation.write_outputs(results, out, report=report)
+            settings = gather(EvaluateSettings, given, config=options.config)
+            results = _run(settings, job, overwrite=overwrite)
+        out = Path(given.get("out") or from_rows or settings.out)
+        written.extend(evaluation.write_outputs(results, out, report=report))
         if latex is not None:
+            from histosam_core.atomic import new_file
+
             with new_file(latex) as temporary:
                 temporary.write_text(evaluation.latex_table(results), encoding="utf-8")
         job.result(out=str(out), report=str(written[-1]) if report else None)
-    if events or json:
-        if json and not events:
-            console.print_json(evaluation.summary_json(results))
-        end_left_out(results)
-        return
-    console.out.print(evaluation.rich_table(results))
-    if any(result.settings.target_iou < 0.90 for result in results):
-        console.err.print("NoC@90 and NoF@90 need --target-iou 0.9 or more; they are left out")
-    console.out.print(f"Open [bold]{written[-1]}[/]" if report else f"Wrote {written[0]}")
-    end_left_out(results)
+        return results
+
+    def show(results: Results) -> None:
+        console.out.print(evaluation.rich_table(results))
+        if any(result.settings.target_iou < 0.90 for result in results):
+            console.err.print("NoC@90 and NoF@90 need --target-iou 0.9 or more; they are left out")
+        console.out.print(f"Open [bold]{written[-1]}[/]" if report else f"Wrote {written[0]}")
+
+    results = run_job(
+        options,
+        work,
+        stopped="Stopped; what is finished is kept. Go on with the same command",
+        facts=evaluation.summary_json,
+        show=show,
+    )
+    n = len({what for result in results for what in result.header.get("left_out", {})})
+    if n:
+        console.err.print(f"[bold red]left out that should count: {n}[/]; the notes above say why")
+        raise SystemExit(1)
 
 
-def who(kind: UserKind, sigma_px: float, repeats: int | None, seed: int) -> User:
-    """Return the user that the options describe; one with draws repeats 5 times unless told."""
-    from histosam_core.clicks import User
-
-    usual = 1 if kind == "ideal" else 5
-    return User(kind, sigma_px, usual if repeats is None else repeats, seed)
-
-
-def labelled(models: list[str]) -> dict[str, str]:
-    """Return label -> name or path, with the decoder where one was asked for.
-
-    Labels are short, and different for different models.
-
-    Raises
-    ------
-    ConfigError
-        Two labels are the same, or there is no such decoder.
-    CheckpointError
-        A model does not have the decoder.
-    """
-    from histosam_core.errors import ConfigError
-    from histosam_core.model.registry.model_choice import parse_model
-
-    found: dict[str, str] = {}
-    for text in models:
-        label, separator, source = text.partition("=")
-        choice = parse_model(source if separator else text)
-        if not separator:
-            label = choice.long_title if choice.is_plain or choice.title in found else choice.title
-            source = text
-        if not label or not source or label in found:
-            raise ConfigError(
-                f"--model {text}: the label {label!r} is empty or taken; write LABEL=NAME"
-            )
-        found[label] = source
-    return found
-
-
-def _run(
-    models: dict[str, str],
-    stores: list[Path],
-    out: Path,
-    job: JobEvents,
-    *,
-    target_iou: float,
-    max_clicks: int,
-    user: User,
-    limit: int | None,
-    batch_size: int,
-    device: str,
-    overwrite: bool,
-    scheduler: str | None,
-    embeddings: Path | None,
-) -> list[EvaluationResult]:
+def _run(settings: EvaluateSettings, job: JobEvents, *, overwrite: bool) -> Results:
+    """Evaluate models one after the other; a run folder for each model and data set."""
     from histosam_core import evaluation
     from histosam_core.dataset import open_patches
     from histosam_core.embeddings.image_cache import EmbeddingCache
-    from histosam_core.errors import ConfigError, OutputExistsError
+    from histosam_core.evaluation.whole_slide import slides_name
 
+    out, models = settings.out, settings.labelled_models()
     if (out / "summary.json").exists() and not overwrite:
         raise OutputExistsError(
             f"{out} holds the results of an evaluation; choose another folder or pass --overwrite"
         )
-    opened = [open_patches(path) for path in stores]
+    opened = [open_patches(path) for path in settings.patches]
     names = [str(store.name) for store in opened]
     if len(set(names)) < len(names):
         raise ConfigError(f"two patch stores are called {names}; give each its own name")
-    folders = []
+    common: dict[str, Any] = {
+        "target_iou": settings.target_iou,
+        "max_clicks": settings.max_clicks,
+        "user": settings.simulated_user(),
+        "limit": settings.limit,
+        "overwrite": overwrite,
+        "keep_finished": True,
+    }
     # Several models may share an encoder; what one alone encodes, nobody asks for again.
-    keep = scheduler is None and (len(models) > 1 or embeddings is not None)
-    cache = EmbeddingCache(folder=embeddings) if keep else None
+    is_shared = len(models) > 1 or settings.embeddings is not None
+    keep = is_shared and settings.scheduler is None and bool(settings.patches)
+    cache = EmbeddingCache(folder=settings.embeddings) if keep else None
+    folders: list[Path] = []
+    told: set[str] = set()
     for label, source in models.items():
-        with evaluation.runner_of(source, scheduler, device=device, cache=cache) as runner:
+        with evaluation.runner_of(
+            source, settings.scheduler, device=settings.device, cache=cache
+        ) as runner:
             for store, dataset in zip(opened, names, strict=True):
+                folders.append(out / "runs" / run_folder_name(label, dataset))
                 with job.progress_bar(f"{label} on {dataset}") as progress:
-                    folder = out / "runs" / run_folder_name(label, dataset)
                     evaluation.evaluate(
                         runner,
                         store,
                         name=label,
-                        out=folder,
-                        target_iou=target_iou,
-                        max_clicks=max_clicks,
-                        user=user,
-                        limit=limit,
-                        batch_size=batch_size,
+                        out=folders[-1],
+                        batch_size=settings.batch_size,
                         progress=progress,
-                        overwrite=overwrite,
-                        keep_finished=True,
+                        **common,
                     )
-                    folders.append(folder)
+            if settings.slides is not None:
+                dataset = slides_name(settings.slides)
+                folders.append(out / "runs" / run_folder_name(label, dataset))
+                with job.progress_bar(label) as progress:
+                    result = evaluation.evaluate_slides(
+                        runner,
+                        settings.slides,
+                        annotations=settings.annotations,
+                        name=label,
+                        out=folders[-1],
+                        slide_mpp=settings.slide_mpp,
+                        labels=settings.labels or None,
+                        min_area_mm2=settings.min_area_mm2,
+                        progress=progress,
+                        **common,
+                    )
+                for text in _notes(result):
+                    if text not in told:
+                        told.add(text)
+                        job.report({"event": "notice", "text": text})
         del runner  # before the next model is loaded
+    settings.save(out / SETTINGS_FILE)
     # The report is made from the rows on disk, so that it can be made again to the letter.
     return evaluation.read_records(folders)
+
+
+def _notes(result: EvaluationResult) -> Sequence[str]:
+    left_out = result.header.get("left_out", {})
+    return [*result.header.get("notes", ()), *(f"left out: {why}" for why in left_out.values())]
 
 
 def run_folder_name(label: str, dataset: str) -> str:

@@ -2,121 +2,42 @@
 
 from __future__ import annotations
 
-import json as json_text
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from histosam_core.cli import options  # noqa: TC001 - typer reads the annotations
-from histosam_core.job_events import ControlOption, EventsOption, job_events
+from histosam_core import console
+from histosam_core.cli.options import (
+    Given,
+    JobOptions,
+    OverwriteOption,
+    ResumeOption,
+    SetOption,
+    gather,
+    options_of,
+    run_job,
+    takes,
+)
+from histosam_core.errors import ConfigError
 from histosam_core.progress import silent
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from histosam_core.training import TrainConfig, TrainResult
+    from histosam_core.job_events import JobEvents
+    from histosam_core.training import TrainResult
 
 __all__ = ["finetune"]
 
-SCENARIO_HELP = (
-    "What trains of a model of SAM's line. "
-    + " ".join(f"{scenario.name}: {scenario.explanation}" for scenario in SCENARIOS.values())
-    + " (default: refining) RITM, FocalClick and SimpleClick train as a whole: leave it out."
-)
 
-
+@takes(options_of(TrainConfig))
 def finetune(
-    out: Annotated[Path, typer.Option(help="Run folder; made if missing.")],
-    patches: Annotated[
-        Path | None,
-        typer.Option(help="Folder that `histosam prepare` wrote (train.zarr, validation.zarr)."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Name or checkpoint to start from, of SAM's line, RITM, FocalClick or SimpleClick "
-            "(default: histosam-tiny)."
-        ),
-    ] = None,
-    scenario: Annotated[str | None, typer.Option(help=SCENARIO_HELP)] = None,
-    early_features: options.EarlyFeaturesOption = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the patches (default: 30).")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Patches in memory together (default: 8).")
-    ] = None,
-    accumulate_steps: Annotated[
-        int | None, typer.Option(help="Batches that make a step (default: 1).")
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Adam's, after the warm-up (default: 5e-4; FocalClick on SegFormer 5e-3, "
-            "SimpleClick 5e-5)."
-        ),
-    ] = None,
-    crop_size: Annotated[
-        str | None,
-        typer.Option(
-            help="What RITM, FocalClick and SimpleClick train on, HEIGHTxWIDTH in pixels or one "
-            "number (default: 320x480, 256, 448)."
-        ),
-    ] = None,
-    max_minutes: Annotated[
-        float | None, typer.Option(help="End within this time; the learning rate falls with it.")
-    ] = None,
-    max_steps_per_epoch: Annotated[
-        int | None, typer.Option(help="End each epoch after so many steps.")
-    ] = None,
-    validation_limit: Annotated[
-        int | None, typer.Option(help="Validation patches used (default: 100).")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="End after so many validations without a lower NoC@85 (default: never)."),
-    ] = None,
-    seed: options.SeedOption = None,
-    workers: options.ReadersOption = None,
-    device: options.DeviceOption = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16, or fp16 on a CUDA GPU (default: fp32).")
-    ] = None,
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder for a frozen encoder's embeddings (default: beside patches)."),
-    ] = None,
-    cache_disk_mb: Annotated[
-        int | None, typer.Option(help="Bound on that folder; 0 keeps none (default: 20480).")
-    ] = None,
-    stain: Annotated[
-        bool | None,
-        typer.Option("--stain/--no-stain", help="Jitter haematoxylin and eosin (default: off)."),
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write the log for TensorBoard too.")
-    ] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="JSON file of settings; options here go before it.")
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Any other setting, NAME=VALUE; may be repeated. See docs/finetuning.md."
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    events: EventsOption = False,
-    control: ControlOption = None,
+    *,
+    given: Given = {},  # noqa: B006 - never changed
+    setting: SetOption = (),
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    options: JobOptions = JobOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Fine-tune a model on patches, validated by simulated clicks after every epoch.
 
@@ -134,148 +55,52 @@ def finetune(
         histosam finetune --model ritm_h18s --patches data/liver --out runs/ritm
 
         histosam finetune --patches data/liver --out runs/quick --epochs 5 --max-minutes 2
-        --set validation_clicks=10 --set augment.stain=true
+        --validation-clicks 10 --stain
+
+        histosam finetune --config run.json --out runs/again
 
         histosam finetune --out runs/refining --resume
 
         accelerate launch --multi_gpu --num_processes 4 -m histosam_core finetune
         --patches data/liver --out runs/refining
     """
-    from histosam_core import console
-    from histosam_core.errors import ConfigError
-
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite deletes it; pass one")
-    given: dict[str, Any] = {
-        "out": str(out),
-        "patches": str(patches) if patches is not None else None,
-        "model": model,
-        "scenario": scenario,
-        "early_features": early_features,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "accumulate_steps": accumulate_steps,
-        "learning_rate": learning_rate,
-        "crop_size": None if crop_size is None else parse_crop_size(crop_size),
-        "max_minutes": max_minutes,
-        "max_steps_per_epoch": max_steps_per_epoch,
-        "validation_limit": validation_limit,
-        "patience": patience,
-        "seed": seed,
-        "workers": workers,
-        "device": device,
-        "precision": precision,
-        "cache_dir": str(cache_dir) if cache_dir is not None else None,
-        "cache_disk_mb": cache_disk_mb,
-        "tensorboard": tensorboard or None,
-    }
-    extra = list(setting or [])
-    if stain is not None:
-        extra.append(f"augment.stain={str(stain).lower()}")
-    given = {name: value for name, value in given.items() if value is not None}
-    result: TrainResult | None = None
-    # Of the processes that train together the first one speaks.
     is_first = int(os.environ.get("RANK", "0")) == 0
-    if not is_first:
-        events, control = False, None
-    with suppress(KeyboardInterrupt), job_events(events, control) as job:
+    told: list[TrainConfig] = []
+
+    def work(job: JobEvents) -> TrainResult:
         from histosam_core.training import finetune as train
 
-        settings = gather_settings(given, extra, config, out if resume else None)
-
-        def tell(event: Mapping[str, object]) -> None:
-            job.emit(event)
-            if event["event"] == "notice" and not events:
-                console.err.print(f"{event['text']}", markup=False)
+        config = options.config
+        if resume and config is None:
+            config = Path(given.get("out", "")) / "config.json"
+            if not config.is_file():
+                raise ConfigError(f"{config.parent} holds no run to resume; start it anew")
+        settings = gather(TrainConfig, given, config=config, extra=setting)
+        told.append(settings)
 
         what = settings.recipe.title if settings.recipe.is_specialist else settings.scenario
-        title = f"Fine-tune {what}"
-        with job.progress_bar(title) if is_first else nullcontext(silent) as progress:
+        with job.progress_bar(f"Fine-tune {what}") if is_first else nullcontext(silent) as progress:
             result = train(
-                settings, resume=resume, overwrite=overwrite, progress=progress, on_event=tell
+                settings,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+                on_event=job.report,
             )
         job.result(**as_json(result), checkpoint=str(result.best_checkpoint))
-    if result is None and not is_first:
-        raise typer.Exit(1)
-    if result is None:
-        console.err.print(
-            f"Stopped; the state is saved. Go on with: histosam finetune --out {out} --resume"
-        )
-        raise typer.Exit(1)
-    if events or not is_first:
-        return
-    if json:
-        console.print_json(as_json(result))
-    else:
-        _print_result(settings, result)
+        return result
 
-
-def gather_settings(
-    given: dict[str, Any], extra: list[str], config: Path | None, resumed: Path | None
-) -> TrainConfig:
-    """Merge settings: a file or the resumed run's, then `--set`, then options.
-
-    Raises
-    ------
-    ConfigError
-        Nothing to resume, NAME=VALUE is malformed, or settings are wrong.
-    """
-    from histosam_core.errors import ConfigError
-    from histosam_core.settings import read_settings
-    from histosam_core.training import TrainConfig
-
-    values: dict[str, Any] = {}
-    if config is not None:
-        values = read_settings(config)
-    elif resumed is not None:
-        saved = resumed / "config.json"
-        if not saved.is_file():
-            raise ConfigError(f"{resumed} holds no run to resume; start it without --resume")
-        values = read_settings(saved)
-    parse_settings(extra, values)
-    return TrainConfig.from_dict({**values, **given})
-
-
-def parse_settings(extra: list[str], values: dict[str, Any]) -> None:
-    """Put each NAME=VALUE of `--set` among `values`; NAME.MEMBER goes into the group NAME.
-
-    Raises
-    ------
-    ConfigError
-        A text is not NAME=VALUE.
-    """
-    from histosam_core.errors import ConfigError
-
-    for text in extra:
-        name, separator, value_text = text.partition("=")
-        if not separator or not name:
-            raise ConfigError(f"--set {text}: write NAME=VALUE, such as validation_clicks=10")
-        try:
-            value = json_text.loads(value_text)
-        except ValueError:
-            value = value_text
-        group, _, member = name.partition(".")
-        if member:
-            inner = values.get(group)
-            values[group] = {**(inner if isinstance(inner, dict) else {}), member: value}
-        else:
-            values[name] = value
-
-
-def parse_crop_size(text: str) -> list[int]:
-    """Read HEIGHTxWIDTH, or the side of a square.
-
-    Raises
-    ------
-    ConfigError
-        It is neither.
-    """
-    from histosam_core.errors import ConfigError
-
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
-        raise ConfigError(f"--crop-size {text}: write HEIGHTxWIDTH, such as 320x480, or one number")
-    return [int(sides[0]), int(sides[-1])]
+    run_job(
+        options,
+        work,
+        stopped="Stopped; the state is saved. Go on with: histosam finetune "
+        f"--out {given.get('out', 'OUT')} --resume",
+        facts=as_json,
+        show=lambda result: _show(told[0], result),
+        speaks=is_first,
+    )
 
 
 def as_json(result: TrainResult) -> dict[str, Any]:
@@ -294,10 +119,8 @@ def as_json(result: TrainResult) -> dict[str, Any]:
     }
 
 
-def _print_result(settings: TrainConfig, result: TrainResult) -> None:
+def _show(settings: TrainConfig, result: TrainResult) -> None:
     from rich.table import Table
-
-    from histosam_core import console
 
     n = result.before.n_patches
     table = Table(title=f"Validation on {n} patches, {settings.validation_clicks} clicks at most")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter, validators
+
+from histosam_core.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
@@ -14,21 +16,25 @@ __all__ = ["info"]
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A slide, a PNG or a JPEG.", show_default=False)],
+    file: Annotated[Path, Parameter(help="A slide, a PNG or a JPEG.")],
+    *,
     thumbnail: Annotated[
-        Path | None, typer.Option(help="Also write an overview picture here (PNG or JPEG).")
+        Path | None, Parameter(help="Also write an overview picture here (PNG or JPEG).")
     ] = None,
     thumbnail_px: Annotated[
-        int, typer.Option(min=16, max=16384, help="Longer side of the overview.")
+        int,
+        Parameter(
+            validator=validators.Number(gte=16, lte=16384), help="Longer side of the overview."
+        ),
     ] = 1024,
     mpp: Annotated[
-        float | None, typer.Option(help="Micrometres per pixel, where the file has none.")
+        float | None, Parameter(help="Micrometres per pixel, where the file has none.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Show size, resolution, levels and origin of a slide.
 
-    Examples:
+    **Examples**
 
         histosam info slide.svs
 
@@ -47,7 +53,7 @@ def info(
         if thumbnail is not None:
             _write_thumbnail(slide, thumbnail, thumbnail_px)
             facts["thumbnail"] = str(thumbnail)
-    if as_json:
+    if json:
         print_json(facts)
     else:
         out.print(_table(facts))

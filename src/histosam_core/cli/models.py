@@ -3,52 +3,54 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
+from rich.prompt import Confirm
 
-if TYPE_CHECKING:
-    from histosam_core.progress import ProgressCallback
+from histosam_core import console
+from histosam_core.cli.model_facts import own_facts, print_facts, print_list, spec_facts
+from histosam_core.cli.options import JsonOption
+from histosam_core.errors import ConfigError
+from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
+from histosam_core.model.registry.own_models import (
+    add_own_model,
+    find_own_model,
+    list_own_models,
+    remove_own_model,
+)
+from histosam_core.model.registry.registry import fetch_weights, find_spec, list_models
 
 __all__ = ["models"]
 
 
 def models(
-    model: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Tell all about this model.")
-    ] = None,
+    model: Annotated[str | None, Parameter(name="NAME", help="Show all about it.")] = None,
+    /,
+    *,
     download: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Fetch this model's weights, resuming a broken transfer."
-        ),
+        Parameter(help="Fetch the weights of the model NAME, resuming a broken transfer."),
     ] = None,
     mirror: Annotated[
         str | None,
-        typer.Option(
-            metavar="URL",
-            help="With --download: a base URL that has the files by their names.  "
-            "[default: HISTOSAM_MIRROR, else their own]",
+        Parameter(
+            help="With --download: a base URL that has the files by their names. "
+            "(default: HISTOSAM_MIRROR, else their own)"
         ),
     ] = None,
     accept: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Accept what this model's licence forbids."),
+        str | None, Parameter(help="Accept what the licence of the model NAME forbids.")
     ] = None,
-    add: Annotated[
-        Path | None,
-        typer.Option(metavar="CHECKPOINT", help="Give a checkpoint of your own a name."),
-    ] = None,
+    add: Annotated[Path | None, Parameter(help="Give a checkpoint of your own a name.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="The name, with --add.  [default: made from the file's]")
+        str | None, Parameter(help="The name, with --add. (default: made from the file's)")
     ] = None,
     remove: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Take the name of an own model back.")
+        str | None, Parameter(help="Take the name NAME of an own model back.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """List the models that can be loaded by name, fetch one's weights, or name one of your own.
 
@@ -58,20 +60,14 @@ def models(
 
     **Examples**
 
-    `histosam models`
+        histosam models
 
-    `histosam models ritm_h18s`
+        histosam models ritm_h18s
 
-    `histosam models --download sam_vit_b`
+        histosam models --download sam_vit_b
 
-    `histosam models --add runs/refining/best.safetensors --name liver-2026`
+        histosam models --add runs/refining/best.safetensors --name liver-2026
     """
-    from histosam_core.cli.model_facts import own_facts, print_facts, print_list, spec_facts
-    from histosam_core.console import print_json
-    from histosam_core.errors import ConfigError
-    from histosam_core.model.registry.own_models import list_own_models, remove_own_model
-    from histosam_core.model.registry.registry import list_models
-
     if sum(option is not None for option in (model, download, accept, add, remove)) > 1:
         raise ConfigError(
             "NAME, --download, --accept, --add and --remove are separate calls; pass one"
@@ -80,124 +76,60 @@ def models(
         raise ConfigError("--name goes with --add CHECKPOINT")
     if mirror is not None and download is None:
         raise ConfigError("--mirror goes with --download NAME")
+    lines: list[str] = []
     if add is not None:
-        _add(add, name, as_json)
+        own = add_own_model(add, name=name)
+        model = own.name
+        lines = [f"{own.name}: {own.path}", _next(own.name)]
     elif remove is not None:
         remove_own_model(remove)
-        if not as_json:
-            typer.echo(f"{remove} is no name of a model any more")
+        lines = [f"{remove} is no name of a model any more"]
     elif accept is not None:
-        _accept(accept, as_json)
+        model, text = accept, licence_to_confirm(accept)
+        accept_licence(accept)
+        lines = [f"{accept}: there is nothing to accept, or it was accepted before"]
+        if text is not None:
+            lines = [text, "accepted, and remembered for this user"]
     elif download is not None:
-        _download(download, mirror, as_json)
+        model = download
+        path = _download(download, mirror, asks=not json)
+        lines = [f"{download}: {path}", _next(download)]
+    if lines and not json:
+        for line in lines:
+            console.out.print(line, markup=False)
+    elif remove is not None:
+        return
     elif model is not None:
         facts = _facts(model)
-        if as_json:
-            print_json(facts)
-        else:
-            print_facts(facts)
+        console.print_json(facts) if json else print_facts(facts)
     else:
         listed = [spec_facts(spec) for spec in list_models()]
         listed += [own_facts(own) for own in list_own_models()]
-        if as_json:
-            print_json(listed)
-        else:
-            print_list(listed)
+        console.print_json(listed) if json else print_list(listed)
 
 
-def _facts(name: str) -> dict[str, object]:
-    from histosam_core.cli.model_facts import own_facts, spec_facts
-    from histosam_core.model.registry.own_models import find_own_model
-    from histosam_core.model.registry.registry import find_spec
-
+def _facts(name: str) -> dict[str, Any]:
     own = find_own_model(name)
     return spec_facts(find_spec(name)) if own is None else own_facts(own)
 
 
-def _add(path: Path, name: str | None, as_json: bool) -> None:
-    from histosam_core.cli.model_facts import own_facts
-    from histosam_core.console import print_json
-    from histosam_core.model.registry.own_models import add_own_model
-
-    own = add_own_model(path, name=name)
-    if as_json:
-        print_json(own_facts(own))
-        return
-    typer.echo(f"{own.name}: {own.path}")
-    typer.echo(f"next: name it where a command takes a model, as in --model {own.name}")
+def _next(name: str) -> str:
+    return f"next: name it where a command takes a model, as in --model {name}"
 
 
-def _accept(name: str, as_json: bool) -> None:
-    from histosam_core.console import print_json
-    from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
-
+def _download(name: str, mirror: str | None, *, asks: bool) -> Path:
     text = licence_to_confirm(name)
-    accept_licence(name)
-    if as_json:
-        print_json(_facts(name))
-    elif text is None:
-        typer.echo(f"{name}: there is nothing to accept, or it was accepted before")
-    else:
-        typer.echo(text)
-        typer.echo("accepted, and remembered for this user")
-
-
-def _download(name: str, mirror: str | None, as_json: bool) -> None:
-    from histosam_core.console import err, print_json
-    from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
-    from histosam_core.model.registry.registry import fetch_weights
-
-    text = licence_to_confirm(name)
-    if text is not None and _in_a_terminal() and not as_json:
-        typer.echo(text)
-        if typer.confirm("Do you accept this?"):
+    if text is not None and _in_a_terminal() and asks:
+        console.out.print(text, markup=False)
+        if Confirm.ask("Do you accept this?", default=False, console=console.out):
             accept_licence(name)
     try:
-        with _download_bar(f"fetching {name}") as progress:
-            path = fetch_weights(name, mirror=mirror, progress=progress)
+        with console.progress_bar(f"fetching {name}", of_bytes=True) as progress:
+            return fetch_weights(name, mirror=mirror, progress=progress)
     except KeyboardInterrupt:
-        err.print("histosam: stopped; the same command goes on from where it was")
-        raise typer.Exit(1) from None
-    if as_json:
-        print_json(_facts(name))
-        return
-    typer.echo(f"{name}: {path}")
-    typer.echo(f"next: name it where a command takes a model, as in --model {name}")
+        console.err.print("histosam: stopped; the same command goes on from where it was")
+        raise SystemExit(1) from None
 
 
 def _in_a_terminal() -> bool:
     return sys.stdin.isatty()
-
-
-@contextmanager
-def _download_bar(title: str) -> Iterator[ProgressCallback]:
-    """Show bytes, speed and the time that is left; nothing where all is here already."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    from histosam_core.console import err
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err) as bar:
-        tasks: list[TaskID] = []
-
-        def report(done: int, total: int, message: str = "") -> None:
-            if not tasks:
-                # What came before counts as there, not as speed.
-                tasks.append(bar.add_task(title, total=total, completed=done))
-            bar.update(tasks[0], completed=done, total=total)
-
-        yield report

@@ -1,43 +1,278 @@
-"""Options that several commands share, word for word."""
+"""Options of the jobs: made from their settings, those that all share, and how a job is run."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin
 
-import typer
+from cyclopts import Group, Parameter
+
+from histosam_core import console
+from histosam_core.errors import ConfigError
+from histosam_core.job_events import JobEvents, job_events
+from histosam_core.settings import Face, JobSettings, faces, read_settings
 
 __all__ = [
-    "DeviceOption",
-    "EarlyFeaturesOption",
-    "LabelOption",
-    "ReadersOption",
-    "SeedOption",
-    "SlideMppOption",
-    "SplitFileOption",
-]
+    "CONTROL", "FLAG", "DeviceOption", "Given", "JobOptions", "JsonOption", "MagnificationOption",
+    "OverwriteOption", "ResumeOption", "SetOption", "gather", "options_of", "run_job", "takes",
+    "with_magnification",
+]  # fmt: skip
 
-SplitFileOption = Annotated[
-    Path | None, typer.Option(help="CSV with the columns slide,split; instead of --splits.")
-]
-LabelOption = Annotated[
-    list[str] | None, typer.Option(help="A class that counts as tumour; may be repeated.")
-]
-SlideMppOption = Annotated[
-    float | None, typer.Option(help="Micrometres per level-0 pixel, where slides state none.")
-]
-EarlyFeaturesOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--early-features/--no-early-features",
-        help="Hand the encoder's early features to the refining decoder (default: in histosam, and "
-        "where the model has them).",
+Given = Mapping[str, Any]
+"""Settings that were given as options, by name; "NAME.MEMBER" for a member of a group."""
+Settings = TypeVar("Settings", bound=JobSettings)
+Result = TypeVar("Result")
+
+_HEADINGS = ("Data", "Slides", "Patches", "Model", "Learning", "Clicks", "Validation", "Proof")
+
+
+@cache
+def _group(title: str) -> Group:
+    """A heading of the help, in their order; one that is not among them comes after."""
+    order = _HEADINGS.index(title) if title in _HEADINGS else len(_HEADINGS)
+    return Group(title, sort_key=order)
+
+
+CONTROL = Group("The command", sort_key=1000)
+FLAG = Parameter(group=CONTROL, show_default=False)
+"""An option that decides what the command does, not what comes out."""
+ResumeOption = Annotated[bool, FLAG, Parameter(help="Go on with the work in the folder.")]
+OverwriteOption = Annotated[bool, FLAG, Parameter(help="Replace what is there.")]
+JsonOption = Annotated[bool, FLAG, Parameter(name="--json", help="Print the result as JSON.")]
+SetOption = Annotated[
+    tuple[str, ...],
+    FLAG,
+    Parameter(
+        name="--set",
+        help="Any setting by its name, NAME=VALUE; may be repeated. See docs/finetuning.md.",
     ),
 ]
-SeedOption = Annotated[int | None, typer.Option(help="Of every draw (default: 0).")]
-ReadersOption = Annotated[
-    int | None, typer.Option(help="Threads that read patches ahead (default: 0).")
+DeviceOption = Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")]
+MagnificationOption = Annotated[
+    float | None,
+    Parameter(group=_group("Patches"), help="The resolution as an objective's power: 5 is 2.0 um."),
 ]
-DeviceOption = Annotated[
-    str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps (default: auto).")
-]
+
+
+@Parameter(name="*", group=CONTROL, show_default=False)
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Options of every job, for people and for programs.
+
+    Parameters
+    ----------
+    config
+        JSON file of settings; options here go before it.
+    json
+        Print the result as JSON.
+    events
+        Print JSON lines for a program instead of a progress bar and a table.
+    control
+        Text file that is watched while it runs: run, pause or stop.
+    """
+
+    config: Path | None = None
+    json: bool = False
+    events: bool = False
+    control: Path | None = None
+
+
+def options_of(
+    settings: type[JobSettings],
+    *,
+    leave_out: Collection[str] = (),
+    below: str = "",
+    usual: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return an option for each setting, by its name.
+
+    Parameters
+    ----------
+    settings
+        Whose faces the options have.
+    leave_out
+        Settings without an option.
+    below
+        Name of a mapping among the settings that these are given in; their names then begin so.
+    usual
+        Defaults by name, or words for them, where the command has others than the class.
+    """
+    usual = usual or {}
+    return {
+        f"{below}.{face.name}" if below else face.name: _option(face, usual.get(face.name))
+        for face in faces(settings)
+        if face.name.partition(".")[0] not in leave_out
+    }
+
+
+def takes(options: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a verb take options, those that are given as the mapping `given`."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        kind = TypedDict("kind", options, total=False)  # type: ignore[misc]
+        verb.__annotations__["given"] = Annotated[kind, Parameter(name="*")]
+        return verb
+
+    return decorate
+
+
+def _option(face: Face, usual: Any) -> Any:
+    kind: Any = str if face.form else face.type
+    is_list = get_origin(kind) is tuple and get_args(kind)[-1] is ...
+    if get_origin(kind) is dict:
+        kind = tuple[str, ...]
+    default = face.default if usual is None else usual
+    text = face.default_text if usual is None else ""
+    is_told = default is not None and default is not False and default != ()
+    if not text and is_told and not isinstance(default, Mapping):
+        text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    help_text = face.help + (f" (default: {text})" if text else "")
+    return Annotated[
+        kind,
+        Parameter(
+            name=face.options,
+            negative=tuple(o.replace("--", "--no-", 1) for o in face.options) * (kind is bool),
+            group=_group(face.group),
+            consume_multiple=is_list and kind != tuple[str, ...],
+            help=help_text,
+        ),
+    ]
+
+
+def gather(
+    settings: type[Settings],
+    given: Given,
+    *,
+    config: Path | None = None,
+    extra: Iterable[str] = (),
+    usual: Given | None = None,
+) -> Settings:
+    """Merge settings: a file's, then those of `--set`, then options.
+
+    Parameters
+    ----------
+    settings
+        What is made.
+    given
+        Settings that were given as options.
+    config
+        JSON file of settings, of a user or of the work that goes on.
+    extra
+        NAME=VALUE each.
+    usual
+        What the command sets where neither file nor option does.
+
+    Raises
+    ------
+    ConfigError
+        A value is malformed, or settings are missing or wrong.
+    """
+    values = {**(usual or {}), **(read_settings(config) if config is not None else {})}
+    _parse(extra, values)
+    by_name = {face.name: face for face in faces(settings)}
+    mappings = {name for name, face in by_name.items() if get_origin(face.type) is dict}
+    for name in given.keys() & mappings:
+        values[name] = dict(values.get(name) or {})
+        _parse(given[name], values[name], by_name[name].options[0])
+    for name in given.keys() - mappings:
+        _put(values, name, given[name])
+    missing = [f for f in by_name.values() if f.is_required and values.get(f.name) is None]
+    if missing:
+        raise ConfigError(f"give {' and '.join(f.options[0] for f in missing)}, or --config FILE")
+    return settings.from_dict(values)
+
+
+def _parse(texts: Iterable[str], values: dict[str, Any], option: str = "--set") -> None:
+    """Put each NAME=VALUE among `values`; VALUE is JSON, or a text as it stands."""
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name or not value:
+            example = "validation_clicks=10" if option == "--set" else "ritm=ritm_h18s"
+            form = "NAME=VALUE" if option == "--set" else "FAMILY=NAME"
+            raise ConfigError(f"{option} {text}: write {form}, such as {example}")
+        with suppress(ValueError):
+            _put(values, name, json.loads(value))
+            continue
+        _put(values, name, value)
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set a value; NAME.MEMBER within the mapping NAME."""
+    group, _, member = name.partition(".")
+    if not member:
+        values[group] = value
+        return
+    inner = values.get(group)
+    values[group] = dict(inner) if isinstance(inner, Mapping) else {}
+    _put(values[group], member, value)
+
+
+def with_magnification(given: Given, magnification: float | None) -> Given:
+    """Return the settings with an objective's power told as um per pixel.
+
+    Raises
+    ------
+    ConfigError
+        Both were given, or the magnification is not above 0.
+    """
+    from histosam_core.dataset.settings import mpp_of_magnification
+
+    if magnification is None:
+        return given
+    if "mpp" in given:
+        raise ConfigError("give either --mpp or --magnification, not both")
+    return {**given, "mpp": mpp_of_magnification(magnification)}
+
+
+def run_job(
+    options: JobOptions,
+    work: Callable[[JobEvents], Result],
+    *,
+    stopped: str,
+    facts: Callable[[Result], Any],
+    show: Callable[[Result], None],
+    speaks: bool = True,
+) -> Result:
+    """Run a job, and say what came of it: as a table, as JSON, or as events alone.
+
+    Parameters
+    ----------
+    options
+        What the user wants to see.
+    work
+        The job. It stops by KeyboardInterrupt.
+    stopped
+        What to tell after a stop: how to go on.
+    facts
+        What `--json` prints of a result.
+    show
+        Prints a result for people.
+    speaks
+        Whether anything is printed; of processes that work together one speaks.
+
+    Raises
+    ------
+    SystemExit
+        It was stopped; the code is 1.
+    """
+    done = []
+    speaks_in_events = options.events and speaks
+    with (
+        suppress(KeyboardInterrupt),
+        job_events(speaks_in_events, options.control if speaks else None) as job,
+    ):
+        done.append(work(job))
+    if not done:
+        if speaks:
+            console.err.print(stopped, markup=False)
+        raise SystemExit(1)
+    if speaks and options.json and not options.events:
+        console.print_json(facts(done[0]))
+    elif speaks and not options.events:
+        show(done[0])
+    return done[0]

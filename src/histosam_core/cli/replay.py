@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter
+
+from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption
 
 if TYPE_CHECKING:
     from histosam_core.model.load import Model
@@ -20,35 +22,32 @@ __all__ = ["replay"]
 def replay(
     journal: Annotated[
         Path,
-        typer.Argument(
-            help="A journal (.jsonl) from the folder SLIDE.histosam beside a slide.",
-            show_default=False,
-        ),
+        Parameter(help="A journal (.jsonl) from the folder SLIDE.histosam beside a slide."),
     ],
+    *,
     slide: Annotated[
         Path | None,
-        typer.Option(help="The slide, where it is neither where it was nor beside the journal."),
+        Parameter(help="The slide, where it is neither where it was nor beside the journal."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
+        Parameter(
             help="Another model, or the path of the same one; NAME@sam or NAME@refining takes that "
-            "one of its decoders.  [default: the journal's]",
-            metavar="MODEL",
+            "one of its decoders. (default: the journal's)"
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: DeviceOption = "auto",
     out: Annotated[
-        Path | None, typer.Option(help="Also write the outlines of the replay (.geojson).")
+        Path | None, Parameter(help="Also write the outlines of the replay (.geojson).")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Repeat a session without anyone clicking, and compare every object with the journal's.
 
     The same model gives the same masks; another one a comparison on the same clicks.
 
-    Examples:
+    **Examples**
 
         histosam replay slide.svs.histosam/2026-05-04T09-12-33-a1b2c3.jsonl
 
@@ -77,7 +76,7 @@ def replay(
         err.print(f"note: {note}", style="yellow", markup=False)
     facts = describe(report)
     facts |= {"seconds": time.perf_counter() - start, "out": None if out is None else str(out)}
-    if as_json:
+    if json:
         print_json(facts)
     else:
         console.print(_table(facts))

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from cyclopts import Parameter, validators
+
+from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -18,44 +20,48 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def segment(
-    slide: Annotated[Path, typer.Argument(help="A slide, a PNG or a JPEG.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Where the outline goes (.geojson).")],
+    slide: Annotated[Path, Parameter(help="A slide, a PNG or a JPEG.")],
+    *,
+    out: Annotated[Path, Parameter(help="Where the outline goes (.geojson).")],
     click: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y,+|-",
-            help="A click in level-0 pixels: + belongs to the object, - does not. Repeat it.",
+        tuple[str, ...],
+        Parameter(
+            show_default=False,
+            help="X,Y,+ or X,Y,-: a click in level-0 pixels; + belongs to the object, - does not. "
+            "Repeat it.",
         ),
-    ] = None,
+    ] = (),
     clicks: Annotated[
-        Path | None,
-        typer.Option(help="A file of clicks instead: .csv (x,y,sign) or .json.", metavar="FILE"),
+        Path | None, Parameter(help="A file of clicks instead: .csv (x,y,sign) or .json.")
     ] = None,
     preview: Annotated[
-        Path | None, typer.Option(help="Also write a picture of the outline in place (PNG, JPEG).")
+        Path | None, Parameter(help="Also write a picture of the outline in place (PNG, JPEG).")
     ] = None,
     model: Annotated[
         str,
-        typer.Option(
+        Parameter(
             help="A name of `histosam models`, or a checkpoint's path; NAME@sam or NAME@refining "
             "takes that one of its decoders."
         ),
     ] = "histosam-tiny",
     mpp: Annotated[
         float | None,
-        typer.Option(help="Micrometres per level-0 pixel, where the file has none or a wrong one."),
+        Parameter(help="Micrometres per level-0 pixel, where the file has none or a wrong one."),
     ] = None,
-    label: Annotated[str, typer.Option(help="The object's class.")] = "Tumor",
+    label: Annotated[str, Parameter(help="The object's class.")] = "Tumor",
     min_island_px: Annotated[
-        int, typer.Option(min=0, help="Leave out islands of fewer window pixels.")
+        int,
+        Parameter(
+            validator=validators.Number(gte=0), help="Leave out islands of fewer window pixels."
+        ),
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Outline one object by clicks and write it as GeoJSON that QuPath opens.
 
-    Examples:
+    **Examples**
 
         histosam segment slide.svs --click 1200,800,+ --out tumor.geojson
 
@@ -71,7 +77,7 @@ def segment(
     from histosam_core.session import Session, check_on_slide, draw_preview
     from histosam_core.slide import open_slide
 
-    given = _given_clicks(click or [], clicks)
+    given = _given_clicks(click, clicks)
     _check_outputs(out, preview, overwrite=overwrite)
     start = time.perf_counter()
     with open_slide(slide, mpp=mpp) as opened:
@@ -97,7 +103,7 @@ def segment(
     facts = describe(accepted, answers, session)
     facts |= {"seconds": time.perf_counter() - start, "out": str(out)}
     facts["preview"] = None if preview is None else str(preview)
-    if as_json:
+    if json:
         print_json(facts)
     else:
         console.print(_table(facts))
@@ -135,7 +141,7 @@ def describe(
     }
 
 
-def _given_clicks(texts: list[str], file: Path | None) -> list[Click]:
+def _given_clicks(texts: tuple[str, ...], file: Path | None) -> list[Click]:
     from histosam_core.errors import ConfigError
     from histosam_core.session import parse_click, read_click_list
 

@@ -100,7 +100,7 @@ class ExtractionSettings(JobSettings):
         unit="um",
         group=PATCHES,
         option="known-within",
-        as_text=True,
+        form="micrometres, such as 100, or slide",
         ge=0,
     )
     min_known: float = setting(
@@ -176,3 +176,18 @@ class PrepareSettings(ExtractionSettings):
         group=DATA,
         ge=1,
     )
+
+    def call(self) -> dict[str, Any]:
+        """Return the arguments of `extract_patches`.
+
+        Raises
+        ------
+        ConfigError
+            The split file cannot be read.
+        """
+        from histosam_core.dataset.splits import read_split_file
+
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        file = values.pop("split_file")
+        shares = dict(zip(SPLITS, self.splits, strict=True))
+        return {**values, "splits": shares if file is None else read_split_file(file)}

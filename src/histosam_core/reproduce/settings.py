@@ -12,7 +12,7 @@ from histosam_core.reproduce import kim2023
 from histosam_core.reproduce.camelyon16 import Part
 from histosam_core.reproduce.paip2019 import Mask
 from histosam_core.settings import JobSettings, Problems, like, setting
-from histosam_core.training.config import TrainConfig
+from histosam_core.training.config import MACHINE, TrainConfig
 
 __all__ = ["MODELS", "SETTINGS_FILE", "FailureCount", "ReproduceSettings"]
 
@@ -177,13 +177,16 @@ class ReproduceSettings(JobSettings):
         group=TUNING,
         option="set",
     )
-    seed: int = setting(0, caption="Seed", help="Of the split and of every draw.", ge=0)
+    seed: int = setting(
+        0, caption="Seed", help="Of the split and of every draw.", group=MACHINE, ge=0
+    )
     device: str = like(TrainConfig, "device", "auto")
     workers: int | None = setting(
         None,
         caption="Threads",
         help="Threads that read slides.",
         default_text="one per core, 8 at most",
+        group=MACHINE,
         ge=1,
     )
 

@@ -226,6 +226,7 @@ class TrainConfig(JobSettings):
         "HEIGHTxWIDTH or one number. FocalClick and SimpleClick are used at the size that they "
         "were trained at.",
         unit="px",
+        form="HEIGHTxWIDTH, such as 320x480, or one number",
         default_text="320x480, 256, 448",
         group=LEARNING,
         only="specialist",

@@ -82,9 +82,9 @@ class Choices:
         CheckpointError
             A model does not have the decoder that is chosen.
         """
-        from histosam_core.cli.evaluate import labelled
+        from histosam_core.evaluation.settings import labelled
 
-        return {"out": str(self.out), "models": labelled(list(self.models))}
+        return {"out": str(self.out), "models": labelled(self.models)}
 
     def problem(self) -> str:
         """Return all that stands against a start, in one line; empty where nothing does."""

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from histosam_core import __version__, errors
 from histosam_core.cli import app as app_module
-from histosam_core.cli.app import CALL_WAS_WRONG, VERBS, app, main
+from histosam_core.cli.app import CALL_WAS_WRONG, VERBS, main
 
 
 def histosam(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +24,7 @@ def histosam(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_names_every_verb() -> None:
-    done = CliRunner().invoke(app, ["--help"])
+    done = command.histosam("--help")
     assert done.exit_code == 0
     for verb in VERBS:
         assert verb in done.output
@@ -33,7 +32,7 @@ def test_help_names_every_verb() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself_with_an_example(verb: str) -> None:
-    done = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "200"})
+    done = command.histosam(verb, "--help")
     assert done.exit_code == 0
     assert f"histosam {verb}" in done.output
 
@@ -58,11 +57,11 @@ def test_a_missing_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def run() -> None:
+    def run(arguments: object) -> None:
         raise error
 
     monkeypatch.delenv("HISTOSAM_DEBUG", raising=False)
-    monkeypatch.setattr(app_module, "app", run)
+    monkeypatch.setattr(app_module, "command", lambda verb: run)
 
 
 @pytest.mark.parametrize("name", sorted(errors.__all__))
@@ -72,7 +71,7 @@ def test_exit_code_tells_a_wrong_call_from_a_failed_run(
     error = getattr(errors, name)
     fail_with(monkeypatch, error("no such thing; name another"))
     with pytest.raises(SystemExit) as stopped:
-        main()
+        main([])
     assert stopped.value.code == (2 if issubclass(error, CALL_WAS_WRONG) else 1)
     assert capsys.readouterr().err == "histosam: error: no such thing; name another\n"
 
@@ -82,7 +81,7 @@ def test_brackets_in_a_message_are_shown_as_they_are(
 ) -> None:
     fail_with(monkeypatch, errors.AnnotationError("tried a[_mask|_tumor].(xml|tif); rename it"))
     with pytest.raises(SystemExit):
-        main()
+        main([])
     assert "tried a[_mask|_tumor].(xml|tif)" in capsys.readouterr().err
 
 
@@ -90,21 +89,14 @@ def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, errors.SlideFormatError("empty"))
     monkeypatch.setenv("HISTOSAM_DEBUG", "1")
     with pytest.raises(errors.SlideFormatError):
-        main()
+        main([])
 
 
 def test_ctrl_c_is_one_line_and_exit_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stopping = typer.Typer()
-
-    @stopping.command()
-    def run() -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(app_module, "app", stopping)
-    monkeypatch.setattr("sys.argv", ["histosam"])
+    fail_with(monkeypatch, KeyboardInterrupt())
     with pytest.raises(SystemExit) as stopped:
-        main()
+        main([])
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "histosam: stopped; no half-written file is left\n"

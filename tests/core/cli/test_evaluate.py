@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.evaluate import evaluate, labelled, run_folder_name
+from histosam_core.cli.evaluate import run_folder_name
 from histosam_core.errors import ConfigError, OutputExistsError
-
-app = typer.Typer()
-app.command()(evaluate)
+from histosam_core.evaluation.settings import labelled
 
 
 class Disk:
@@ -70,7 +67,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def call(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+    return histosam("evaluate", *arguments)
 
 
 TWO = ("--model", "tiny", "--model", "ours=runs/best.safetensors", "--device", "cpu")

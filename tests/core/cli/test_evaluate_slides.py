@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.evaluate import evaluate
 from histosam_core.errors import ConfigError, OutputExistsError, SchedulerError
 
 from ..evaluation.slide_stand_ins import Brush, write_slide  # noqa: TID252
-
-app = typer.Typer()
-app.command()(evaluate)
 
 
 @pytest.fixture
@@ -30,7 +25,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def run(*more: object) -> Any:
         given = ("--slides", slides, "--model", "one", "--min-area", 0, "--out", tmp_path / "out")
-        return CliRunner().invoke(app, [str(a) for a in (*given, *more)])
+        return histosam("evaluate", *given, *more)
 
     return run
 
@@ -79,9 +74,8 @@ def test_events_tell_clicks_and_what_was_left_out(call: Any, tmp_path: Path) -> 
 def test_wrong_calls_are_refused(call: Any, tmp_path: Path) -> None:
     refused = call("--patches", "liver.zarr")
     assert isinstance(refused.exception, ConfigError)
-    refused = CliRunner().invoke(
-        app, ["--model", "one", "--patches", "x.zarr", "--mpp", "0.5", "--out", str(tmp_path)]
-    )
+    patches = ("--model", "one", "--patches", "x.zarr", "--mpp", "0.5")
+    refused = histosam("evaluate", *patches, "--out", tmp_path)
     assert isinstance(refused.exception, ConfigError)
     assert "--slides" in str(refused.exception)
 

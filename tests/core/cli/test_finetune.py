@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.finetune import finetune, gather_settings
+from histosam_core.cli.options import gather
 from histosam_core.errors import ConfigError
 from histosam_core.training import SCENARIOS, TrainConfig, TrainResult, ValidationScores
-
-app = typer.Typer()
-app.command()(finetune)
 
 
 class Training:
@@ -50,7 +46,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> Training:
 
 
 def _run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=True)
+    return histosam("finetune", *arguments)
 
 
 def test_options_reach_the_settings(tmp_path: Path, training: Training) -> None:
@@ -130,8 +126,11 @@ def test_a_stop_says_how_to_go_on_and_exits_with_1(tmp_path: Path, training: Tra
 
 def test_a_file_gives_settings_and_options_go_before_it(tmp_path: Path, training: Training) -> None:
     TrainConfig(out=Path("elsewhere"), epochs=5, seed=3).save(tmp_path / "my.json")
-    config = gather_settings(
-        {"out": "run", "epochs": 7}, ["seed=4", "milestones=[0.5]"], tmp_path / "my.json", None
+    config = gather(
+        TrainConfig,
+        {"out": "run", "epochs": 7},
+        config=tmp_path / "my.json",
+        extra=["seed=4", "milestones=[0.5]"],
     )
     assert (config.out, config.epochs, config.seed) == (Path("run"), 7, 4)
     assert config.milestones == (0.5,)
@@ -158,8 +157,7 @@ def test_a_wrong_call_says_what_is_wrong(
 
 
 def test_help_explains_every_scenario() -> None:
-    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300", "TERM": "dumb"})
+    result = histosam("finetune", "--help")
     assert result.exit_code == 0
-    words = " ".join(result.output.replace("│", " ").split())
     for scenario in SCENARIOS.values():
-        assert scenario.explanation in words
+        assert scenario.explanation in result.words

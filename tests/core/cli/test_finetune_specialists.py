@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.finetune import finetune
 from histosam_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from histosam_core.training import TrainConfig
-
-app = typer.Typer()
-app.command()(finetune)
 
 
 @pytest.fixture
@@ -33,7 +28,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
 
 
 def _run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=True)
+    return histosam("finetune", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +78,10 @@ def test_a_wrong_call_says_what_is_wrong(
 
 
 def test_help_names_every_family() -> None:
-    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "300", "TERM": "dumb"})
-    words = " ".join(result.output.replace("│", " ").split())
-    for text in ("RITM, FocalClick and SimpleClick train as a whole", "ritm_h18s", "320x480"):
+    words = histosam("finetune", "--help").words
+    for text in (
+        "RITM, FocalClick and SimpleClick train as a whole",
+        "--model ritm_h18s",
+        "320x480",
+    ):
         assert text in words

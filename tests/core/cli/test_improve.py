@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.improve import improve
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.report.summary import Estimate
 from histosam_core.improve import Improvement, ImproveSettings, Proof
 from histosam_core.improve.run import SETTINGS_FILE
-
-app = typer.Typer()
-app.command()(improve)
 
 
 class Work:
@@ -54,7 +49,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
 
 def _run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments), catch_exceptions=True)
+    return histosam("improve", *arguments)
 
 
 def test_options_reach_the_settings(tmp_path: Path, work: Work) -> None:
@@ -124,7 +119,7 @@ def test_a_stop_says_how_to_go_on_with_the_settings_it_had(tmp_path: Path, work:
     ("arguments", "message"),
     [
         (["--slides", "s", "--resume", "--overwrite"], "pass one"),
-        ([], "give --slides and --out"),
+        ([], "give --slides"),
         (["--resume"], "holds no work to resume"),
         (["--slides", "s", "--mpp", "1", "--magnification", "5"], "not both"),
         (["--slides", "s", "--known-within", "far"], "such as 100, or slide"),

@@ -7,16 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
+from command import histosam
 from PIL import Image
-from typer.testing import CliRunner
 
-from histosam_core.cli.info import info
 from histosam_core.errors import ConfigError, SlideFormatError, SlideNotFoundError
-
-app = typer.Typer()
-app.command()(info)
-runner = CliRunner()
 
 
 @pytest.fixture
@@ -27,14 +21,14 @@ def image_file(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 
 def test_table_names_size_and_what_is_unknown(image_file: Path) -> None:
-    result = runner.invoke(app, [str(image_file)])
+    result = histosam("info", image_file)
     assert result.exit_code == 0
     for words in ("120 x 90 px", "unknown", "--mpp", "PNG image", "Level"):
         assert words in result.stdout
 
 
 def test_json_holds_the_facts(image_file: Path) -> None:
-    result = runner.invoke(app, [str(image_file), "--json", "--mpp", "0.5"])
+    result = histosam("info", image_file, "--json", "--mpp", "0.5")
     facts = json.loads(result.stdout)
     assert facts["size_wh"] == [120, 90]
     assert facts["mpp"] == 0.5
@@ -46,7 +40,7 @@ def test_json_holds_the_facts(image_file: Path) -> None:
 def test_thumbnail_is_written_whole(image_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "new" / "small.png"
     call = [str(image_file), "--thumbnail", str(target), "--thumbnail-px", "60"]
-    assert runner.invoke(app, call).exit_code == 0
+    assert histosam("info", *call).exit_code == 0
     with Image.open(target) as picture:
         assert picture.size == (60, 45)
     assert [p.name for p in target.parent.iterdir()] == ["small.png"]
@@ -60,12 +54,12 @@ def test_wrong_calls_raise_our_errors(image_file: Path, tmp_path: Path) -> None:
         ([str(image_file), "--mpp", "-1"], ConfigError),
     )
     for call, kind in cases:
-        result = runner.invoke(app, call)
+        result = histosam("info", *call)
         assert isinstance(result.exception, kind), call
 
 
 @pytest.mark.real_slide
 def test_real_slide_is_described(data_dir: Path) -> None:
-    result = runner.invoke(app, [str(data_dir / "slides/CMU-1-Small-Region.svs")])
+    result = histosam("info", data_dir / "slides/CMU-1-Small-Region.svs")
     for words in ("2,220 x 2,967", "0.499 um per pixel (Aperio description)", "20x", "jpeg"):
         assert words in result.stdout

@@ -9,17 +9,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.models import models
 from histosam_core.errors import ConfigError, DownloadError, LicenceError, UnknownModelError
 from histosam_core.model.registry import registry
 from histosam_core.model.registry.digest import Digest
 from histosam_core.model.registry.licence import licence_to_confirm
-
-app = typer.Typer()
-app.command()(models)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -51,7 +46,7 @@ def here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_table_names_every_model_and_what_to_type_next() -> None:
-    result = CliRunner().invoke(app, env={"COLUMNS": "120"})
+    result = histosam("models", columns=120)
     assert result.exit_code == 0
     for name in registry.MODELS:
         assert name in result.stdout
@@ -59,7 +54,7 @@ def test_table_names_every_model_and_what_to_type_next() -> None:
 
 
 def test_json_says_where_the_weights_are(here: Path) -> None:
-    result = CliRunner().invoke(app, ["--json"])
+    result = histosam("models", "--json")
     facts = {fact["name"]: fact for fact in json.loads(result.stdout)}
     assert facts["sam_vit_b"]["where"] == "downloaded"
     assert facts["sam_vit_b"]["size_bytes"] == 7
@@ -71,13 +66,13 @@ def test_json_says_where_the_weights_are(here: Path) -> None:
 
 
 def test_download_prints_where_the_weights_are(here: Path) -> None:
-    result = CliRunner().invoke(app, ["--download", "sam_vit_b"])
+    result = histosam("models", "--download", "sam_vit_b")
     assert result.exit_code == 0
     assert f"sam_vit_b: {here}" in result.stdout
 
 
 def test_download_of_an_unknown_name_lists_close_ones() -> None:
-    result = CliRunner().invoke(app, ["--download", "sam_vitb"])
+    result = histosam("models", "--download", "sam_vitb")
     assert isinstance(result.exception, UnknownModelError)
     assert "sam_vit_b" in str(result.exception)
 
@@ -85,16 +80,16 @@ def test_download_of_an_unknown_name_lists_close_ones() -> None:
 def test_a_checkpoint_gets_a_name_is_listed_and_loses_it(cache: Path) -> None:
     path = cache / "best.pt"
     path.write_bytes(b"weights")
-    named = CliRunner().invoke(app, ["--add", str(path), "--name", "mine"])
+    named = histosam("models", "--add", str(path), "--name", "mine")
     assert named.exit_code == 0
     assert "--model mine" in named.stdout
-    listed = json.loads(CliRunner().invoke(app, ["--json"]).stdout)
+    listed = json.loads(histosam("models", "--json").stdout)
     assert (listed[-1]["name"], listed[-1]["where"], listed[-1]["path"]) == (
         "mine", "own", str(path)
     )  # fmt: skip
-    assert "mine" in CliRunner().invoke(app, env={"COLUMNS": "160"}).stdout
-    assert CliRunner().invoke(app, ["--remove", "mine"]).exit_code == 0
-    assert "mine" not in CliRunner().invoke(app, ["--json"]).stdout
+    assert "mine" in histosam("models", columns=160).stdout
+    assert histosam("models", "--remove", "mine").exit_code == 0
+    assert "mine" not in histosam("models", "--json").stdout
     assert path.is_file()
 
 
@@ -104,11 +99,11 @@ def test_a_checkpoint_gets_a_name_is_listed_and_loses_it(cache: Path) -> None:
      ["--accept", "focalclick_b0_s2", "--remove", "x"]],
 )  # fmt: skip
 def test_options_that_do_not_go_together_are_a_wrong_call(call: list[str]) -> None:
-    assert isinstance(CliRunner().invoke(app, call).exception, ConfigError)
+    assert isinstance(histosam("models", *call).exception, ConfigError)
 
 
 def test_the_list_fits_80_columns_and_says_what_families_cannot_do(cache: Path) -> None:
-    result = CliRunner().invoke(app, env={"COLUMNS": "80"})
+    result = histosam("models", columns=80)
     lines = result.stdout.replace(str(cache), "~").splitlines()
     assert max(map(len, lines)) <= 80
     assert "RITM: no box prompts, no embeddings ahead of clicks" in lines
@@ -119,7 +114,7 @@ def test_the_list_fits_80_columns_and_says_what_families_cannot_do(cache: Path) 
 
 
 def test_one_models_facts_have_its_citation_licence_and_what_to_choose() -> None:
-    result = CliRunner().invoke(app, ["focalclick_b0_s2"])
+    result = histosam("models", "focalclick_b0_s2")
     assert result.exit_code == 0
     told = " ".join(result.stdout.split())
     for part in (
@@ -132,12 +127,12 @@ def test_one_models_facts_have_its_citation_licence_and_what_to_choose() -> None
         "400 px at 2 um/px",
     ):
         assert part in told
-    facts = json.loads(CliRunner().invoke(app, ["ritm_h18s", "--json"]).stdout)
+    facts = json.loads(histosam("models", "ritm_h18s", "--json").stdout)
     assert facts["citation"].startswith("Sofiiuk")
     assert (facts["takes_boxes"], facts["encodes_ahead"]) == (False, False)
     assert facts["where"] == "not downloaded"
     assert facts["digest"] is facts["noted_digest"] is None
-    unknown = CliRunner().invoke(app, ["ritm_h18x"])
+    unknown = histosam("models", "ritm_h18x")
     assert isinstance(unknown.exception, UnknownModelError)
     assert "did you mean ritm_h18" in str(unknown.exception)
 
@@ -145,28 +140,28 @@ def test_one_models_facts_have_its_citation_licence_and_what_to_choose() -> None
 def test_an_own_models_facts_are_told_too(cache: Path) -> None:
     path = cache / "best.pt"
     path.write_bytes(b"weights")
-    CliRunner().invoke(app, ["--add", str(path), "--name", "mine"])
-    told = CliRunner().invoke(app, ["mine"]).stdout
+    histosam("models", "--add", str(path), "--name", "mine")
+    told = histosam("models", "mine").stdout
     assert "your own" in told
     assert str(path) in "".join(told.split())
-    assert json.loads(CliRunner().invoke(app, ["mine", "--json"]).stdout)["name"] == "mine"
+    assert json.loads(histosam("models", "mine", "--json").stdout)["name"] == "mine"
 
 
 def test_a_licence_is_accepted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = CliRunner().invoke(app, ["--download", "focalclick_b0_s2"])
+    refused = histosam("models", "--download", "focalclick_b0_s2")
     assert isinstance(refused.exception, LicenceError)
-    accepted = CliRunner().invoke(app, ["--accept", "focalclick_b0_s2"])
+    accepted = histosam("models", "--accept", "focalclick_b0_s2")
     assert accepted.exit_code == 0
     assert "no commercial use" in accepted.stdout
     assert "accepted, and remembered" in accepted.stdout
     assert licence_to_confirm("focalclick_b0_s2") is None
-    again = CliRunner().invoke(app, ["--accept", "focalclick_b0_s2"])
+    again = histosam("models", "--accept", "focalclick_b0_s2")
     assert "nothing to accept, or it was accepted before" in again.stdout
-    by_hand = CliRunner().invoke(app, ["--download", "focalclick_b0_s2"])
+    by_hand = histosam("models", "--download", "focalclick_b0_s2")
     assert isinstance(by_hand.exception, DownloadError)
-    facts = json.loads(CliRunner().invoke(app, ["--json", "--accept", "focalclick_b3_s2"]).stdout)
+    facts = json.loads(histosam("models", "--json", "--accept", "focalclick_b3_s2").stdout)
     assert facts["must_accept_licence"] is False
-    assert isinstance(CliRunner().invoke(app, ["--accept", "x"]).exception, UnknownModelError)
+    assert isinstance(histosam("models", "--accept", "x").exception, UnknownModelError)
 
 
 @pytest.mark.parametrize(("answer", "error"), [("y", DownloadError), ("n", LicenceError)])
@@ -174,9 +169,9 @@ def test_in_a_terminal_the_licence_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, answer: str, error: type[Exception]
 ) -> None:
     monkeypatch.setattr("histosam_core.cli.models._in_a_terminal", lambda: True)
-    result = CliRunner().invoke(app, ["--download", "focalclick_b0_s2"], input=f"{answer}\n")
+    result = histosam("models", "--download", "focalclick_b0_s2", stdin=f"{answer}\n")
     assert "no commercial use" in result.stdout
-    assert "Do you accept this? [y/N]" in result.stdout
+    assert "Do you accept this? [y/n] (n)" in result.stdout
     assert isinstance(result.exception, error)
 
 
@@ -189,7 +184,7 @@ def test_weights_come_from_a_mirror(cache: Path, monkeypatch: pytest.MonkeyPatch
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         base = f"http://127.0.0.1:{http.server_port}/"
-        result = CliRunner().invoke(app, ["--download", "ritm_h18s", "--mirror", base, "--json"])
+        result = histosam("models", "--download", "ritm_h18s", "--mirror", base, "--json")
         http.shutdown()
         thread.join()
     assert result.exit_code == 0
@@ -205,6 +200,6 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registry, "download", stop)
-    result = CliRunner().invoke(app, ["--download", "ritm_h18s"])
+    result = histosam("models", "--download", "ritm_h18s")
     assert result.exit_code == 1
     assert "goes on from where it was" in result.stderr

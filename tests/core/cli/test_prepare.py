@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
 from histosam_core.annotation import write_mask_tiff
-from histosam_core.cli.prepare import prepare
 from histosam_core.dataset import open_patches
 from histosam_core.errors import ConfigError
 
@@ -20,13 +19,7 @@ SMALL = ["--patch-size", "32", "--stride", "16"]
 
 @pytest.fixture
 def run():
-    app = typer.Typer()
-    app.command()(prepare)
-
-    def run(*arguments):
-        return CliRunner().invoke(app, [str(a) for a in arguments])
-
-    return run
+    return partial(histosam, "prepare")
 
 
 @pytest.fixture

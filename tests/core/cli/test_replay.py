@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
+from command import Done, histosam
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from histosam_core.annotation import read_geojson
-from histosam_core.cli.replay import replay
 from histosam_core.errors import (
     ConfigError,
     JournalError,
@@ -26,12 +24,9 @@ from histosam_core.session import Session
 from histosam_core.session.journal import JournalWriter, new_journal
 from histosam_core.slide import open_slide
 
-app = typer.Typer()
-app.command()(replay)
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200"})
+def run(*arguments: object) -> Done:
+    return histosam("replay", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.reproduce import reproduce
 from histosam_core.errors import ConfigError, SlideNotFoundError
 from histosam_core.recipes.stand_in_study import SMALL_MODELS
 from histosam_core.reproduce import ReproduceSettings, Selection, Survey
 from histosam_core.reproduce.cells import ALL_CELLS, CellState
-
-app = typer.Typer()
-app.command()(reproduce)
 
 
 class Work:
@@ -52,7 +47,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
 
 def _run(*arguments: str) -> Any:
-    return CliRunner().invoke(app, ["kim2023", *arguments], env={"COLUMNS": "120"})
+    return histosam("reproduce", "kim2023", *arguments, columns=120)
 
 
 def test_options_reach_the_settings(tmp_path: Path, work: Work) -> None:
@@ -95,9 +90,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, work: Work) -> None:
 
 
 def test_json_is_the_summary(tmp_path: Path, work: Work) -> None:
-    done = CliRunner().invoke(
-        app, ["kim2023", "--out", str(tmp_path / "out"), "--paip", str(tmp_path), "--json"]
-    )
+    done = _run("--out", str(tmp_path / "out"), "--paip", str(tmp_path), "--json")
     told = json.loads(done.stdout)
     assert len(told["cells"]) == 33
     assert told["paper"] == "kim2023"

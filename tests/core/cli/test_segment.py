@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import typer
+from command import Done, histosam
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 import histosam_core.model
 from histosam_core.annotation import read_geojson
-from histosam_core.cli.segment import segment
 from histosam_core.errors import (
     ClickOutsideSlideError,
     ConfigError,
@@ -28,10 +26,6 @@ from histosam_core.model import ModelInfo, Prediction, TrainingGeometry
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-
-app = typer.Typer()
-app.command()(segment)
-runner = CliRunner()
 
 
 class DiskModel:
@@ -78,8 +72,8 @@ def slide_file(tmp_path: Path) -> Path:
     return path
 
 
-def run(slide: Path, *arguments: object) -> Result:
-    return runner.invoke(app, [str(slide), *map(str, arguments)])
+def run(slide: Path, *arguments: object) -> Done:
+    return histosam("segment", slide, *arguments)
 
 
 def test_outline_and_preview_are_written_and_facts_printed(
@@ -177,7 +171,7 @@ def test_missing_slide_and_wrong_suffix_are_named(slide_file: Path, tmp_path: Pa
 
 
 def test_help_has_examples() -> None:
-    assert "--click 1200,800,+" in runner.invoke(app, ["--help"]).stdout
+    assert "--click 1200,800,+" in histosam("segment", "--help").stdout
 
 
 @pytest.mark.real_slide

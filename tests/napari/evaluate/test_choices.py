@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,18 +45,16 @@ def test_the_command_names_models_data_and_settings(choices: Choices) -> None:
 
 
 def test_the_command_is_one_that_the_program_takes(choices: Choices) -> None:
-    import typer
+    from histosam_core.cli.app import command
 
-    from histosam_core.cli.app import app
-
-    group: Any = typer.main.get_command(app)
     slides = replace(choices, patches=(), slides=Path("/"), labels=("a", "b"))
     jitter = replace(choices, user="jitter", sigma_px=4.5)
     for one in (choices, jitter, slides, replace(slides, user="jitter", sigma_px=4.5)):
         given = replace(one, limit=3, slide_mpp=0.5, annotations=choices.patches[0]).arguments()
-        context = group.commands["evaluate"].make_context("evaluate", list(given[1:]))
-        assert context.params["limit"] == 3
-        assert (context.params["user"], context.params["repeats"]) == (
+        _, bound, _ = command("evaluate").parse_args(given)
+        got = bound.arguments["given"]
+        assert got["limit"] == 3
+        assert (got.get("user", "ideal"), got.get("repeats")) == (
             ("jitter", 5) if one.user == "jitter" else ("ideal", None)
         )
 

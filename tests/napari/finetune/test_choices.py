@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.app import app
 from histosam_core.errors import ConfigError
 from napari_histosam.finetune.choices import Choices, free_run_folder
 from napari_histosam.finetune.estimate import COSTS, count_patches, estimate, training_seconds
@@ -62,7 +61,7 @@ def test_patches_become_a_fine_tuning_with_every_setting(
         settings={"learning_rate": 1e-3, "validation_clicks": 9, "augment.stain": True, "seed": 5},
     )
     assert chosen.problem() == ""
-    CliRunner().invoke(app, list(chosen.arguments()))
+    histosam(*chosen.arguments())
     got = received["settings"]
     assert (got.out, got.patches, got.scenario) == (chosen.out, choices.patches, "md")
     assert (got.epochs, got.max_minutes, got.batch_size, got.device) == (4, 1.5, 3, "cpu")
@@ -87,7 +86,7 @@ def test_annotations_become_an_improvement_slide_by_slide(
         is_all_outlined=True,
         settings={"max_random_clicks": 5},
     )
-    CliRunner().invoke(app, list(chosen.arguments()))
+    histosam(*chosen.arguments())
     got = received["settings"]
     assert (got.slides, got.annotations) == (slides, outlines)
     assert (got.slide_mpp, got.labels, got.known_within_um) == (0.5, ("Tumor",), None)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from command import histosam
 
-from histosam_core.cli.app import app
 from histosam_core.errors import ConfigError
 from napari_histosam.finetune.choices import Choices, free_run_folder
 from napari_histosam.finetune.estimate import SPECIALIST_COSTS, estimate, training_seconds
@@ -44,7 +43,7 @@ def test_a_specialists_command_names_no_scenario(
     assert chosen.problem() == ""
     assert "--scenario" not in chosen.arguments()
     assert chosen.title == "ritm_h18s on liver"
-    CliRunner().invoke(app, list(chosen.arguments()))
+    histosam(*chosen.arguments())
     (got,) = told
     assert (got.model, got.scenario, got.crop_size) == ("ritm_h18s", "specialist", (224, 224))
     assert free_run_folder("ritm_h18s", None).name == "ritm_h18s-tuned-1"
