@@ -1,11 +1,11 @@
-"""Where a user's own files are kept."""
+"""Where a user's own files, and what can be fetched or made again, are kept."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["data_folder"]
+__all__ = ["cache_folder", "data_folder"]
 
 
 def data_folder() -> Path:
@@ -16,3 +16,13 @@ def data_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("histosam", appauthor=False))
+
+
+def cache_folder() -> Path:
+    """Return the folder of weights and embeddings: $HISTOSAM_CACHE, else the platform's cache."""
+    stated = os.environ.get("HISTOSAM_CACHE")
+    if stated:
+        return Path(stated).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("histosam"))

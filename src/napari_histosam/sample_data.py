@@ -44,7 +44,7 @@ def immunohistochemistry() -> list[LayerData]:
 
 def _synthetic_files() -> tuple[Path, Path]:
     """Return the slide and the mask of its tumour, drawn where they are not there yet."""
-    from histosam_core.model.registry.registry import cache_folder
+    from histosam_core.paths import cache_folder
     from histosam_core.recipes.synthetic import GENERATOR_VERSION
 
     folder = cache_folder() / "samples"

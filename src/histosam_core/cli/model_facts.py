@@ -31,7 +31,8 @@ FAMILIES = {
 def spec_facts(spec: ModelSpec) -> dict[str, Any]:
     """Facts of a model known by name, as JSON values."""
     from histosam_core.model.registry.licence import licence_to_confirm
-    from histosam_core.model.registry.registry import noted_digest, weights_path
+    from histosam_core.model.registry.registry import weights_path
+    from histosam_core.model.registry.weights import noted_digest
 
     path = weights_path(spec)
     noted = noted_digest(spec)
@@ -65,8 +66,8 @@ def spec_facts(spec: ModelSpec) -> dict[str, Any]:
 
 def own_facts(own: OwnModel) -> dict[str, Any]:
     """Facts of an own model, as those of ours; what its file does not tell is None or empty."""
+    from histosam_core.model.checkpoint.header import checkpoint_facts
     from histosam_core.model.interface import NOT_STATED
-    from histosam_core.model.registry.own_models import checkpoint_facts
 
     told = checkpoint_facts(own.path)
     provenance, geometry = told.get("provenance", {}), told.get("geometry", {})
@@ -91,7 +92,7 @@ def own_facts(own: OwnModel) -> dict[str, Any]:
 def print_list(models: Iterable[Mapping[str, Any]]) -> None:
     """Print a line for each model, by families: what each of these cannot do stands above it."""
     from histosam_core.console import out
-    from histosam_core.model.registry.registry import cache_folder
+    from histosam_core.paths import cache_folder
 
     listed = list(models)
     width = max(20, *(len(facts["name"]) for facts in listed))

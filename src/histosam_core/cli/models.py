@@ -17,10 +17,12 @@ from histosam_core.model.registry.licence import accept_licence, licence_to_conf
 from histosam_core.model.registry.own_models import (
     add_own_model,
     find_own_model,
+    find_spec,
     list_own_models,
     remove_own_model,
 )
-from histosam_core.model.registry.registry import fetch_weights, find_spec, list_models
+from histosam_core.model.registry.registry import list_models
+from histosam_core.model.registry.weights import fetch_weights
 
 __all__ = ["models"]
 

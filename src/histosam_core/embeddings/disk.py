@@ -28,7 +28,7 @@ from safetensors.numpy import save
 from histosam_core.atomic import new_file
 from histosam_core.embeddings.key import Arrays, EmbeddingKey
 from histosam_core.errors import ConfigError, OutputWriteError
-from histosam_core.model.registry.registry import cache_folder
+from histosam_core.paths import cache_folder
 
 __all__ = ["DiskStore"]
 

@@ -1,8 +1,8 @@
 from .baselines import network as network
-from .checkpoint.checkpoint import CheckpointInfo as CheckpointInfo
 from .checkpoint.checkpoint import describe_network as describe_network
 from .checkpoint.checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint.checkpoint import save_checkpoint as save_checkpoint
+from .checkpoint.checkpoint_info import CheckpointInfo as CheckpointInfo
 from .device import pick_device as pick_device
 from .focalclick.model import FocalClickModel as FocalClickModel
 from .interface import BatchedInteractiveModel as BatchedInteractiveModel
@@ -13,13 +13,13 @@ from .interface import TrainingGeometry as TrainingGeometry
 from .load import load_model as load_model
 from .registry.licence import accept_licence as accept_licence
 from .registry.licence import licence_to_confirm as licence_to_confirm
-from .registry.model_spec import ModelSpec as ModelSpec
 from .registry.own_models import OwnModel as OwnModel
 from .registry.own_models import add_own_model as add_own_model
 from .registry.own_models import list_own_models as list_own_models
 from .registry.own_models import remove_own_model as remove_own_model
-from .registry.registry import fetch_weights as fetch_weights
+from .registry.registry import ModelSpec as ModelSpec
 from .registry.registry import list_models as list_models
+from .registry.weights import fetch_weights as fetch_weights
 from .ritm.model import RitmModel as RitmModel
 from .ritm.zoom_in import ZoomIn as ZoomIn
 from .sam.embedding import ImageEmbedding as ImageEmbedding

@@ -1,40 +1,18 @@
-"""The networks of other methods by name, and the models that answer clicks with them.
-
-Everything loads lazily: asking for names needs no torch.
-"""
+"""The networks of other methods by name; asking for names needs no torch."""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histosam_core.errors import UnknownModelError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from histosam_core.model.focalclick.model import FocalClickModel
-    from histosam_core.model.ritm.model import RitmModel
-    from histosam_core.model.ritm.zoom_in import ZoomIn
-    from histosam_core.model.simpleclick.model import SimpleClickModel
 
-__all__ = [
-    "FocalClickModel",
-    "RitmModel",
-    "SimpleClickModel",
-    "ZoomIn",
-    "canonical_name",
-    "network",
-    "network_names",
-]
-
-_HOME = {
-    "FocalClickModel": "focalclick.model",
-    "RitmModel": "ritm.model",
-    "SimpleClickModel": "simpleclick.model",
-    "ZoomIn": "ritm.zoom_in",
-}
+__all__ = ["canonical_name", "network", "network_names"]
 
 _BUILDERS = {
     "ritm": ("ritm.network", "build_ritm"),
@@ -118,13 +96,3 @@ def network(name: str) -> nn.Module:
     home, builder = _BUILDERS[canonical.split("_")[0]]
     built: nn.Module = getattr(import_module(f"histosam_core.model.{home}"), builder)(canonical)
     return built.eval()
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"histosam_core.model.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

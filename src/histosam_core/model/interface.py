@@ -65,8 +65,9 @@ class ModelInfo:
         Of its file; empty for a model that is in no file.
     path
         Its file, where it was loaded from one that is no registered model's; else empty.
-    decoder
-        Which of its decoders answers; empty where it has but one.
+    decoder, decoders
+        Which of its decoders answers, and all that its file holds, the default first; empty where
+        it has but one.
     takes_boxes
         Whether a box prompt was part of the training; it gets boxes by clicks otherwise.
     encodes_ahead
@@ -82,6 +83,7 @@ class ModelInfo:
     sha256: str = ""
     path: str = ""
     decoder: str = ""
+    decoders: tuple[str, ...] = ()
     takes_boxes: bool = False
     encodes_ahead: bool = True
     thread_safe: bool = False

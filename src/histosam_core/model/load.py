@@ -10,13 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from histosam_core.errors import CheckpointError, ConfigError
 from histosam_core.model.interface import NOT_STATED
 from histosam_core.model.registry import registry
-from histosam_core.model.registry.own_models import checkpoint_path
-from histosam_core.model.registry.registry import (
-    fetch_weights,
-    find_spec,
-    note_weights,
-    unknown_model,
-)
+from histosam_core.model.registry.own_models import checkpoint_path, find_spec, unknown_model
+from histosam_core.model.registry.weights import fetch_weights, note_weights
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:

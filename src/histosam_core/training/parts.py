@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.checkpoint.checkpoint import start_network
 from histosam_core.model.load import load_model
 from histosam_core.model.sam.interactive import SamModel
+from histosam_core.model.sam.start import start_network
 
 if TYPE_CHECKING:
     from torch import nn

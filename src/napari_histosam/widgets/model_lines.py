@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from histosam_core.model.registry.model_spec import ModelSpec
+    from histosam_core.model.registry.registry import ModelSpec
 
 __all__ = ["model_state", "model_tip"]
 
@@ -25,7 +25,7 @@ def model_state(spec: ModelSpec) -> str:
 
 def model_tip(spec: ModelSpec) -> str:
     """Return several lines: training data, size, source, licence, and what it cannot do."""
-    from histosam_core.model.registry.model_spec import weights_path
+    from histosam_core.model.registry.registry import weights_path
 
     lines = [f"Trained on {spec.about}" if not spec.is_bundled else spec.about.capitalize()]
     if spec.size_bytes:

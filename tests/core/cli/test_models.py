@@ -12,7 +12,7 @@ import pytest
 from command import histosam
 
 from histosam_core.errors import ConfigError, DownloadError, LicenceError, UnknownModelError
-from histosam_core.model.registry import registry
+from histosam_core.model.registry import registry, weights
 from histosam_core.model.registry.digest import Digest
 from histosam_core.model.registry.licence import licence_to_confirm
 
@@ -199,7 +199,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(monkeypatch: pytest.MonkeyPat
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "download", stop)
+    monkeypatch.setattr(weights, "download", stop)
     result = histosam("models", "--download", "ritm_h18s")
     assert result.exit_code == 1
     assert "goes on from where it was" in result.stderr

@@ -91,17 +91,6 @@ def test_an_unknown_name_is_refused_with_names_that_come_close(wrong: str, hint:
         baselines.network(wrong)
 
 
-@pytest.mark.parametrize("name", ["FocalClickModel", "RitmModel", "SimpleClickModel", "ZoomIn"])
-def test_models_are_offered(name: str) -> None:
-    assert getattr(baselines, name).__name__ == name
-    assert name in dir(baselines)
-
-
-def test_an_attribute_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="NoSuchModel"):
-        _ = baselines.NoSuchModel
-
-
 def test_asking_for_names_does_not_import_torch() -> None:
     code = (
         "import sys; from histosam_core.model import baselines;"

@@ -20,13 +20,14 @@ from histosam_core.model import (
     SamNetwork,
     TrainingGeometry,
     build_network,
-    checkpoint,
     describe_network,
     load_checkpoint,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint.checkpoint import file_sha256, start_network
+from histosam_core.model.checkpoint import checkpoint
+from histosam_core.model.checkpoint.header import file_sha256
 from histosam_core.model.sam import image_encoder
+from histosam_core.model.sam.start import SAM_HEAD, start_network
 from histosam_core.model.sam.tiny import build_tiny_modules
 
 Prompts = tuple[Tensor, Tensor]
@@ -186,7 +187,7 @@ def test_refining_decoder_starts_from_sam_with_fresh_new_layers(official_pth: Pa
     assert all(torch.equal(source[key], value) for key, value in shared.items())
     for part in ("mask_decoder.transformer.", "mask_decoder.iou_prediction_head.", "prompt_enc"):
         assert any(key.startswith(part) for key in shared)
-    assert not any(key.startswith(checkpoint.SAM_HEAD) for key in shared)
+    assert not any(key.startswith(SAM_HEAD) for key in shared)
 
 
 def test_fresh_dense_prompts_leave_sams_answer_as_it_was(official_pth: Path) -> None:

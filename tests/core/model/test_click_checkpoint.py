@@ -20,9 +20,9 @@ from histosam_core.model.checkpoint.click_checkpoint import (
     is_click_state,
     network_architecture,
 )
-from histosam_core.model.checkpoint.weights_file import WeightsFile, file_sha256
+from histosam_core.model.checkpoint.header import checkpoint_facts, file_sha256
+from histosam_core.model.checkpoint.weights_file import WeightsFile
 from histosam_core.model.interface import TrainingGeometry
-from histosam_core.model.registry.own_models import checkpoint_facts
 from histosam_core.model.specialists.click_network import ClickNetwork
 
 SMALL = ("ritm_hrnet18s_itm", "focalclick_segformerB0_S2", "simpleclick_xtiny448")

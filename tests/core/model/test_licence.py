@@ -14,7 +14,8 @@ from histosam_core.model.registry.licence import (
     licence_to_confirm,
     require_licence,
 )
-from histosam_core.model.registry.registry import MODELS, fetch_weights, weights_path
+from histosam_core.model.registry.registry import MODELS, weights_path
+from histosam_core.model.registry.weights import fetch_weights
 
 NAME = "focalclick_b0_s2"
 

@@ -26,19 +26,15 @@ from histosam_core.model import (
     describe_network,
     list_models,
     load_model,
-    registry,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint.checkpoint import file_sha256
+from histosam_core.model.checkpoint.header import file_sha256
 from histosam_core.model.interface import TrainingGeometry
+from histosam_core.model.registry import registry, weights
 from histosam_core.model.registry.digest import Digest, noted_hash_path
-from histosam_core.model.registry.registry import (
-    cache_folder,
-    fetch_weights,
-    note_weights,
-    noted_digest,
-    weights_path,
-)
+from histosam_core.model.registry.registry import weights_path
+from histosam_core.model.registry.weights import fetch_weights, note_weights, noted_digest
+from histosam_core.paths import cache_folder
 
 from .weights_server import CONTENT, LOGIN, Server
 
@@ -70,7 +66,7 @@ def test_unknown_name_lists_close_names() -> None:
 
 def test_device_is_checked_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(registry, "download", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr(weights, "download", lambda *_, **__: pytest.fail("downloaded"))
     with pytest.raises(ConfigError, match="'cpu' or 'auto'"):
         load_model("sam_vit_b", device="cuda")
 

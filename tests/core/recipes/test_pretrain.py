@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from histosam_core.clicks import Click
-from histosam_core.model.checkpoint.checkpoint import EARLY_STEM
+from histosam_core.model.sam.start import EARLY_STEM
 from histosam_core.recipes.pretraining.pretrain import (
     Pool,
     PretrainConfig,

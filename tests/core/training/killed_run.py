@@ -25,7 +25,8 @@ import torch
 
 from conftest import make_model, make_patches
 from histosam_core.errors import HistoSamError
-from histosam_core.model.baselines import FocalClickModel, RitmModel, SimpleClickModel, network
+from histosam_core.model import FocalClickModel, RitmModel, SimpleClickModel
+from histosam_core.model.baselines import network
 from histosam_core.model.checkpoint.checkpoint import describe_network, load_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.run_folder import RunFolder

@@ -12,8 +12,8 @@ import torch
 
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.errors import ConfigError
-from histosam_core.model import load_model
-from histosam_core.model.baselines import FocalClickModel, RitmModel, SimpleClickModel, network
+from histosam_core.model import FocalClickModel, RitmModel, SimpleClickModel, load_model
+from histosam_core.model.baselines import network
 from histosam_core.model.checkpoint.checkpoint import describe_network, load_checkpoint
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training.run_folder import RunFolder

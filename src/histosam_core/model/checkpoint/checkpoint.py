@@ -36,37 +36,25 @@ from histosam_core.model.checkpoint.click_checkpoint import (
     is_click_state,
     network_architecture,
 )
-from histosam_core.model.checkpoint.weights_file import WeightsFile, file_sha256, read_weights
+from histosam_core.model.checkpoint.header import file_sha256
+from histosam_core.model.checkpoint.weights_file import WeightsFile, read_weights
 from histosam_core.model.interface import NOT_STATED, TrainingGeometry
-from histosam_core.model.registry.specs import MODELS
+from histosam_core.model.registry.registry import MODELS
 from histosam_core.model.sam.network import Architecture, Decoder, SamNetwork
 from histosam_core.model.sam.start import (
     DENSE_PROMPTS,
     EARLY_STEM,
-    SAM_HEAD,
+    decoders_in,
     has_any,
-    held_decoders,
     start_network,
 )
 from histosam_core.model.specialists.click_network import ClickNetwork
 
-__all__ = [
-    "EARLY_STEM",
-    "SAM_HEAD",
-    "CheckpointInfo",
-    "Preprocessing",
-    "describe_network",
-    "file_sha256",
-    "load_checkpoint",
-    "save_checkpoint",
-    "start_network",
-]
+__all__ = ["CheckpointInfo", "describe_network", "load_checkpoint", "save_checkpoint"]
 
 ENCODER_WIDTHS = {768: "sam_vit_b", 1024: "sam_vit_l", 1280: "sam_vit_h"}
 
 UNTOUCHED = Preprocessing(image_size=0)
-
-State = dict[str, Tensor]
 
 
 def describe_network(
@@ -86,30 +74,17 @@ def describe_network(
     CheckpointError
         A network that can be saved by no name.
     """
-    described = CheckpointInfo(
-        name=name,
-        architecture="",
-        decoder="",
-        scenario=scenario,
-        geometry=geometry or TrainingGeometry(),
-        preprocessing=UNTOUCHED,
-        provenance=dict(provenance or {}),
-        licence=licence,
-        settings=dict(settings or {}),
-    )
-    if isinstance(network, ClickNetwork):
-        return replace(described, architecture=network_architecture(network))
-    held = held_decoders(network.state_dict())
-    return replace(
-        described,
-        architecture=network.architecture,
-        decoder=network.decoder,
-        dense_prompts=network.dense_prompts,
-        preprocessing=Preprocessing(
-            network.image_size, _rgb(network.pixel_mean), _rgb(network.pixel_std)
+    return _described(
+        network,
+        CheckpointInfo(
+            name=name,
+            architecture="",
+            scenario=scenario,
+            geometry=geometry or TrainingGeometry(),
+            provenance=dict(provenance or {}),
+            licence=licence,
+            settings=dict(settings or {}),
         ),
-        decoders=(network.decoder, *(d for d in held if d != network.decoder)),
-        early_features=network.early_features,
     )
 
 
@@ -145,18 +120,12 @@ def save_checkpoint(
     OutputWriteError
         Disk full or folder read-only.
     """
-    info = describe_network(
-        network,
-        name=info.name,
-        scenario=info.scenario,
-        geometry=info.geometry,
-        provenance=info.provenance,
-        licence=info.licence,
-        settings=info.settings,
-    )
+    info = _described(network, info)
     # torch tensors may share memory or be views; safetensors wants each on its own.
     state = {
-        key: value.detach().to("cpu", _stored(value, half), copy=True).contiguous()
+        key: value.detach()
+        .to("cpu", torch.float16 if half and value.is_floating_point() else value.dtype, copy=True)
+        .contiguous()
         for key, value in network.state_dict().items()
     }
     with new_file(path) as temporary:
@@ -215,9 +184,7 @@ def load_checkpoint(
         No such architecture.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint file at {path}; check the path")
-    asked = None if architecture is None else _asked(architecture)
+    asked = None if architecture is None else _canonical(architecture)
     file = read_weights(path)
     info = _describe_file(path, file, asked)
     if asked is not None and info.architecture != asked:
@@ -260,7 +227,26 @@ def load_checkpoint(
     )
 
 
-def _asked(architecture: str) -> str:
+def _described(network: SamNetwork | ClickNetwork, info: CheckpointInfo) -> CheckpointInfo:
+    """`info` with what the network itself knows; it is in no file yet."""
+    info = replace(info, sha256="", path="", preprocessing=UNTOUCHED, decoder="")
+    if isinstance(network, ClickNetwork):
+        return replace(info, architecture=network_architecture(network))
+    held = decoders_in(network.state_dict())
+    return replace(
+        info,
+        architecture=network.architecture,
+        decoder=network.decoder,
+        dense_prompts=network.dense_prompts,
+        preprocessing=Preprocessing(
+            network.image_size, _rgb(network.pixel_mean), _rgb(network.pixel_std)
+        ),
+        decoders=(network.decoder, *(d for d in held if d != network.decoder)),
+        early_features=network.early_features,
+    )
+
+
+def _canonical(architecture: str) -> str:
     """The one name of an architecture."""
     if architecture in get_args(Architecture):
         return architecture
@@ -290,7 +276,7 @@ def _describe_file(path: Path, file: WeightsFile, asked: str | None) -> Checkpoi
         dense_prompts=has_any(file.state, DENSE_PROMPTS),
         early_features=has_any(file.state, EARLY_STEM),
         provenance=provenance,
-        decoders=held_decoders(file.state),
+        decoders=decoders_in(file.state),
         preprocessing=Preprocessing(256 if sam == "histosam_tiny" else 1024),
     )
 
@@ -304,11 +290,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _stored(value: Tensor, half: bool) -> torch.dtype:
-    return torch.float16 if half and value.is_floating_point() else value.dtype
-
-
-def _sam_architecture(path: Path, state: State) -> Architecture:
+def _sam_architecture(path: Path, state: Mapping[str, Tensor]) -> Architecture:
     patch = state.get("image_encoder.patch_embed.proj.weight")
     if patch is not None and patch.ndim == 4 and patch.shape[0] in ENCODER_WIDTHS:
         return ENCODER_WIDTHS[patch.shape[0]]  # type: ignore[return-value]

@@ -53,8 +53,8 @@ class CheckpointInfo(ModelInfo):
 
     Parameters
     ----------
-    name, geometry, licence, sha256, path, decoder, takes_boxes, encodes_ahead, thread_safe
-        As in `ModelInfo`.
+    name, geometry, licence, sha256, path, decoder, decoders
+        As in `ModelInfo`, like the rest that is not named here.
     architecture
         "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a network of
         RITM's, FocalClick's or SimpleClick's by the name that
@@ -68,8 +68,6 @@ class CheckpointInfo(ModelInfo):
         What images go through.
     provenance
         Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
-    decoders
-        All that the file holds, the default first.
     early_features
         Whether the refining decoder also takes the encoder's early features.
     settings

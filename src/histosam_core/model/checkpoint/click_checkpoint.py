@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from histosam_core.errors import CheckpointError
 from histosam_core.model import baselines
-from histosam_core.model.checkpoint.weights_fit import misfits
+from histosam_core.model.checkpoint.weights_file import misfits
 from histosam_core.model.specialists.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork
 
 if TYPE_CHECKING:

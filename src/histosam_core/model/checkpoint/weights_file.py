@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
 import re
 import sys
@@ -18,9 +16,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from histosam_core.errors import CheckpointError
-from histosam_core.model.checkpoint.file_kind import file_kind
+from histosam_core.model.checkpoint.header import check_weights_file
 
-__all__ = ["WeightsFile", "file_sha256", "read_weights"]
+__all__ = ["WeightsFile", "misfits", "read_weights"]
+
+SHOWN = 3
+"""Names of weights in a message."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,28 +57,10 @@ def read_weights(path: Path) -> WeightsFile:
     Raises
     ------
     CheckpointError
-        Empty, truncated, a web page, a pickle with code in it (which is not run), or without
-        weights.
+        No such file, empty, truncated, a web page, a pickle with code in it (which is not run), or
+        without weights.
     """
-    try:
-        kind = file_kind(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot read {path} ({error.strerror}); check the path and its permissions"
-        ) from error
-    if kind == "empty":
-        raise CheckpointError(f"{path} is empty; copy or download it again")
-    if kind == "web page":
-        raise CheckpointError(
-            f"{path} is a web page, not a checkpoint, probably a login page; download the file "
-            "itself in a browser and put it there"
-        )
-    if kind == "pointer":
-        raise CheckpointError(
-            f"{path} only points to a file in Git LFS, it is not a checkpoint; fetch the file "
-            "itself (git lfs pull)"
-        )
-    if kind != "safetensors":
+    if check_weights_file(path) != "safetensors":
         return _read_pickle(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -90,34 +73,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 def _read_pickle(path: Path) -> WeightsFile:
-    from histosam_core.model.checkpoint import restricted_pickle
-
-    try:
-        try:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            if _code_in(error) not in restricted_pickle.STAND_INS:
-                raise
-            with warnings.catch_warnings(action="ignore"):  # that a stand-in has no source code
-                loaded = torch.load(
-                    path,
-                    map_location="cpu",
-                    pickle_module=sys.modules[restricted_pickle.__name__],
-                    weights_only=False,  # the module above is stricter than pickle
-                )
-    except pickle.UnpicklingError as error:
-        code = _code_in(error)
-        if code is None:
-            raise _damaged(path) from error
-        raise CheckpointError(
-            f"{path} is a pickle that contains code ({code}) and was refused, unread; "
-            "save only its state_dict, or get the weights as safetensors"
-        ) from error
-    except Exception as error:  # torch raises half a dozen types on damaged files
-        if isinstance(error, MemoryError):
-            raise
-        raise _damaged(path) from error
-    config: Any = {}
+    loaded, config = _load_pickle(path), None
     if isinstance(loaded, Mapping):
         for key in ("model_state", "state_dict"):
             if isinstance(loaded.get(key), Mapping):
@@ -131,20 +87,59 @@ def _read_pickle(path: Path) -> WeightsFile:
     return WeightsFile(state, config=config if isinstance(config, Mapping) else {})
 
 
+def _load_pickle(path: Path) -> Any:
+    from histosam_core.model.checkpoint import restricted_pickle
+
+    code = None
+    try:
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if _code_in(error) not in restricted_pickle.STAND_INS:
+                raise
+            with warnings.catch_warnings(action="ignore"):  # that a stand-in has no source code
+                return torch.load(
+                    path,
+                    map_location="cpu",
+                    pickle_module=sys.modules[restricted_pickle.__name__],
+                    weights_only=False,  # the module above is stricter than pickle
+                )
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises half a dozen types on damaged files
+        if isinstance(error, pickle.UnpicklingError):
+            code = _code_in(error)
+        if code is not None:
+            raise CheckpointError(
+                f"{path} is a pickle that contains code ({code}) and was refused, unread; "
+                "save only its state_dict, or get the weights as safetensors"
+            ) from error
+        raise CheckpointError(
+            f"{path} is truncated or not a checkpoint (safetensors, or a .pth with a state_dict); "
+            "copy or download it again"
+        ) from error
+
+
 def _code_in(error: Exception) -> str | None:
     """The name that torch, or `restricted_pickle`, would not make anything of."""
     code = re.search(r"(?:GLOBAL|global|class|function) ([\w.]+\.[\w.]+)", str(error))
     return None if code is None else code.group(1)
 
 
-def _damaged(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is truncated or not a checkpoint (safetensors, or a .pth with a state_dict); "
-        "copy or download it again"
-    )
+def misfits(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """Say how many of a network's weights a file lacks, has beside them or in another shape.
 
-
-def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    With the names of the first few of each; empty where all fit.
+    """
+    shared = wanted.keys() & given.keys()
+    kinds = {
+        "missing": wanted.keys() - given.keys(),
+        "unexpected": given.keys() - wanted.keys(),
+        "differently shaped": {k for k in shared if wanted[k].shape != given[k].shape},
+    }
+    problems = []
+    for kind, keys in kinds.items():
+        if keys:
+            more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            problems.append(f"{len(keys)} {kind} ({', '.join(sorted(keys)[:SHOWN])}{more})")
+    return "; ".join(problems)

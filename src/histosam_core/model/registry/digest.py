@@ -1,4 +1,4 @@
-"""Hashes of files: those that are published, and those that were seen at first.
+"""Hashes of files of weights: those that are published, and those that were seen at first.
 
 Where no hash is published, the sha256 of the file that came first is noted in a small JSON file
 beside it, and the file is refused when it changes.
@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+
+import xxhash
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import DownloadError, OutputWriteError
@@ -32,21 +33,19 @@ class Digest:
         In hexadecimal.
     """
 
-    algorithm: Literal["sha256", "xxh128"]
+    algorithm: str
     value: str
 
     @staticmethod
-    def of(path: Path) -> Digest:
-        """Return the sha256 of the file at `path`."""
+    def of(path: Path, algorithm: str = "sha256") -> Digest:
+        """Return the hash of the file at `path`."""
         with path.open("rb") as file:
-            return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+            made = hashlib.file_digest(file, xxhash.xxh128 if algorithm == "xxh128" else algorithm)
+        return Digest(algorithm, made.hexdigest())
 
     def matches(self, path: Path) -> bool:
         """Whether the file at `path` has this hash."""
-        if self.algorithm == "sha256":
-            return Digest.of(path).value == self.value.lower()
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, _xxh128).hexdigest() == self.value.lower()
+        return Digest.of(path, self.algorithm).value == self.value.lower()
 
     def __str__(self) -> str:
         return f"{self.algorithm} {self.value}"
@@ -78,16 +77,9 @@ def noted_hash(path: Path) -> Digest | None:
 
 
 def note_hash(path: Path, sha256: str, source: str) -> None:
-    """Note the sha256 of a file that came for the first time.
+    """Note the sha256 of a file that came for the first time, and from where.
 
-    Parameters
-    ----------
-    path
-        The file. In a folder that cannot be written nothing is noted.
-    sha256
-        In hexadecimal.
-    source
-        Where it came from, for whoever reads the note.
+    In a folder that cannot be written nothing is noted.
     """
     facts = {
         "file": path.name,
@@ -98,13 +90,3 @@ def note_hash(path: Path, sha256: str, source: str) -> None:
     }
     with suppress(OutputWriteError), new_file(noted_hash_path(path)) as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _xxh128() -> Any:
-    try:
-        import xxhash
-    except ImportError as error:
-        raise DownloadError(
-            "checking this file needs the package xxhash; install it: pip install xxhash"
-        ) from error
-    return xxhash.xxh128()

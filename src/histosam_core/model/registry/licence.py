@@ -9,17 +9,13 @@ import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from histosam_core.atomic import new_file
-from histosam_core.errors import LicenceError, OutputWriteError, UnknownModelError
-from histosam_core.model.registry.specs import MODELS
+from histosam_core.errors import LicenceError, OutputWriteError
+from histosam_core.model.registry import registry
+from histosam_core.model.registry.own_models import find_spec
 from histosam_core.paths import data_folder
-
-if TYPE_CHECKING:
-    from histosam_core.model.registry.model_spec import ModelSpec
 
 __all__ = ["ACCEPT_VARIABLE", "accept_licence", "licence_to_confirm", "require_licence"]
 
@@ -41,7 +37,7 @@ def licence_to_confirm(name: str) -> str | None:
         One line of text with the licence's address; None where there is nothing to accept, or it
         was accepted before.
     """
-    spec = MODELS.get(name)
+    spec = registry.MODELS.get(name)
     return None if spec is None or not spec.terms or _is_accepted(spec) else _text(spec)
 
 
@@ -55,14 +51,19 @@ def accept_licence(name: str) -> None:
     OutputWriteError
         The data folder cannot be written.
     """
-    if name not in MODELS:
-        close = get_close_matches(name, MODELS, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise UnknownModelError(f"no model named {name!r}{hint} (histosam models lists the names)")
-    _note(MODELS[name])
+    spec = find_spec(name)
+    facts = {
+        "model": spec.name,
+        "licence": spec.licence,
+        "terms": spec.terms,
+        "url": spec.terms_url,
+        "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with new_file(_file_of(spec)) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def require_licence(spec: ModelSpec, *, accept: bool = False) -> None:
+def require_licence(spec: registry.ModelSpec, *, accept: bool = False) -> None:
     """Make sure that a model's licence is accepted, or forbids nothing.
 
     Parameters
@@ -81,7 +82,7 @@ def require_licence(spec: ModelSpec, *, accept: bool = False) -> None:
         return
     if accept:
         with suppress(OutputWriteError):  # it holds for this call all the same
-            _note(spec)
+            accept_licence(spec.name)
         return
     raise LicenceError(
         f"{_text(spec)}; to accept that: histosam models --accept {spec.name}, or "
@@ -89,11 +90,11 @@ def require_licence(spec: ModelSpec, *, accept: bool = False) -> None:
     )
 
 
-def _text(spec: ModelSpec) -> str:
+def _text(spec: registry.ModelSpec) -> str:
     return f"{spec.name}: {spec.terms} ({spec.terms_url})"
 
 
-def _is_accepted(spec: ModelSpec) -> bool:
+def _is_accepted(spec: registry.ModelSpec) -> bool:
     names = os.environ.get(ACCEPT_VARIABLE, "").split(",")
     if spec.name in {name.strip() for name in names}:
         return True
@@ -104,17 +105,5 @@ def _is_accepted(spec: ModelSpec) -> bool:
         return False
 
 
-def _note(spec: ModelSpec) -> None:
-    facts = {
-        "model": spec.name,
-        "licence": spec.licence,
-        "terms": spec.terms,
-        "url": spec.terms_url,
-        "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with new_file(_file_of(spec)) as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-
-
-def _file_of(spec: ModelSpec) -> Path:
+def _file_of(spec: registry.ModelSpec) -> Path:
     return data_folder() / "licences" / f"{spec.name}.json"

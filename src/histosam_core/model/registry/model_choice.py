@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import CheckpointError, ConfigError
-from histosam_core.model.registry.own_models import (
-    checkpoint_facts,
-    checkpoint_path,
-    find_own_model,
-)
+from histosam_core.model.checkpoint.header import checkpoint_facts
+from histosam_core.model.registry.own_models import checkpoint_path, find_own_model
 from histosam_core.model.registry.registry import MODELS
 from histosam_core.progress import ProgressCallback, silent
 
@@ -59,7 +56,7 @@ class ModelChoice:
     def long_title(self) -> str:
         """The same with the folder's name before the file's, where `source` is a path."""
         folder = Path(self.source).absolute().parent.name
-        return f"{folder} {self._short}{self._ending}" if self._is_path else self.title
+        return f"{folder} {self.title}" if self._is_path else self.title
 
     @property
     def is_plain(self) -> bool:
@@ -88,18 +85,13 @@ class ModelChoice:
 
 
 def parse_model(text: str | os.PathLike[str]) -> ModelChoice:
-    """Tell model and decoder apart.
+    """Tell model and decoder apart; whether there is such a model, loading it tells.
 
     Parameters
     ----------
     text
         A name of `list_models` or `list_own_models` or a checkpoint's path; "@refining" or "@sam"
         after it chooses one of its decoders.
-
-    Returns
-    -------
-    ModelChoice
-        Whether there is such a model, loading it tells.
 
     Raises
     ------
@@ -116,12 +108,12 @@ def parse_model(text: str | os.PathLike[str]) -> ModelChoice:
         raise ConfigError(f"no model stands before {given}; write NAME{given}")
     if _stated_decoders(source) == ():
         raise CheckpointError(f"{source} has no decoders to choose from; write {source} alone")
+    held = held_decoders(source)
     for name in DECODERS:
         if decoder == name:
             choice = ModelChoice(source, name)
-            _check(choice, held_decoders(source))
+            _check(choice, held)
             return choice
-    held = held_decoders(source)
     if held or Path(source).is_file():
         there = " or ".join(f"{source}@{name}" for name in held or DECODERS)
         raise ConfigError(f"there is no decoder {decoder!r}; write {there}, or {source} alone")
@@ -129,18 +121,10 @@ def parse_model(text: str | os.PathLike[str]) -> ModelChoice:
 
 
 def held_decoders(source: str) -> tuple[Decoder, ...]:
-    """Return the decoders that a model says it has, the default first.
+    """Return the decoders that a model, by name or path, says it has, the default first.
 
-    Parameters
-    ----------
-    source
-        A name or a path. Of a file no more than the header is read.
-
-    Returns
-    -------
-    tuple of str
-        Empty where nothing says so: weights of others, and what is no model; and where there is
-        nothing to choose: RITM, FocalClick and SimpleClick.
+    Of a file no more than the header is read. Empty where nothing says so (weights of others, and
+    what is no model), or there is nothing to choose (RITM, FocalClick and SimpleClick).
     """
     held = _stated_decoders(source) or ()
     return tuple(name for one in held for name in DECODERS if name == one)
@@ -178,7 +162,7 @@ def load_choice(
     choice = model if isinstance(model, ModelChoice) else parse_model(model)
     loaded = load_model(choice.source, device, decoder=choice.decoder, progress=progress)
     if choice.decoder is not None:
-        _check(choice, getattr(loaded.info, "decoders", ()))
+        _check(choice, loaded.info.decoders)
     return loaded
 
 
@@ -190,7 +174,7 @@ def _stated_decoders(source: str) -> tuple[str, ...] | None:
     return None if stated is None else tuple(stated)
 
 
-def _check(choice: ModelChoice, held: tuple[Decoder, ...]) -> None:
+def _check(choice: ModelChoice, held: tuple[str, ...]) -> None:
     """Complain where a model that says what it has does not have the decoder."""
     if held and choice.decoder not in held:
         there = " or ".join(f"{choice.source}@{name}" for name in held)

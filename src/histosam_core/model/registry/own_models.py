@@ -1,7 +1,7 @@
-"""The user's own models: checkpoints that were given a name, which then works as one of ours does.
+"""Names of models: the user's own checkpoints, which work as ours do; and names that nothing has.
 
-A small JSON file each in the user's data folder, so that two programs that add models at once do
-not undo each other's work. The checkpoint stays where it is.
+An own model is a small JSON file in the user's data folder, so that two programs that add models at
+once do not undo each other's work. The checkpoint stays where it is.
 """
 
 from __future__ import annotations
@@ -9,36 +9,34 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from histosam_core.atomic import new_file
-from histosam_core.errors import CheckpointError, ConfigError, UnknownModelError
-from histosam_core.model.checkpoint.file_kind import file_kind
-from histosam_core.model.registry.specs import MODELS
+from histosam_core.errors import ConfigError, UnknownModelError
+from histosam_core.model.checkpoint.header import check_weights_file
+from histosam_core.model.registry import registry
 from histosam_core.paths import data_folder
 
 __all__ = [
     "OwnModel",
     "add_own_model",
-    "checkpoint_facts",
     "checkpoint_path",
     "find_own_model",
+    "find_spec",
     "free_name",
     "list_own_models",
     "own_models_folder",
     "remove_own_model",
+    "unknown_model",
 ]
 
 _NAME = re.compile(r"\w[\w.+-]{0,79}")
 _COMMON_STEMS = frozenset({"best", "last", "checkpoint", "model"})
-_NO_CHECKPOINTS = {"empty": "empty", "web page": "a web page", "pointer": "a pointer of Git LFS"}
-_MOST_HEADER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +94,7 @@ def add_own_model(path: str | os.PathLike[str], *, name: str | None = None) -> O
         The data folder cannot be written.
     """
     file = Path(path).expanduser().absolute()
-    if not file.is_file():
-        raise CheckpointError(f"no checkpoint file at {file}; check the path")
-    kind = file_kind(file)
-    if kind in _NO_CHECKPOINTS:
-        raise CheckpointError(
-            f"{file} is {_NO_CHECKPOINTS[kind]}, not a checkpoint; copy or download it again"
-        )
+    check_weights_file(file)
     if name is None:
         earlier = next((one for one in list_own_models() if one.path == file), None)
         if earlier is not None:
@@ -174,27 +166,30 @@ def free_name(wanted: str) -> str:
     raise AssertionError("count does not end")
 
 
-def checkpoint_facts(path: str | os.PathLike[str]) -> Mapping[str, Any]:
-    """Return what a checkpoint of this program says of itself, by its header alone.
+def find_spec(name: str) -> registry.ModelSpec:
+    """Return the model of ours of a name.
 
-    Parameters
-    ----------
-    path
-        The file. Nothing but its first bytes is read, and torch is not needed.
-
-    Returns
-    -------
-    Mapping
-        ``name``, ``architecture``, ``decoders``, ``scenario``, ``geometry`` and the rest of
-        `CheckpointInfo`'s fields as JSON values; empty for a file that has no such header.
+    Raises
+    ------
+    UnknownModelError
+        No such name; the message has those that come close.
     """
-    with suppress(OSError, ValueError, AttributeError, TypeError), Path(path).open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if 0 < length <= _MOST_HEADER_BYTES:
-            metadata = json.loads(file.read(length)).get("__metadata__", {})
-            if "histosam_format" in metadata:
-                return {key: json.loads(value) for key, value in metadata.items()}
-    return {}
+    if name not in registry.MODELS:
+        raise unknown_model(name)
+    return registry.MODELS[name]
+
+
+def unknown_model(name: str) -> UnknownModelError:
+    """Return the error for what is neither a model's name nor a file."""
+    names = [*registry.MODELS, *(own.name for own in list_own_models())]
+    close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.5)
+    close = close or get_close_matches(name, names, n=3, cutoff=0.4)
+    looks_like_path = Path(name).suffix != "" or os.sep in name
+    hint = f"; did you mean {' or '.join(close)}?" if close and not looks_like_path else ""
+    return UnknownModelError(
+        f"no model named {name!r} and no checkpoint file at that path{hint} "
+        "(histosam models lists the names)"
+    )
 
 
 def _check_name(name: str) -> None:
@@ -208,7 +203,7 @@ def _check_name(name: str) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name.casefold() in {one.casefold() for one in MODELS}
+    return name.casefold() in {one.casefold() for one in registry.MODELS}
 
 
 def _file_of(name: str) -> Path:

@@ -1,186 +1,144 @@
-"""The models known by name, and how their weights come to this machine.
+"""The models known by name: their facts, which models.toml states, and where their weights are.
 
 Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import os
-from difflib import get_close_matches
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
+from typing import Any, Literal
 
-from histosam_core.errors import CheckpointError, DownloadError, UnknownModelError
-from histosam_core.model.checkpoint.file_kind import file_kind
-from histosam_core.model.registry.digest import Digest, note_hash, noted_hash, noted_hash_path
-from histosam_core.model.registry.download import download
-from histosam_core.model.registry.licence import require_licence
-from histosam_core.model.registry.model_spec import ModelSpec, cache_folder, weights_path
-from histosam_core.model.registry.own_models import list_own_models
-from histosam_core.model.registry.specs import BUNDLED, MODELS, SPECS
-from histosam_core.progress import ProgressCallback, silent
+from histosam_core.model.interface import NOT_STATED, TrainingGeometry
+from histosam_core.model.registry.digest import Digest
+from histosam_core.paths import cache_folder
 
-__all__ = [
-    "BUNDLED",
-    "MIRROR_VARIABLE",
-    "MODELS",
-    "ModelSpec",
-    "cache_folder",
-    "fetch_weights",
-    "find_spec",
-    "list_models",
-    "note_weights",
-    "noted_digest",
-    "unknown_model",
-    "weights_path",
-]
+__all__ = ["BUNDLED", "MODELS", "Family", "ModelSpec", "Where", "list_models", "weights_path"]
 
-MIRROR_VARIABLE = "HISTOSAM_MIRROR"
-"""A base URL that has the files of weights by their names, to be asked in place of their own."""
+BUNDLED = "histosam-tiny"
+
+Family = Literal["histosam", "sam", "ritm", "focalclick", "simpleclick"]
+Where = Literal["bundled", "downloaded", "not downloaded", "by hand", "missing"]
 
 
-def list_models() -> tuple[ModelSpec, ...]:
-    """All models that `load_model` knows by name, the bundled one first."""
-    return SPECS
-
-
-def find_spec(name: str) -> ModelSpec:
-    """Return the model of a name.
-
-    Raises
-    ------
-    UnknownModelError
-        No such name; the message has those that come close.
-    """
-    if name not in MODELS:
-        raise unknown_model(name)
-    return MODELS[name]
-
-
-def fetch_weights(
-    name: str,
-    *,
-    mirror: str | None = None,
-    accept_licence: bool = False,
-    progress: ProgressCallback = silent,
-) -> Path:
-    """Return the path of a named model's weights, downloading them where they are not here yet.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model known by name.
 
     Parameters
     ----------
     name
-        From `list_models`.
-    mirror
-        A base URL that has the files by their names. None: $HISTOSAM_MIRROR, else their own.
-    accept_licence
-        The user accepts what the licence forbids; noted for the next time.
-    progress
-        Called with bytes done and in all while downloading.
-
-    Raises
-    ------
-    UnknownModelError
-        No such name.
-    LicenceError
-        The licence forbids something that nobody has accepted.
-    DownloadError
-        See `download`; a person must fetch the file; or it is not the one that came at first.
-    OutputWriteError
-        The disk is full or the folder read-only.
-    CheckpointError
-        The bundled weights are not in this installation.
+        What `load_model` takes.
+    family
+        "sam" is SAM and what was trained from it; "histosam" is this project's own.
+    architecture
+        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a network of RITM,
+        FocalClick or SimpleClick by the name that `histosam_core.model.baselines.network` takes.
+    file_name
+        In the cache folder, or in the package for a bundled model.
+    about
+        What it was trained on, in a few words.
+    decoders
+        Which of SAM's decoders the weights hold, the default first; empty for other networks.
+    licence, code_licence
+        Of the weights, and of the code that they were published with.
+    citation
+        The paper that introduces it.
+    geometry
+        The window that serves a click; the paper's (400 px at 2 um/px) for a model that was not
+        trained on slides.
+    url
+        Where the weights can be downloaded. None: they are bundled, or lie on a page.
+    page, page_item
+        Where a person gets weights that have no URL of their own, and what to choose there.
+    digest
+        The hash that the file must have. None: none is published; the sha256 is noted when the
+        file first comes, and checked from then on.
+    size_bytes
+        Of the file; the nearest that its authors state, in MB for RITM and FocalClick. None: they
+        do not.
+    terms, terms_url
+        What the licence forbids, for a person to accept before the first use, and the whole
+        licence; empty: nothing that must be accepted.
+    takes_boxes, encodes_ahead
+        As in `ModelInfo`.
     """
-    spec = find_spec(name)
-    path = weights_path(spec)
+
+    name: str
+    family: Family
+    architecture: str
+    file_name: str
+    about: str
+    decoders: tuple[str, ...] = ()
+    licence: str = NOT_STATED
+    code_licence: str = NOT_STATED
+    citation: str = NOT_STATED
+    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
+    url: str | None = None
+    page: str | None = None
+    page_item: str = ""
+    digest: Digest | None = None
+    size_bytes: int | None = None
+    terms: str = ""
+    terms_url: str = ""
+    takes_boxes: bool = False
+    encodes_ahead: bool = False
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether the weights come with the package."""
+        return self.url is None and self.page is None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the weights are on this machine."""
+        return weights_path(self).is_file()
+
+    @property
+    def where(self) -> Where:
+        """Where the weights are; "by hand" means that a person must fetch them from `page`."""
+        if self.is_bundled:
+            return "bundled" if self.is_here else "missing"
+        if self.is_here:
+            return "downloaded"
+        return "not downloaded" if self.url is not None else "by hand"
+
+    @property
+    def cannot(self) -> tuple[str, ...]:
+        """What it cannot do that others can, or may not be used for, in a few words each."""
+        limits = {
+            "no box prompts": not self.takes_boxes,
+            "no embeddings ahead of clicks": not self.encodes_ahead,
+            "no commercial use": bool(self.terms),
+        }
+        return tuple(limit for limit, applies in limits.items() if applies)
+
+
+def weights_path(spec: ModelSpec) -> Path:
+    """Where the model's weights are, or would be."""
     if spec.is_bundled:
-        if not path.is_file():
-            raise CheckpointError(
-                f"the bundled weights are not at {path}; reinstall napari-histosam"
-            )
-        return path
-    require_licence(spec, accept=accept_licence)
-    expected = spec.digest or noted_hash(path)
-    if path.is_file() and _is_usable(spec, path, expected):
-        return path
-    mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None
-    url = f"{mirror.rstrip('/')}/{spec.file_name}" if mirror else spec.url
-    if url is None:
-        raise DownloadError(
-            f"{name} cannot be fetched by this program; {_by_hand(spec)}, or name a mirror that "
-            f"has it ({MIRROR_VARIABLE})"
-        )
-    by_hand = _by_hand(spec)
-    if path.is_file():
-        by_hand += "; the file that is there now is not the published one"
-    download(url, path, digest=expected, by_hand=by_hand, progress=progress)
-    if expected is None:
-        note_hash(path, Digest.of(path).value, url)
-    return path
+        return Path(str(resources.files("histosam_core.model") / "weights" / spec.file_name))
+    return cache_folder() / "models" / spec.file_name
 
 
-def note_weights(spec: ModelSpec, sha256: str) -> None:
-    """Note the hash of a file that a person put there, once it has served as a model.
-
-    Parameters
-    ----------
-    spec
-        The model; nothing is noted where a hash is published, or noted already.
-    sha256
-        Of its file, in hexadecimal.
-    """
-    path = weights_path(spec)
-    if not spec.is_bundled and spec.digest is None and noted_hash(path) is None:
-        note_hash(path, sha256, "put there by hand")
+def list_models() -> tuple[ModelSpec, ...]:
+    """All models that `load_model` knows by name, the bundled one first."""
+    return tuple(MODELS.values())
 
 
-def noted_digest(spec: ModelSpec) -> Digest | None:
-    """Return the hash that a model's file had when it first came; None: nothing is noted."""
-    return None if spec.is_bundled else noted_hash(weights_path(spec))
+def _read_specs() -> Iterator[ModelSpec]:
+    text = (resources.files("histosam_core.model.registry") / "models.toml").read_text("utf-8")
+    for group in tomllib.loads(text)["group"]:
+        for model in group.pop("models"):
+            facts: dict[str, Any] = {**group, **model}
+            facts["decoders"] = tuple(facts.get("decoders", ()))
+            if "digest" in facts:
+                facts["digest"] = Digest(*facts["digest"].split())
+            yield ModelSpec(**facts)
 
 
-def unknown_model(name: str) -> UnknownModelError:
-    """Return the error for what is neither a model's name nor a file."""
-    names = [*MODELS, *(own.name for own in list_own_models())]
-    close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.5)
-    close = close or get_close_matches(name, names, n=3, cutoff=0.4)
-    looks_like_path = Path(name).suffix != "" or os.sep in name
-    hint = f"; did you mean {' or '.join(close)}?" if close and not looks_like_path else ""
-    return UnknownModelError(
-        f"no model named {name!r} and no checkpoint file at that path{hint} "
-        "(histosam models lists the names)"
-    )
-
-
-def _is_usable(spec: ModelSpec, path: Path, expected: Digest | None) -> bool:
-    """Whether the file that is there may be used; what can be downloaded again need not be.
-
-    Raises
-    ------
-    DownloadError
-        It may not, and a person must see to it.
-    """
-    if expected is not None and expected.matches(path):
-        return True
-    if file_kind(path) == "web page":
-        if spec.url is not None:
-            return False
-        raise DownloadError(
-            f"{path} is a web page, probably a login page, not the weights of {spec.name}; "
-            f"{_by_hand(spec)}"
-        )
-    if expected is None:
-        return True
-    if spec.digest is not None:
-        return False
-    raise DownloadError(
-        f"{path} has changed: it had {expected} when it first came; delete it and fetch it again, "
-        f"or, where you trust the new file, delete {noted_hash_path(path).name} beside it"
-    )
-
-
-def _by_hand(spec: ModelSpec) -> str:
-    """How a person gets the file, as the end of a message."""
-    path = weights_path(spec)
-    if spec.url is not None:
-        digest = f" ({spec.digest})" if spec.digest else ""
-        return f"download {spec.url} in a browser and put it at {path}{digest}"
-    return f"in a browser, download {spec.page_item} from {spec.page} and put it at {path}"
+MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in _read_specs()}
+"""All of them by name, the bundled one first."""

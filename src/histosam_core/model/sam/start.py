@@ -6,21 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import CheckpointError
-from histosam_core.model.checkpoint.weights_fit import misfits
+from histosam_core.model.checkpoint.weights_file import misfits
 from histosam_core.model.sam.network import Architecture, Decoder, SamNetwork, build_network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "DENSE_PROMPTS",
-    "EARLY_STEM",
-    "REFINING_HEAD",
-    "SAM_HEAD",
-    "has_any",
-    "held_decoders",
-    "start_network",
-]
+__all__ = ["DENSE_PROMPTS", "EARLY_STEM", "SAM_HEAD", "decoders_in", "has_any", "start_network"]
 
 SAM_HEAD = ("mask_decoder.output_upscaling.", "mask_decoder.output_hypernetworks_mlps.")
 REFINING_HEAD = ("mask_decoder.refine_",)
@@ -102,7 +94,7 @@ def has_any(state: Mapping[str, Any], prefixes: tuple[str, ...]) -> bool:
     return any(key.startswith(prefixes) for key in state)
 
 
-def held_decoders(state: Mapping[str, Any]) -> tuple[Decoder, ...]:
+def decoders_in(state: Mapping[str, Any]) -> tuple[Decoder, ...]:
     """Return the decoders that weights hold a head of, the refining one first."""
     held: list[Decoder] = []
     if has_any(state, REFINING_HEAD):

@@ -34,13 +34,13 @@ from torch.nn import functional
 
 from histosam_core.clicks.sample import sample_next_click
 from histosam_core.model.checkpoint.checkpoint import (
-    EARLY_STEM,
     CheckpointInfo,
     describe_network,
     save_checkpoint,
 )
 from histosam_core.model.sam.interactive import to_image_size
 from histosam_core.model.sam.network import SamNetwork
+from histosam_core.model.sam.start import EARLY_STEM
 from histosam_core.model.sam.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.recipes.pretraining.generic_images import generic_image
 from histosam_core.recipes.pretraining.random_tissue import GLASS, random_tissue
