@@ -31,7 +31,7 @@ from histosam_core.session.operations import (
 )
 from histosam_core.session.overlap import cut_objects
 
-__all__ = ["Draft", "State", "accepting", "apply"]
+__all__ = ["Draft", "State", "accepting", "apply", "taking_over"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -251,6 +251,13 @@ def accepting(state: State, operation: Accept, one: AcceptedObject) -> Accept:
     changed, removed = cut_objects(state.objects, one.geometry)
     gone = tuple(other.id for other in removed)
     return replace(operation, object=one, changed=tuple(changed), removed=gone)
+
+
+def taking_over(state: State) -> TakeOver:
+    """Return the operation that makes a state's current object another session's."""
+    steps = state.draft.steps()
+    prompts = tuple(step.prompt for step in steps if step.prompt is not None)
+    return TakeOver(state.draft.start, prompts, state.reopened, state.place)
 
 
 def _edited(draft: Draft, edit: RemovePrompts | MoveClick) -> Draft:

@@ -20,7 +20,7 @@ from histosam_core.annotation import write_geojson
 from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError, HistoSamError
 from histosam_core.model.interface import complete
-from histosam_core.session.apply import State, accepting, apply
+from histosam_core.session.apply import State, accepting, apply, taking_over
 from histosam_core.session.journal.fold import RestoredState, fold
 from histosam_core.session.journal.header import Header
 from histosam_core.session.journal.recorder import Recorder
@@ -37,7 +37,6 @@ from histosam_core.session.operations import (
     RemovePrompts,
     Reopen,
     SetClass,
-    TakeOver,
     Undo,
 )
 from histosam_core.session.outline import Outline, mean_quality
@@ -458,10 +457,7 @@ class Session:
         PredictionError, SlideError
             As for a click.
         """
-        theirs = other._state.collapsed()
-        start, place = theirs.draft.start, theirs.place
-        prompts = tuple(step.prompt for step in theirs.draft.steps() if step.prompt is not None)
-        self.apply(TakeOver(start, prompts, theirs.reopened, place))
+        self.apply(taking_over(other.state))
 
     def save_geojson(self, path: str | os.PathLike[str]) -> Path:
         """Write the accepted objects as a FeatureCollection that QuPath opens; return the path.
@@ -534,6 +530,11 @@ class Session:
             self._recorder.write("failed", of=last.n, error=left_out)
         self._state = state
         self._notes += notes
+
+    def go_to(self, state: State) -> None:
+        """Make another state of this slide this session's, past its journal."""
+        self._outline.show(state.draft)
+        self._state = state
 
     def end(self) -> None:
         """Say in the journal that the session is over; the journal stays open."""

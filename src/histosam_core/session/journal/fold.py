@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.clicks import Box, Click, Lasso
 from histosam_core.errors import JournalError
-from histosam_core.session.apply import Draft, State, apply
+from histosam_core.session.apply import Draft, State, apply, taking_over
 from histosam_core.session.as_json import (
     Facts,
     object_from_json,
@@ -24,10 +24,8 @@ from histosam_core.session.as_json import (
 from histosam_core.session.journal.header import Header
 from histosam_core.session.operations import (
     NAMES,
-    Accept,
-    Import,
     Operation,
-    SetClass,
+    TakeOver,
     Undo,
     from_json,
     to_json,
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RestoredState",
+    "Walk",
     "carried_out",
     "current_from_json",
     "current_to_json",
@@ -125,7 +124,7 @@ def fold(journal: Journal, *, without: int | None = None) -> RestoredState:
     JournalError
         It holds no session, or an operation does not fit what came before.
     """
-    walk = _Walk()
+    walk = Walk()
     for event in carried_out(journal):
         if event.n == without:
             continue
@@ -137,9 +136,9 @@ def fold(journal: Journal, *, without: int | None = None) -> RestoredState:
                 f"({error}); restore an earlier journal, or the objects from an exported file"
             ) from error
     walk.go_back()
-    if walk.begin is None:
+    if walk.header is None:
         raise JournalError(f"{journal.path} holds no session; choose another journal")
-    return RestoredState(journal, Header.read(walk.begin), walk.state, walk.n_clicks, walk.last)
+    return RestoredState(journal, walk.header, walk.state, walk.n_clicks, walk.last)
 
 
 def current_to_json(state: State) -> dict[str, Any]:
@@ -163,73 +162,83 @@ def current_from_json(facts: Facts, objects: Sequence[AcceptedObject]) -> State:
     return state
 
 
-class _Walk:
-    """The session between two lines."""
+class Walk:
+    """A session as its journal goes on, line by line.
+
+    Attributes
+    ----------
+    header
+        Of the session at this line; None before the first one begins.
+    state
+        What there is then.
+    n_clicks
+        Clicks, boxes and lassos made so far.
+    last
+        The last line that changed the current object.
+    """
 
     def __init__(self) -> None:
-        self.begin: Facts | None = None
+        self.header: Header | None = None
         self.state = State()
         self.n_clicks = 0
         self.last: Event | None = None
         self._known: dict[str, AcceptedObject] = {}
         # What stood before a later `begin`, until it is clear that it is not gone on with.
-        self._before: tuple[Facts, State, Event | None] | None = None
+        self._before: tuple[Header, State, Event | None] | None = None
+
+    def carry_out(self, operation: Operation) -> State:
+        """Return what an operation makes of `state`."""
+        return apply(self.state, operation)
 
     def take(self, event: Event) -> None:
-        """Follow one line; what is no operation and changes nothing is passed over."""
+        """Follow one line; one that this program does not know is passed over."""
         facts = event.facts
         if event.op == "begin":
-            return self._take_begin(facts)
-        if self.begin is None:
+            self._begin(facts)
+        elif self.header is None:
             raise ValueError("nothing has begun")
-        if event.op == "back":
+        elif event.op == "back":
             self.go_back()
         elif event.op == "restore":
             self._restore(facts)
         elif event.op in OPERATIONS:
-            self._take_operation(event, from_json({"op": event.op, **facts}))
-        elif event.op not in ("export", "end"):
-            self._before = None
-        return None
+            self._operate(event, from_json({"op": event.op, **facts}))
 
     def go_back(self) -> None:
         """Go back from a session that had only begun to the one before it."""
         if self._before is not None:
-            self.begin, self.state, self.last = self._before
+            self.header, self.state, self.last = self._before
             self._before = None
 
-    def _take_begin(self, facts: Facts) -> None:
+    def _begin(self, facts: Facts) -> None:
         self._learn(map(object_from_json, facts.get("records", ())))
-        if self.begin is not None and self._before is None:
-            self._before = self.begin, self.state, self.last
+        if self.header is not None and self._before is None:
+            self._before = self.header, self.state, self.last
         known = self._known
-        self.begin, self.last = facts, None
+        self.header, self.last = Header.read(facts), None
         self.state = State(tuple(known[key] for key in facts["objects"] if key in known))
 
-    def _take_operation(self, event: Event, operation: Operation) -> None:
-        draft, self._before = self.state.draft, None
-        self.state = apply(self.state, operation)
-        if self.state.draft is not draft:
-            self.last = event
+    def _operate(self, event: Event, operation: Operation) -> None:
+        if isinstance(operation, TakeOver) and self._before is not None:
+            operation = taking_over(self._before[1])
+        before, self._before = self.state, None
+        self.state = self.carry_out(operation)
         self.n_clicks += isinstance(operation, Click | Box | Lasso)
-        match operation:
-            case Accept(object=one, changed=changed) if one is not None:
-                self._learn((one, *changed))
-            case Import(objects):
-                self._learn(objects)
-            case SetClass(key):
-                self._learn((self.state.objects[self.state.place_of(key)],))
+        if self.state.draft is not before.draft:
+            self.last = event
+        if self.state.objects is not before.objects:
+            self._learn(self.state.objects)
 
     def _restore(self, facts: Facts) -> None:
+        before, self._before = self._before, None
         if "open" in facts:
-            objects = [object_from_json(one) for one in facts["objects"]]
+            objects = tuple(map(object_from_json, facts["objects"]))
             self._learn(objects)
             self.state = current_from_json(facts["open"], objects)
-        elif self._before is not None:
-            _, before, self.last = self._before
-            self.state = before if facts["is_same_model"] else before.collapsed()
-        self.state = replace(self.state, ended=None)
-        self._before = None
+        elif before is not None:
+            _, state, self.last = before
+            state = state if facts["is_same_model"] else state.collapsed()
+            self.state = replace(state, ended=None)
 
     def _learn(self, objects: Iterable[AcceptedObject]) -> None:
         self._known.update({one.id: one for one in objects})
