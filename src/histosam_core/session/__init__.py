@@ -11,8 +11,7 @@ from histosam_core.session.canvas.canvas import Canvas, CanvasSnapshot, Tile
 from histosam_core.session.click_list import parse_click, read_click_list
 from histosam_core.session.journal import read_journal
 from histosam_core.session.journal.fold import RestoredState, fold
-from histosam_core.session.journal.header import find_slide
-from histosam_core.session.journal.replay import ReplayedObject, ReplayReport, replay
+from histosam_core.session.journal.replay import ReplayedObject, ReplayReport, find_slide, replay
 from histosam_core.session.objects import CLASS_COLORS, AcceptedObject
 from histosam_core.session.overlap import OverlapRule
 from histosam_core.session.preview import draw_preview, save_preview

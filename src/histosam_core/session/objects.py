@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation import AnnotatedRegion
 from histosam_core.annotation.regions import Color
 from histosam_core.clicks import Click
+from histosam_core.session.header import TOOL, Header
 from histosam_core.session.prompt_text import prompts_in, texts_of
-from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
     from histosam_core.geometry import Region
-    from histosam_core.session.windows.scale import SlideScale
 
-__all__ = ["CLASS_COLORS", "AcceptedObject", "Color", "Provenance", "Start"]
+__all__ = ["CLASS_COLORS", "AcceptedObject", "Color", "Start"]
 
-TOOL = "HistoSAM"
 BEGUN_FROM = "Begun from"
+DEFAULT_LABEL = "Tumor"
 CLASS_COLORS = {
     "Tumor": (200, 0, 0),
     "Stroma": (150, 200, 150),
@@ -28,51 +26,6 @@ CLASS_COLORS = {
     "Normal": (70, 140, 220),
 }
 """QuPath's own colours where it has that class."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What made a mask.
-
-    Parameters
-    ----------
-    model, sha256, decoder
-        The checkpoint's name, the hash of its file (empty: in no file), the decoder in use.
-    window_mpp, window_px
-        Scale and side of the windows.
-    scale
-        The slide's resolution and where it is known from.
-    mask_threshold
-        Probability above which a pixel belongs to the object.
-    slide
-        The slide's file name.
-    """
-
-    model: str
-    sha256: str
-    decoder: str
-    window_mpp: float
-    window_px: int
-    scale: SlideScale
-    mask_threshold: float
-    slide: str
-
-    def metadata(self, prompts: Sequence[Prompt]) -> dict[str, str]:
-        """Return it, and the prompts, as text for an annotation file; see `texts_of`."""
-        entries = {
-            "Tool": f"{TOOL} {__version__}",
-            "Slide": self.slide,
-            "Checkpoint": self.model,
-            "Checkpoint sha256": self.sha256,
-            "Decoder": self.decoder,
-            "Window mpp": f"{self.window_mpp:g}",
-            "Window px": str(self.window_px),
-            "Slide mpp": f"{self.scale.mpp:.6g}",
-            "Slide mpp source": self.scale.source,
-            "Mask threshold": f"{self.mask_threshold:g}",
-            **texts_of(prompts),
-        }
-        return {name: text for name, text in entries.items() if text}
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -128,22 +81,32 @@ class AcceptedObject:
     def make(
         cls,
         geometry: Any,
+        header: Header,
         *,
-        label: str,
-        prompts: Sequence[Prompt],
-        windows: Sequence[Region],
+        label: str | None,
+        color: Color | None,
+        prompts: tuple[Prompt, ...],
+        windows: tuple[Region, ...],
         quality: float | None,
-        provenance: Provenance,
-        color: Color | None = None,
-        origin: Any = None,
-        replaces: AcceptedObject | None = None,
+        origin: Any,
+        replaces: AcceptedObject | None,
     ) -> AcceptedObject:
-        """Measure a geometry and put everything together; the id is that of what it replaces."""
-        clicks = [prompt for prompt in prompts if isinstance(prompt, Click)]
-        measurements = {"Clicks": float(len(clicks))}
+        """Measure an outline and put everything together.
+
+        What it replaces, the object as it was before it was corrected, lends its id and name, its
+        windows, and whatever is not given: class, that class's colour, quality.
+        """
+        old, slide_mpp = replaces, header.slide["mpp"]
+        if old is not None:
+            label = old.label if label is None else label
+            color = color or (old.region.color if label == old.label else None)
+            windows = tuple(dict.fromkeys((*old.windows, *windows)))
+            quality = old.quality if quality is None else quality
+        label = DEFAULT_LABEL if label is None else label
+        measurements = {"Clicks": float(sum(isinstance(prompt, Click) for prompt in prompts))}
         if quality is not None:
             measurements["Quality"] = quality
-        metadata = provenance.metadata(prompts)
+        metadata = {k: v for k, v in (header.metadata() | texts_of(prompts)).items() if v}
         if origin is not None:
             metadata[BEGUN_FROM] = "an outline"
         region = AnnotatedRegion(
@@ -152,12 +115,11 @@ class AcceptedObject:
             color=color or CLASS_COLORS.get(label),
             measurements=measurements,
             metadata=metadata,
-        ).measured(provenance.scale.mpp)
-        if replaces is not None:
-            region = replace(region, id=replaces.id, name=replaces.region.name)
-        slide_mpp = provenance.scale.mpp
+        ).measured(slide_mpp)
+        if old is not None:
+            region = replace(region, id=old.id, name=old.region.name)
         area_mm2 = region.area_mm2(slide_mpp)
-        return cls(region, tuple(prompts), tuple(windows), area_mm2, quality, slide_mpp, origin)
+        return cls(region, prompts, windows, area_mm2, quality, slide_mpp, origin)
 
     @classmethod
     def imported(cls, region: AnnotatedRegion, slide_mpp: float) -> AcceptedObject:

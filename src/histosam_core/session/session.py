@@ -21,10 +21,10 @@ from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError, HistoSamError
 from histosam_core.model.interface import complete
 from histosam_core.session.apply import State, accepting, apply, taking_over
+from histosam_core.session.header import Header
 from histosam_core.session.journal.fold import RestoredState, fold
-from histosam_core.session.journal.header import Header
 from histosam_core.session.journal.recorder import Recorder
-from histosam_core.session.objects import AcceptedObject, Color, Provenance, Start
+from histosam_core.session.objects import AcceptedObject, Color, Start
 from histosam_core.session.operations import (
     Accept,
     Delete,
@@ -57,16 +57,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-DEFAULT_LABEL = "Tumor"
-
 XY = tuple[float, float]
 
 
 class Session:
     """Clicks on one slide with one model, object after object.
 
-    Every method that changes something is an `Operation`, and `apply` carries any of them out. It
-    is in the journal before it is carried out; where it raises, the session is unchanged.
+    What changes a session is an `Operation`: `click`, `undo`, `accept` and the like each make one,
+    and `apply` carries any of them out, which is written in the journal before. See there for what
+    they raise.
 
     Parameters
     ----------
@@ -125,10 +124,11 @@ class Session:
         self._outline = Outline(self.predictor, self.grid, mask_threshold)
         self._state = State(tuple(objects))
         self._notes: tuple[str, ...] = ()
+        self._header = Header.of(slide, self.model.info, self.scale, self.grid, mask_threshold)
         self._recorder = self._begun(journal)
 
     def apply(self, operation: Operation) -> ClickResult | None:
-        """Carry an operation out.
+        """Carry an operation out. Where it raises, the session is unchanged.
 
         Parameters
         ----------
@@ -144,13 +144,17 @@ class Session:
         Raises
         ------
         ConfigError
-            The operation does not fit the session; see `apply` of histosam_core.session.apply.
-        ClickOutsideSlideError, EmptyMaskError
-            A prompt lies off the slide; there is nothing to accept.
+            The operation does not fit: a box or lasso has no area, a box takes too many windows,
+            there is no such prompt or object, the prompt to be moved is no click, or the reopened
+            object is among those to add.
+        ClickOutsideSlideError
+            A prompt lies off the slide.
+        EmptyMaskError
+            There is nothing to accept.
         PredictionError, SlideError, OutOfMemoryError
             The model's answer cannot be used; the slide cannot be read; memory is full.
         JournalError
-            The journal cannot be written; see `Recorder.write`.
+            The journal cannot be written. That is raised once, see `notes`.
         """
         before, settled = self._state, self._settled(operation)
         if settled is None:
@@ -178,16 +182,7 @@ class Session:
         xy
             Level-0 pixels (x, y), pixel centres at whole numbers.
         is_positive
-            True: this belongs to the object. False: it does not.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The click lies off the slide.
-        PredictionError
-            The model's answer cannot be used.
-        SlideError
-            The slide cannot be read.
+            Whether this point belongs to the object.
         """
         return self._answered(Click(xy, is_positive))
 
@@ -201,15 +196,6 @@ class Session:
         ----------
         xyxy
             Two opposite corners (x0, y0, x1, y1), level-0 pixels; cut at the slide's edge.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The box lies off the slide.
-        ConfigError
-            The box has no area, or takes too many windows.
-        PredictionError, SlideError
-            As for a click.
         """
         return self._answered(Box(xyxy))
 
@@ -224,14 +210,7 @@ class Session:
         points_xy
             Corners (x, y) in order, level-0 pixels; cut at the slide's edge.
         is_positive
-            True: the area belongs to the object. False: it does not.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The area lies off the slide.
-        ConfigError
-            The corners enclose no area.
+            Whether the area belongs to the object.
         """
         return self._answered(Lasso(tuple(points_xy), is_positive))
 
@@ -250,20 +229,11 @@ class Session:
         -------
         ClickResult or None
             Of the last prompt; None when no prompt is left, or nothing was to be taken out.
-
-        Raises
-        ------
-        ConfigError
-            There is no such prompt.
-        PredictionError, SlideError
-            As for a click.
         """
         return self.apply(RemovePrompts(tuple(indices)))
 
     def move_click(self, index: int, xy: XY) -> ClickResult:
-        """Make the object what it would be had a click been made elsewhere.
-
-        See `remove_prompts`.
+        """Make the object what it would be had a click been made elsewhere; see `remove_prompts`.
 
         Parameters
         ----------
@@ -271,13 +241,6 @@ class Session:
             Place of the click in `prompts`.
         xy
             Where it should be, level-0 pixels.
-
-        Raises
-        ------
-        ConfigError
-            There is no such prompt, or it is a box.
-        ClickOutsideSlideError, PredictionError, SlideError
-            As for a click.
         """
         return self._answered(MoveClick(index, xy))
 
@@ -294,22 +257,11 @@ class Session:
         ClickResult or None
             The mask as it now is where the undone prompt was answered; None where there is no such
             place, or nothing to undo.
-
-        Raises
-        ------
-        PredictionError, SlideError
-            The mask of long ago is not kept and cannot be made again.
         """
         return self.apply(Undo())
 
     def redo(self) -> ClickResult | None:
-        """Put back what was undone last; None when there is nothing.
-
-        Raises
-        ------
-        PredictionError, SlideError
-            As for `undo`.
-        """
+        """Put back what was undone last; None when there is nothing."""
         return self.apply(Redo())
 
     def accept(
@@ -363,18 +315,11 @@ class Session:
         prompts go on from there; taking out or moving one of its own makes it anew from its origin.
         `accept` puts it back where it was, `drop` puts it back unchanged. What was current is
         dropped.
-
-        Raises
-        ------
-        ConfigError
-            The object is not one of `objects`.
         """
         self.apply(Reopen(accepted.id))
 
     def refine(self, geometry: Any, clicks: Sequence[Prompt] = ()) -> None:
-        """Start the current object from an outline instead of from nothing.
-
-        What was current is dropped.
+        """Start the current object from an outline; what was current is dropped.
 
         Parameters
         ----------
@@ -388,37 +333,26 @@ class Session:
     def relabel(
         self, accepted: AcceptedObject, label: str, color: Color | None = None
     ) -> AcceptedObject:
-        """Give an accepted object another class; return it as it now is, of the same id.
+        """Give an accepted object, known by its id, another class; return it as it now is.
 
         Parameters
         ----------
         accepted
-            One of `objects`; its id counts.
+            One of `objects`.
         label
             The new class.
         color
             (red, green, blue), 0 to 255; None: the class's usual colour.
-
-        Raises
-        ------
-        ConfigError
-            The object is not one of `objects`.
         """
         self.apply(SetClass(accepted.id, label, color))
         return self.objects[self._state.place_of(accepted.id)]
 
     def delete(self, accepted: AcceptedObject) -> None:
-        """Remove an accepted object, known by its id.
-
-        Raises
-        ------
-        ConfigError
-            The object is not one of `objects`.
-        """
+        """Remove an accepted object, known by its id."""
         self.apply(Delete(accepted.id))
 
     def add_objects(self, regions: Iterable[AnnotatedRegion]) -> tuple[AcceptedObject, ...]:
-        """Add outlines from a file to the accepted objects.
+        """Add outlines from a file to the accepted objects; return the new ones in order.
 
         Where this tool wrote them, their clicks come with them. An outline whose id is there
         already replaces that object.
@@ -427,35 +361,15 @@ class Session:
         ----------
         regions
             As `read_geojson` and the other readers give them.
-
-        Returns
-        -------
-        tuple of AcceptedObject
-            The new ones, in order.
-
-        Raises
-        ------
-        ConfigError
-            One is the object that is being corrected.
         """
         new = tuple(AcceptedObject.imported(region, self.slide_mpp) for region in regions)
         self.apply(Import(new))
         return new
 
     def take_over(self, other: Session) -> None:
-        """Go on with the current object of another session on this slide.
+        """Go on with the current object of another session on this slide, which stays as it is.
 
-        Its prompts are answered again, by this session's model; what was current here is dropped.
-
-        Parameters
-        ----------
-        other
-            Left as it is.
-
-        Raises
-        ------
-        PredictionError, SlideError
-            As for a click.
+        Its prompts are answered again, by this session's model; what was current is dropped.
         """
         self.apply(taking_over(other.state))
 
@@ -506,7 +420,7 @@ class Session:
                 "this session has clicks or objects of its own; restore into a new Session"
             )
         restored.header.check_size(self.slide, restored.path)
-        is_same = self._header().gives_masks_of(restored.header)
+        is_same = self._header.gives_masks_of(restored.header)
         state = restored.state if is_same else restored.state.collapsed()
         notes, last, left_out = restored.notes, restored.last, ""
         if state.draft.n and not is_same:
@@ -666,16 +580,11 @@ class Session:
         Parameters
         ----------
         region
-            A region of this session, as for `mask_region`.
+            As for `mask_region`, which also says the errors.
 
         Returns
         -------
         (h, w) float32, 0 to 1; nearly 0 where no window has answered.
-
-        Raises
-        ------
-        ConfigError
-            The region does not lie on the session's pixel grid.
         """
         part = self._outline.canvas.read(self.grid.location_of(region), region.size_wh)
         probability: NDArray[np.float32] = expit(part.logits)
@@ -689,12 +598,8 @@ class Session:
         """Begin to write into a journal."""
         recorder = Recorder(journal)
         if journal is not None:
-            recorder.begin(self._header(), self.objects)
+            recorder.begin(self._header, self.objects)
         return recorder
-
-    def _header(self) -> Header:
-        info, threshold = self.model.info, self.mask_threshold
-        return Header.of(self.slide, info, self.scale, self.grid, threshold)
 
     def _answered(self, operation: Operation) -> ClickResult:
         answer = self.apply(operation)
@@ -729,21 +634,16 @@ class Session:
 
     def _outlined(self, operation: Accept) -> AcceptedObject:
         """Make the object that an accept keeps."""
-        old, quality, label, color = self.reopened, self.quality, operation.label, operation.color
-        if label is None:
-            label = DEFAULT_LABEL if old is None else old.label
-        if color is None and old is not None and label == old.label:
-            color = old.region.color
         return AcceptedObject.make(
             self._accepted_geometry(operation),
-            label=label,
-            color=color,
+            self._header,
+            label=operation.label,
+            color=operation.color,
             prompts=self.prompts,
-            windows=tuple(dict.fromkeys((*(old.windows if old else ()), *self.windows))),
-            quality=old.quality if quality is None and old is not None else quality,
-            provenance=self._provenance(),
+            windows=self.windows,
+            quality=self.quality,
             origin=self._state.draft.start.origin,
-            replaces=old,
+            replaces=self.reopened,
         )
 
     def _accepted_geometry(self, operation: Accept) -> Any:
@@ -762,16 +662,3 @@ class Session:
                     "left to accept; allow overlaps, or delete one of them"
                 )
         return geometry
-
-    def _provenance(self) -> Provenance:
-        info = self.model.info
-        return Provenance(
-            model=info.name,
-            sha256=info.sha256,
-            decoder=info.decoder,
-            window_mpp=self.grid.mpp,
-            window_px=self.grid.window_px,
-            scale=self.scale,
-            mask_threshold=self.mask_threshold,
-            slide=self.slide.path.name,
-        )

@@ -130,7 +130,7 @@ def test_island_inside_the_bounding_box_of_another_part_is_traced_once() -> None
     ring = np.zeros((1000, 1000), bool)
     ring[:40] = ring[-40:] = ring[:, :40] = ring[:, -40:] = True
     ring[480:520, 480:520] = True
-    canvas.write_mask((100, 100), ring)
+    canvas.draw((100, 100), ring, is_positive=True)
     geometry = canvas.to_geometry()
     assert geometry.is_valid
     assert len(geometry.geoms) == 2
@@ -161,7 +161,7 @@ def test_unchanged_tiles_are_shared_between_snapshots(canvas: Canvas) -> None:
 
 
 def test_a_mask_from_outside_gives_way_to_the_inner_part_of_an_answer(canvas: Canvas) -> None:
-    canvas.write_mask((-10, -10), np.ones((60, 60), bool))
+    canvas.draw((-10, -10), np.ones((60, 60), bool), is_positive=True)
     assert canvas.bounding_box == (0, 0, 50, 50)
     assert canvas.read((0, 0), (1, 1)).logits[0, 0] == -BACKGROUND_LOGIT
     canvas.write_window(Window((-20, 0), 128), np.full((128, 128), -4, np.float32))

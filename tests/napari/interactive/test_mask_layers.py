@@ -31,7 +31,7 @@ class Pile:
     def show(self, *places: tuple[int, int]) -> None:
         canvas = Canvas(GRID, 0.49)
         for x, y in places:
-            canvas.write_mask((x, y), np.ones((100, 100), bool))
+            canvas.draw((x, y), np.ones((100, 100), bool), is_positive=True)
         self.layers.show(canvas.snapshot(), GRID.downsample)
 
     def is_on(self, x: int, y: int) -> bool:

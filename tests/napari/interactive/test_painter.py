@@ -20,7 +20,7 @@ GRID = WindowGrid((64_000, 48_000), 0.5, 2.0, 128)
 def canvas_with(*places: tuple[int, int], side: int = 100) -> Canvas:
     canvas = Canvas(GRID, 0.49)
     for x, y in places:
-        canvas.write_mask((x, y), np.ones((side, side), bool))
+        canvas.draw((x, y), np.ones((side, side), bool), is_positive=True)
     return canvas
 
 
@@ -60,7 +60,7 @@ def test_a_large_object_is_shown_with_fewer_pixels() -> None:
 def test_only_tiles_that_an_answer_touched_differ() -> None:
     canvas = canvas_with((640, 640), side=64)
     before = canvas.snapshot()
-    canvas.write_mask((6400, 640), np.ones((64, 64), bool))
+    canvas.draw((6400, 640), np.ones((64, 64), bool), is_positive=True)
     assert changed_tiles(before, canvas.snapshot()) == [(100, 10)]
 
 
@@ -69,7 +69,7 @@ def test_undo_repaints_what_it_takes_away() -> None:
     start, stage = canvas.snapshot(), stage_for(canvas.snapshot())
     shown = painted(canvas, stage)
     kept = shown.copy()
-    canvas.write_mask((700, 700), np.ones((120, 120), bool))
+    canvas.draw((700, 700), np.ones((120, 120), bool), is_positive=True)
     after = canvas.snapshot()
     paint(shown, stage, after, changed_tiles(start, after))
     assert shown.sum() > kept.sum()

@@ -121,31 +121,13 @@ class Canvas:
         inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
         self._write(x0, y0, logits[inside].astype(np.float32), new_depth[inside])
 
-    def write_mask(self, location_xy: tuple[int, int], mask: NDArray[np.bool_]) -> None:
-        """Start from a mask that no model made.
-
-        It counts as an answer in the inner part of a window: a later window's inner part replaces
-        it, and fades into it along the rim.
-
-        Parameters
-        ----------
-        location_xy
-            Grid pixel (x, y) of the mask's upper-left pixel.
-        mask
-            (h, w) bool. What lies off the slide is left out.
-        """
-        x, y = location_xy
-        x0, y0, x1, y1 = self._clipped(x, y, mask.shape[1], mask.shape[0])
-        if x0 >= x1 or y0 >= y1:
-            return
-        kept = mask[y0 - y : y1 - y, x0 - x : x1 - x]
-        logits = np.where(kept, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
-        self._write(x0, y0, logits, np.full(kept.shape, self.grid.margin_px + 1, np.uint8))
-
     def draw(
         self, location_xy: tuple[int, int], inside: NDArray[np.bool_], *, is_positive: bool
     ) -> None:
         """Set or clear the pixels of an area, as sure as can be; what lies round it stays.
+
+        It counts as an answer in the inner part of a window: a later window's inner part replaces
+        it, and fades into it along the rim.
 
         Parameters
         ----------

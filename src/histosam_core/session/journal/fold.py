@@ -21,7 +21,7 @@ from histosam_core.session.as_json import (
     start_from_json,
     start_to_json,
 )
-from histosam_core.session.journal.header import Header
+from histosam_core.session.header import Header
 from histosam_core.session.operations import (
     NAMES,
     Operation,

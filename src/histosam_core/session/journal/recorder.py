@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import JournalError
 from histosam_core.session.as_json import object_to_json
-from histosam_core.session.journal.file import JournalWriter, read_journal
+from histosam_core.session.journal.file import JOURNAL_FORMAT, JournalWriter, read_journal
 from histosam_core.session.journal.fold import current_to_json
 from histosam_core.session.journal.holding import holding_of, holding_to_json
 from histosam_core.session.operations import to_json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from histosam_core.session.apply import State
-    from histosam_core.session.journal.header import Header
+    from histosam_core.session.header import Header
     from histosam_core.session.objects import AcceptedObject
     from histosam_core.session.operations import Operation
 
@@ -59,7 +59,7 @@ class Recorder:
         """Write what the session is; its objects in full where the journal is new."""
         if self.journal is None:
             return
-        facts = header.to_json() | {"objects": [one.id for one in objects]}
+        facts = {"format": JOURNAL_FORMAT, **header.to_json(), "objects": [o.id for o in objects]}
         if self.journal.n_events == 0 and objects:
             facts["records"] = [object_to_json(one) for one in objects]
         self.write("begin", **facts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import EmptyMaskError, JournalError
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from histosam_core.model import InteractiveModel
     from histosam_core.session.apply import State
     from histosam_core.session.as_json import Facts
+    from histosam_core.session.header import Header
     from histosam_core.session.journal.file import Event, Journal
-    from histosam_core.session.journal.header import Header
     from histosam_core.slide import Slide
 
-__all__ = ["ReplayReport", "ReplayedObject", "replay"]
+__all__ = ["ReplayReport", "ReplayedObject", "find_slide", "replay"]
 
 KNOWN = OPERATIONS | {"begin", "back", "restore", "export", "end"}
 IDENTICAL = 1e-9
@@ -103,6 +104,28 @@ class ReplayReport:
     def is_identical(self) -> bool:
         """Whether every object is."""
         return all(one.is_identical for one in self.objects)
+
+
+def find_slide(journal: Journal) -> Path:
+    """Return the slide of a journal: where it was, else beside the journal or its folder.
+
+    Raises
+    ------
+    JournalError
+        It is not there.
+    """
+    begin = next((event.facts for event in journal.events if event.op == "begin"), None)
+    if begin is None:
+        raise JournalError(f"{journal.path} holds no session; choose another journal")
+    name = begin["slide"]["name"]
+    folder = journal.path.absolute().parent
+    for path in (Path(begin["slide"]["path"]), folder / name, folder.parent / name):
+        if path.is_file():
+            return path
+    raise JournalError(
+        f"the slide {name} is neither at {begin['slide']['path']} nor beside the journal; say "
+        "where it is: --slide PATH"
+    )
 
 
 def replay(

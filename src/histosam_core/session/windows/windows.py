@@ -261,13 +261,6 @@ class WindowGrid:
                 return False
         return True
 
-    def contains(self, window: Window, point_xy: XY) -> bool:
-        """Whether a point in grid pixels lies in a window, rim included."""
-        return all(
-            begin - 0.5 <= at < begin + window.side_px - 0.5
-            for at, begin in zip(point_xy, window.location_xy, strict=True)
-        )
-
     def depth(self, window: Window) -> NDArray[np.uint8]:
         """How deep each pixel lies in a window: 1 at its edge, ``margin_px + 1`` in its inner part.
 

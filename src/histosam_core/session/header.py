@@ -1,4 +1,7 @@
-"""What a session says of itself in its journal: which slide, which model, which settings."""
+"""What a session says of itself: which slide, which model, which settings.
+
+It begins a journal, and goes as metadata with every object that the session accepts.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.errors import ConfigError, JournalError
-from histosam_core.session.journal.file import JOURNAL_FORMAT, Journal
+from histosam_core.errors import ConfigError
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
@@ -17,14 +19,16 @@ if TYPE_CHECKING:
     from histosam_core.session.windows.windows import WindowGrid
     from histosam_core.slide import Slide
 
-__all__ = ["Header", "find_slide"]
+__all__ = ["TOOL", "Header"]
+
+TOOL = "HistoSAM"
 
 Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The facts of a ``begin``.
+    """The facts of a ``begin``, as JSON values.
 
     Parameters
     ----------
@@ -79,14 +83,28 @@ class Header:
         return cls(facts["slide"], facts["model"], facts["geometry"], facts["threshold"])
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as the facts of a ``begin``."""
+        """Return what `read` takes, and which version wrote it."""
         return {
-            "format": JOURNAL_FORMAT,
             "version": __version__,
             "slide": self.slide,
             "model": self.model,
             "geometry": self.geometry,
             "threshold": self.threshold,
+        }
+
+    def metadata(self) -> dict[str, str]:
+        """Return what made a mask, as text for an annotation file."""
+        return {
+            "Tool": f"{TOOL} {__version__}",
+            "Slide": self.slide["name"],
+            "Checkpoint": self.model["name"],
+            "Checkpoint sha256": self.model["sha256"],
+            "Decoder": self.model["decoder"],
+            "Window mpp": f"{self.geometry['mpp']:g}",
+            "Window px": str(self.geometry["patch_size_px"]),
+            "Slide mpp": f"{self.slide['mpp']:.6g}",
+            "Slide mpp source": self.slide["mpp_source"],
+            "Mask threshold": f"{self.threshold:g}",
         }
 
     def is_of(self, slide: Slide) -> bool:
@@ -119,25 +137,3 @@ class Header:
                 f"and {slide.path.name} is {slide.size_wh[0]} x {slide.size_wh[1]}; open the slide "
                 "that it was recorded on"
             )
-
-
-def find_slide(journal: Journal) -> Path:
-    """Return the slide of a journal: where it was, else beside the journal or its folder.
-
-    Raises
-    ------
-    JournalError
-        It is not there.
-    """
-    begin = next((event.facts for event in journal.events if event.op == "begin"), None)
-    if begin is None:
-        raise JournalError(f"{journal.path} holds no session; choose another journal")
-    name = begin["slide"]["name"]
-    folder = journal.path.absolute().parent
-    for path in (Path(begin["slide"]["path"]), folder / name, folder.parent / name):
-        if path.is_file():
-            return path
-    raise JournalError(
-        f"the slide {name} is neither at {begin['slide']['path']} nor beside the journal; say "
-        "where it is: --slide PATH"
-    )
