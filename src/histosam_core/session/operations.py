@@ -6,6 +6,7 @@ the state of a session; `Session.apply` carries it out, `to_json` writes it, `fr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from histosam_core.annotation import feature_of
 from histosam_core.annotation.formats.geojson import region_of
 from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.session.as_json import (
+    TRIANGLE,
     Facts,
     object_from_json,
     object_to_json,
@@ -45,6 +47,7 @@ __all__ = [
     "to_json",
 ]
 
+ReadObject = Callable[[Facts], AcceptedObject]
 Undone = Literal["click", "accept", "drop"]
 
 
@@ -283,8 +286,15 @@ def _facts(operation: Operation) -> dict[str, Any]:
     raise ValueError(f"{type(operation).__name__} does not say yet what comes of it")
 
 
-def from_json(facts: Facts) -> Operation:
+def from_json(facts: Facts, read_object: ReadObject = object_from_json) -> Operation:
     """Read what `to_json` returned; keys that it does not know are left.
+
+    Parameters
+    ----------
+    facts
+        ``op`` and the facts of the operation.
+    read_object
+        Reads an accepted object.
 
     Raises
     ------
@@ -304,14 +314,14 @@ def from_json(facts: Facts) -> Operation:
         case "redo":
             return Redo()
         case "accept":
-            one = object_from_json(facts["object"])
+            one = read_object(facts["object"])
             return Accept(
                 one.label,
                 one.region.color,
                 facts.get("overlap", "allow"),
                 facts.get("min_island_px", 0),
                 one,
-                tuple(map(object_from_json, facts.get("changed", ()))),
+                tuple(map(read_object, facts.get("changed", ()))),
                 tuple(facts.get("removed", ())),
             )
         case "drop":
@@ -325,13 +335,13 @@ def from_json(facts: Facts) -> Operation:
         case "delete":
             return Delete(facts["id"])
         case "import":
-            return Import(tuple(map(object_from_json, facts["objects"])))
+            return Import(tuple(map(read_object, facts["objects"])))
         case "take_over":
             reopened = facts["reopened"]
             return TakeOver(
                 start_from_json(facts["start"]),
                 prompts_from_json(facts["prompts"]),
-                None if reopened is None else object_from_json(reopened),
+                None if reopened is None else read_object(reopened),
                 facts["place"],
             )
     raise ValueError(f"{facts['op']!r} is no operation that this program knows")
@@ -339,8 +349,7 @@ def from_json(facts: Facts) -> Operation:
 
 def _class_in(properties: Facts) -> tuple[str, Color | None]:
     """Read class and colour as the annotation reader does, which wants an area."""
-    triangle = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 1], [0, 0]]]}
-    region, _ = region_of({"type": "Feature", "geometry": triangle, "properties": properties})
+    region, _ = region_of({"type": "Feature", "geometry": TRIANGLE, "properties": properties})
     if region is None:
         raise AssertionError("a triangle has an area")
     return region.label, region.color

@@ -6,7 +6,7 @@ object the prompts and steps are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from histosam_core.session.header import Header
 from histosam_core.session.operations import (
     NAMES,
     Operation,
+    ReadObject,
     TakeOver,
     Undo,
     from_json,
@@ -40,7 +41,6 @@ __all__ = [
     "RestoredState",
     "Walk",
     "carried_out",
-    "current_from_json",
     "current_to_json",
     "fold",
 ]
@@ -109,7 +109,9 @@ def carried_out(journal: Journal) -> tuple[Event, ...]:
     return tuple(e for e in journal.events if e.op != "failed" and e.n not in failed)
 
 
-def fold(journal: Journal, *, without: int | None = None) -> RestoredState:
+def fold(
+    journal: Journal, *, without: int | None = None, read_object: ReadObject = object_from_json
+) -> RestoredState:
     """Follow a journal to its end; nothing is predicted.
 
     Parameters
@@ -118,13 +120,15 @@ def fold(journal: Journal, *, without: int | None = None) -> RestoredState:
         From `read_journal`.
     without
         Number of a line to leave out.
+    read_object
+        Reads an accepted object.
 
     Raises
     ------
     JournalError
         It holds no session, or an operation does not fit what came before.
     """
-    walk = Walk()
+    walk = Walk(read_object)
     for event in carried_out(journal):
         if event.n == without:
             continue
@@ -152,16 +156,6 @@ def current_to_json(state: State) -> dict[str, Any]:
     }
 
 
-def current_from_json(facts: Facts, objects: Sequence[AcceptedObject]) -> State:
-    """Read what `current_to_json` returned, into a state with these accepted objects."""
-    reopened = None if facts["reopened"] is None else object_from_json(facts["reopened"])
-    begun = (Draft(start_from_json(facts["start"])),)
-    state = State(tuple(objects), reopened, facts["place"], begun)
-    for operation in facts["operations"]:
-        state = apply(state, from_json(operation))
-    return state
-
-
 class Walk:
     """A session as its journal goes on, line by line.
 
@@ -177,11 +171,12 @@ class Walk:
         The last line that changed the current object.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read_object: ReadObject = object_from_json) -> None:
         self.header: Header | None = None
         self.state = State()
         self.n_clicks = 0
         self.last: Event | None = None
+        self._read_object = read_object
         self._known: dict[str, AcceptedObject] = {}
         # What stood before a later `begin`, until it is clear that it is not gone on with.
         self._before: tuple[Header, State, Event | None] | None = None
@@ -202,7 +197,7 @@ class Walk:
         elif event.op == "restore":
             self._restore(facts)
         elif event.op in OPERATIONS:
-            self._operate(event, from_json({"op": event.op, **facts}))
+            self._operate(event, from_json({"op": event.op, **facts}, self._read_object))
 
     def go_back(self) -> None:
         """Go back from a session that had only begun to the one before it."""
@@ -211,7 +206,7 @@ class Walk:
             self._before = None
 
     def _begin(self, facts: Facts) -> None:
-        self._learn(map(object_from_json, facts.get("records", ())))
+        self._learn(map(self._read_object, facts.get("records", ())))
         if self.header is not None and self._before is None:
             self._before = self.header, self.state, self.last
         known = self._known
@@ -232,13 +227,22 @@ class Walk:
     def _restore(self, facts: Facts) -> None:
         before, self._before = self._before, None
         if "open" in facts:
-            objects = tuple(map(object_from_json, facts["objects"]))
+            objects = tuple(map(self._read_object, facts["objects"]))
             self._learn(objects)
-            self.state = current_from_json(facts["open"], objects)
+            self.state = self._current_in(facts["open"], objects)
         elif before is not None:
             _, state, self.last = before
             state = state if facts["is_same_model"] else state.collapsed()
             self.state = replace(state, ended=None)
+
+    def _current_in(self, facts: Facts, objects: tuple[AcceptedObject, ...]) -> State:
+        """Read what `current_to_json` returned, into a state with these accepted objects."""
+        reopened = None if facts["reopened"] is None else self._read_object(facts["reopened"])
+        begun = (Draft(start_from_json(facts["start"])),)
+        state = State(objects, reopened, facts["place"], begun)
+        for operation in facts["operations"]:
+            state = apply(state, from_json(operation))
+        return state
 
     def _learn(self, objects: Iterable[AcceptedObject]) -> None:
         self._known.update({one.id: one for one in objects})

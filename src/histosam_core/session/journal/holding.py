@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from histosam_core.session.as_json import object_without_outline
 from histosam_core.session.journal.file import JOURNAL_FORMAT, Journal, read_journal
 from histosam_core.session.journal.fold import fold
 
@@ -104,7 +105,7 @@ def holding_of(journal: Journal) -> Holding:
     JournalError
         It holds no session, or an operation does not fit what came before.
     """
-    there = fold(journal)
+    there = fold(journal, read_object=object_without_outline)
     return Holding(
         slide={key: there.header.slide.get(key, "") for key in _OF_SLIDE},
         model=there.model,
