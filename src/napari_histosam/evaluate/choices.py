@@ -1,16 +1,16 @@
-"""What an evaluation is started with: checked in one line, then made a command. No Qt, no torch."""
+"""What an evaluation is started with: checked as a whole, then a job. No Qt, no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from histosam_core.errors import ConfigError, HistoSamError
+from histosam_core.evaluation.settings import EvaluateSettings
+from histosam_core.model.registry.model_choice import parse_model
 from histosam_core.paths import data_folder
-
-if TYPE_CHECKING:
-    from histosam_core.clicks.users import UserKind
 
 __all__ = ["Choices", "DataKind", "data_in", "free_results_folder"]
 
@@ -22,7 +22,7 @@ PREFERRED_SPLIT = "test"
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Everything that is chosen in the widget.
+    """Everything that is chosen in the dock.
 
     Parameters
     ----------
@@ -34,38 +34,19 @@ class Choices:
         Patch stores.
     slides
         A folder of annotated slides, whose tumour regions are clicked on as a whole.
-    annotations
-        Folder of their annotations; None: beside them.
-    slide_mpp, labels
-        Of the slides: micrometres per level-0 pixel where files state none, and the classes that
-        count as tumour; None and none: as files say.
-    target_iou, max_clicks, limit, batch_size, device
-        As in `histosam evaluate`; `limit` of None takes all.
-    user, sigma_px, repeats
-        Who clicks, and how often where it is not the ideal user, see `User`.
+    given
+        Other settings of `EvaluateSettings` by name, where they are not the default.
     """
 
     models: tuple[str, ...]
     out: Path
     patches: tuple[Path, ...] = ()
     slides: Path | None = None
-    annotations: Path | None = None
-    slide_mpp: float | None = None
-    labels: tuple[str, ...] = ()
-    target_iou: float = 0.90
-    max_clicks: int = 20
-    limit: int | None = None
-    batch_size: int = 8
-    device: str = "auto"
-    user: UserKind = "ideal"
-    sigma_px: float = 8.0
-    repeats: int = 5
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """What the job is called."""
-        from histosam_core.model.registry.model_choice import parse_model
-
         models = ", ".join(parse_model(model).title for model in self.models)
         data = [f"{path.parent.name}/{path.stem}" for path in self.patches]
         data += [self.slides.name] if self.slides is not None else []
@@ -73,55 +54,45 @@ class Choices:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a job is to remember: where its results are, and which model each name stands for.
+        """What a job keeps: where its results are, and the model that each name stands for.
+
+        Raises
+        ------
+        HistoSamError
+            As `settings`.
+        """
+        return {"out": str(self.out), "models": self.settings().labelled_models()}
+
+    @property
+    def plan(self) -> str:
+        """What a run will do, in a line."""
+        settings = self.settings()
+        data = _count(len(self.patches), "data set") if self.patches else "whole slides"
+        limit = f", at most {settings.limit} of each" if settings.limit else ""
+        models = _count(len(self.models), "model")
+        return f"{models} on {data}{limit}, up to {settings.max_clicks} clicks each"
+
+    def settings(self) -> EvaluateSettings:
+        """Return the settings of the command.
 
         Raises
         ------
         ConfigError
-            Two models would have one name.
+            One or more settings are wrong; the message lists all of them.
         CheckpointError
             A model does not have the decoder that is chosen.
         """
-        from histosam_core.evaluation.settings import labelled
-
-        return {"out": str(self.out), "models": labelled(self.models)}
+        return EvaluateSettings(
+            models=self.models,
+            out=self.out,
+            patches=self.patches,
+            slides=self.slides,
+            **self.given,
+        )
 
     def problem(self) -> str:
-        """Return all that stands against a start, in one line; empty where nothing does."""
+        """Return all that is wrong, in one line; empty where nothing is."""
         return "; ".join(filter(None, (self._problem_of_data(), self._problem_of_settings())))
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return the command's arguments, the verb first.
-
-        Raises
-        ------
-        ConfigError
-            Something stands against a start.
-        """
-        problem = self.problem()
-        if problem:
-            raise ConfigError(problem)
-        given = ["evaluate"]
-        for label, source in self.about["models"].items():
-            given += ["--model", f"{label}={source}"]
-        for path in self.patches:
-            given += ["--patches", str(path)]
-        if self.slides is not None:
-            given += ["--slides", str(self.slides)]
-            if self.annotations is not None:
-                given += ["--annotations", str(self.annotations)]
-            if self.slide_mpp is not None:
-                given += ["--slide-mpp", f"{self.slide_mpp:g}"]
-            for label in self.labels:
-                given += ["--label", label]
-        given += ["--out", str(self.out), "--target-iou", f"{self.target_iou:g}"]
-        given += ["--max-clicks", str(self.max_clicks), "--batch-size", str(self.batch_size)]
-        if self.limit is not None:
-            given += ["--limit", str(self.limit)]
-        if self.user != "ideal":
-            given += ["--user", self.user, "--repeats", str(self.repeats)]
-            given += ["--sigma", f"{self.sigma_px:g}"] if self.user == "jitter" else []
-        return (*given, "--device", self.device)
 
     def _problem_of_data(self) -> str:
         if not self.patches and self.slides is None:
@@ -131,20 +102,20 @@ class Choices:
         for path in (*self.patches, self.slides):
             if path is not None and not path.exists():
                 return f"{path} is not there; take it off the list"
-        if self.annotations is not None and not self.annotations.is_dir():
-            return f"there is no folder {self.annotations}; choose the annotations'"
+        annotations = self.given.get("annotations")
+        if annotations is not None and not annotations.is_dir():
+            return f"there is no folder {annotations}; choose the annotations'"
         return ""
 
     def _problem_of_settings(self) -> str:
-        from histosam_core.evaluation.protocol.trial import ProtocolSettings
-
         if not self.models:
             return "tick at least one model"
+        # What is wrong with the data is said already.
+        patches = (self.patches or (Path(),)) if self.slides is None else ()
         try:
-            ProtocolSettings(self.target_iou, self.max_clicks)
-            _ = self.about
+            Choices(self.models, self.out, patches, self.slides, self.given).settings()
         except HistoSamError as error:
-            return str(error)
+            return str(error).removeprefix(f"{EvaluateSettings.title}: ")
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             return f"{self.out} is taken; choose another results folder, or open its results"
         return ""
@@ -187,3 +158,7 @@ def free_results_folder() -> Path:
     while (base / f"results-{number}").exists():
         number += 1
     return base / f"results-{number}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n != 1 else ''}"

@@ -1,13 +1,12 @@
-"""Jobs, results and patches: what the widget calls, and what it is told. No widgets.
+"""Results and patches: what the dock calls, and the signals that answer. No widgets.
 
-Everything here runs on the interface thread and returns at once. One worker starts jobs and reads
-the results that grow, another opens patches and runs models; what comes late for a patch that has
-been left is dropped.
+Everything here runs on the interface thread and returns at once. One worker reads the results that
+grow, another opens patches and runs models; answers for a patch that has been left are dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +15,19 @@ from psygnal import Signal
 
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation.walkthrough import mismatch
-from napari_histosam.evaluate.engine import Engine, source_of
-from napari_histosam.evaluate.export import export_results
-from napari_histosam.evaluate.scene import Opened
-from napari_histosam.evaluate.watch import News, Watch
-from napari_histosam.jobs.job import Job, find_jobs, start_job
+from napari_histosam.evaluate.engine import Engine, Opened, source_of
+from napari_histosam.evaluate.results import Results, ResultsReader, export_results
 from napari_histosam.viewer.workers import Answer, SerialWorker
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord
-    from napari_histosam.evaluate.choices import Choices
+    from histosam_core.evaluation.walkthrough import Walkthrough
     from napari_histosam.evaluate.engine import Picture
     from napari_histosam.evaluate.results import Run
 
 __all__ = ["Controller", "runs_to_compare"]
 
-KIND = "evaluate"
+READ, EXPORT, OPEN, CLOSE = "read results", "export", "open patch", "close"
 
 
 class _LeftError(Exception):
@@ -39,7 +35,7 @@ class _LeftError(Exception):
 
 
 class Controller:
-    """Evaluations in one widget.
+    """Results in one dock, and the patch of them that is open.
 
     Parameters
     ----------
@@ -49,8 +45,7 @@ class Controller:
         Opens patches; None: one of its own.
     """
 
-    news_changed = Signal(News)
-    jobs_listed = Signal(object)
+    results_changed = Signal(object)
     opened_changed = Signal(object)
     busy_changed = Signal(str, int, int)
     failed = Signal(object)
@@ -59,16 +54,17 @@ class Controller:
     def __init__(
         self, post: Callable[[Callable[[], None]], None], engine: Engine | None = None
     ) -> None:
-        self.news = News()
+        self.results: Results | None = None
         self.opened: Opened | None = None
         self._post = post
         self._engine = engine or Engine()
-        self._watch: Watch | None = None
-        self._told: dict[str, str] = {}
-        self._is_looking = False
+        self._reader: ResultsReader | None = None
+        self._is_growing = False
+        self._sources: dict[str, str] = {}
+        self._is_reading = self._is_due = False
         self._n_pending = 0
         self._token = 0
-        self._reads = SerialWorker("histosam-evaluations", lambda a: post(lambda: self._take(a)))
+        self._reads = SerialWorker("histosam-results", lambda a: post(lambda: self._take(a)))
         self._opens = SerialWorker("histosam-patches", lambda a: post(lambda: self._take(a)))
 
     @property
@@ -76,55 +72,49 @@ class Controller:
         """Whether every request is answered, and its answer taken."""
         return self._n_pending == 0
 
-    # Jobs and results.
+    # Results.
 
-    def start(self, choices: Choices) -> None:
-        """Start a job, and watch it."""
+    def show_results(
+        self, folder: Path | None, sources: Mapping[str, str] | None, *, is_growing: bool
+    ) -> None:
+        """Show the results in a folder.
 
-        def work() -> Job:
-            about = choices.about
-            return start_job(KIND, choices.title, choices.arguments(), about=about)
-
-        self._submit(self._reads, "start", work)
-
-    def list_jobs(self) -> None:
-        """Find the jobs of this kind; `jobs_listed` tells them and their states, newest first."""
-        self._submit(self._reads, "list", lambda: [(job, job.state()) for job in find_jobs(KIND)])
-
-    def watch_job(self, job: Job) -> None:
-        """Show a job and what it has found so far."""
-        self._begin(Path(str(job.about.get("out", job.folder))), job)
-
-    def open_results(self, folder: Path) -> None:
-        """Show the results in a folder; the job that makes them too, where there is one."""
-
-        def work() -> Job | None:
-            wanted = str(folder)
-            return next((j for j in find_jobs(KIND) if str(j.about.get("out")) == wanted), None)
-
-        self._submit(self._reads, "job of results", lambda: (folder, work()))
+        Parameters
+        ----------
+        folder
+            Holds runs at any depth; None shows nothing.
+        sources
+            Names in the results -> what `parse_model` takes, where that is known.
+        is_growing
+            Whether a job fills it; else it is an error that it holds no run.
+        """
+        self.close_patch()
+        self._sources = dict(sources or {})
+        self._reader = None if folder is None else ResultsReader(folder)
+        self._is_reading, self._is_growing = False, is_growing
+        self.results = None
+        self.results_changed.emit(None)
+        self.look()
 
     def look(self) -> None:
-        """Look again at job and results, unless that is on its way already."""
-        watch = self._watch
-        if watch is None or self._is_looking:
+        """Read the results again, now or as soon as the reading that is on its way has ended."""
+        reader = self._reader
+        self._is_due = self._is_reading
+        if reader is None or self._is_reading:
             return
-        self._is_looking = True
-        self._submit(self._reads, "look", lambda: (watch, watch.look()))
-
-    def order(self, word: str) -> None:
-        """Tell the job: "pause", "resume", "stop", "kill" or "remove"."""
-        job = self.news.job
-        if job is not None:
-            self._submit(self._reads, word, lambda: getattr(job, word)())
-            self.look()
+        self._is_reading = True
+        self._submit(self._reads, READ, reader.read, lambda r: self._take_results(reader, r))
 
     def export(self, path: Path) -> None:
         """Write the table or the report."""
-        results = self.news.results
-        if results is not None:
-            runs = [run.result for run in results.runs]
-            self._submit(self._reads, "export", lambda: export_results(runs, path))
+        if self.results is not None:
+            runs = [run.result for run in self.results.runs]
+            self._submit(
+                self._reads,
+                EXPORT,
+                lambda: export_results(runs, path),
+                lambda written: self.informed.emit(f"wrote {written}"),
+            )
 
     # Patches.
 
@@ -136,30 +126,30 @@ class Controller:
         run, record
             The patch, and the run that it is of.
         other
-            The run to put beside it.
+            The run to compare it with.
         """
         self._token += 1
         token = self._token
-
-        def work() -> tuple[int, Picture, Run | None]:
-            return token, self._engine.open(run.result, record), other
-
-        self._submit(self._opens, "open", work)
+        self._submit(
+            self._opens,
+            OPEN,
+            lambda: self._engine.open(run.result, record),
+            lambda picture: self._take_picture(token, picture, other),
+        )
         self._busy("Reading the patch", 0, 0)
 
     def compare_with(self, run: Run | None) -> None:
-        """Put another run's model beside it on the same clicks; None takes it away."""
+        """Compare with another run's model on the same clicks; None ends that."""
         if self.opened is not None:
-            self.opened = replace(
-                self.opened, other=None if run is None else run.result, other_walk=None
-            )
+            other = None if run is None else run.result
+            self.opened = replace(self.opened, other=other, other_walk=None)
             self.opened_changed.emit(self.opened)
             if run is not None:
                 self._walk(self.opened, is_other=True)
 
-    def say_source(self, name: str, source: str) -> None:
-        """Say where the model of that name is; its masks are made then."""
-        self._told[name] = source
+    def set_source(self, name: str, source: str) -> None:
+        """State where the model of that name is; its masks are made then."""
+        self._sources[name] = source
         opened = self.opened
         if opened is None:
             return
@@ -176,101 +166,58 @@ class Controller:
         self._busy("", 0, 0)
 
     def close(self, wait_s: float = 0.0) -> None:
-        """End the threads; jobs go on."""
+        """End the threads."""
         self._token += 1
-        self._watch = None
-        self._opens.submit("close", self._engine.close)
+        self._reader = None
+        self._opens.submit(CLOSE, self._engine.close)
         for worker in (self._reads, self._opens):
             worker.close(wait_s)
 
-    def _submit(self, worker: SerialWorker, name: str, work: Callable[[], Any]) -> None:
+    def _submit(
+        self,
+        worker: SerialWorker,
+        name: str,
+        work: Callable[[], Any],
+        take: Callable[[Any], None],
+    ) -> None:
         self._n_pending += 1
-        worker.submit(name, work)
-
-    # What comes back.
-
-    def _begin(self, folder: Path, job: Job | None) -> None:
-        self.close_patch()
-        self._told = {}
-        if job is not None:
-            self._told = {str(k): str(v) for k, v in dict(job.about.get("models") or {}).items()}
-        self._watch, self._is_looking = Watch(folder, job), False
-        self.look()
-
-    def _walk(self, opened: Opened, *, is_other: bool) -> None:
-        token, picture = self._token, opened.picture
-        run = opened.other if is_other else picture.result
-        if run is None:
-            return
-        told, name = dict(self._told), run.name
-
-        def progress(done: int, total: int, message: str = "") -> None:
-            if token != self._token:
-                raise _LeftError
-            self._post(lambda: self._busy(f"{name}: click {done} of {total}", done, total, token))
-
-        def work() -> Any:
-            progress(0, 0)
-            source = source_of(run, told)
-            walk = self._engine.walk(picture, run, source, progress=progress)
-            return token, run, is_other, walk
-
-        self._busy(f"Loading {name}", 0, 0)
-        self._submit(self._opens, "walk", work)
+        worker.submit(name, lambda: (take, work()))
 
     def _take(self, answer: Answer) -> None:
+        if answer.name == CLOSE:
+            return
         try:
-            self._take_answer(answer)
+            if answer.name == READ:
+                self._is_reading = False
+            if answer.error is None:
+                take, result = answer.result
+                take(result)
+            elif not isinstance(answer.error, _LeftError):
+                if answer.name == OPEN:
+                    self._busy("", 0, 0)
+                self.failed.emit(answer.error)
         finally:  # what it has led to is on its way by now
             self._n_pending -= 1
 
-    def _take_answer(self, answer: Answer) -> None:
-        if answer.name == "look":
-            self._is_looking = False
-        if answer.error is not None:
-            self._take_error(answer)
-        elif answer.name in ("start", "job of results"):
-            folder, job = self._told_of(answer.result)
-            self._begin(folder, job)
-            if answer.name == "start":
-                self.list_jobs()
-        elif answer.name == "list":
-            self.jobs_listed.emit(answer.result)
-        elif answer.name == "look":
-            self._take_news(*answer.result)
-        elif answer.name == "open":
-            self._take_picture(*answer.result)
-        elif answer.name == "walk":
-            self._take_walk(*answer.result)
-        elif answer.name == "export":
-            self.informed.emit(f"wrote {answer.result}")
-        elif answer.name == "remove":
-            self._watch = None
-            self.list_jobs()
-
-    def _take_error(self, answer: Answer) -> None:
-        if isinstance(answer.error, _LeftError):
+    def _take_results(self, reader: ResultsReader, results: Results) -> None:
+        if reader is not self._reader:
             return
-        if answer.name in ("open", "walk"):
-            self._busy("", 0, 0)
-        if answer.name == "look":
-            self._watch = None
-        self.failed.emit(answer.error)
-
-    def _told_of(self, result: Any) -> tuple[Path, Job | None]:
-        if isinstance(result, tuple):
-            return result
-        return Path(str(result.about["out"])), result
-
-    def _take_news(self, watch: Watch, news: News) -> None:
-        if watch is not self._watch:
-            return
-        before, self.news = self.news, news
-        self.news_changed.emit(news)
-        known = set(before.results.problems if before.results else ())
-        for problem in news.results.problems if news.results else ():
+        known = set(self.results.problems if self.results else ())
+        self.results = results
+        self.results_changed.emit(results)
+        for problem in results.problems:
             if problem not in known:
                 self.failed.emit(EvaluationRecordsError(problem))
+        if not (self._is_growing or results.runs or results.problems):
+            self._reader = None
+            self.failed.emit(
+                EvaluationRecordsError(
+                    f"no evaluation below {results.folder}; choose a folder that "
+                    "`histosam evaluate` wrote"
+                )
+            )
+        if self._is_due:
+            self.look()
 
     def _take_picture(self, token: int, picture: Picture, other: Run | None) -> None:
         if token != self._token:
@@ -281,15 +228,37 @@ class Controller:
         if other is not None:
             self._walk(self.opened, is_other=True)
 
-    def _take_walk(self, token: int, run: Any, is_other: bool, walk: Any) -> None:
-        opened = self.opened
-        if token != self._token or opened is None or (is_other and opened.other is not run):
+    def _walk(self, opened: Opened, *, is_other: bool) -> None:
+        """Give the clicks to a model again."""
+        token, picture, sources = self._token, opened.picture, dict(self._sources)
+        run = opened.other if is_other else picture.result
+        if run is None:
             return
-        if is_other:
+
+        def progress(done: int, total: int, message: str = "") -> None:
+            if token != self._token:
+                raise _LeftError
+            words = f"{run.name}: click {done} of {total}"
+            self._post(lambda: self._busy(words, done, total, token))
+
+        def work() -> Walkthrough:
+            progress(0, 0)
+            return self._engine.walk(picture, run, source_of(run, sources), progress=progress)
+
+        self._busy(f"Loading {run.name}", 0, 0)
+        self._submit(self._opens, OPEN, work, lambda walk: self._take_walk(token, run, walk))
+
+    def _take_walk(self, token: int, run: Any, walk: Walkthrough) -> None:
+        opened = self.opened
+        if token != self._token or opened is None:
+            return
+        if run is opened.picture.result:
+            differs = mismatch(walk, opened.picture.record.ious)
+            self.opened = replace(opened, walk=walk, mismatch=differs)
+        elif run is opened.other:
             self.opened = replace(opened, other_walk=walk)
         else:
-            told = mismatch(walk, opened.picture.record.ious)
-            self.opened = replace(opened, walk=walk, mismatch=told)
+            return
         self._busy("", 0, 0)
         self.opened_changed.emit(self.opened)
 
@@ -299,9 +268,9 @@ class Controller:
 
 
 def runs_to_compare(runs: Sequence[Run], run: Run) -> list[Run]:
-    """Return the runs whose model can be put beside a run's: of other models, each once."""
+    """Return the runs that a run can be compared with: of other models, each once."""
     found: dict[str, Run] = {}
     for one in runs:
-        if one.result.name != run.result.name and one.result.name not in found:
-            found[one.result.name] = one
+        if one.result.name != run.result.name:
+            found.setdefault(one.result.name, one)
     return list(found.values())

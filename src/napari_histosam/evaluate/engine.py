@@ -1,4 +1,4 @@
-"""What opening a patch takes: its pixels, a model, its clicks given again. On a worker's thread.
+"""Opens patches, and gives their clicks to models again. On a worker's thread.
 
 Knows neither Qt nor napari; torch is imported when the first model is loaded.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from histosam_core.dataset.patches import open_patches
 from histosam_core.errors import PatchStoreError, UnknownModelError
 from histosam_core.evaluation.pictures import read_mask
-from histosam_core.evaluation.walkthrough import Walkthrough, walk_through
+from histosam_core.evaluation.walkthrough import Walkthrough, disagreement, walk_through
 from histosam_core.model.registry.model_choice import (
     DECODERS,
     ModelChoice,
@@ -32,17 +32,19 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
     from histosam_core.evaluation.slide_walkthrough import RegionPicture
 
-__all__ = ["Engine", "Picture", "source_of"]
+__all__ = ["ADDED", "REMOVED", "Engine", "Opened", "Picture", "source_of"]
 
+ADDED, REMOVED = 1, 2
+"""Classes of `Opened.change`."""
 MODELS_KEPT = 2
-"""Two stand side by side; a third would only hold memory."""
+"""Two are compared; a third would only hold memory."""
 
 LoadModel = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A patch, or a region of a slide, to be looked at.
+    """A patch, or a region of a slide.
 
     Parameters
     ----------
@@ -73,6 +75,65 @@ class Picture:
         """Where the clicks lie, pixels (x, y) of the image."""
         step = 1 if self.region is None else self.region.step
         return [_thinned(click, step) for click in self.record.clicks]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A patch that is open, as far as its masks are there.
+
+    Parameters
+    ----------
+    picture
+        Its pixels.
+    walk
+        The masks of the run's own model; None until they are there.
+    other
+        The run that it is compared with.
+    other_walk
+        The masks of that run's model on the same clicks.
+    mismatch
+        How the masks depart from the record; empty where they do not.
+    """
+
+    picture: Picture
+    walk: Walkthrough | None = None
+    other: EvaluationResult | None = None
+    other_walk: Walkthrough | None = None
+    mismatch: str = ""
+
+    @property
+    def n_clicks(self) -> int:
+        """How many clicks were recorded."""
+        return len(self.picture.record.clicks)
+
+    def mask(self, click: int) -> NDArray[np.bool_] | None:
+        """Return the mask after a click, 1 the first, 0 before any; None where it is not known."""
+        if click == 0:
+            return np.zeros(self.picture.truth.shape, dtype=bool)
+        if self.walk is not None:
+            return np.asarray(self.walk.masks[click - 1])
+        return self.picture.last_mask if click == self.n_clicks else None
+
+    def other_mask(self, click: int) -> NDArray[np.bool_] | None:
+        """Return the other model's mask after a click; None where it is not known."""
+        return None if self.other_walk is None else np.asarray(self.other_walk.masks[click - 1])
+
+    def change(self, click: int) -> NDArray[np.uint8] | None:
+        """Return what a click added and removed, (H, W) uint8; None where that is not known."""
+        before, after = self.mask(click - 1), self.mask(click)
+        if before is None or after is None:
+            return None
+        classes = np.zeros(after.shape, dtype=np.uint8)
+        classes[after & ~before] = ADDED
+        classes[before & ~after] = REMOVED
+        return classes
+
+    def disagreement(self, click: int) -> NDArray[np.uint8] | None:
+        """Return who is right after a click; see `disagreement` of the core; None: not known."""
+        mask, other = self.mask(click), self.other_mask(click)
+        if mask is None or other is None:
+            return None
+        return disagreement(mask, other, self.picture.truth)
 
 
 class Engine:
@@ -216,23 +277,23 @@ def _thinned(click: Click, step: int) -> tuple[float, float]:
     return (x + 0.5) / step - 0.5, (y + 0.5) / step - 0.5
 
 
-def source_of(result: EvaluationResult, told: Mapping[str, str]) -> str:
-    """Return what `parse_model` takes for the model of a run.
+def source_of(result: EvaluationResult, sources: Mapping[str, str]) -> str:
+    """Return the source of a run's model, for `parse_model`.
 
     Parameters
     ----------
     result
         The run.
-    told
-        Names in results -> sources, as the job that made them or the user said.
+    sources
+        Names in results -> sources, from the job that made them or from the user.
 
     Raises
     ------
     UnknownModelError
-        Nothing says so: neither the job, nor a model of that name.
+        Neither `sources` nor a model of that name says it.
     """
-    if result.name in told:
-        return told[result.name]
+    if result.name in sources:
+        return sources[result.name]
     known = {spec.name for spec in list_models() if spec.is_here}
     known |= {own.name for own in list_own_models()}
     for name in (result.name, str(result.header.get("checkpoint", {}).get("name"))):

@@ -14,6 +14,7 @@ from histosam_core.evaluation.walkthrough import (
     ONLY_A_RIGHT,
     ONLY_B_RIGHT,
 )
+from napari_histosam.evaluate.engine import ADDED, REMOVED
 from napari_histosam.viewer import layers as ours
 from napari_histosam.viewer.coordinates import to_row_column
 
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
 
 __all__ = [
-    "ADDED",
     "CHANGE_COLORS",
     "DISAGREEMENT_COLORS",
     "IGNORED_RGB",
     "OTHER_RGB",
-    "REMOVED",
     "TRUTH_RGB",
     "make_labels",
     "make_numbered_clicks",
@@ -40,7 +39,6 @@ RGB = tuple[int, int, int]
 TRUTH_RGB: RGB = (0, 225, 225)
 IGNORED_RGB: RGB = (120, 120, 120)
 OTHER_RGB: RGB = (60, 120, 255)
-ADDED, REMOVED = 1, 2
 CHANGE_COLORS: Mapping[int, RGB] = {ADDED: (0, 200, 80), REMOVED: (255, 70, 40)}
 DISAGREEMENT_COLORS: Mapping[int, RGB] = {
     BOTH_RIGHT: (235, 235, 235),

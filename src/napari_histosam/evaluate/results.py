@@ -1,12 +1,15 @@
-"""The results in a folder, read again and again while they grow. No Qt, no torch."""
+"""The results in a folder, read again while they grow, and their exports. No Qt, no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histosam_core.errors import EvaluationRecordsError
+from histosam_core.atomic import new_file
+from histosam_core.errors import ConfigError, EvaluationRecordsError, OutputWriteError
+from histosam_core.evaluation.exports import csv_table, latex_table
 from histosam_core.evaluation.records import read_records
 from histosam_core.evaluation.report.summary import summarise
 from histosam_core.metrics import clicks_to_reach
@@ -15,8 +18,23 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
     from histosam_core.evaluation.report.summary import RunSummary
 
-__all__ = ["PatchRow", "Results", "ResultsReader", "Run", "rank_patches"]
+__all__ = [
+    "EXPORTS",
+    "PatchRow",
+    "Results",
+    "ResultsReader",
+    "Run",
+    "export_path",
+    "export_results",
+    "rank_patches",
+]
 
+EXPORTS = {
+    ".csv": "Table with intervals (*.csv)",
+    ".html": "Report (*.html)",
+    ".tex": "LaTeX table (*.tex)",
+}
+"""Suffix -> its name in a file dialog."""
 HEADER_NAME, ROWS_NAME = "evaluation.json", "rows.csv"
 
 Stamp = tuple[tuple[int, int], ...]
@@ -35,7 +53,7 @@ class Run:
     summary
         Its line of the table.
     n_done, n_expected
-        Patches, each as often as the user clicks on it: finished, and asked for.
+        Patches times repeats: finished, and asked for.
     """
 
     folder: Path
@@ -127,6 +145,54 @@ def rank_patches(result: EvaluationResult) -> list[PatchRow]:
         for record, clicks in zip(result.patches, needed, strict=True)
     ]
     return sorted(rows, key=lambda row: (-row.clicks_needed, row.last_iou))
+
+
+def export_path(path: str, kind: str) -> Path:
+    """Return the path that a file dialog means: with the suffix of the kind where it has none."""
+    suffix = next((s for s, text in EXPORTS.items() if text == kind), ".csv")
+    return Path(path) if Path(path).suffix.casefold() in EXPORTS else Path(path + suffix)
+
+
+def export_results(results: Sequence[EvaluationResult], path: Path) -> Path:
+    """Write results as the suffix says; a file that is there is replaced.
+
+    Parameters
+    ----------
+    results
+        The runs; those without a finished patch are left out.
+    path
+        Ends in .csv, .html or .tex.
+
+    Raises
+    ------
+    ConfigError
+        Another suffix.
+    EvaluationRecordsError
+        No patch is finished yet.
+    OutputWriteError
+        The file cannot be written.
+    """
+    suffix = path.suffix.casefold()
+    if suffix not in EXPORTS:
+        raise ConfigError(f"{path.name} must end in .csv, .html or .tex")
+    runs = [run for run in results if run.patches]
+    if not runs:
+        raise EvaluationRecordsError("no patch is finished yet; export when the first ones are")
+    try:
+        if suffix == ".html":
+            from histosam_core.evaluation.report import write_report
+
+            return write_report(runs, path)
+        text = csv_table(runs) if suffix == ".csv" else latex_table(runs)
+        with new_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    except OutputWriteError:
+        raise
+    except OSError as error:
+        raise OutputWriteError(
+            f"cannot write {path}: {error.strerror}; choose another place"
+        ) from error
+    return path
 
 
 def _stamp(folder: Path) -> Stamp | None:

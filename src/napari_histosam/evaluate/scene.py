@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.evaluation.walkthrough import disagreement
 from napari_histosam.evaluate.patch_layers import (
-    ADDED,
-    REMOVED,
     make_labels,
     make_numbered_clicks,
     make_patch,
@@ -22,11 +18,9 @@ from napari_histosam.evaluate.patch_layers import (
 from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.records import EvaluationResult
-    from histosam_core.evaluation.walkthrough import Walkthrough
-    from napari_histosam.evaluate.engine import Picture
+    from napari_histosam.evaluate.engine import Opened, Picture
 
-__all__ = ["Mode", "Opened", "Scene"]
+__all__ = ["Mode", "Scene"]
 
 Mode = Literal["mask", "change", "disagreement"]
 
@@ -37,65 +31,6 @@ PILE: tuple[ours.Role, ...] = (
 VIEW_SHARE = 0.9  # of the canvas that a patch fills when it is opened
 GAP_SHARE = 0.05
 OUTLINE_PX = 2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Opened:
-    """A patch that is looked at, as far as its masks are there.
-
-    Parameters
-    ----------
-    picture
-        Its pixels.
-    walk
-        The masks of the run's own model; None until they are there.
-    other
-        The run that it is compared with.
-    other_walk
-        The masks of that run's model on the same clicks.
-    mismatch
-        How the masks depart from the record; empty where they do not.
-    """
-
-    picture: Picture
-    walk: Walkthrough | None = None
-    other: EvaluationResult | None = None
-    other_walk: Walkthrough | None = None
-    mismatch: str = ""
-
-    @property
-    def n_clicks(self) -> int:
-        """How many clicks were recorded."""
-        return len(self.picture.record.clicks)
-
-    def mask(self, click: int) -> NDArray[np.bool_] | None:
-        """Return the mask after a click, 1 the first, 0 before any; None where it is not known."""
-        if click == 0:
-            return np.zeros(self.picture.truth.shape, dtype=bool)
-        if self.walk is not None:
-            return np.asarray(self.walk.masks[click - 1])
-        return self.picture.last_mask if click == self.n_clicks else None
-
-    def other_mask(self, click: int) -> NDArray[np.bool_] | None:
-        """Return the other model's mask after a click; None where it is not known."""
-        return None if self.other_walk is None else np.asarray(self.other_walk.masks[click - 1])
-
-    def change(self, click: int) -> NDArray[np.uint8] | None:
-        """Return what a click added and removed, (H, W) uint8; None where that is not known."""
-        before, after = self.mask(click - 1), self.mask(click)
-        if before is None or after is None:
-            return None
-        classes = np.zeros(after.shape, dtype=np.uint8)
-        classes[after & ~before] = ADDED
-        classes[before & ~after] = REMOVED
-        return classes
-
-    def disagreement(self, click: int) -> NDArray[np.uint8] | None:
-        """Return who is right after a click; see `disagreement` of the core; None: not known."""
-        mask, other = self.mask(click), self.other_mask(click)
-        if mask is None or other is None:
-            return None
-        return disagreement(mask, other, self.picture.truth)
 
 
 class Scene:

@@ -1,17 +1,16 @@
-"""The patch that is open: a slider over its clicks, the IoU, and another model beside it."""
+"""The patch that is open: a slider over its clicks, the IoU, and another model to compare with."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
-    QGridLayout,
+    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -26,23 +25,23 @@ from histosam_core.evaluation.walkthrough import (
     ONLY_A_RIGHT,
     ONLY_B_RIGHT,
 )
+from napari_histosam.evaluate.engine import ADDED, REMOVED
 from napari_histosam.evaluate.patch_layers import (
-    ADDED,
     CHANGE_COLORS,
     DISAGREEMENT_COLORS,
     IGNORED_RGB,
     OTHER_RGB,
-    REMOVED,
     TRUTH_RGB,
 )
-from napari_histosam.jobs.history import Curve
 from napari_histosam.viewer.layers import MASK_RGB
 from napari_histosam.widgets.chart import Chart, Line
-from napari_histosam.widgets.parts import push_button
+from napari_histosam.widgets.model_box import CHECKPOINTS
+from napari_histosam.widgets.parts import GREY, WARNING, narrow_box, push_button
 
 if TYPE_CHECKING:
+    from napari_histosam.evaluate.engine import Opened
     from napari_histosam.evaluate.results import Run
-    from napari_histosam.evaluate.scene import Mode, Opened
+    from napari_histosam.evaluate.scene import Mode
 
 __all__ = ["StepPanel"]
 
@@ -51,9 +50,7 @@ MODES: Mapping[Mode, str] = {
     "change": "Change since the click before",
     "disagreement": "Disagreement of two models",
 }
-CHECKPOINTS = "Checkpoints (*.safetensors *.pth *.pt)"
-NOBODY = "no other model"
-GREY, WRONG = "#8a8f98", "#ff9f1a"
+NONE = "no other model"
 SQUARE = "\N{BLACK SQUARE}"
 
 
@@ -62,7 +59,7 @@ class StepPanel(QGroupBox):
 
     stepped = Signal(int)
     compared = Signal(object)
-    source_said = Signal(str, str)
+    source_chosen = Signal(str, str)
     left = Signal()
 
     def __init__(self) -> None:
@@ -74,27 +71,18 @@ class StepPanel(QGroupBox):
         self.slider.setPageStep(1)
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
         self.slider.setTickInterval(1)
-        self.slider.valueChanged.connect(self._on_step)
-        self._iou, self._other_iou, self._note = QLabel(), QLabel(), QLabel()
-        self._legend = QLabel()
+        self.slider.valueChanged.connect(self._show_click)
+        self._iou, self._other_iou, self._note, self._legend = (QLabel() for _ in range(4))
         for label in (self._iou, self._other_iou, self._note, self._legend):
             label.setWordWrap(True)
-        for label in (self._iou, self._other_iou, self._legend):
             label.setTextFormat(Qt.TextFormat.RichText)
         self._note.setTextFormat(Qt.TextFormat.PlainText)
-        self._note.setStyleSheet(f"color: {WRONG};")
+        self._note.setStyleSheet(f"color: {WARNING};")
         self.chart = Chart("IoU after each click")
-        self._other, self._mode = QComboBox(), QComboBox()
-        for box in (self._other, self._mode):
-            box.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
-            box.setMinimumContentsLength(12)
+        self._other, self._mode = narrow_box(), narrow_box(MODES)
         self._other.setToolTip("Its model gets the same clicks, and its mask is shown too")
-        self._other.activated.connect(lambda _: self._on_other())
-        for mode, text in MODES.items():
-            self._mode.addItem(text, mode)
-        self._mode.currentIndexChanged.connect(lambda _: self._on_step())
+        self._other.activated.connect(lambda _: self.compared.emit(self.other))
+        self._mode.currentIndexChanged.connect(lambda _: self._show_click())
         self._bar = QProgressBar()
         self._bar.setMaximumHeight(8)
         self._bar.setTextVisible(False)
@@ -106,22 +94,20 @@ class StepPanel(QGroupBox):
             self._ask_checkpoint,
         )
         self.close_button = push_button(
-            "Close", "Hide the patch's layers, until another is opened", lambda: self.left.emit()
+            "Close", "Hide the patch's layers until another is opened", self.left.emit
         )
-        grid = QGridLayout()
-        grid.setVerticalSpacing(4)
-        for row, (caption, box) in enumerate((("Beside", self._other), ("Show", self._mode))):
-            grid.addWidget(QLabel(caption), row, 0)
-            grid.addWidget(box, row, 1)
-        grid.setColumnStretch(1, 1)
-        buttons = QHBoxLayout()
+        form, buttons = QFormLayout(), QHBoxLayout()
+        form.setVerticalSpacing(4)
+        form.addRow("Compare", self._other)
+        form.addRow("Show", self._mode)
         buttons.addWidget(self._checkpoint, 1)
+        buttons.addStretch(1)
         buttons.addWidget(self.close_button)
         column = QVBoxLayout(self)
         column.setSpacing(4)
         for part in (self.slider, self._iou, self._other_iou, self._note, self.chart):
             column.addWidget(part)
-        column.addLayout(grid)
+        column.addLayout(form)
         for part in (self._legend, self._busy, self._bar):
             column.addWidget(part)
         column.addLayout(buttons)
@@ -141,17 +127,17 @@ class StepPanel(QGroupBox):
 
     @property
     def text(self) -> str:
-        """What is said of the click."""
+        """The line on the click."""
         return _plain(self._iou.text())
 
     @property
     def other_text(self) -> str:
-        """What is said of the other model."""
+        """The line on the other model."""
         return _plain(self._other_iou.text())
 
     @property
     def legend(self) -> str:
-        """What the colours mean."""
+        """The meaning of the colours."""
         return _plain(self._legend.text())
 
     @property
@@ -161,12 +147,12 @@ class StepPanel(QGroupBox):
 
     @property
     def others(self) -> list[str]:
-        """The models that can be put beside."""
+        """The models that there are to compare with."""
         return [run.result.name for run in self._others]
 
     @property
     def other(self) -> Run | None:
-        """The run that is chosen to stand beside."""
+        """The run to compare with."""
         row = self._other.currentIndex()
         return self._others[row - 1] if row > 0 else None
 
@@ -175,10 +161,9 @@ class StepPanel(QGroupBox):
         self._mode.setCurrentIndex(self._mode.findData(mode))
 
     def choose_other(self, name: str | None) -> None:
-        """Put a model beside, from a script; None takes it away."""
-        row = 0 if name is None else 1 + self.others.index(name)
-        self._other.setCurrentIndex(row)
-        self._on_other()
+        """Compare with a model, from a script; None ends that."""
+        self._other.setCurrentIndex(0 if name is None else 1 + self.others.index(name))
+        self.compared.emit(self.other)
 
     def show_others(self, others: Sequence[Run]) -> None:
         """Offer these runs to compare with; the model that is chosen stays so."""
@@ -186,7 +171,7 @@ class StepPanel(QGroupBox):
         self._others = list(others)
         self._other.blockSignals(True)
         self._other.clear()
-        self._other.addItems([NOBODY, *self.others])
+        self._other.addItems([NONE, *self.others])
         self._other.setCurrentIndex(max(0, self._other.findText(chosen)))
         self._other.blockSignals(False)
 
@@ -222,37 +207,29 @@ class StepPanel(QGroupBox):
         self._checkpoint.setVisible(lost_model)
         self._note.setText(opened.mismatch)
         self._note.setVisible(bool(opened.mismatch))
-        self._on_step()
+        self._show_click()
 
-    def _on_step(self) -> None:
+    def _show_click(self) -> None:
         opened = self._opened
         if opened is None:
             return
         self.slider.setEnabled(opened.n_clicks > 1)
         record, k = opened.picture.record, self.click
         sign = "object" if record.clicks[k - 1].is_positive else "background"
-        self._iou.setText(
-            f"{_square(MASK_RGB)}Click {k} of {opened.n_clicks} ({sign}): "
-            f"<b>IoU {record.ious[k - 1]:.3f}</b>{_step(record.ious, k)}"
-        )
-        curves = [Line("", _hex(MASK_RGB), _curve(record.ious), has_dots=True)]
-        walk = opened.other_walk
+        what = f"Click {k} of {opened.n_clicks} ({sign})"
+        self._iou.setText(f"{_square(MASK_RGB)}{what}: {_iou(record.ious, k)}")
+        lines = [_line(MASK_RGB, record.ious)]
         self._other_iou.setVisible(opened.other is not None)
-        if walk is not None:
-            curves.insert(0, Line("", _hex(OTHER_RGB), _curve(walk.ious), has_dots=True))
-            name = "" if opened.other is None else opened.other.name
-            self._other_iou.setText(
-                f"{_square(OTHER_RGB)}{name}, same clicks: "
-                f"<b>IoU {walk.ious[k - 1]:.3f}</b>{_step(walk.ious, k)}"
-            )
-        elif opened.other is not None:
-            self._other_iou.setText(f"{_square(OTHER_RGB)}{opened.other.name}: not there yet")
-        self.chart.show_lines(curves, float(max(opened.n_clicks, 2)), mark=float(k))
+        if opened.other is not None:
+            words = f"{opened.other.name}: not there yet"
+            if opened.other_walk is not None:
+                ious = opened.other_walk.ious
+                lines.insert(0, _line(OTHER_RGB, ious))
+                words = f"{opened.other.name}, same clicks: {_iou(ious, k)}"
+            self._other_iou.setText(f"{_square(OTHER_RGB)}{words}")
+        self.chart.show_lines(lines, float(max(opened.n_clicks, 2)), mark=float(k))
         self._legend.setText(_legend(opened, k, self.mode))
         self.stepped.emit(k)
-
-    def _on_other(self) -> None:
-        self.compared.emit(self.other)
 
     def _ask_checkpoint(self) -> None:
         opened = self._opened
@@ -261,11 +238,11 @@ class StepPanel(QGroupBox):
         lost = opened.picture.result if opened.walk is None else opened.other
         path, _ = QFileDialog.getOpenFileName(self, "Choose the checkpoint", "", CHECKPOINTS)
         if path and lost is not None:
-            self.source_said.emit(lost.name, str(Path(path)))
+            self.source_chosen.emit(lost.name, path)
 
 
 def _legend(opened: Opened, click: int, mode: Mode) -> str:
-    """Return what the colours mean, and how much of the patch each covers."""
+    """The meaning of the colours, and the share of the patch that each covers."""
     parts = [f"{_square(TRUTH_RGB)}truth"]
     if (opened.picture.truth == -1).any():
         parts.append(f"{_square(IGNORED_RGB)}not counted")
@@ -283,7 +260,7 @@ def _legend(opened: Opened, click: int, mode: Mode) -> str:
             ONLY_B_RIGHT: f"only {opened.other.name if opened.other else 'the other'} right",
             BOTH_WRONG: "both wrong",
         }
-        missing = "choose a model to put beside" if opened.other is None else "not there yet"
+        missing = "choose a model to compare with" if opened.other is None else "not there yet"
     if classes is None:
         return missing
     for value, text in words.items():
@@ -293,15 +270,14 @@ def _legend(opened: Opened, click: int, mode: Mode) -> str:
     return " &nbsp; ".join(parts)
 
 
-def _step(ious: Any, click: int) -> str:
-    """Return the change since the click before."""
-    if click < 2:
-        return ""
-    return f" ({float(ious[click - 1]) - float(ious[click - 2]):+.3f})"
+def _iou(ious: Any, click: int) -> str:
+    """The IoU after a click, and the change since the click before."""
+    step = f" ({float(ious[click - 1] - ious[click - 2]):+.3f})" if click > 1 else ""
+    return f"<b>IoU {ious[click - 1]:.3f}</b>{step}"
 
 
-def _curve(ious: Any) -> Curve:
-    return Curve([float(i + 1) for i in range(len(ious))], [float(iou) for iou in ious])
+def _line(rgb: tuple[int, int, int], ious: Any) -> Line:
+    return Line("", _hex(rgb), range(1, len(ious) + 1), tuple(map(float, ious)), has_dots=True)
 
 
 def _hex(rgb: tuple[int, int, int]) -> str:
@@ -313,7 +289,5 @@ def _square(rgb: tuple[int, int, int]) -> str:
 
 
 def _plain(text: str) -> str:
-    import re
-
     bare = re.sub(r"<[^>]*>", "", text).replace("&nbsp;", " ").replace(SQUARE, "")
     return " ".join(bare.split())

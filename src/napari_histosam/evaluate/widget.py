@@ -2,54 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer, QUrl
-from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QWidget
 
 from histosam_core.errors import HistoSamError, UnknownModelError
 from histosam_core.evaluation.report.plots import colour_of
 from napari_histosam.evaluate.controller import Controller, runs_to_compare
-from napari_histosam.evaluate.export import EXPORTS, export_path
 from napari_histosam.evaluate.patches_table import PatchesTable
-from napari_histosam.evaluate.results import rank_patches
+from napari_histosam.evaluate.results import EXPORTS, Results, export_path, rank_patches
 from napari_histosam.evaluate.runs_table import RunsTable
 from napari_histosam.evaluate.scene import Scene
 from napari_histosam.evaluate.setup_panel import SetupPanel
 from napari_histosam.evaluate.step_panel import StepPanel
-from napari_histosam.jobs.history import Curve
-from napari_histosam.jobs.job import ALIVE
-from napari_histosam.jobs.job_row import JobRow
+from napari_histosam.jobs.dock import JobDock
 from napari_histosam.viewer.interface_thread import InterfaceThread
 from napari_histosam.viewer.layers import remove_in_own_context
 from napari_histosam.widgets.chart import Chart, Line
 from napari_histosam.widgets.dock_life import DockLife
 from napari_histosam.widgets.notices import inform, notify, report
-from napari_histosam.widgets.parts import Scrolled, push_button
+from napari_histosam.widgets.parts import push_button
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord
     from napari_histosam.evaluate.choices import Choices
+    from napari_histosam.evaluate.engine import Opened
     from napari_histosam.evaluate.results import Run
-    from napari_histosam.evaluate.scene import Opened
-    from napari_histosam.evaluate.watch import News
 
 __all__ = ["EvaluateWidget"]
 
-BEAT_MS = 700
+KIND = "evaluate"
+NONE = "No run yet: choose models and data, and press Run; or open results."
 HINT = "Choose a row of the table: its patches come here, worst first"
+MOST_DOTS = 30
 
 
-class EvaluateWidget(QWidget):
+class EvaluateWidget(JobDock):
     """Evaluate models by simulated clicks, and look at what they made of each patch.
 
     Parameters
@@ -59,13 +49,12 @@ class EvaluateWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
+        super().__init__((KIND,), NONE, "Results")
         self._thread = InterfaceThread()
         self.controller = Controller(self._thread.post)
         remove_in_own_context(napari_viewer)
         self.scene = Scene(napari_viewer, self.controller)
         self.setup_panel = SetupPanel()
-        self.job_row = JobRow()
         self.runs_table = RunsTable()
         self.chart = Chart("Mean IoU after each click")
         self.patches_table = PatchesTable()
@@ -75,39 +64,44 @@ class EvaluateWidget(QWidget):
         self.export_button = push_button(
             "Export\N{HORIZONTAL ELLIPSIS}", "The table as CSV or LaTeX, or the report", self._ask
         )
-        self.report_button = push_button("Open report", "In the web browser", self._open_report)
         self.open_button = push_button(
             "Open patch",
             "Show it in the viewer with its clicks (double click)",
             self.patches_table.open_chosen,
         )
-        self._tabs = QTabWidget()
-        self._tabs.addTab(Scrolled(self.setup_panel), "New")
-        self._tabs.addTab(Scrolled(self._results_page()), "Results")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._tabs)
-        self._timer = QTimer(self)
-        self._timer.setObjectName("histosam: results are watched")
-        self._timer.setInterval(BEAT_MS)
-        self._timer.timeout.connect(self.controller.look)
+        self.job_panel.add_button(
+            push_button(
+                "Open results\N{HORIZONTAL ELLIPSIS}",
+                "A folder that an evaluation wrote, finished or not",
+                self._ask_folder,
+            )
+        )
         self._lost_model = False
         self._shown_run: Run | None = None
         self._connect()
+        self.add_pages(
+            self.setup_panel,
+            self.runs_table,
+            self.chart,
+            _row(self._patches_title, self.open_button, self.export_button),
+            self.patches_table,
+            self.step_panel,
+        )
         self._life = DockLife(self, self._end)
         self._enable()
-        self.controller.list_jobs()
 
     def start(self, choices: Choices) -> None:
         """Start a job, and show what it finds."""
-        self.controller.start(choices)
-        self._tabs.setCurrentIndex(1)
-        self._timer.start()
+        self.start_job(KIND, choices.title, choices.settings(), choices.about)
 
     def open_results(self, folder: Path) -> None:
         """Show the results in a folder, finished or not."""
-        self.controller.open_results(folder)
-        self._tabs.setCurrentIndex(1)
+        self.job_panel.open_folder(folder)
+        self.show_jobs()
+
+    def refresh(self) -> None:
+        """Look again at the models that there are."""
+        self.setup_panel.refresh()
 
     def shut_down(self) -> None:
         """End the threads; jobs go on."""
@@ -115,57 +109,39 @@ class EvaluateWidget(QWidget):
 
     def _connect(self) -> None:
         controller = self.controller
-        self._tabs.currentChanged.connect(lambda _: self.setup_panel.refresh())
         self.setup_panel.started.connect(self.start)
         self.setup_panel.failed.connect(notify)
-        self.job_row.job_chosen.connect(controller.watch_job)
-        self.job_row.folder_chosen.connect(self.open_results)
-        self.job_row.ordered.connect(self._order)
+        self.job_panel.chosen.connect(self._on_job)
+        self.job_panel.updated.connect(controller.look)
+        self.job_panel.counted.connect(lambda _: controller.look())
         self.runs_table.chosen.connect(self._show_patches)
         self.patches_table.opened.connect(self._open_patch)
         self.step_panel.stepped.connect(self._on_step)
         self.step_panel.compared.connect(self._compare)
-        self.step_panel.source_said.connect(self._say_source)
+        self.step_panel.source_chosen.connect(self._set_source)
         self.step_panel.left.connect(controller.close_patch)
-        controller.news_changed.connect(self._on_news)
-        controller.jobs_listed.connect(self._on_jobs)
+        controller.results_changed.connect(self._on_results)
         controller.opened_changed.connect(self._on_opened)
         controller.busy_changed.connect(self.step_panel.show_busy)
         controller.failed.connect(self._on_failed)
         controller.informed.connect(inform)
 
-    def _results_page(self) -> QWidget:
-        page = QWidget()
-        buttons, patches = QHBoxLayout(), QHBoxLayout()
-        for button in (self.export_button, self.report_button):
-            buttons.addWidget(button)
-        patches.addWidget(self._patches_title, 1)
-        patches.addWidget(self.open_button)
-        column = QVBoxLayout(page)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(6)
-        for part in (self.job_row, self.runs_table, self.chart):
-            column.addWidget(part)
-        column.addLayout(buttons)
-        column.addLayout(patches)
-        column.addWidget(self.patches_table, 1)
-        column.addWidget(self.step_panel)
-        return page
-
     # What the user does.
 
-    def _order(self, word: str) -> None:
-        self.controller.order(word)
-        self._timer.start()
+    def _on_job(self) -> None:
+        panel = self.job_panel
+        sources = None if panel.job is None else panel.job.about.get("models")
+        self.controller.show_results(panel.out, sources, is_growing=panel.job is not None)
 
     def _show_patches(self, run: Run | None) -> None:
         self._shown_run = run
-        rows = [] if run is None else rank_patches(run.result)
-        self.patches_table.show_rows(rows)
+        self.patches_table.show_rows([] if run is None else rank_patches(run.result))
         self._patches_title.setText(
             HINT if run is None else f"{run.result.name} on {run.result.dataset}, worst first"
         )
-        self._show_others()
+        results = self.controller.results
+        others = runs_to_compare(results.runs, run) if results and run else []
+        self.step_panel.show_others(others)
         self._enable()
 
     def _open_patch(self, record: PatchRecord) -> None:
@@ -177,9 +153,9 @@ class EvaluateWidget(QWidget):
         self._lost_model = False
         self.controller.compare_with(run)
 
-    def _say_source(self, name: str, source: str) -> None:
+    def _set_source(self, name: str, source: str) -> None:
         self._lost_model = False
-        self.controller.say_source(name, source)
+        self.controller.set_source(name, source)
 
     def _on_step(self, click: int) -> None:
         opened = self.controller.opened
@@ -192,32 +168,18 @@ class EvaluateWidget(QWidget):
         if path:
             self.controller.export(export_path(path, kind))
 
-    def _open_report(self) -> None:
-        path = self.controller.news.report
-        if path is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Open results", "")
+        if folder:
+            self.open_results(Path(folder))
 
-    # What the controller tells.
+    # What the controller answers.
 
-    def _on_jobs(self, jobs: Any) -> None:
-        self.job_row.show_jobs(jobs)
-        if self.controller.news.results is not None:
-            self.job_row.show_news(self.controller.news)
-        elif jobs and jobs[0][1] in ALIVE:
-            self.controller.watch_job(jobs[0][0])  # it went on while no widget was there
-            self._tabs.setCurrentIndex(1)
-            self._timer.start()
-
-    def _on_news(self, news: News) -> None:
-        runs = news.results.runs if news.results else ()
-        self.job_row.show_news(news)
+    def _on_results(self, results: Results | None) -> None:
+        runs = results.runs if results else ()
         self.runs_table.show_runs(runs)
         self._show_curves(runs)
         self._enable()
-        if news.is_alive:
-            self._timer.start()
-        else:
-            self._timer.stop()
 
     def _on_opened(self, opened: Opened | None) -> None:
         if opened is None:
@@ -231,46 +193,46 @@ class EvaluateWidget(QWidget):
             self._lost_model = True
             self.step_panel.show_opened(self.controller.opened, lost_model=True)
         if isinstance(error, HistoSamError | OSError):
-            notify(_message(error))
+            text = error.args[0] if error.args and isinstance(error, HistoSamError) else error
+            notify(" ".join(str(text).split()))
         else:
             report(error)
 
-    def _show_curves(self, runs: Any) -> None:
+    def _show_curves(self, runs: Sequence[Run]) -> None:
         colours = colour_of([run.result for run in runs])
-        shown = [run for run in runs if run.n_done]
         lines = [
             Line(
                 "",
                 colours[run.result.name],
-                Curve([float(i + 1) for i in range(len(run.summary.miou))], [*run.summary.miou]),
-                has_dots=run.summary.max_clicks <= 30,
+                range(1, len(run.summary.miou) + 1),
+                tuple(run.summary.miou),
+                has_dots=run.summary.max_clicks <= MOST_DOTS,
             )
-            for run in shown
+            for run in runs
+            if run.n_done
         ]
         most = max((run.summary.max_clicks for run in runs), default=1)
         self.chart.show_lines(lines, float(max(most, 2)))
 
-    def _show_others(self) -> None:
-        results, run = self.controller.news.results, self._shown_run
-        others = runs_to_compare(results.runs, run) if results and run else []
-        self.step_panel.show_others(others)
-
     def _enable(self) -> None:
-        news = self.controller.news
-        runs = news.results.runs if news.results else ()
-        self.export_button.setEnabled(any(run.n_done for run in runs))
-        self.report_button.setEnabled(news.report is not None)
+        results = self.controller.results
+        self.export_button.setEnabled(any(run.n_done for run in results.runs) if results else False)
         self.open_button.setEnabled(bool(self.patches_table.rows))
 
     def _end(self, is_window_gone: bool) -> None:
         self._thread.close()
         self.controller.close()
         if not is_window_gone:
-            self._timer.stop()
+            self.job_panel.watch(False)
             self.scene.remove()
         self.scene.close()
 
 
-def _message(error: BaseException) -> str:
-    text = error.args[0] if error.args and isinstance(error, HistoSamError) else error
-    return " ".join(str(text).split())
+def _row(stretched: QWidget, *parts: QWidget) -> QWidget:
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(stretched, 1)
+    for part in parts:
+        layout.addWidget(part)
+    return row

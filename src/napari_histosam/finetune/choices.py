@@ -1,85 +1,52 @@
-"""What a fine-tuning is started with: checked in one line, then made a command. No Qt, no torch."""
+"""What a fine-tuning is started with: checked as a whole, then a job. No Qt, no torch."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from histosam_core.errors import ConfigError
 from histosam_core.paths import data_folder
 from histosam_core.training.recipes import recipe_of
 
-__all__ = ["Choices", "Source", "free_run_folder"]
+if TYPE_CHECKING:
+    from histosam_core.improve.settings import ImproveSettings
+    from histosam_core.training.config import TrainConfig
+
+__all__ = ["Choices", "Source", "default_settings", "free_run_folder"]
 
 Source = Literal["viewer", "slides", "patches"]
 
-OPTIONS = {
-    "learning_rate": "--learning-rate",
-    "seed": "--seed",
-    "workers": "--workers",
-    "precision": "--precision",
-}
-"""Settings that both commands have an option for; the others go through --set."""
 STORES = ("train.zarr", "validation.zarr")
+COMMON = ("out", "model", "scenario", "device", "seed")
+"""Settings that `TrainConfig` and `ImproveSettings` both have; other ones are the tuning's."""
+N_PATCHES = 64
+"""Training patches that the defaults of an improvement are shown for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Everything that is chosen in the widget.
+    """Everything that is chosen in the dock.
 
     Parameters
     ----------
     source
         "viewer": objects accepted in this viewer, written to files before the start. "slides":
         annotated slides. "patches": a folder that `histosam prepare` wrote.
-    out
-        Run folder.
-    patches
-        The folder of patches.
-    slides
-        Slides, or one folder of slides.
-    annotations
-        A file for each slide, or one folder; empty: they lie beside the slides.
+    tuning
+        Settings of `TrainConfig` by name, "out" and "model" among them.
+    data
+        Settings that say what is learnt from: "patches", or those of `ImproveSettings`.
     n_objects
         Objects accepted in the viewer.
-    slide_mpp
-        Micrometres per level-0 pixel where a slide states none.
-    label
-        The class that counts as tumour; empty: those whose name says so.
-    is_all_outlined
-        All tumour of the slides is outlined, so that the rest is known to be none.
-    model, batch_size, device
-        As in `TrainConfig`.
-    scenario
-        As in `TrainConfig`; None for a specialist, which has none.
-    epochs
-        None: as many as the command takes by itself.
-    minutes
-        Time limit of the training; None: none.
-    settings
-        Other settings of `TrainConfig` by name, where they are not the default; those of
-        `AugmentSettings` as "augment.NAME".
     """
 
     source: Source
-    out: Path
-    patches: Path | None = None
-    slides: tuple[Path, ...] = ()
-    annotations: tuple[Path, ...] = ()
+    tuning: Mapping[str, Any]
+    data: Mapping[str, Any]
     n_objects: int = 0
-    slide_mpp: float | None = None
-    label: str = ""
-    is_all_outlined: bool = False
-    model: str = "histosam-tiny"
-    scenario: str | None = "refining"
-    epochs: int | None = None
-    minutes: float | None = None
-    batch_size: int = 8
-    device: str = "auto"
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["finetune", "improve"]:
@@ -87,62 +54,58 @@ class Choices:
         return "finetune" if self.source == "patches" else "improve"
 
     @property
+    def out(self) -> Path:
+        """Run folder."""
+        return Path(self.tuning["out"])
+
+    @property
+    def model(self) -> str:
+        """Name or checkpoint to start from."""
+        return str(self.tuning["model"])
+
+    @property
     def title(self) -> str:
         """What the job is called."""
         name = "my annotations"
-        if self.source == "patches" and self.patches is not None:
-            name = self.patches.name
-        elif self.source == "slides" and self.slides:
-            name = self.slides[0].name
-        scenario = f", {self.scenario}," if self.scenario else ""
+        if self.source != "viewer":
+            data = self.data.get(self.source)
+            name = Path(data[0] if isinstance(data, tuple) else str(data)).name
+        scenario = "" if recipe_of(self.model).is_specialist else f", {self.config().scenario},"
         return f"{Path(self.model).stem}{scenario} on {name}"
 
-    def problem(self) -> str:
-        """Return all that stands against a start, in one line; empty where nothing does."""
-        return "; ".join(filter(None, (self._problem_of_data(), self._problem_of_settings())))
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return the command's arguments, the verb first.
+    def settings(self) -> TrainConfig | ImproveSettings:
+        """Return the settings of the command.
 
         Raises
         ------
         ConfigError
-            Something stands against a start.
+            One or more settings are wrong; the message lists all of them.
         """
-        problem = self.problem()
-        if problem:
-            raise ConfigError(problem)
-        given: list[str] = [self.kind]
-        given += self._improve_options() if self.kind == "improve" else self._finetune_options()
-        given += ["--out", str(self.out), "--model", self.model]
-        given += ["--scenario", self.scenario] if self.scenario else []
-        given += ["--batch-size", str(self.batch_size), "--device", self.device]
-        if self.epochs is not None:
-            given += ["--epochs", str(self.epochs)]
-        for name, value in sorted(self.settings.items()):
-            text = value if isinstance(value, str) else json.dumps(value)
-            given += [OPTIONS[name], text] if name in OPTIONS else ["--set", f"{name}={text}"]
-        return tuple(given)
+        if self.kind == "finetune":
+            from histosam_core.training.config import TrainConfig
 
-    def _finetune_options(self) -> list[str]:
-        given = ["--patches", str(self.patches)]
-        if self.minutes is not None:
-            given += ["--max-minutes", f"{self.minutes:g}"]
-        return given
+            return TrainConfig(**self.tuning, **self.data)
+        from histosam_core.improve.settings import ImproveSettings
 
-    def _improve_options(self) -> list[str]:
-        given = []
-        for slide in self.slides:
-            given += ["--slides", str(slide)]
-        for annotation in self.annotations:
-            given += ["--annotations", str(annotation)]
-        if self.slide_mpp is not None:
-            given += ["--slide-mpp", f"{self.slide_mpp:g}"]
-        if self.label:
-            given += ["--label", self.label]
-        if self.is_all_outlined:
-            given += ["--known-within", "slide"]
-        return [*given, "--minutes", f"{self.minutes or 0:g}"]
+        tuning = dict(self.tuning)
+        common = {name: tuning.pop(name) for name in COMMON if name in tuning}
+        if "max_minutes" in tuning:
+            common["minutes"] = tuning.pop("max_minutes")
+        data = {"slides": (Path(),), **self.data}  # those of a viewer are not written yet
+        return ImproveSettings(**common, **data, tuning=tuning)
+
+    def config(self) -> TrainConfig:
+        """Return the settings of the training itself; ConfigError as `settings`."""
+        from histosam_core.improve.settings import ImproveSettings
+
+        settings = self.settings()
+        if isinstance(settings, ImproveSettings):
+            return settings.train_config(N_PATCHES)
+        return settings
+
+    def problem(self) -> str:
+        """Return all that is wrong, in one line; empty where nothing is."""
+        return "; ".join(filter(None, (self._problem_of_data(), self._problem_of_settings())))
 
     def _problem_of_data(self) -> str:
         recipe = recipe_of(self.model)
@@ -154,18 +117,20 @@ class Choices:
         if self.source == "viewer" and not self.n_objects:
             return "no object is accepted in this viewer; outline some, or choose annotated slides"
         if self.source == "slides":
-            if not self.slides:
+            slides, annotations = (self.data.get(name, ()) for name in ("slides", "annotations"))
+            if not slides:
                 return "choose a slide or a folder of slides"
-            missing = [path for path in (*self.slides, *self.annotations) if not path.exists()]
+            missing = [path for path in (*slides, *annotations) if not path.exists()]
             if missing:
                 return f"{missing[0]} is not there; choose another"
         if self.source == "patches":
-            if self.patches is None:
+            folder = self.data.get("patches")
+            if folder is None:
                 return "choose a folder of patches"
-            absent = [name for name in STORES if not (self.patches / name).is_dir()]
+            absent = [name for name in STORES if not (folder / name).is_dir()]
             if absent:
                 return (
-                    f"{self.patches} holds no {' and no '.join(absent)}; make patches with "
+                    f"{folder} holds no {' and no '.join(absent)}; make patches with "
                     "`histosam prepare`, or choose another folder"
                 )
         return ""
@@ -173,48 +138,32 @@ class Choices:
     def _problem_of_settings(self) -> str:
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             return f"{self.out} is taken; choose another run folder"
+        if self.kind == "improve" and recipe_of(self.model).is_specialist:
+            return ""
         try:
-            self._check()
+            self.settings()
         except ConfigError as error:
-            return str(error).removeprefix("settings: ").removeprefix("fine-tuning settings: ")
+            return str(error).partition(": ")[2].removeprefix("fine-tuning settings: ")
         return ""
 
-    def _check(self) -> None:
-        """Let the command's own settings say what is wrong with these."""
-        tuning: dict[str, Any] = {"batch_size": self.batch_size}
-        if self.epochs is not None:
-            tuning["epochs"] = self.epochs
-        for name, value in self.settings.items():
-            group, _, member = name.partition(".")
-            if member:
-                tuning.setdefault(group, {})[member] = value
-            else:
-                tuning[name] = value
-        common: dict[str, Any] = {
-            "out": str(self.out),
-            "model": self.model,
-            "device": self.device,
-        }
-        if self.scenario:
-            common["scenario"] = self.scenario
-        if self.kind == "finetune":
-            from histosam_core.training.config import TrainConfig
 
-            TrainConfig.from_dict({**tuning, **common, "max_minutes": self.minutes})
-        else:
-            from histosam_core.improve.settings import ImproveSettings
+def default_settings(source: Source, model: str) -> dict[str, Any]:
+    """Return the settings of `TrainConfig` that hold where nothing is changed.
 
-            slides = self.slides or (Path(),)
-            seed = tuning.pop("seed", 0)
-            ImproveSettings.from_dict(
-                {
-                    **common,
-                    "slides": slides,
-                    "seed": seed,
-                    "minutes": self.minutes,
-                    "tuning": tuning,
-                }
-            )
+    Parameters
+    ----------
+    source
+        See `Choices`; None stands for the epochs where they depend on the patches that are cut.
+    model
+        Decides some of them.
+    """
+    if recipe_of(model).is_specialist:
+        source = "patches"
+    chosen = Choices(source, {"out": Path("run"), "model": model}, {})
+    found = chosen.config().as_dict()
+    if chosen.kind == "improve":
+        found["epochs"] = None
+    return {name: value for name, value in found.items() if name not in ("out", "model")}
 
 
 def free_run_folder(model: str, scenario: str | None) -> Path:

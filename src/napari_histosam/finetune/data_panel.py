@@ -1,23 +1,19 @@
-"""The widget's first part: what to learn from."""
+"""The first part of the settings: what to learn from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QFormLayout,
-    QGroupBox,
-    QLabel,
-    QLineEdit,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QGroupBox, QLabel, QVBoxLayout
 
+from histosam_core.improve.settings import ImproveSettings
+from histosam_core.training.config import TrainConfig
 from napari_histosam.finetune.annotations import Accepted, accepted_in
-from napari_histosam.widgets.path_row import PathRow
+from napari_histosam.widgets.form import SettingsForm
+from napari_histosam.widgets.parts import FROM_FILE, GREY, narrow_box
 
 if TYPE_CHECKING:
     from napari_histosam.finetune.choices import Source
@@ -40,8 +36,14 @@ SOURCES: dict[Source, tuple[str, str]] = {
         "A folder that `histosam prepare` wrote, with train.zarr and validation.zarr.",
     ),
 }
-SLIDES = "Slides (*.svs *.tif *.tiff *.ndpi *.mrxs *.scn *.bif *.svslide *.png *.jpg);;All (*)"
-OUTLINES = "Annotations (*.geojson *.json *.xml *.tif *.tiff);;All (*)"
+OF_SLIDES = ("slides", "annotations")
+ELSEWHERE = ("out", "model", "scenario", "minutes", "device", "seed", "tuning", "known_within_um")
+"""Settings of an improvement that have no row here."""
+CAPTIONS = {
+    "slide_mpp": {None: FROM_FILE},
+    "labels": {None: "by its name: tumour, carcinoma, metastasis"},
+    "test_limit": {None: "all"},
+}
 TOOLTIP = Qt.ItemDataRole.ToolTipRole
 
 
@@ -59,61 +61,36 @@ class DataPanel(QGroupBox):
     def __init__(self, viewer: Any) -> None:
         super().__init__("Learn from")
         self._viewer = viewer
-        self._source = QComboBox()
-        for key, (title, tip) in SOURCES.items():
-            self._source.addItem(title, key)
-            self._source.setItemData(self._source.count() - 1, tip, TOOLTIP)
-        self._about = QLabel()
-        self._about.setWordWrap(True)
-        self._about.setStyleSheet("color: #8a8f98;")
-        self._objects = QLabel()
-        self._objects.setWordWrap(True)
-        self._patches = PathRow("Choose a folder of patches", "folder that prepare wrote")
-        self._slides = PathRow("Choose slides", "a folder of slides, or a slide", SLIDES)
-        self._annotations = PathRow("Choose annotations", "beside the slides", OUTLINES)
-        self._label = QLineEdit()
-        self._label.setPlaceholderText("by its name: tumour, carcinoma, metastasis")
-        self._label.setToolTip("The class that is learnt; empty: those whose name means tumour")
+        self._source = narrow_box({key: title for key, (title, _) in SOURCES.items()})
+        for row, (_, tip) in enumerate(SOURCES.values()):
+            self._source.setItemData(row, tip, TOOLTIP)
+        self._about, self._objects = QLabel(), QLabel()
+        for label in (self._about, self._objects):
+            label.setWordWrap(True)
+        self._about.setStyleSheet(f"color: {GREY};")
+        self.slides_form = SettingsForm(
+            ImproveSettings,
+            (*OF_SLIDES, "labels", "slide_mpp"),
+            skip=ELSEWHERE,
+            captions=CAPTIONS,
+            others="Cutting and proof",
+        )
+        self.patches_form = SettingsForm(TrainConfig, ("patches",), others="")
         self._all = QCheckBox("All tumour is outlined")
         self._all.setToolTip(
-            "Ticked: whatever is not outlined is none. Else only what lies within 100 um of an "
-            "outline is taken for known, and the rest of the slide is ignored."
+            "Everything outside the outlines is known to be no tumour; else only what lies near an "
+            "outline is"
         )
-        self._pages: dict[Source, QWidget] = {}
-        for key in SOURCES:
-            page = QWidget()
-            form = QFormLayout(page)
-            form.setContentsMargins(0, 0, 0, 0)
-            form.setVerticalSpacing(4)
-            form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-            if key == "viewer":
-                form.addRow(self._objects)
-            elif key == "slides":
-                form.addRow("Slides", self._slides)
-                form.addRow("Annotations", self._annotations)
-            else:
-                form.addRow("Folder", self._patches)
-            self._pages[key] = page
-        layout = QFormLayout(self)
-        layout.setVerticalSpacing(4)
-        layout.addRow(self._source)
-        layout.addRow(self._about)
-        for page in self._pages.values():
-            layout.addRow(page)
-        self._of_annotations = QWidget()
-        below = QFormLayout(self._of_annotations)
-        below.setContentsMargins(0, 0, 0, 0)
-        below.setVerticalSpacing(4)
-        below.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        below.addRow("Class", self._label)
-        below.addRow(self._all)
-        layout.addRow(self._of_annotations)
-        self._source.currentIndexChanged.connect(self._on_source)
-        for row in (self._patches, self._slides, self._annotations):
-            row.changed.connect(self.changed.emit)
-        self._label.textChanged.connect(lambda _: self.changed.emit())
+        column = QVBoxLayout(self)
+        column.setSpacing(4)
+        for part in (self._source, self._about, self._objects, self.patches_form, self._all):
+            column.addWidget(part)
+        column.insertWidget(3, self.slides_form)
+        self._source.currentIndexChanged.connect(lambda _: self._on_source())
+        for form in (self.slides_form, self.patches_form):
+            form.changed.connect(self.changed)
         self._all.toggled.connect(lambda _: self.changed.emit())
-        self._on_source(0)
+        self._on_source()
         self.refresh()
 
     @property
@@ -128,68 +105,55 @@ class DataPanel(QGroupBox):
         return [one for one in accepted_in(self._viewer) if one.slide is not None]
 
     @property
-    def patches(self) -> Path | None:
-        """The folder of patches."""
-        return self._patches.path
-
-    @property
-    def slides(self) -> tuple[Path, ...]:
-        """The slide, or the folder of slides."""
-        return () if self._slides.path is None else (self._slides.path,)
-
-    @property
-    def annotations(self) -> tuple[Path, ...]:
-        """The annotation, or the folder of them; empty: they lie beside the slides."""
-        return () if self._annotations.path is None else (self._annotations.path,)
-
-    @property
-    def label(self) -> str:
-        """The class that is learnt; empty: by its name."""
-        return str(self._label.text()).strip()
-
-    @property
-    def is_all_outlined(self) -> bool:
-        """Whether all tumour of the slides is outlined."""
-        return bool(self._all.isChecked())
+    def data(self) -> dict[str, Any]:
+        """The settings that say what is learnt from."""
+        if self.source == "patches":
+            return self.patches_form.given
+        found = self.slides_form.given
+        if self.source == "viewer":
+            mpp = next((one.source.slide_mpp for one in self.accepted), None)
+            found |= {} if mpp is None else {"slide_mpp": mpp}
+        return found | ({"known_within_um": None} if self._all.isChecked() else {})
 
     def choose(
         self,
         source: Source,
         *,
         patches: Path | None = None,
-        slides: Path | None = None,
-        annotations: Path | None = None,
-        label: str | None = None,
         is_all_outlined: bool | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Choose from a script."""
+        """Choose from a script; `settings` are those of `ImproveSettings`."""
         self._source.setCurrentIndex(self._source.findData(source))
         if patches is not None:
-            self._patches.path = patches
-        if slides is not None:
-            self._slides.path = slides
-        if annotations is not None:
-            self._annotations.path = annotations
-        if label is not None:
-            self._label.setText(label)
+            self.patches_form.choose({"patches": patches})
         if is_all_outlined is not None:
             self._all.setChecked(is_all_outlined)
+        self.slides_form.choose(settings or {})
+
+    def mark(self, problem: str) -> None:
+        """Mark the rows that a message names."""
+        for form in (self.slides_form, self.patches_form):
+            form.mark(problem)
 
     def refresh(self) -> None:
         """Show what is accepted in the viewer now."""
-        told = []
+        lines = []
         for one in accepted_in(self._viewer):
             count = f"{one.n_objects} object{'s' * (one.n_objects != 1)}"
             reason = "" if one.slide is not None else " (left out: the image is no file)"
-            told.append(f"{one.source.slide_name}: {count}{reason}")
-        text = "\n".join(told) or "Nothing is accepted yet: open Outline by clicks first."
+            lines.append(f"{one.source.slide_name}: {count}{reason}")
+        text = "\n".join(lines) or "Nothing is accepted yet: open Outline by clicks first."
         if text != self._objects.text():
             self._objects.setText(text)
             self.changed.emit()
 
-    def _on_source(self, index: int) -> None:
-        self._about.setText(SOURCES[self.source][1])
-        for key, page in self._pages.items():
-            page.setVisible(key == self.source)
-        self._of_annotations.setVisible(self.source != "patches")
+    def _on_source(self) -> None:
+        source = self.source
+        self._about.setText(SOURCES[source][1])
+        self._objects.setVisible(source == "viewer")
+        self.patches_form.setVisible(source == "patches")
+        for part in (self.slides_form, self._all):
+            part.setVisible(source != "patches")
+        self.slides_form.hide_rows((*OF_SLIDES, "slide_mpp") if source == "viewer" else ())
         self.changed.emit()

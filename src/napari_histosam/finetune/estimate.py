@@ -1,4 +1,4 @@
-"""About how long a fine-tuning takes, and how much memory, told beforehand. No Qt, no torch."""
+"""About how long a fine-tuning takes, and how much memory, before its start. No Qt, no torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from histosam_core.model.checkpoint.header import checkpoint_facts
 from histosam_core.model.registry.own_models import checkpoint_path
 from histosam_core.model.registry.registry import MODELS, weights_path
 from histosam_core.training.recipes import recipe_of
-from histosam_core.training.scenarios import SCENARIOS, Scenario
+from histosam_core.training.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
+    from histosam_core.training.config import TrainConfig
     from napari_histosam.finetune.choices import Choices
 
 __all__ = ["SpecialistCost", "count_patches", "estimate", "training_seconds"]
@@ -125,8 +126,6 @@ CLICKS_USED = 0.6
 """Of the click budget, that a validation patch takes on average until its mask is good."""
 CORE_POWER = 0.8
 """N cores are as fast as N to this power."""
-DEFAULT_EPOCHS, DEFAULT_VARIANTS, DEFAULT_VALIDATION, DEFAULT_CLICKS = 30, 8, 100, 20
-DEFAULT_CACHE_MB = 1024
 DURING = "the time left is shown after the first steps"
 
 
@@ -138,62 +137,59 @@ def estimate(choices: Choices) -> str:
     choices
         Without a problem.
     """
-    cost = _cost(choices)
-    device = _device(choices.device)
+    config = choices.config()
+    cost = _cost(config)
     parts = []
-    if cost is None or device != "cpu":
+    if cost is None or _device(config.device) != "cpu":
         what = "this model and scenario" if cost is None else "a GPU"
         parts.append(f"No figure for {what} before the start; {DURING}")
     else:
         cores = os.cpu_count() or 1
         counts = _counts(choices)
-        memory = _memory_mb(choices, cost, None if counts is None else counts[0])
         if counts is None:
             parts.append(f"How long depends on the patches that are cut; {DURING}")
         else:
-            seconds = training_seconds(choices, cost, *counts) / cores**CORE_POWER
+            seconds = training_seconds(config, cost, *counts) / cores**CORE_POWER
             patches = f"{counts[0]:,} patches"
             parts.append(f"About {_duration(seconds)} for {patches} on this CPU ({cores} cores)")
+        memory = _memory_mb(config, cost, None if counts is None else counts[0])
         parts.append(f"about {memory / 1000:.1f} GB of memory")
-    if choices.minutes is not None:
-        parts.append(f"training ends within {choices.minutes:g} min")
+    if config.max_minutes is not None:
+        parts.append(f"training ends within {config.max_minutes:g} min")
     return "; ".join(parts)
 
 
 def training_seconds(
-    choices: Choices, cost: Cost | SpecialistCost, n_training: int, n_validation: int
+    config: TrainConfig, cost: Cost | SpecialistCost, n_training: int, n_validation: int
 ) -> float:
     """Return what the training costs one CPU core, in seconds.
 
     Parameters
     ----------
-    choices
-        Scenario, epochs and settings count.
+    config
+        Of the training.
     cost
         Of the architecture.
     n_training, n_validation
         Patches.
     """
-    settings = choices.settings
-    epochs = choices.epochs or DEFAULT_EPOCHS
-    variants = settings.get("augment_variants", DEFAULT_VARIANTS)
-    limit = settings.get("validation_limit", DEFAULT_VALIDATION)
+    epochs, limit = config.epochs, config.validation_limit
     used = n_validation if limit is None else min(n_validation, limit)
-    clicks = settings.get("validation_clicks", DEFAULT_CLICKS) * CLICKS_USED
-    validations = epochs // settings.get("validate_every", 1) + 1
+    validations = epochs // config.validate_every + 1
+    clicks = validations * used * config.validation_clicks * CLICKS_USED
     if isinstance(cost, SpecialistCost):
-        learning = n_training * epochs * cost.step * _crop_share(choices)
-        return float(learning + validations * used * clicks * cost.click)
-    scenario = _scenario(choices)
+        learning = n_training * epochs * cost.step * _crop_share(config)
+        return float(learning + clicks * cost.click)
+    scenario = SCENARIOS[config.scenario]
     if scenario.freezes_encoder:
         # Each variant of a patch is encoded once.
-        encoding = n_training * min(epochs, variants or epochs) * cost.encode + used * cost.encode
+        variants = min(epochs, config.augment_variants or epochs)
+        encoding = (n_training * variants + used) * cost.encode
     else:
         learning = n_training * epochs * (cost.encode_and_learn or 0.0)
         encoding = learning + validations * used * cost.encode
     steps = n_training * epochs * cost.step[scenario.decoder]
-    clicking = validations * used * clicks * cost.click[scenario.decoder]
-    return float(encoding + steps + clicking)
+    return float(encoding + steps + clicks * cost.click[scenario.decoder])
 
 
 def count_patches(store: Path) -> int | None:
@@ -206,53 +202,43 @@ def count_patches(store: Path) -> int | None:
 
 
 def _counts(choices: Choices) -> tuple[int, int] | None:
-    if choices.source != "patches" or choices.patches is None:
+    folder = choices.data.get("patches")
+    if folder is None:
         return None
-    training, validation = (
-        count_patches(choices.patches / f"{part}.zarr") for part in ("train", "validation")
-    )
+    training, validation = (count_patches(folder / f"{p}.zarr") for p in ("train", "validation"))
     return None if training is None or validation is None else (training, validation)
 
 
-def _memory_mb(choices: Choices, cost: Cost | SpecialistCost, n_training: int | None) -> float:
+def _memory_mb(config: TrainConfig, cost: Cost | SpecialistCost, n_training: int | None) -> float:
     """The process, its batch, and the embeddings that it keeps."""
     if isinstance(cost, SpecialistCost):
-        return cost.base_mb + choices.batch_size * cost.patch_mb * _crop_share(choices)
-    if not _scenario(choices).freezes_encoder:
-        return cost.base_mb + choices.batch_size * (cost.learning_patch_mb or 0.0)
-    settings = choices.settings
-    room: float = settings.get("cache_mb", DEFAULT_CACHE_MB)
+        return cost.base_mb + config.batch_size * cost.patch_mb * _crop_share(config)
+    if not SCENARIOS[config.scenario].freezes_encoder:
+        return cost.base_mb + config.batch_size * (cost.learning_patch_mb or 0.0)
+    room: float = config.cache_mb
     if n_training is not None:
-        size = cost.embedding_mb + (cost.early_mb if _takes_early_features(choices) else 0)
-        size /= 2 if settings.get("half_embeddings", True) else 1
-        variants = min(
-            choices.epochs or DEFAULT_EPOCHS, settings.get("augment_variants", DEFAULT_VARIANTS)
-        )
-        room = min(room, n_training * variants * size)
-    return cost.base_mb + choices.batch_size * cost.patch_mb + room
+        size = cost.embedding_mb + (cost.early_mb if _takes_early_features(config) else 0)
+        size /= 2 if config.half_embeddings else 1
+        room = min(room, n_training * min(config.epochs, config.augment_variants) * size)
+    return cost.base_mb + config.batch_size * cost.patch_mb + room
 
 
-def _cost(choices: Choices) -> Cost | SpecialistCost | None:
+def _cost(config: TrainConfig) -> Cost | SpecialistCost | None:
     """What the model costs; None where it was not measured."""
-    architecture = _architecture(choices.model)
-    if recipe_of(choices.model).is_specialist:
+    architecture = _architecture(config.model)
+    if recipe_of(config.model).is_specialist:
         return SPECIALIST_COSTS.get(architecture)
     cost = COSTS.get(architecture)
     if cost is not None and cost.encode_and_learn is None:
-        return cost if _scenario(choices).freezes_encoder else None
+        return cost if SCENARIOS[config.scenario].freezes_encoder else None
     return cost
 
 
-def _crop_share(choices: Choices) -> float:
+def _crop_share(config: TrainConfig) -> float:
     """Area of the crops over that of the model's own."""
-    own = recipe_of(choices.model).crop_size or (1, 1)
-    chosen = choices.settings.get("crop_size", own)
-    height, width = chosen if isinstance(chosen, list | tuple) else (chosen, chosen)
-    return float(height * width / (own[0] * own[1]))
-
-
-def _scenario(choices: Choices) -> Scenario:
-    return SCENARIOS[choices.scenario or "refining"]
+    own = recipe_of(config.model).crop_size or (1, 1)
+    height, width = config.crop_size or own
+    return height * width / (own[0] * own[1])
 
 
 def _architecture(model: str) -> str:
@@ -265,12 +251,12 @@ def _architecture(model: str) -> str:
     return stated
 
 
-def _takes_early_features(choices: Choices) -> bool:
-    scenario = _scenario(choices)
-    wanted = scenario.early_features(choices.settings.get("early_features"))
+def _takes_early_features(config: TrainConfig) -> bool:
+    scenario = SCENARIOS[config.scenario]
+    wanted = scenario.early_features(config.early_features)
     if scenario.decoder == "sam" or wanted is not None:
         return bool(wanted)
-    return bool(_facts(choices.model).get("early_features"))
+    return bool(_facts(config.model).get("early_features"))
 
 
 def _facts(model: str) -> Mapping[str, Any]:

@@ -5,33 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
-
 from histosam_core.errors import HistoSamError
 from histosam_core.model.registry.own_models import add_own_model, free_name, list_own_models
 from napari_histosam.finetune.settings_panel import SettingsPanel
-from napari_histosam.jobs.job import start_job
-from napari_histosam.jobs.jobs_panel import JobsPanel
+from napari_histosam.finetune.training_panel import TrainingPanel, checkpoint_of
+from napari_histosam.jobs.dock import JobDock
 from napari_histosam.widgets.notices import inform, notify
-from napari_histosam.widgets.parts import Scrolled
+from napari_histosam.widgets.parts import push_button
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QHideEvent, QShowEvent
-
     from napari_histosam.finetune.choices import Choices
 
 __all__ = ["FinetuneWidget"]
 
-BEAT_MS = 500
+KINDS = ("finetune", "improve")
+NONE = "No job yet: choose settings, and press Start."
 PLUGIN, OUTLINE = "napari-histosam", "Outline by clicks"
 
 
-class FinetuneWidget(QWidget):
+class FinetuneWidget(JobDock):
     """Fine-tune a model in a process of its own, and watch it.
-
-    Jobs go on when the widget, the viewer or napari is closed; whatever widget is opened later, in
-    this viewer or another, finds them.
 
     Parameters
     ----------
@@ -40,44 +33,29 @@ class FinetuneWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: Any) -> None:
-        super().__init__()
+        super().__init__(KINDS, NONE, "Jobs")
         self._viewer = napari_viewer
         self.settings_panel = SettingsPanel(napari_viewer)
-        self.jobs_panel = JobsPanel()
-        self.job_panel = self.jobs_panel.job_panel
-        self._tabs = QTabWidget()
-        self._tabs.addTab(Scrolled(self.settings_panel), "New")
-        self._tabs.addTab(Scrolled(self.jobs_panel), "Jobs")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._tabs)
-        self._timer = QTimer(self)
-        self._timer.setObjectName("histosam: jobs are watched")
-        self._timer.setInterval(BEAT_MS)
-        self._timer.timeout.connect(self._beat)
+        self.training_panel = TrainingPanel()
+        self.use_button = push_button(
+            "Use in HistoSAM",
+            "Add the best checkpoint to your models, and choose it in Outline by clicks",
+            self._use_best,
+        )
+        self.job_panel.add_button(self.use_button)
         self.settings_panel.started.connect(self.start)
         self.settings_panel.failed.connect(notify)
-        self.jobs_panel.counted.connect(self._show_count)
-        self.job_panel.used.connect(self.use)
-        self.jobs_panel.look()
-        if self.jobs_panel.n_alive:
-            self._tabs.setCurrentIndex(1)
+        for signal in (self.job_panel.chosen, self.job_panel.updated):
+            signal.connect(self._show_job)
+        self.job_panel.counted.connect(lambda _: self.settings_panel.data_panel.refresh())
+        self.add_pages(self.settings_panel, self.training_panel)
+        self._show_job()
 
     def start(self, choices: Choices) -> None:
         """Start a job, and show it."""
-        try:
-            job = start_job(
-                choices.kind,
-                choices.title,
-                choices.arguments(),
-                about={"out": str(choices.out), "model": choices.model},
-            )
-        except HistoSamError as error:
-            notify(str(error))
-            return
-        self.jobs_panel.choose(job.id)
-        self._tabs.setCurrentIndex(1)
-        self.settings_panel.refresh()
+        about = {"out": str(choices.out), "model": choices.model}
+        self.start_job(choices.kind, choices.title, choices.settings(), about)
+        self.refresh()
 
     def use(self, checkpoint: Path, name: str) -> None:
         """Add a checkpoint to the user's models, and choose it where outlines are made.
@@ -99,24 +77,19 @@ class FinetuneWidget(QWidget):
         # Opens the dock, or returns the one that is open.
         _, outline = self._viewer.window.add_plugin_dock_widget(PLUGIN, OUTLINE, tabify=True)
         outline.setup_panel.choose(model=own.name)
-        self.settings_panel.refresh()
+        self.refresh()
         inform(f"{own.name} is among your models, and chosen in {OUTLINE}: press its button there")
 
-    def showEvent(self, event: QShowEvent) -> None:  # Qt's name
-        """Watch the jobs while somebody can see them."""
-        super().showEvent(event)
+    def refresh(self) -> None:
+        """Look again at what the settings offer."""
         self.settings_panel.refresh()
-        self.jobs_panel.look()
-        self._timer.start()
 
-    def hideEvent(self, event: QHideEvent) -> None:  # Qt's name
-        """Watch no longer; the jobs go on."""
-        self._timer.stop()
-        super().hideEvent(event)
+    def _show_job(self) -> None:
+        history = self.job_panel.history
+        self.training_panel.show_history(history)
+        self.use_button.setEnabled(checkpoint_of(history) is not None)
 
-    def _beat(self) -> None:
-        self.jobs_panel.beat()
-        self.settings_panel.data_panel.refresh()
-
-    def _show_count(self, n_alive: int) -> None:
-        self._tabs.setTabText(1, f"Jobs ({n_alive} running)" if n_alive else "Jobs")
+    def _use_best(self) -> None:
+        path, out = checkpoint_of(self.job_panel.history), self.job_panel.out
+        if path is not None:
+            self.use(path, out.name if out else path.parent.name)

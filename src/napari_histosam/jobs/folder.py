@@ -1,7 +1,8 @@
-"""A job's folder: what was asked for, which process works on it, what it told and was told.
+"""A job's folder: the request, the process that works on it, its events and its orders.
 
-``job.json`` is the request, ``sitting.json`` the process that works on it or did so last,
-``events.jsonl`` and ``stderr.log`` what all its processes told, ``control`` what they are told.
+``job.json`` is the request, ``settings.json`` the settings that the command reads, ``sitting.json``
+the process that works on it or did so last, ``events.jsonl`` and ``stderr.log`` the output of all
+its processes, ``control`` their orders.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import OutputWriteError
@@ -20,10 +21,12 @@ from histosam_core.file_lock import is_locked
 
 __all__ = ["JobFolder"]
 
+Document = Literal["job", "settings", "sitting"]
+
 PIECE_BYTES = 64 * 1024
-"""Of a process's events that are looked at for its first and last ones."""
+"""Of a process's events that are searched for its first and last ones."""
 FRAME = " \t│╭╰─╮╯"
-"""What the command line draws round what it says of a wrong call."""
+"""The frame that the command line draws round the error of a wrong call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,37 +43,39 @@ class JobFolder:
 
     @property
     def control(self) -> Path:
-        """What the process is told: run, pause or stop."""
+        """The process's orders: run, pause or stop."""
         return self.path / "control"
 
     @property
     def events(self) -> Path:
-        """What its processes told, a line of JSON each time."""
+        """A line of JSON per event."""
         return self.path / "events.jsonl"
 
     @property
     def errors(self) -> Path:
-        """What they wrote to standard error."""
+        """Standard error."""
         return self.path / "stderr.log"
 
-    def job(self) -> dict[str, Any]:
-        """Read what was asked for; empty where nothing can be read."""
-        return _read_json(self.path / "job.json")
+    @property
+    def settings(self) -> Path:
+        """The settings that the command reads; not there where it has arguments instead."""
+        return self.path / "settings.json"
 
-    def write_job(self, values: Mapping[str, object]) -> None:
-        """Write what is asked for; OutputWriteError where the folder cannot be written."""
-        _write_json(self.path / "job.json", values)
+    def read(self, name: Document) -> dict[str, Any]:
+        """Read one of the JSON files; empty where nothing can be read."""
+        try:
+            read = json.loads(_read(self.path / f"{name}.json"))
+        except ValueError:
+            return {}
+        return read if isinstance(read, dict) else {}
 
-    def sitting(self) -> dict[str, Any]:
-        """Read which process works on it, or did so last; empty where nothing can be read."""
-        return _read_json(self.path / "sitting.json")
-
-    def write_sitting(self, values: Mapping[str, object]) -> None:
-        """Write which process works on it; OutputWriteError where the folder cannot be written."""
-        _write_json(self.path / "sitting.json", values)
+    def write(self, name: Document, values: Mapping[str, object]) -> None:
+        """Write one of the JSON files; OutputWriteError where the folder cannot be written."""
+        with new_file(self.path / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")
 
     def begin_sitting(self) -> dict[str, int]:
-        """Make ready for a process; return where in the files its events and errors will begin.
+        """Prepare for a process; return where in the files its events and errors will begin.
 
         Raises
         ------
@@ -87,17 +92,11 @@ class JobFolder:
         return {"events_from": self.events.stat().st_size, "errors_from": errors_from}
 
     def order(self) -> str:
-        """Return what the process is told."""
+        """Return the process's order."""
         return _read(self.control).decode(errors="replace").strip()
 
     def write_order(self, word: str) -> None:
-        """Tell the process something.
-
-        Raises
-        ------
-        OutputWriteError
-            The folder cannot be written.
-        """
+        """Give the process an order; OutputWriteError where the folder cannot be written."""
         try:
             # In place: the lock is on the file that is there.
             self.control.write_text(word + "\n", encoding="utf-8")
@@ -109,17 +108,17 @@ class JobFolder:
         return is_locked(self.control)
 
     def has_begun(self) -> bool:
-        """Whether the last process came as far as to say so."""
+        """Whether the last process came as far as its first event."""
         return any(event["event"] == "start" for event in self._first())
 
     def process(self) -> int | None:
-        """Return the last process's number, by what it said itself where it has spoken."""
-        told = [event.get("pid") for event in self._first() if event["event"] == "start"]
-        return told[0] if told else self.sitting().get("pid")
+        """Return the last process's number, by its own word where it has begun."""
+        stated = [event.get("pid") for event in self._first() if event["event"] == "start"]
+        return stated[0] if stated else self.read("sitting").get("pid")
 
     def tail(self) -> list[dict[str, Any]]:
         """Return the last events of the last process."""
-        begin = self.sitting().get("events_from", 0)
+        begin = self.read("sitting").get("events_from", 0)
         with suppress(OSError):
             begin = max(begin, self.events.stat().st_size - PIECE_BYTES)
         return _parse(_read(self.events, begin))
@@ -134,24 +133,26 @@ class JobFolder:
 
     def last_words(self) -> str:
         """Return the last line that the last process wrote to standard error."""
-        said = _read(self.errors, self.sitting().get("errors_from", 0)).decode(errors="replace")
-        lines = [line.strip(FRAME) for line in said.splitlines()]
+        text = _read(self.errors, self.read("sitting").get("errors_from", 0)).decode(
+            errors="replace"
+        )
+        lines = [line.strip(FRAME) for line in text.splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         return last.removeprefix("histosam: error: ")
 
     def unwritable(self, error: OSError) -> OutputWriteError:
-        """Return the error that says so, and what to do."""
+        """Return the error for a folder that cannot be written."""
         return OutputWriteError(
             f"cannot write {self.path}: {error.strerror}; free space, or let HISTOSAM_DATA name a "
             "folder that can be written"
         )
 
     def _first(self) -> list[dict[str, Any]]:
-        return _parse(_read(self.events, self.sitting().get("events_from", 0), PIECE_BYTES))
+        return _parse(_read(self.events, self.read("sitting").get("events_from", 0), PIECE_BYTES))
 
 
 def _parse(lines: bytes) -> list[dict[str, Any]]:
-    """The events in some lines; half lines, and what else a process said, are left out."""
+    """The events in some lines; half lines and other output are left out."""
     events = []
     for line in lines.splitlines():
         with suppress(ValueError):
@@ -168,16 +169,3 @@ def _read(path: Path, begin: int = 0, size: int = -1) -> bytes:
             return file.read(size)
     except OSError:
         return b""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(_read(path))
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _write_json(path: Path, values: Mapping[str, object]) -> None:
-    with new_file(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")

@@ -1,10 +1,10 @@
-"""What a job has told so far, folded into curves and a few words. No Qt."""
+"""A job's events so far, folded into curves, progress and a log. No Qt."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,33 +18,32 @@ READ_BYTES = 512 * 1024
 SMOOTHED_SHARE = 0.04
 """Of a curve's points, that each point of its smoothed form is the mean of."""
 ROOM = 1.5
-"""Width of the charts, of what is done."""
+"""Width of the charts, over what is done."""
 VALIDATION_NAMES = ("noc80", "noc85", "noc90", "iou_1_click", "iou_5_clicks", "iou_last_click")
 
 
 @dataclass(slots=True)
 class Curve:
-    """A line of a chart: `ys` over `xs`, in epochs; values that are no numbers are left out."""
+    """A line of a chart: `ys` over `xs`; values that are no numbers are left out."""
 
     xs: list[float] = field(default_factory=list)
     ys: list[float] = field(default_factory=list)
 
     def add(self, x: float, y: object) -> None:
-        """Add a point; what lies at or behind its x is from before a resume, and goes."""
+        """Add a point; points at or behind its x are from before a resume, and go."""
         cut = bisect_left(self.xs, x)
         del self.xs[cut:], self.ys[cut:]
-        if isinstance(y, int | float) and math.isfinite(y):
+        number = _number(y)
+        if number is not None:
             self.xs.append(x)
-            self.ys.append(float(y))
+            self.ys.append(number)
 
     def smoothed(self) -> Curve:
         """Return the running mean."""
         width = max(1, round(len(self.ys) * SMOOTHED_SHARE))
         means, total = [], 0.0
         for i, y in enumerate(self.ys):
-            total += y
-            if i >= width:
-                total -= self.ys[i - width]
+            total += y - (self.ys[i - width] if i >= width else 0.0)
             means.append(total / min(i + 1, width))
         return Curve(list(self.xs), means)
 
@@ -60,13 +59,13 @@ class History:
     Attributes
     ----------
     loss, iou : Curve
-        Of the training steps.
+        Of the training steps, over epochs.
     validation : dict of str to Curve
-        By name: NoC and IoU after some clicks.
+        By name, over epochs: NoC, and IoU after some clicks.
     best_epoch : int or None
         The epoch whose checkpoint is the best so far.
     notices : list of str
-        What the job said in words.
+        The job's log.
     result : dict or None
         The facts that it ended with.
     """
@@ -99,26 +98,27 @@ class History:
 
     @property
     def seconds_left(self) -> float | None:
-        """What the training says of itself; None before that is known."""
-        left = self._step.get("seconds_left")
-        return float(left) if isinstance(left, int | float) else None
+        """The training's own estimate; None before there is one."""
+        return _number(self._step.get("seconds_left"))
 
     @property
     def words(self) -> str:
-        """What it does now."""
-        message = str(self._progress.get("message") or self._progress.get("title") or "")
+        """The current work, in words."""
+        title, message = (str(self._progress.get(name) or "") for name in ("title", "message"))
+        if self.job.kind == "evaluate":  # several models and data sets, one after the other
+            return ": ".join(filter(None, (title, message)))
         step, total = self._step.get("step"), self._step.get("steps")
         count = f"step {step} of {total}" if step is not None and total else ""
-        return ", ".join(filter(None, (message, count)))
+        return ", ".join(filter(None, (message or title, count)))
 
     @property
     def headline(self) -> str:
-        """What came of it, in a line; empty before its end."""
+        """The outcome, in a line; empty before the end."""
         result = self.result or {}
-        told = result.get("headline")
-        if told:
-            return str(told)
-        before, best = (_noc85(result.get(name)) for name in ("before", "best"))
+        if result.get("headline"):
+            return str(result["headline"])
+        scores = [result.get(name) or {} for name in ("before", "best")]
+        before, best = (_number(score.get("noc85")) for score in scores)
         if before is None or best is None:
             return ""
         words = f"NoC@85 {before:.2f} before, {best:.2f} after epoch {result.get('best_epoch')}"
@@ -132,9 +132,9 @@ class History:
         done = max([1.0, *ends])
         if self.result is not None:
             return done
-        known = self._step.get("epochs")
+        known = _number(self._step.get("epochs"))
         # A time limit may end the run long before its epochs: the axis grows with what is done.
-        return min(done * ROOM, float(known)) if isinstance(known, int | float) else done
+        return done if known is None else min(done * ROOM, known)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         kind = event["event"]
@@ -159,35 +159,26 @@ class History:
 
     def _take_step(self, event: Mapping[str, Any]) -> None:
         self._step = event
-        x = _epochs_done(event)
-        if x is not None:
+        step, steps, epochs = (_number(event.get(name)) for name in ("step", "steps", "epochs"))
+        if step is not None and steps and epochs is not None:
+            x = step / steps * epochs
             self.loss.add(x, event.get("loss"))
             self.iou.add(x, event.get("iou"))
 
     def _take_validation(self, event: Mapping[str, Any]) -> None:
-        epoch = event.get("epoch")
-        if not isinstance(epoch, int | float):
+        epoch, noc = _number(event.get("epoch")), _number(event.get("noc85"))
+        if epoch is None:
             return
         for name, curve in self.validation.items():
-            curve.add(float(epoch), event.get(name))
+            curve.add(epoch, event.get(name))
         if event.get("is_best"):
             self.best_epoch = int(epoch)
-        noc = event.get("noc85")
-        if isinstance(noc, int | float):
+        if noc is not None:
             best = ", the best epoch so far" if event.get("is_best") and epoch else ""
             when = f"Epoch {epoch:g}" if epoch else "Before training"
             self.notices.append(f"{when}: NoC@85 {noc:.2f}{best}")
 
 
-def _noc85(scores: object) -> float | None:
-    value = scores.get("noc85") if isinstance(scores, Mapping) else None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _epochs_done(event: Mapping[str, Any]) -> float | None:
-    """Where a step lies on the axis of epochs."""
-    step, steps, epochs = (event.get(name) for name in ("step", "steps", "epochs"))
-    numbers: Sequence[object] = (step, steps, epochs)
-    if not all(isinstance(number, int | float) for number in numbers) or not steps:
-        return None
-    return float(step / steps * epochs)
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if is_number else None  # type: ignore[arg-type]

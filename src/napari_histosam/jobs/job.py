@@ -1,8 +1,8 @@
 """Long jobs: the `histosam` command in a process of its own, which outlives viewer and napari.
 
 Everything that is known of a job is read from its folder, so any process finds any job. A process
-holds the lock of its control file while it lives, by which it is told from another that was given
-its number later.
+holds the lock of its control file while it lives, which distinguishes it from another that got its
+number later.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ ALIVE: tuple[JobState, ...] = ("running", "paused")
 ENDS: Mapping[str, JobState] = {"result": "finished", "stopped": "stopped", "error": "failed"}
 """The events that a process ends with, and what the job is then."""
 AT_WORK = frozenset(("progress", "step", "validation"))
-"""Events that tell of work which has left something in the run folder."""
+"""Events of work that has left something in the run folder."""
 START_SECONDS = 120.0
 """That a process may take until it has its lock."""
 LOST = (
-    "the process has gone without a word: it was killed, the machine went down, or memory ran out; "
-    "Resume goes on from what it saved last"
+    "the process ended without an error message: it was killed, the machine went down, or memory "
+    "ran out; Resume goes on from the state that was saved last"
 )
 
 
@@ -77,9 +77,9 @@ class Job:
     created: float = 0.0
 
     def state(self) -> JobState:
-        """Return how it stands.
+        """Return its state.
 
-        "paused" is told as soon as it was asked for; `awaited` says whether it rests by now.
+        It is "paused" as soon as a pause is asked for; `awaited` says whether it rests by now.
         "lost" is a job whose process has gone without an end.
         """
         had_begun = self._files.has_begun()
@@ -94,7 +94,7 @@ class Job:
         return "running" if self._is_starting() else "failed"
 
     def awaited(self) -> Awaited:
-        """Return what a job that runs was told and has not done yet; empty where that is nothing.
+        """Return the order that a running job has not carried out yet; empty where there is none.
 
         It obeys between two steps, and a step of a large model may take a minute.
         """
@@ -128,7 +128,7 @@ class Job:
         JobError
             It does not run.
         """
-        self._tell("pause")
+        self._order("pause")
 
     def stop(self) -> None:
         """Let the work save its state and end.
@@ -138,7 +138,7 @@ class Job:
         JobError
             It does not run.
         """
-        self._tell("stop")
+        self._order("stop")
 
     def resume(self) -> None:
         """Go on: at once where it is paused, else in a new process from what was saved.
@@ -152,7 +152,7 @@ class Job:
         """
         state = self.state()
         if state in ALIVE:
-            self._tell("run")
+            self._order("run")
         elif state == "finished":
             raise JobError(f"{self.title} has finished; start a new job to do more")
         else:
@@ -194,15 +194,23 @@ class Job:
             ) from error
 
     @property
+    def out(self) -> Path | None:
+        """Folder of what it makes; None where nothing says so."""
+        given = self.about.get("out")
+        if given is None and "--out" in self.arguments[:-1]:
+            given = self.arguments[self.arguments.index("--out") + 1]
+        return None if given is None else Path(self.working_folder) / given
+
+    @property
     def _files(self) -> JobFolder:
         return JobFolder(self.folder)
 
     def _is_starting(self) -> bool:
-        sitting = self._files.sitting()
+        sitting = self._files.read("sitting")
         is_new = time.time() - sitting.get("started", self.created) < START_SECONDS
         return is_new and is_alive(sitting.get("pid"))
 
-    def _tell(self, word: str) -> None:
+    def _order(self, word: str) -> None:
         if self.state() not in ALIVE:
             raise JobError(f"{self.title} does not run; Resume goes on with it")
         self._files.write_order(word)
@@ -223,7 +231,7 @@ class Job:
         except OSError as error:
             raise files.unwritable(error) from error
         try:
-            files.write_sitting({"pid": process, "started": time.time(), **offsets})
+            files.write("sitting", {"pid": process, "started": time.time(), **offsets})
         except OutputWriteError:
             end_process(process)
             raise
@@ -241,8 +249,7 @@ class Job:
         return [*again, "--resume"]
 
     def _has_saved_state(self) -> bool:
-        out = Path(self.arguments[self.arguments.index("--out") + 1])
-        return (Path(self.working_folder) / out / "state.pt").is_file()
+        return self.out is not None and (self.out / "state.pt").is_file()
 
 
 def jobs_folder() -> Path:
@@ -253,8 +260,9 @@ def jobs_folder() -> Path:
 def start_job(
     kind: str,
     title: str,
-    arguments: Sequence[str],
+    arguments: Sequence[str] = (),
     *,
+    settings: Mapping[str, object] | None = None,
     about: Mapping[str, object] | None = None,
 ) -> Job:
     """Start `histosam` in a process that goes on when this one ends.
@@ -267,6 +275,8 @@ def start_job(
         What a user knows the job by.
     arguments
         Of the command, the verb first; ``--events`` and ``--control`` are added.
+    settings
+        The command's settings by name, instead of arguments; the job's folder keeps them.
     about
         Plain values that come back with the job.
 
@@ -279,23 +289,20 @@ def start_job(
     stamp = datetime.fromtimestamp(now).strftime("%Y-%m-%dT%H-%M-%S")
     name = f"{stamp}-{kind}-{secrets.token_hex(2)}"
     folder = jobs_folder() / name
+    files = JobFolder(folder)
+    if settings is not None:
+        arguments = (kind, "--config", str(files.settings))
     job = Job(folder, name, kind, title, tuple(arguments), dict(about or {}), os.getcwd(), now)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise JobFolder(folder).unwritable(error) from error
+        raise files.unwritable(error) from error
     try:
+        if settings is not None:
+            files.write("settings", settings)
         job._start(job.arguments)
-        JobFolder(folder).write_job(
-            {
-                "kind": kind,
-                "title": title,
-                "arguments": list(job.arguments),
-                "about": job.about,
-                "working_folder": job.working_folder,
-                "created": now,
-            }
-        )
+        names = ("kind", "title", "arguments", "about", "working_folder", "created")
+        files.write("job", {name: getattr(job, name) for name in names})
     except BaseException:
         job.kill()
         shutil.rmtree(folder, ignore_errors=True)
@@ -312,16 +319,16 @@ def find_jobs(kind: str | None = None) -> list[Job]:
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(KeyError, TypeError, ValueError):
-            told = JobFolder(path).job()
+            read = JobFolder(path).read("job")
             job = Job(
                 folder=path,
                 id=path.name,
-                kind=str(told["kind"]),
-                title=str(told["title"]),
-                arguments=tuple(map(str, told["arguments"])),
-                about=dict(told["about"]),
-                working_folder=str(told["working_folder"]),
-                created=float(told["created"]),
+                kind=str(read["kind"]),
+                title=str(read["title"]),
+                arguments=tuple(map(str, read["arguments"])),
+                about=dict(read["about"]),
+                working_folder=str(read["working_folder"]),
+                created=float(read["created"]),
             )
             if kind in (None, job.kind):
                 found.append(job)

@@ -1,33 +1,28 @@
-"""One job: how far it is, its curves, what it said, and what can be done with it."""
+"""The user's jobs: which one is shown, how far it is, and the orders that it can be given."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Qt, QUrl, Signal
-from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QLabel,
-    QPlainTextEdit,
-    QProgressBar,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Qt, QTimer, QUrl, Signal
+from qtpy.QtGui import QColor, QDesktopServices
+from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from histosam_core.errors import HistoSamError
 from napari_histosam.jobs.history import History
-from napari_histosam.jobs.job import ALIVE
-from napari_histosam.jobs.stop_button import StopButton
-from napari_histosam.widgets.chart import Chart, Line
+from napari_histosam.jobs.job import ALIVE, find_jobs
 from napari_histosam.widgets.notices import notify
-from napari_histosam.widgets.parts import breakable, push_button
+from napari_histosam.widgets.parts import BREAK, breakable, color_icon, narrow_box, push_button
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_histosam.jobs.job import Awaited, Job, JobState
 
-__all__ = ["STATES", "JobPanel", "can_pause", "duration", "state_in_words"]
+__all__ = ["JobPanel"]
 
 STATES: dict[JobState, tuple[str, str]] = {
     "running": ("#ff9f1a", "Running"),
@@ -41,25 +36,55 @@ WAITS: dict[Awaited, str] = {
     "pause": "Pausing after the current step",
     "stop": "Stopping after the current step",
 }
-LOG_PX = 84
-BLUE, GREEN, ORANGE, VIOLET = "#4c9aff", "#36b37e", "#ff9f1a", "#b07cff"
-CHECKPOINTS = {"finetune": "best.safetensors", "improve": "tuning/best.safetensors"}
-"""Of the best epoch so far, below the run folder."""
+STOP, STOP_TIP = "Stop", "Save the state and end after the current step; it can go on later"
+END, END_TIP = "End now", "End the process at once; what it did since it last saved is lost"
+REPORTS = ("report.html", "curves.png")
+TICK_MS = 500
+LOOK_EVERY = 6
+"""Ticks between two searches for jobs that others have started or ended."""
+PATIENCE_MS = 8000
+"""How long a job may take to stop before its process can be ended."""
+TOOLTIP = Qt.ItemDataRole.ToolTipRole
 
 
 class JobPanel(QWidget):
-    """Shows one job and acts on it."""
+    """Shows one of the user's jobs, whoever started it, and acts on it.
 
-    used = Signal(object, str)
-    changed = Signal()
+    Parameters
+    ----------
+    kinds
+        The jobs that are listed.
+    none
+        Shown while there is none.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    chosen, updated : Signal
+        Another job or folder is shown; something is new of the one that is shown.
+    counted : Signal
+        Jobs that run or are paused.
+    history : History or None
+        The events of the job that is shown.
+    """
+
+    chosen = Signal()
+    updated = Signal()
+    counted = Signal(int)
+
+    def __init__(self, kinds: Sequence[str], none: str) -> None:
         super().__init__()
-        self._history: History | None = None
-        self._state: JobState | None = None
-        self._awaited: Awaited = ""
-        self._n_notices = -1
-        self._status, self._error = QLabel(), QLabel()
+        self._kinds, self._none = tuple(kinds), none
+        self._jobs: list[Job] = []
+        self._finished: set[str] = set()
+        self._opened: Path | None = None
+        self._ticks = 0
+        self.history: History | None = None
+        self.state: JobState | None = None
+        self.awaited: Awaited = ""
+        self.n_alive = 0
+        self._box = narrow_box()
+        self._box.activated.connect(self._on_box)
+        self._status, self._error = QLabel(none), QLabel()
         for label in (self._status, self._error):
             label.setWordWrap(True)
             label.setTextFormat(Qt.TextFormat.PlainText)
@@ -68,244 +93,255 @@ class JobPanel(QWidget):
         self._bar = QProgressBar()
         self._bar.setMaximumHeight(8)
         self._bar.setTextVisible(False)
-        self._bar.setMaximum(1000)
-        self.loss_chart = Chart("Loss (need not fall)")
-        self.iou_chart = Chart("Mean IoU")
-        self.clicks_chart = Chart("Clicks needed")
-        self.clicks_chart.setToolTip(
-            "NoC on the validation patches, over the epochs: lower is better"
+        self.pause_button = push_button("Pause", "Rest after the current step", self._pause)
+        self.stop_button = push_button(STOP, STOP_TIP, self._stop)
+        self.remove_button = push_button("Remove", "Forget the job; its files stay", self._remove)
+        self.report_button = push_button(
+            "Open report", "In the web browser", lambda: _open(self._report())
         )
-        self.pause_button = push_button(
-            "Pause", "Rest at the next step; memory is kept", self._pause
+        self.folder_button = push_button(
+            "Open folder", "The files of the job", lambda: _open(self.folder)
         )
-        self.stop_button = StopButton("Save the state and end; it can go on later")
-        self.stop_button.stop_asked.connect(self._stop)
-        self.stop_button.end_asked.connect(self._end)
-        self.use_button = push_button(
-            "Use in HistoSAM",
-            "Add the best checkpoint to your models, and choose it in Outline by clicks",
-            self._use,
-        )
-        self.folder_button = push_button("Open folder", "The run's files", self._open_folder)
-        self.report_button = push_button("Open report", "In the web browser", self._open_report)
-        self.remove_button = push_button(
-            "Remove", "Take it off the list; its run folder stays", self._remove
-        )
-        self._log = _Log()
-        self._log.setReadOnly(True)
-        grid = QGridLayout()
-        grid.setVerticalSpacing(4)
-        grid.addWidget(self.pause_button, 0, 0)
-        grid.addWidget(self.stop_button, 0, 1)
-        grid.addWidget(self.remove_button, 0, 2)
-        grid.addWidget(self.use_button, 1, 0)
-        grid.addWidget(self.report_button, 1, 1)
-        grid.addWidget(self.folder_button, 1, 2)
+        self._grid = QGridLayout()
+        self._grid.setVerticalSpacing(4)
+        for column, button in enumerate((self.pause_button, self.stop_button, self.remove_button)):
+            self._grid.addWidget(button, 0, column)
+        self._grid.addWidget(self.report_button, 1, 1)
+        self._grid.addWidget(self.folder_button, 1, 2)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        for part in (self._status, self._bar, self._error):
+        for part in (self._box, self._status, self._bar, self._error):
             column.addWidget(part)
-        column.addLayout(grid)
-        for part in (self.clicks_chart, self.iou_chart, self.loss_chart, self._log):
-            column.addWidget(part)
-        column.addStretch(1)
-        self.setVisible(False)
+        column.addLayout(self._grid)
+        self._timer, self._patience = QTimer(self), QTimer(self)
+        self._timer.setInterval(TICK_MS)
+        self._timer.timeout.connect(self._tick)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(PATIENCE_MS)
+        self._patience.timeout.connect(self._offer_end)
+        self._show()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs that are listed, newest first."""
+        return list(self._jobs)
 
     @property
     def job(self) -> Job | None:
         """The job that is shown."""
-        return None if self._history is None else self._history.job
+        return None if self.history is None else self.history.job
+
+    @property
+    def out(self) -> Path | None:
+        """Where the results of the job are, or will be; the folder that is open."""
+        return self._opened if self.job is None else self.job.out
+
+    @property
+    def folder(self) -> Path | None:
+        """The same where it is there."""
+        return self.out if self.out is not None and self.out.is_dir() else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the job that is shown runs or is paused."""
+        return self.state in ALIVE
 
     @property
     def status(self) -> str:
-        """How it stands, in words."""
-        return _plain(self._status)
+        """The state of the job in words."""
+        return str(self._status.text()).replace(BREAK, "")
 
     @property
     def error(self) -> str:
         """What went wrong and what to do; empty where nothing did."""
-        return _plain(self._error)
+        return str(self._error.text()).replace(BREAK, "")
 
-    @property
-    def log(self) -> str:
-        """What the job said, a line each time."""
-        return str(self._log.toPlainText())
+    def add_button(self, button: QPushButton) -> None:
+        """Put a dock's own button first in the second row."""
+        self._grid.addWidget(button, 1, 0)
+        QWidget.setTabOrder(self.remove_button, button)
 
-    def show_job(self, job: Job | None) -> None:
-        """Show a job from its first event on; None shows none."""
-        self._history = None if job is None else History(job)
-        self._state, self._n_notices = None, -1
-        self.setVisible(job is not None)
-        self.update_job()
+    def choose(self, job_id: str) -> None:
+        """Show a job, its events from the first on."""
+        self.look()
+        self._show_job(next((job for job in self._jobs if job.id == job_id), None))
 
-    def update_job(self) -> None:
-        """Read what is new, and show it."""
-        history = self._history
-        if history is None:
+    def open_folder(self, folder: Path) -> None:
+        """Show the results in a folder, and the job that makes them where there is one."""
+        self.look()
+        job = next((job for job in self._jobs if job.out == folder), None)
+        self._opened = self._opened if job else folder
+        self._show_job(job)
+
+    def watch(self, is_on: bool) -> None:
+        """Look at the jobs again and again, or no longer."""
+        if is_on:
+            self.look()
+            self._timer.start()
+        else:
+            self._timer.stop()
+
+    def refresh(self) -> None:
+        """Read what is new of the job that is shown."""
+        if self.history is None:
             return
-        is_new = history.update()
-        state = history.job.state()
-        awaited = history.job.awaited() if state in ALIVE else ""
-        is_same = state == self._state and awaited == self._awaited
-        if not is_new and is_same and self._n_notices >= 0:
+        job = self.history.job
+        # The state first: the last events that a job writes are read after it.
+        state = job.state()
+        awaited = job.awaited() if state in ALIVE else ""
+        is_new = self.history.update()
+        if not is_new and (state, awaited) == (self.state, self.awaited):
             return
-        has_changed, self._state, self._awaited = state != self._state, state, awaited
-        self._show_status(history, state)
-        self._show_curves(history)
-        if len(history.notices) != self._n_notices:
-            self._n_notices = len(history.notices)
-            self._log.setPlainText("\n".join(history.notices))
-            bar = self._log.verticalScrollBar()
-            bar.setValue(bar.maximum())
+        has_changed, self.state, self.awaited = state != self.state, state, awaited
+        self._show()
+        self.updated.emit()
         if has_changed:
-            self.changed.emit()
+            self.look()
 
-    def checkpoint(self) -> Path | None:
-        """Return the best checkpoint that there is."""
-        history = self._history
-        if history is None:
-            return None
-        told = (history.result or {}).get("checkpoint")
-        out, name = history.job.about.get("out"), CHECKPOINTS.get(history.job.kind)
-        path = Path(told) if told else Path(out) / name if out and name else None
-        return path if path is not None and path.is_file() else None
+    def look(self) -> None:
+        """List the jobs that there are now; the newest is shown where nothing else is."""
+        self._jobs = [job for job in find_jobs() if job.kind in self._kinds]
+        states = {job.id: self._state_of(job) for job in self._jobs}
+        self.n_alive = sum(state in ALIVE for state in states.values())
+        entries = []
+        for job in self._jobs:
+            color, word = STATES[states[job.id]]
+            when = datetime.fromtimestamp(job.created).strftime("%d %b, %H:%M")
+            entries.append((job.id, f"{word} {when}: {job.title}", color, str(job.out or "")))
+        if self._opened is not None:
+            name = f"Results: {self._opened.name}"
+            entries.append((str(self._opened), name, STATES["finished"][0], str(self._opened)))
+        self._list(entries)
+        self.counted.emit(self.n_alive)
+        is_gone = self.job is not None and self.job.id not in states
+        if is_gone or (self.job is None and self._opened is None):
+            self._show_job(self._jobs[0] if self._jobs else None)
 
-    def _show_status(self, history: History, state: JobState) -> None:
-        alive, awaited = state in ALIVE, self._awaited
-        words = [state_in_words(state, awaited)]
-        if alive and history.words:
-            words.append(history.words)
-        elif alive:
-            words.append("starting")
-        if history.headline:
-            words.append(history.headline)
-        text = ": ".join(words)
-        if state == "running" and not awaited and history.seconds_left is not None:
-            text += f"; about {duration(history.seconds_left)} left"
-        self._status.setText(text)
-        share = history.share_done
-        self._bar.setVisible(state not in ("failed", "finished"))
+    def _list(self, entries: Sequence[tuple[str, str, str, str]]) -> None:
+        """Update the box in place: it may be open."""
+        while self._box.count() > len(entries):
+            self._box.removeItem(self._box.count() - 1)
+        for row, (key, text, color, tip) in enumerate(entries):
+            if row == self._box.count():
+                self._box.addItem("")
+            if self._box.itemText(row) != text or self._box.itemData(row) != key:
+                self._box.setItemText(row, text)
+                self._box.setItemData(row, key)
+                self._box.setItemData(row, f"{text}\n{tip}", TOOLTIP)
+                self._box.setItemIcon(row, color_icon(QColor(color).getRgb()[:3]))
+        self._box.setVisible(bool(entries))
+        self._point()
+
+    def _point(self) -> None:
+        shown = str(self._opened) if self.job is None else self.job.id
+        self._box.setCurrentIndex(self._box.findData(shown))
+
+    def _state_of(self, job: Job) -> JobState:
+        """A job's state; a finished one stays so, and is not asked again."""
+        if job.id in self._finished:
+            return "finished"
+        state = job.state()
+        if state == "finished":
+            self._finished.add(job.id)
+        return state
+
+    def _show_job(self, job: Job | None) -> None:
+        is_same = job is None and self.job is None and self._opened is None
+        self.history = None if job is None else History(job)
+        self.state, self.awaited = None, ""
+        self._point()
+        self._show()
+        if not is_same:
+            self.chosen.emit()
+        self.refresh()
+
+    def _show(self) -> None:
+        """Show the state of the job, and what can be done with it now."""
+        history, state, awaited = self.history, self.state, self.awaited
+        words = self._none if self._opened is None else f"Results in {self._opened}"
+        if history is not None and state is not None:
+            parts = [WAITS[awaited] if awaited else STATES[state][1]]
+            if self.is_alive:
+                parts.append(history.words or "starting")
+            parts += [history.headline] if history.headline else []
+            words = ": ".join(parts)
+            if state == "running" and not awaited and history.seconds_left is not None:
+                words += f"; about {_duration(history.seconds_left)} left"
+        self._status.setText(breakable(words))
+        share = None if history is None else history.share_done
+        self._bar.setVisible(state not in (None, "failed", "finished"))
         self._bar.setMaximum(0 if share is None and state == "running" else 1000)
         self._bar.setValue(round(1000 * (share or 0.0)))
-        error = history.job.error_text()
+        error = "" if history is None else history.job.error_text()
         self._error.setText(breakable(error))
         self._error.setVisible(bool(error))
-        self.pause_button.setText("Pause" if can_pause(state, awaited) else "Resume")
-        self.pause_button.setEnabled(state != "finished")
-        self.stop_button.show_job(history.job.id, is_alive=alive, is_stopping=awaited == "stop")
-        self.remove_button.setEnabled(not alive)
-        self.use_button.setEnabled(self.checkpoint() is not None)
+        self.pause_button.setText("Pause" if self._can_pause or state is None else "Resume")
+        self.pause_button.setEnabled(state not in (None, "finished"))
+        self.remove_button.setEnabled(state is not None and not self.is_alive)
         self.report_button.setEnabled(self._report() is not None)
-        self.folder_button.setEnabled(self._folder() is not None)
+        self.folder_button.setEnabled(self.folder is not None)
+        is_stopping = self.is_alive and awaited == "stop"
+        if is_stopping and (self._patience.isActive() or self.stop_button.text() == END):
+            return
+        self._show_stop(STOP, STOP_TIP, self.is_alive and not is_stopping)
+        if is_stopping:
+            self._patience.start()
+        else:
+            self._patience.stop()
 
-    def _show_curves(self, history: History) -> None:
-        width, best = history.n_epochs, history.best_epoch
-        val = history.validation
-        self.loss_chart.show_lines(
-            (
-                Line("", BLUE, history.loss, is_faint=True),
-                Line("training", BLUE, history.loss.smoothed()),
-            ),
-            width,
-        )
-        self.iou_chart.show_lines(
-            (
-                Line("", BLUE, history.iou, is_faint=True),
-                Line("training", BLUE, history.iou.smoothed()),
-                Line("1 click", ORANGE, val["iou_1_click"], has_dots=True),
-                Line("5 clicks", GREEN, val["iou_5_clicks"], has_dots=True),
-            ),
-            width,
-            mark=best,
-        )
-        self.clicks_chart.show_lines(
-            (
-                Line("@80", GREEN, val["noc80"], has_dots=True),
-                Line("@85", ORANGE, val["noc85"], has_dots=True),
-                Line("@90", VIOLET, val["noc90"], has_dots=True),
-            ),
-            width,
-            mark=best,
-        )
-
-    # What the buttons do.
-
-    def _pause(self) -> None:
-        job = self.job
-        if job is not None:
-            self._attempt(job.pause if can_pause(self._state, self._awaited) else job.resume)
-
-    def _stop(self) -> None:
-        if self.job is not None:
-            self._attempt(self.job.stop)
-
-    def _end(self) -> None:
-        if self.job is not None:
-            self._attempt(self.job.kill)
-
-    def _remove(self) -> None:
-        job = self.job
-        if job is not None and self._attempt(job.remove):
-            self.show_job(None)
-            self.changed.emit()
-
-    def _use(self) -> None:
-        path = self.checkpoint()
-        if path is not None and self.job is not None:
-            out = self.job.about.get("out")
-            self.used.emit(path, Path(out).name if out else path.parent.name)
-
-    def _open_folder(self) -> None:
-        _open(self._folder())
-
-    def _open_report(self) -> None:
-        _open(self._report())
-
-    def _folder(self) -> Path | None:
-        out = None if self.job is None else self.job.about.get("out")
-        return Path(out) if out and Path(out).is_dir() else None
+    @property
+    def _can_pause(self) -> bool:
+        """Else the same button resumes; a stop that is not done yet is taken back so."""
+        return self.state == "running" and self.awaited != "stop"
 
     def _report(self) -> Path | None:
         """The report; of a fine-tuning, its curves."""
-        folder = self._folder()
-        names = ("report.html", "curves.png")
-        found = [] if folder is None else [folder / n for n in names if (folder / n).is_file()]
-        return found[0] if found else None
+        found = [] if self.folder is None else [self.folder / name for name in REPORTS]
+        return next((path for path in found if path.is_file()), None)
 
-    def _attempt(self, action: Any) -> bool:
+    def _offer_end(self) -> None:
+        self._show_stop(END, END_TIP, True)
+
+    def _show_stop(self, text: str, tip: str, is_enabled: bool) -> None:
+        self.stop_button.setText(text)
+        self.stop_button.setToolTip(tip)
+        self.stop_button.setEnabled(is_enabled)
+
+    # What the user does.
+
+    def _on_box(self, row: int) -> None:
+        key = self._box.itemData(row)
+        self._show_job(next((job for job in self._jobs if job.id == key), None))
+
+    def _pause(self) -> None:
+        if self.job is not None:
+            self._attempt(self.job.pause if self._can_pause else self.job.resume)
+
+    def _stop(self) -> None:
+        if self.job is not None:
+            self._attempt(self.job.kill if self.stop_button.text() == END else self.job.stop)
+
+    def _remove(self) -> None:
+        if self.job is not None:
+            self._attempt(self.job.remove)
+            self.look()
+
+    def _attempt(self, action: Callable[[], Any]) -> None:
         try:
             action()
         except HistoSamError as error:
             notify(str(error))
-            return False
-        finally:
-            self.update_job()
-        return True
+        self.refresh()
+
+    def _tick(self) -> None:
+        self.refresh()
+        self._ticks += 1
+        if self._ticks % LOOK_EVERY == 0:
+            self.look()
 
 
-class _Log(QPlainTextEdit):
-    """A few lines high."""
-
-    def sizeHint(self) -> QSize:  # Qt's name
-        return QSize(super().sizeHint().width(), LOG_PX)
-
-    def minimumSizeHint(self) -> QSize:  # Qt's name
-        return QSize(super().minimumSizeHint().width(), LOG_PX)
-
-
-def can_pause(state: JobState | None, awaited: Awaited) -> bool:
-    """Else the same button lets it go on; a stop that is not done yet is taken back so."""
-    return state == "running" and awaited != "stop"
-
-
-def state_in_words(state: JobState, awaited: Awaited) -> str:
-    """Return how a job stands, or what it was told and comes to when its step is done."""
-    return WAITS[awaited] if awaited else STATES[state][1]
-
-
-def duration(seconds: float) -> str:
-    """Return a span of time in words."""
+def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{round(seconds)} s"
     if seconds < 90 * 60:
@@ -316,7 +352,3 @@ def duration(seconds: float) -> str:
 def _open(path: Path | None) -> None:
     if path is not None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
-
-
-def _plain(label: QLabel) -> str:
-    return str(label.text()).replace("\N{ZERO WIDTH SPACE}", "")

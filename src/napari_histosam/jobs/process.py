@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 __all__ = ["end_process", "is_alive", "start_process"]
 
@@ -39,6 +39,10 @@ def start_process(
     OSError
         A file cannot be written, or no process can be started.
     """
+    apart: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        apart = {"creationflags": flags}
     with events.open("ab") as output, errors.open("ab") as complaints:
         process = subprocess.Popen(  # noqa: S603 - this Python, our own command
             [sys.executable, *PROGRAM, *arguments],
@@ -46,7 +50,7 @@ def start_process(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=complaints,
-            **_apart(),
+            **apart,
         )
     # Its end is waited for, else it would stay in the process table as long as this process lives.
     threading.Thread(target=process.wait, name=f"waits for {name}", daemon=True).start()
@@ -54,30 +58,19 @@ def start_process(
 
 
 def is_alive(pid: int | None) -> bool:
-    """Whether a process of that number runs; on Windows, where asking would end it, True."""
-    if pid is None or sys.platform == "win32":
-        return pid is not None
+    """Whether a process of that number runs."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except OSError:  # it is another user's
+    except psutil.AccessDenied:  # it is another user's
         return True
-    return True
 
 
 def end_process(pid: int) -> None:
     """End a process, and those that it has started, at once; nothing where it has gone."""
-    with suppress(OSError):
-        if sys.platform == "win32":
-            os.kill(pid, signal.SIGTERM)
-        else:
-            os.killpg(pid, signal.SIGKILL)
-
-
-def _apart() -> dict[str, Any]:
-    """What keeps the end of a terminal, or Ctrl-C in it, from the process."""
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        return {"creationflags": flags}
-    return {"start_new_session": True}
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                one.kill()

@@ -1,26 +1,25 @@
-"""A small chart of curves over epochs, painted by Qt alone; it looks right on dark and light."""
+"""A small chart of curves, drawn by matplotlib; it looks right on dark and light."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QFontMetricsF, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from superqt.utils import qthrottled
 
 if TYPE_CHECKING:
-    from napari_histosam.jobs.history import Curve
+    from qtpy.QtGui import QHideEvent, QShowEvent
 
-__all__ = ["Chart", "Line", "ticks"]
+__all__ = ["Chart", "Line"]
 
-HEIGHT_PX = 104
-LEFT, RIGHT, TOP, BOTTOM = 38, 8, 18, 16
+HEIGHT_PX, LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 104, 38, 8, 18, 16
+FONT_PT = 7.0
 MOST_POINTS = 600
-"""Of a line that are painted; there are not more pixels."""
-GREY, GRID = QColor("#8a8f98"), QColor(138, 143, 152, 60)
+"""Of a line that are drawn; there are not more pixels."""
+GREY = "#8a8f98"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,168 +31,139 @@ class Line:
     name
         In the legend; empty for none.
     color
-        As Qt reads it.
-    curve
+        As ``#rrggbb``.
+    xs, ys
         Its points.
     is_faint
-        Painted thin and pale, behind the others.
+        Drawn thin and pale, behind the others.
     has_dots
         Points are marked, as is right where they are few.
     """
 
     name: str
     color: str
-    curve: Curve
+    xs: Sequence[float]
+    ys: Sequence[float]
     is_faint: bool = False
     has_dots: bool = False
 
 
 class Chart(QWidget):
-    """Curves over epochs.
+    """Curves over an axis that begins at 0; matplotlib is imported when it is first shown.
 
     Parameters
     ----------
     title
         Above them.
+    redraw_ms
+        Least time between two drawings, which take some 20 ms each.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, redraw_ms: int = 100) -> None:
         super().__init__()
         self._title = title
-        self._lines: tuple[Line, ...] = ()
-        self._width = 1.0
-        self._mark: float | None = None
+        self._shown: tuple[tuple[Line, ...], float, float | None] = ((), 1.0, None)
+        self._figure: Any = None
+        self._draw_soon = qthrottled(self._draw, timeout=redraw_ms, parent=self)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(HEIGHT_PX)
 
     @property
     def n_points(self) -> int:
         """Points of all lines."""
-        return sum(len(line.curve.xs) for line in self._lines)
+        return sum(len(line.xs) for line in self._shown[0])
 
     def sizeHint(self) -> QSize:  # Qt's name
         """A narrow dock's width."""
         return QSize(260, HEIGHT_PX)
 
-    def show_lines(
-        self, lines: Sequence[Line], n_epochs: float, *, mark: float | None = None
-    ) -> None:
-        """Paint these lines.
+    def show_lines(self, lines: Sequence[Line], x_max: float, mark: float | None = None) -> None:
+        """Draw these lines, the later ones above the earlier.
 
         Parameters
         ----------
         lines
-            The later ones above the earlier.
-        n_epochs
+            The lines.
+        x_max
             Right end of the axis.
         mark
-            The epoch of the best checkpoint.
+            Where a dashed line stands.
         """
-        self._lines, self._width, self._mark = tuple(lines), max(n_epochs, 1e-9), mark
-        self.update()
+        shown = (tuple(lines), x_max, mark)
+        if shown != self._shown:
+            self._shown = shown
+            if self.isVisible():
+                self._draw_soon()
 
-    def paintEvent(self, event: QPaintEvent) -> None:  # Qt's name
-        """Paint."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = painter.font()
-        font.setPointSizeF(max(6.5, font.pointSizeF() * 0.8))
-        painter.setFont(font)
-        plot = QRectF(
-            LEFT, TOP, max(self.width() - LEFT - RIGHT, 1), max(self.height() - TOP - BOTTOM, 1)
-        )
-        values = [y for line in self._lines for y in line.curve.ys]
-        marks = ticks(min(values), max(values)) if values else []
-        self._paint_legend(painter, QFontMetricsF(font))
-        low, high = (marks[0], marks[-1]) if marks else (0.0, 1.0)
-        painter.setPen(GREY)
-        for value in marks:
-            y = plot.bottom() - (value - low) / (high - low) * plot.height()
-            painter.setPen(GRID)
-            painter.drawLine(QPointF(plot.left(), y), QPointF(plot.right(), y))
-            painter.setPen(GREY)
-            box = QRectF(0, y - 8, LEFT - 4, 16)
-            painter.drawText(
-                box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{value:g}"
-            )
-        self._paint_epochs(painter, plot)
-        if self._mark is not None and values:
-            x = plot.left() + self._mark / self._width * plot.width()
-            painter.setPen(QPen(GREY, 1, Qt.PenStyle.DashLine))
-            painter.drawLine(QPointF(x, plot.top()), QPointF(x, plot.bottom()))
-        painter.setClipRect(plot.adjusted(-3, -3, 3, 3))
-        for line in self._lines:
-            self._paint_line(painter, plot, line, low, high)
-        painter.end()
+    def showEvent(self, event: QShowEvent) -> None:  # Qt's name
+        """Draw what was given while nobody saw it."""
+        super().showEvent(event)
+        if self._figure is None:
+            from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+            from matplotlib.figure import Figure
 
-    def _paint_line(
-        self, painter: QPainter, plot: QRectF, line: Line, low: float, high: float
-    ) -> None:
-        curve = line.curve
-        step = max(1, math.ceil(len(curve.xs) / MOST_POINTS))
-        chosen = [*range(0, len(curve.xs), step)]
-        if chosen and chosen[-1] != len(curve.xs) - 1:
-            chosen.append(len(curve.xs) - 1)
-        points = [
-            QPointF(
-                plot.left() + curve.xs[i] / self._width * plot.width(),
-                plot.bottom() - (curve.ys[i] - low) / (high - low) * plot.height(),
-            )
-            for i in chosen
-        ]
-        color = QColor(line.color)
-        color.setAlpha(90 if line.is_faint else 255)
-        painter.setPen(QPen(color, 1.0 if line.is_faint else 1.6))
-        painter.drawPolyline(QPolygonF(points))
-        if line.has_dots or len(points) == 1:
-            painter.setBrush(color)
-            for point in points:
-                painter.drawEllipse(point, 2.2, 2.2)
-            painter.setBrush(Qt.BrushStyle.NoBrush)
+            self._figure = Figure(facecolor="none")
+            canvas = FigureCanvasQTAgg(self._figure)
+            canvas.setStyleSheet("background: transparent;")
+            self._layout.addWidget(canvas)
+        self._draw()
 
-    def _paint_legend(self, painter: QPainter, metrics: QFontMetricsF) -> None:
-        painter.setPen(GREY)
-        painter.drawText(QPointF(4, metrics.ascent() + 1), self._title)
-        x = float(self.width() - RIGHT)
-        for line in reversed([line for line in self._lines if line.name]):
-            x -= metrics.horizontalAdvance(line.name)
-            painter.setPen(QColor(line.color))
-            painter.drawText(QPointF(x, metrics.ascent() + 1), line.name)
-            x -= 10
+    def hideEvent(self, event: QHideEvent) -> None:  # Qt's name
+        """Draw no more."""
+        self._draw_soon.cancel()
+        self._draw_soon.flush(restart_timer=False)  # stops its timer
+        super().hideEvent(event)
 
-    def _paint_epochs(self, painter: QPainter, plot: QRectF) -> None:
-        painter.setPen(GREY)
-        for value in ticks(0, self._width, most=6):
-            if value > self._width * 1.001:
-                continue
-            x = plot.left() + value / self._width * plot.width()
-            painter.drawText(
-                QRectF(x - 20, plot.bottom() + 2, 40, BOTTOM - 2),
-                Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop,
-                f"{value:g}",
+    def resizeEvent(self, event: Any) -> None:  # Qt's name
+        """Keep the margins in pixels."""
+        super().resizeEvent(event)
+        self._set_margins()
+
+    def _set_margins(self) -> None:
+        if self._figure is not None:
+            width, height = max(self.width(), 100), HEIGHT_PX
+            self._figure.subplots_adjust(
+                LEFT_PX / width, BOTTOM_PX / height, 1 - RIGHT_PX / width, 1 - TOP_PX / height
             )
 
+    def _draw(self) -> None:
+        from matplotlib.ticker import MaxNLocator
 
-def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Return round numbers from below `low` to above `high`, at most `most` steps apart.
-
-    Raises
-    ------
-    ValueError
-        A bound is no number.
-    """
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"no ticks from {low} to {high}")
-    span = high - low
-    if span < 1e-9 * max(1.0, abs(low), abs(high)):
-        margin = max(abs(low) * 0.1, 1e-3)
-        low, high = low - margin, high + margin
-        span = high - low
-    raw = span / most
-    base = 10.0 ** math.floor(math.log10(raw))
-    for factor in (1, 2, 5, 10, 20):
-        step = base * factor
-        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first <= most:
-            break
-    return [round(i * step, 12) for i in range(first, last + 1)]
+        lines, x_max, mark = self._shown
+        self._figure.clear()
+        axes = self._figure.add_subplot(facecolor="none")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.6)
+        axes.tick_params(colors=GREY, labelsize=FONT_PT, length=0, pad=2)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        for line in lines:
+            step = max(1, -(-len(line.xs) // MOST_POINTS))
+            axes.plot(
+                [*line.xs[:-1:step], *line.xs[-1:]],
+                [*line.ys[:-1:step], *line.ys[-1:]],
+                color=line.color,
+                alpha=0.35 if line.is_faint else 1.0,
+                linewidth=0.7 if line.is_faint else 1.2,
+                marker="o" if line.has_dots or len(line.xs) == 1 else None,
+                markersize=2.5,
+                label=line.name or "_",
+            )
+        axes.set_xlim(0, max(x_max, 1e-9))
+        if mark is not None and self.n_points:
+            axes.axvline(mark, color=GREY, linestyle="--", linewidth=0.8)
+        if not self.n_points:
+            axes.yaxis.set_major_locator(MaxNLocator(1))
+            axes.tick_params(labelleft=False)
+        axes.set_title(self._title, loc="left", color=GREY, fontsize=FONT_PT + 0.5, pad=4, x=-0.1)
+        if any(line.name for line in lines):
+            axes.legend(
+                markerscale=0, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False,
+                fontsize=FONT_PT, labelcolor="linecolor", handlelength=0, handletextpad=0,
+                columnspacing=0.9, borderaxespad=0, borderpad=0.1,
+            )  # fmt: skip
+        self._set_margins()
+        self._figure.canvas.draw_idle()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QSizePolicy,
     QToolButton,
     QWidget,
 )
@@ -18,10 +16,11 @@ from qtpy.QtWidgets import (
 from histosam_core.model.registry.own_models import list_own_models
 from histosam_core.model.registry.registry import BUNDLED, list_models
 from napari_histosam.widgets.model_lines import model_state, model_tip
+from napari_histosam.widgets.parts import narrow_box
 
-__all__ = ["ModelBox"]
+__all__ = ["CHECKPOINTS", "ModelBox"]
 
-KINDS = "Checkpoints (*.safetensors *.pth *.pt)"
+CHECKPOINTS = "Checkpoints (*.safetensors *.pth *.pt)"
 _TOOLTIP = Qt.ItemDataRole.ToolTipRole
 
 
@@ -31,18 +30,14 @@ class ModelBox(QWidget):
     Its values are what `load_model` takes: a name or a checkpoint's path.
     """
 
-    chosen = Signal(str)
+    changed = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self._files: list[str] = []
-        self._box = _Box(self.refresh)
-        self._box.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self._box.setMinimumContentsLength(12)
-        self._box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._box.currentIndexChanged.connect(lambda _: self.chosen.emit(self.value))
+        self._box = narrow_box(kind=_Box)
+        self._box.opened.connect(self.refresh)
+        self._box.currentIndexChanged.connect(lambda _: self.changed.emit(self.value))
         browse = QToolButton()
         browse.setText("\N{HORIZONTAL ELLIPSIS}")
         browse.setToolTip("Choose a checkpoint file, one fine-tuned here, SAM's, RITM's, ...")
@@ -58,6 +53,10 @@ class ModelBox(QWidget):
     def value(self) -> str:
         """What is chosen: a name or a path."""
         return str(self._box.currentData() or BUNDLED)
+
+    @value.setter
+    def value(self, model: str | Path) -> None:
+        self.choose(model)
 
     @property
     def values(self) -> list[str]:
@@ -93,10 +92,10 @@ class ModelBox(QWidget):
         self._box.setCurrentIndex(kept if kept >= 0 else self._box.findData(BUNDLED))
         self._box.blockSignals(False)
         if before is not None and kept < 0:
-            self.chosen.emit(self.value)
+            self.changed.emit(self.value)
 
     def _browse(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Choose a checkpoint", "", KINDS)
+        path, _ = QFileDialog.getOpenFileName(self, "Choose a checkpoint", "", CHECKPOINTS)
         if path:
             self.choose(path)
 
@@ -104,10 +103,8 @@ class ModelBox(QWidget):
 class _Box(QComboBox):
     """Refreshes before its list is shown."""
 
-    def __init__(self, refresh: Any) -> None:
-        super().__init__()
-        self._refresh = refresh
+    opened = Signal()
 
     def showPopup(self) -> None:  # Qt's name
-        self._refresh()
+        self.opened.emit()
         super().showPopup()

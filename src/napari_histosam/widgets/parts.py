@@ -14,6 +14,8 @@ __all__ = [
     "BREAK",
     "DEVICES",
     "FROM_FILE",
+    "GREY",
+    "WARNING",
     "Scrolled",
     "breakable",
     "color_icon",
@@ -29,13 +31,16 @@ DEVICES = {
 }
 FROM_FILE = "from the slide"
 """Shown where micrometres per pixel are left to the slide's file."""
+GREY, WARNING = "#8a8f98", "#ff9f1a"
 BREAK = "\N{ZERO WIDTH SPACE}"
 RIM = 138, 143, 152
 
 
-def narrow_box(captions: Mapping[Any, str] | None = None) -> QComboBox:
+def narrow_box(
+    captions: Mapping[Any, str] | None = None, kind: type[QComboBox] = QComboBox
+) -> QComboBox:
     """Return a drop-down list, value to caption, that long captions do not widen."""
-    box = QComboBox()
+    box = kind()
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(12)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

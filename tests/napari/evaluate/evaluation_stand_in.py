@@ -1,6 +1,6 @@
 """Stands in for `histosam evaluate`: finished results appear patch by patch; loads no torch.
 
-Copies the runs below --patches/../results to --out, 0.15 s a patch, and goes on where it was.
+Copies the runs beside the patches to the results folder, 0.15 s a patch, and goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ SECONDS = 0.15
 def main(arguments: list[str]) -> None:
     """Let results grow."""
     given = dict(pairwise(arguments))
-    out, control = Path(given["--out"]), Path(given["--control"])
+    settings = json.loads(Path(given["--config"]).read_text())
+    out, control = Path(settings["out"]), Path(given["--control"])
     with job_events("--events" in arguments, control) as job:
-        if given["--limit"] == "999":
+        if settings["limit"] == 999:
             raise ConfigError("the stand-in has no 999 patches; ask for fewer")
-        for source in sorted((Path(given["--patches"]).parent / "results").iterdir()):
+        for source in sorted((Path(settings["patches"][0]).parent / "results").iterdir()):
             with job.progress_bar(source.name) as progress:
                 copy(source, out / "runs" / source.name, progress)
         job.result(out=str(out))

@@ -9,20 +9,12 @@ from typing import Any
 
 import pytest
 
-from napari_histosam.evaluate.watch import News
 from napari_histosam.jobs import process as job_process
 from napari_histosam.jobs.job import find_jobs
 
 pytestmark = pytest.mark.gui
 
 STAND_IN = Path(__file__).with_name("evaluation_stand_in.py")
-
-
-@pytest.fixture
-def job_row(application: Any) -> Any:
-    from napari_histosam.jobs.job_row import JobRow
-
-    return JobRow()
 
 
 @pytest.fixture
@@ -36,7 +28,7 @@ def data(tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def n_done(widget: Any) -> int:
-    results = widget.controller.news.results
+    results = widget.controller.results
     return sum(run.n_done for run in results.runs) if results else 0
 
 
@@ -45,31 +37,24 @@ def test_a_job_is_stopped_goes_on_and_is_found_again(
 ) -> None:
     widget = open_widget()
     widget.setup_panel.choose(data=[data], out=tmp_path / "out", limit=5)
-    widget.setup_panel.start_button.click()
+    widget.setup_panel.start_panel.button.click()
     wait_for(lambda: n_done(widget) >= 1)
-    widget.job_row.stop_button.click()
-    wait_for(lambda: widget.job_row.status == "Stopped")
+    widget.job_panel.stop_button.click()
+    wait_for(lambda: widget.job_panel.status == "Stopped")
     wait_for(lambda: widget.controller.is_settled)
     stopped_at = n_done(widget)
     assert 1 <= stopped_at < 10
-    assert widget.job_row.pause_button.text() == "Resume"
-    widget.job_row.pause_button.click()
-    wait_for(lambda: widget.controller.news.state == "running")
+    assert widget.job_panel.pause_button.text() == "Resume"
+    widget.job_panel.pause_button.click()
+    wait_for(lambda: widget.job_panel.state == "running")
     viewer.window.remove_dock_widget(widget)
     again = open_widget()
-    wait_for(lambda: again.controller.news.state == "finished")
+    wait_for(lambda: again.job_panel.state == "finished")
     wait_for(lambda: n_done(again) == 10)
     assert [row[-1] for row in again.runs_table.texts] == ["5\nof 5", "5\nof 5"]
-    again.job_row.remove_button.click()
+    again.job_panel.remove_button.click()
     wait_for(lambda: find_jobs("evaluate") == [])
     assert (tmp_path / "out" / "runs").is_dir()
-
-
-def test_a_job_that_was_told_to_stop_says_so_until_its_step_is_done(job_row: Any) -> None:
-    job_row.show_news(News(state="running", awaited="stop", message="clicks before"))
-    assert job_row.status == "Stopping after the current step: clicks before"
-    assert not job_row.stop_button.isEnabled()
-    assert job_row.pause_button.text() == "Resume"
 
 
 def test_a_job_that_fails_says_why(
@@ -77,9 +62,9 @@ def test_a_job_that_fails_says_why(
 ) -> None:
     widget = open_widget()
     widget.setup_panel.choose(data=[data], out=tmp_path / "out", limit=999)
-    widget.setup_panel.start_button.click()
-    wait_for(lambda: widget.job_row.status == "Failed")
-    assert widget.job_row.error == "the stand-in has no 999 patches; ask for fewer"
+    widget.setup_panel.start_panel.button.click()
+    wait_for(lambda: widget.job_panel.status == "Failed")
+    assert widget.job_panel.error == "the stand-in has no 999 patches; ask for fewer"
 
 
 def test_both_decoders_of_a_model_are_offered(
@@ -103,9 +88,7 @@ def test_both_decoders_of_a_model_are_offered(
     assert "decoder" not in title
 
 
-def test_what_stands_against_a_run_is_said_before_it(
-    open_widget: Callable[[], Any], data: Path
-) -> None:
+def test_what_is_wrong_is_said_before_the_run(open_widget: Callable[[], Any], data: Path) -> None:
     panel = open_widget().setup_panel
     assert not panel.check()
     assert panel.verdict == "add patches or a folder of annotated slides"
@@ -114,7 +97,7 @@ def test_what_stands_against_a_run_is_said_before_it(
     assert panel.verdict == "1 model on 1 data set, up to 20 clicks each"
     panel.choose(models=[])
     assert not panel.check()
-    assert not panel.start_button.isEnabled()
+    assert not panel.start_panel.button.isEnabled()
     (data / "slides").mkdir()
     panel.choose(models=["histosam-tiny"], data=[data / "slides"])
     assert panel.choices.patches == ()

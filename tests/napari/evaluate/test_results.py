@@ -12,8 +12,12 @@ import pytest
 from histosam_core.errors import ConfigError, EvaluationRecordsError, UnknownModelError
 from histosam_core.evaluation import evaluate, read_records, summarise
 from napari_histosam.evaluate.engine import source_of
-from napari_histosam.evaluate.export import export_path, export_results
-from napari_histosam.evaluate.results import ResultsReader, rank_patches
+from napari_histosam.evaluate.results import (
+    ResultsReader,
+    export_path,
+    export_results,
+    rank_patches,
+)
 
 
 class Patch:

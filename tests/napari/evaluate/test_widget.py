@@ -25,7 +25,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def show_results(widget: Any, folder: Path, wait_for: Callable[..., None]) -> None:
     widget.open_results(folder)
-    wait_for(lambda: widget.controller.news.results is not None and widget.controller.is_settled)
+    wait_for(lambda: widget.controller.results is not None and widget.controller.is_settled)
 
 
 def open_worst(widget: Any, wait_for: Callable[..., None]) -> Any:
@@ -52,17 +52,17 @@ def test_two_models_are_evaluated_and_the_table_fills(
         models=["histosam-tiny", other_model], data=[patches.parent], out=out, max_clicks=3
     )
     assert panel.check(), panel.verdict
-    panel.start_button.click()
+    panel.start_panel.button.click()
     wait_for(lambda: any("of 5" in row[-1] for row in widget.runs_table.texts), 120)
-    wait_for(lambda: widget.controller.news.state == "finished", 120)
+    wait_for(lambda: widget.job_panel.state == "finished", 120)
     wait_for(lambda: widget.controller.is_settled)
     first, second = widget.runs_table.texts
     assert [first[0].split("\n")[0], second[0].split("\n")[0]] == ["histosam-tiny", "other"]
     assert first[-1] == second[-1] == "5\nof 5"
     assert "\N{EN DASH}" in first[1]  # an interval
     assert widget.chart.n_points == 6
-    assert widget.report_button.isEnabled()
-    assert widget.job_row.status == "Finished"
+    assert widget.job_panel.report_button.isEnabled()
+    assert widget.job_panel.status == "Finished"
     for suffix in (".csv", ".html", ".tex"):
         widget.controller.export(tmp_path / f"table{suffix}")
     wait_for(lambda: widget.controller.is_settled)
@@ -114,7 +114,7 @@ def test_two_models_stand_side_by_side_on_the_same_clicks(
     open_worst(widget, wait_for)
     panel = widget.step_panel
     assert panel.others == ["other"]
-    widget.controller.say_source("other", "histosam-tiny")
+    widget.controller.set_source("other", "histosam-tiny")
     panel.choose_other("other")
     wait_for(lambda: widget.controller.opened.other_walk is not None, 120)
     opened = widget.controller.opened
@@ -147,7 +147,7 @@ def test_a_model_that_nobody_knows_is_asked_for(
     assert opened.walk is None
     assert "choose its checkpoint" in told[0]
     assert shown(widget, "mask").any() == opened.picture.last_mask.any()
-    widget.step_panel.source_said.emit("other", str(other_model))
+    widget.step_panel.source_chosen.emit("other", str(other_model))
     wait_for(lambda: widget.controller.opened.walk is not None, 60)
     assert widget.controller.opened.mismatch == ""
 

@@ -1,4 +1,4 @@
-"""What is chosen becomes a command that the command line takes, or one line of what is wrong."""
+"""What is chosen becomes the settings of a job, or one line of what is wrong."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import histosam
 
-from histosam_core.errors import ConfigError
-from napari_histosam.finetune.choices import Choices, free_run_folder
+from histosam_core.improve.settings import ImproveSettings
+from histosam_core.training.config import TrainConfig
+from napari_histosam.finetune.choices import Choices, Source, default_settings, free_run_folder
 from napari_histosam.finetune.estimate import COSTS, count_patches, estimate, training_seconds
 
 
@@ -29,94 +29,78 @@ def patches(tmp_path: Path) -> Path:
     return folder
 
 
+def made(source: Source, out: Path, data: dict[str, Any], **tuning: Any) -> Choices:
+    return Choices(source, {"out": out, "model": "histosam-tiny", **tuning}, data, n_objects=3)
+
+
 @pytest.fixture
 def choices(patches: Path, tmp_path: Path) -> Choices:
-    return Choices("patches", tmp_path / "run", patches=patches)
+    return made("patches", tmp_path / "run", {"patches": patches})
 
 
-@pytest.fixture
-def received(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The settings that reach the work itself."""
-    told: dict[str, Any] = {}
-
-    def work(settings: Any, **call: Any) -> Any:
-        told["settings"] = settings
-        raise ConfigError("enough")
-
-    monkeypatch.setattr("histosam_core.training.finetune", work, raising=False)
-    monkeypatch.setattr("histosam_core.improve.improve", work, raising=False)
-    return told
+def with_(choices: Choices, **tuning: Any) -> Choices:
+    return replace(choices, tuning={**choices.tuning, **tuning})
 
 
-def test_patches_become_a_fine_tuning_with_every_setting(
-    choices: Choices, received: dict[str, Any]
-) -> None:
-    chosen = replace(
-        choices,
-        scenario="md",
-        epochs=4,
-        minutes=1.5,
-        batch_size=3,
-        device="cpu",
-        settings={"learning_rate": 1e-3, "validation_clicks": 9, "augment.stain": True, "seed": 5},
-    )
+def test_patches_become_a_fine_tuning_with_every_setting(choices: Choices, patches: Path) -> None:
+    chosen = with_(choices, scenario="md", epochs=4, max_minutes=1.5, augment={"stain": True})
     assert chosen.problem() == ""
-    histosam(*chosen.arguments())
-    got = received["settings"]
-    assert (got.out, got.patches, got.scenario) == (chosen.out, choices.patches, "md")
-    assert (got.epochs, got.max_minutes, got.batch_size, got.device) == (4, 1.5, 3, "cpu")
-    assert (got.learning_rate, got.validation_clicks, got.seed) == (1e-3, 9, 5)
-    assert got.augment.stain
-    assert got.augment.dihedral
+    settings = chosen.settings()
+    assert isinstance(settings, TrainConfig)
+    assert (settings.out, settings.patches, settings.scenario) == (chosen.out, patches, "md")
+    assert (settings.epochs, settings.max_minutes) == (4, 1.5)
+    assert settings.augment.stain
+    assert settings.augment.dihedral
+    assert chosen.title == "histosam-tiny, md, on liver"
 
 
-def test_annotations_become_an_improvement_slide_by_slide(
-    tmp_path: Path, received: dict[str, Any]
-) -> None:
+def test_annotations_become_an_improvement_slide_by_slide(tmp_path: Path) -> None:
     slides = tmp_path / "a.svs", tmp_path / "b.svs"
     outlines = tmp_path / "a.geojson", tmp_path / "b.geojson"
-    chosen = Choices(
-        "viewer",
-        tmp_path / "run",
-        slides=slides,
-        annotations=outlines,
-        n_objects=3,
-        slide_mpp=0.5,
-        label="Tumor",
-        is_all_outlined=True,
-        settings={"max_random_clicks": 5},
-    )
-    histosam(*chosen.arguments())
-    got = received["settings"]
-    assert (got.slides, got.annotations) == (slides, outlines)
-    assert (got.slide_mpp, got.labels, got.known_within_um) == (0.5, ("Tumor",), None)
-    assert got.minutes is None
-    assert got.tuning == {"batch_size": 8, "max_random_clicks": 5}
+    data = {"slides": slides, "annotations": outlines, "slide_mpp": 0.5, "known_within_um": None}
+    chosen = made("viewer", tmp_path / "run", data, max_minutes=None, seed=4, max_random_clicks=5)
+    settings = chosen.settings()
+    assert isinstance(settings, ImproveSettings)
+    assert (settings.slides, settings.annotations) == (slides, outlines)
+    assert (settings.slide_mpp, settings.known_within_um) == (0.5, None)
+    assert (settings.minutes, settings.seed) == (None, 4)
+    assert settings.tuning == {"max_random_clicks": 5}
+    assert chosen.config().max_random_clicks == 5
+
+
+def test_the_defaults_are_those_of_the_job_that_is_started() -> None:
+    patches, slides = (default_settings(one, "histosam-tiny") for one in ("patches", "slides"))
+    assert (patches["learning_rate"], patches["max_minutes"], patches["epochs"]) == (5e-4, None, 30)
+    assert (slides["learning_rate"], slides["max_minutes"], slides["epochs"]) == (2e-4, 20, None)
+    assert default_settings("slides", "ritm_h18s")["crop_size"] == [320, 480]
 
 
 def test_all_that_is_wrong_is_said_at_once(choices: Choices) -> None:
-    wrong = replace(choices, settings={"learning_rate": -1.0, "no_such": 1}, batch_size=0)
-    problem = wrong.problem()
+    problem = with_(choices, learning_rate=-1.0, no_such=1, batch_size=0).problem()
     for text in ("learning_rate is -1.0", "batch_size is 0", "no_such"):
         assert text in problem
     assert "\n" not in problem
-    with pytest.raises(ConfigError, match="batch_size"):
-        wrong.arguments()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("source", "data", "told"),
     [
-        ({"patches": None}, "choose a folder of patches"),
-        ({"patches": Path("nowhere")}, "histosam prepare"),
-        ({"source": "viewer"}, "no object is accepted"),
-        ({"source": "slides"}, "choose a slide"),
-        ({"source": "slides", "slides": (Path("nowhere"),)}, "nowhere is not there"),
-        ({"out": Path(__file__).parent}, "is taken"),
+        ("patches", {}, "choose a folder of patches"),
+        ("patches", {"patches": Path("nowhere")}, "histosam prepare"),
+        ("slides", {}, "choose a slide"),
+        ("slides", {"slides": (Path("nowhere"),)}, "nowhere is not there"),
     ],
 )
-def test_what_is_missing_is_named(choices: Choices, change: dict[str, Any], told: str) -> None:
-    assert told in replace(choices, **change).problem()
+def test_what_is_missing_is_named(
+    tmp_path: Path, source: Source, data: dict[str, Any], told: str
+) -> None:
+    assert told in made(source, tmp_path / "run", data).problem()
+
+
+def test_an_empty_viewer_and_a_folder_that_is_taken_are_named(choices: Choices) -> None:
+    nothing = replace(choices, source="viewer", data={}, n_objects=0)
+    assert "no object is accepted" in nothing.problem()
+    assert "is taken" in with_(choices, out=Path(__file__).parent).problem()
 
 
 def test_a_run_folder_is_one_that_is_not_there_yet() -> None:
@@ -135,18 +119,19 @@ def test_an_estimate_grows_with_patches_and_epochs_and_says_what_it_does_not_kno
     choices: Choices,
 ) -> None:
     cost = COSTS["histosam_tiny"]
-    cpu = replace(choices, device="cpu")
-    once = training_seconds(replace(cpu, epochs=10), cost, 640, 80)
-    twice = training_seconds(replace(cpu, epochs=10), cost, 1280, 160)
-    assert once * 1.8 < twice < once * 2  # at most 100 patches are validated
-    assert training_seconds(replace(cpu, epochs=20), cost, 640, 80) > 1.5 * once
+    cpu = with_(choices, device="cpu", epochs=10)
+
+    def seconds(n_training: int = 640, n_validation: int = 80, **tuning: Any) -> float:
+        return training_seconds(with_(cpu, **tuning).config(), cost, n_training, n_validation)
+
+    assert seconds() * 1.8 < seconds(1280, 160) < seconds() * 2  # at most 100 are validated
+    assert seconds(epochs=20) > 1.5 * seconds()
     # What is learnt anew cannot be kept: every epoch encodes.
-    whole = training_seconds(replace(cpu, epochs=10, scenario="whole"), cost, 640, 80)
-    assert whole > training_seconds(replace(cpu, epochs=10, scenario="md"), cost, 640, 80)
+    assert seconds(scenario="whole") > seconds(scenario="md")
     assert "640 patches" in estimate(cpu)
     assert estimate(cpu).startswith("About")
-    assert estimate(replace(cpu, device="cuda")).startswith("No figure for a GPU")
-    assert estimate(replace(cpu, model="sam_vit_h")).startswith("No figure for this model")
+    assert estimate(with_(cpu, device="cuda")).startswith("No figure for a GPU")
+    assert estimate(with_(cpu, model="sam_vit_h")).startswith("No figure for this model")
 
 
 def test_the_widget_opens_and_checks_its_settings_without_torch() -> None:
@@ -157,7 +142,7 @@ def test_the_widget_opens_and_checks_its_settings_without_torch() -> None:
         "application = QApplication([])\n"
         "from napari_histosam.finetune.widget import FinetuneWidget\n"
         "widget = FinetuneWidget(SimpleNamespace(layers=[]))\n"
-        "widget.settings_panel.advanced_panel.unfold(True)\n"
+        "widget.settings_panel.form.unfold()\n"
         "widget.settings_panel.check()\n"
         "print(sorted({'torch', 'torchvision', 'matplotlib'} & set(sys.modules)))\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from histosam_core.annotation import AnnotatedRegion, read_geojson
 from histosam_core.model.registry.own_models import list_own_models
+from napari_histosam.finetune.training_panel import checkpoint_of
 from napari_histosam.jobs.job import find_jobs
 from napari_histosam.viewer import layers as ours
 
@@ -28,7 +30,7 @@ def start(widget: Any, patches: Path, out: Path, **choices: Any) -> Any:
     widget.settings_panel.data_panel.choose("patches", patches=patches)
     widget.settings_panel.choose(out=out, **choices)
     assert widget.settings_panel.check(), widget.settings_panel.verdict
-    widget.settings_panel.start_button.click()
+    widget.settings_panel.start_panel.button.click()
     return widget.job_panel
 
 
@@ -41,24 +43,26 @@ def test_settings_are_checked_and_a_time_is_told_before_the_start(
 ) -> None:
     panel = widget.settings_panel
     wait_for(lambda: "no object is accepted" in panel.verdict)
-    assert not panel.start_button.isEnabled()
+    assert not panel.start_panel.button.isEnabled()
     panel.data_panel.choose("patches", patches=patches)
     wait_for(lambda: "640 patches" in panel.verdict or "No figure" in panel.verdict)
-    assert panel.start_button.isEnabled()
-    panel.advanced_panel.choose(learning_rate=0.002, more="milestones=3")
+    assert panel.start_panel.button.isEnabled()
+    panel.choose(learning_rate=0.002, milestones=(3,))
     wait_for(lambda: "milestones" in panel.verdict)
-    panel.advanced_panel.choose(more="")
+    panel.choose(milestones=())
     wait_for(lambda: "milestones" not in panel.verdict)
-    assert panel.choices.settings == {"learning_rate": 0.002}
+    given = panel.form.given
+    given.pop("out")
+    assert given == {"learning_rate": 0.002}
 
 
 def test_a_job_is_watched_paused_stopped_and_goes_on_to_its_end(
     widget: Any, patches: Path, tmp_path: Path, wait_for: Wait
 ) -> None:
-    panel = start(widget, patches, tmp_path / "run", epochs=12, settings={"seed": 60})
-    wait_for(lambda: panel.loss_chart.n_points >= 6)
-    seen = panel.loss_chart.n_points
-    wait_for(lambda: panel.loss_chart.n_points > seen)
+    panel = start(widget, patches, tmp_path / "run", epochs=12, seed=60)
+    wait_for(lambda: widget.training_panel.loss_chart.n_points >= 6)
+    seen = widget.training_panel.loss_chart.n_points
+    wait_for(lambda: widget.training_panel.loss_chart.n_points > seen)
     assert word(panel) == "Running"
     assert "left" in panel.status
     panel.pause_button.click()
@@ -71,17 +75,17 @@ def test_a_job_is_watched_paused_stopped_and_goes_on_to_its_end(
     assert not panel.stop_button.isEnabled()
     panel.pause_button.click()
     wait_for(lambda: word(panel) == "Finished")
-    assert panel.clicks_chart.n_points == 3 * 13
+    assert widget.training_panel.clicks_chart.n_points == 3 * 13
     assert panel.error == ""
     for text in ("Before training: NoC@85 14.25", "Stopped", "Resumed", "Epoch 12: NoC@85 2.25"):
-        assert text in panel.log
+        assert text in widget.training_panel.log
 
 
 def test_a_job_in_a_long_step_says_what_it_will_do_after_it_and_a_stop_can_be_taken_back(
     widget: Any, patches: Path, tmp_path: Path, wait_for: Wait
 ) -> None:
-    panel = start(widget, patches, tmp_path / "run", settings={"seed": 600_000})
-    wait_for(lambda: "Before training" in panel.log)
+    panel = start(widget, patches, tmp_path / "run", seed=600_000)
+    wait_for(lambda: "Before training" in widget.training_panel.log)
     panel.pause_button.click()
     assert word(panel) == "Pausing after the current step"
     panel.stop_button.click()
@@ -96,9 +100,9 @@ def test_a_job_in_a_long_step_says_what_it_will_do_after_it_and_a_stop_can_be_ta
 def test_a_job_that_does_not_hear_a_stop_can_be_ended(
     widget: Any, patches: Path, tmp_path: Path, wait_for: Wait
 ) -> None:
-    panel = start(widget, patches, tmp_path / "run", settings={"seed": 600_000})
-    wait_for(lambda: "Before training" in panel.log)
-    panel.stop_button._patience.setInterval(300)
+    panel = start(widget, patches, tmp_path / "run", seed=600_000)
+    wait_for(lambda: "Before training" in widget.training_panel.log)
+    panel._patience.setInterval(300)
     panel.stop_button.click()
     assert (panel.stop_button.text(), panel.stop_button.isEnabled()) == ("Stop", False)
     wait_for(lambda: panel.stop_button.text() == "End now")
@@ -113,13 +117,13 @@ def test_another_widget_finds_the_job_with_all_its_curves(
     widget: Any, open_widget: Callable[[], Any], patches: Path, tmp_path: Path, wait_for: Wait,
     viewer: Any,
 ) -> None:  # fmt: skip
-    panel = start(widget, patches, tmp_path / "run", epochs=40, settings={"seed": 60})
-    wait_for(lambda: panel.clicks_chart.n_points >= 6)
+    start(widget, patches, tmp_path / "run", epochs=40, seed=60)
+    wait_for(lambda: widget.training_panel.clicks_chart.n_points >= 6)
     viewer.window.remove_dock_widget("all")
     again = open_widget()
     assert again is not widget
     assert again.job_panel.job.id == find_jobs()[0].id
-    wait_for(lambda: again.job_panel.clicks_chart.n_points >= 6)
+    wait_for(lambda: again.training_panel.clicks_chart.n_points >= 6)
     assert word(again.job_panel) == "Running"
     again.job_panel.stop_button.click()
     wait_for(lambda: word(again.job_panel) == "Stopped")
@@ -131,12 +135,12 @@ def test_the_result_is_chosen_in_outline_by_clicks(
     _, outline = viewer.window.add_plugin_dock_widget("napari-histosam", "Outline by clicks")
     panel = start(widget, patches, tmp_path / "liver-run", epochs=1)
     wait_for(lambda: word(panel) == "Finished")
-    panel.use_button.click()
+    widget.use_button.click()
     assert outline.setup_panel.setup.model == "liver-run"
     assert "liver-run" in outline.setup_panel.models
     (own,) = list_own_models()
     assert own.path == tmp_path / "liver-run" / "best.safetensors"
-    panel.use_button.click()  # again: it is not added twice
+    widget.use_button.click()  # again: it is not added twice
     assert len(list_own_models()) == 1
     outline.shut_down()
 
@@ -149,7 +153,8 @@ def test_a_failed_job_shows_its_one_line_and_can_be_removed(
     assert panel.error == ("sam_vit_h is not downloaded; run histosam models --download sam_vit_h")
     panel.remove_button.click()
     assert find_jobs() == []
-    assert panel.isHidden()
+    assert panel.status.startswith("No job yet")
+    assert widget.training_panel.isHidden()
 
 
 class Outlined:
@@ -180,13 +185,13 @@ def test_objects_accepted_in_the_viewer_are_written_for_the_job(
     widget.settings_panel.data_panel.refresh()
     widget.settings_panel.choose(out=tmp_path / "run")
     assert widget.settings_panel.check(), widget.settings_panel.verdict
-    widget.settings_panel.start_button.click()
+    widget.settings_panel.start_panel.button.click()
     (job,) = find_jobs("improve")
-    given = list(job.arguments)
-    assert given[given.index("--slides") + 1] == str(path)
-    outlines = Path(given[given.index("--annotations") + 1])
+    given = json.loads((job.folder / "settings.json").read_text())
+    assert given["slides"] == [str(path)]
+    (outlines,) = map(Path, given["annotations"])
     assert read_geojson(outlines).regions[0].geometry.bounds == (50, 60, 200, 210)
-    assert "no file" not in " ".join(given)
+    assert "no file" not in str(given)
 
 
 @pytest.mark.slow
@@ -201,17 +206,25 @@ def test_a_real_training_moves_the_curves_stops_and_resumes(
         epochs=8,
         batch_size=2,
         device="cpu",
-        settings={"validation_clicks": 2, "augment_variants": 1, "validation_limit": 2},
+        validation_clicks=2,
+        augment_variants=1,
+        validation_limit=2,
     )
-    wait_for(lambda: panel.loss_chart.n_points and panel.clicks_chart.n_points >= 6, 200)
+    wait_for(
+        lambda: (
+            widget.training_panel.loss_chart.n_points
+            and widget.training_panel.clicks_chart.n_points >= 6
+        ),
+        200,
+    )
     panel.stop_button.click()
     wait_for(lambda: word(panel) in ("Stopped", "Finished"), 60)
-    assert word(panel) == "Stopped", panel.log
+    assert word(panel) == "Stopped", widget.training_panel.log
     panel.pause_button.click()
     wait_for(lambda: word(panel) not in ("Stopped", "Running"), 200)
     assert word(panel) == "Finished", panel.error
-    assert panel.clicks_chart.n_points == 3 * 9
-    assert panel.checkpoint() == tmp_path / "run" / "best.safetensors"
+    assert widget.training_panel.clicks_chart.n_points == 3 * 9
+    assert checkpoint_of(panel.history) == tmp_path / "run" / "best.safetensors"
 
 
 def test_a_licence_that_is_refused_starts_nothing(
@@ -230,6 +243,6 @@ def test_a_licence_that_is_refused_starts_nothing(
     panel.data_panel.choose("patches", patches=patches)
     panel.choose(model="focalclick_b0_s2", out=tmp_path / "run")
     assert panel.check(), panel.verdict
-    panel.start_button.click()
+    panel.start_panel.button.click()
     assert asked == ["focalclick_b0_s2"]
     assert not started

@@ -12,6 +12,8 @@ from napari_histosam.jobs.history import Curve, History
 class Told:
     """A job of which events are known."""
 
+    kind = "finetune"
+
     def __init__(self, *events: dict[str, Any]) -> None:
         self.events = list(events)
 
@@ -88,6 +90,14 @@ def test_how_far_it_is_and_how_it_ended() -> None:
     assert history.share_done == 1.0
     assert history.result is not None
     assert history.result["checkpoint"] == "best.safetensors"
+
+
+def test_an_evaluation_names_the_model_and_the_data() -> None:
+    told = Told({"event": "progress", "title": "tiny on liver", "message": "2 of 5 done"})
+    told.kind = "evaluate"
+    history = History(told)  # type: ignore[arg-type]
+    history.update()
+    assert history.words == "tiny on liver: 2 of 5 done"
 
 
 def test_an_end_says_whether_the_model_needs_fewer_clicks_than_before() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -69,6 +70,17 @@ def test_a_job_runs_and_tells_how_far_it_is_until_its_result() -> None:
     assert job.error_text() == ""
     with pytest.raises(JobError, match="has finished"):
         job.resume()
+
+
+def test_a_job_of_settings_reads_them_from_its_folder() -> None:
+    settings = {"out": "runs/a", "epochs": 3}
+    job = start_job("finetune", "Tune", settings=settings, about={"out": "runs/a"})
+    path = job.folder / "settings.json"
+    assert job.arguments == ("finetune", "--config", str(path))
+    assert json.loads(path.read_text()) == settings
+    (found,) = find_jobs()
+    assert found.arguments == job.arguments
+    assert found.out == Path.cwd() / "runs/a"
 
 
 def test_a_paused_job_rests_and_goes_on_in_the_same_process() -> None:
@@ -150,9 +162,9 @@ def test_a_job_goes_on_when_the_process_that_started_it_has_ended() -> None:
         [
             sys.executable,
             "-c",
-            "from napari_histosam import job_process, jobs\n"
-            f"job_process.PROGRAM = ({str(STAND_IN)!r},)\n"
-            "jobs.start_job('evaluate', 'Count', ['9999', '0.02'])",
+            "from napari_histosam.jobs import job, process\n"
+            f"process.PROGRAM = ({str(STAND_IN)!r},)\n"
+            "job.start_job('evaluate', 'Count', ['9999', '0.02'])",
         ],
         check=True,
     )
@@ -203,7 +215,7 @@ def test_a_process_that_was_given_a_dead_ones_number_is_not_taken_for_it() -> No
     job = endless()
     job.kill()
     wait(lambda: job.state() == "lost")
-    job._files.write_sitting({**job._files.sitting(), "pid": os.getpid()})
+    job._files.write("sitting", {**job._files.read("sitting"), "pid": os.getpid()})
     assert job.state() == "lost"
     job.kill()  # must not end this test
 
@@ -239,11 +251,15 @@ def test_a_full_disk_leaves_neither_folder_nor_process(monkeypatch: pytest.Monke
         started.append(job_process.start_process(*arguments, **call))
         return started[-1]
 
-    def refuse(*_: Any) -> None:
-        raise OutputWriteError("the disk is full; free space")
+    write = jobs.JobFolder.write
+
+    def refuse(folder: Any, name: Any, values: Any) -> None:
+        if name == "sitting":
+            raise OutputWriteError("the disk is full; free space")
+        write(folder, name, values)
 
     monkeypatch.setattr(jobs, "start_process", start)
-    monkeypatch.setattr(jobs.JobFolder, "write_sitting", refuse)
+    monkeypatch.setattr(jobs.JobFolder, "write", refuse)
     with pytest.raises(OutputWriteError, match="free space"):
         start_job("improve", "Count", ["9999", "0.02"])
     assert not any(jobs.jobs_folder().iterdir())
