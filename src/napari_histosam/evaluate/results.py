@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histosam_core.evaluation.report.exports import csv_table, latex_table
+
 from histosam_core.atomic import new_file
 from histosam_core.errors import ConfigError, EvaluationRecordsError, OutputWriteError
-from histosam_core.evaluation.exports import csv_table, latex_table
 from histosam_core.evaluation.records import read_records
 from histosam_core.evaluation.report.summary import summarise
 from histosam_core.metrics import clicks_to_reach
@@ -180,7 +181,7 @@ def export_results(results: Sequence[EvaluationResult], path: Path) -> Path:
         raise EvaluationRecordsError("no patch is finished yet; export when the first ones are")
     try:
         if suffix == ".html":
-            from histosam_core.evaluation.report import write_report
+            from histosam_core.evaluation.report.page import write_report
 
             return write_report(runs, path)
         text = csv_table(runs) if suffix == ".csv" else latex_table(runs)
