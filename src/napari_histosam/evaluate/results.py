@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histosam_core.evaluation.report.exports import csv_table, latex_table
-
 from histosam_core.atomic import new_file
 from histosam_core.errors import ConfigError, EvaluationRecordsError, OutputWriteError
 from histosam_core.evaluation.records import read_records
+from histosam_core.evaluation.report.exports import csv_table, latex_table
 from histosam_core.evaluation.report.summary import summarise
 from histosam_core.metrics import clicks_to_reach
 
