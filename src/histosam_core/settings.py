@@ -3,7 +3,8 @@
 The settings of a job are a class of `JobSettings`, and each is declared once, by `setting`::
 
     class TrainConfig(JobSettings):
-        epochs: int = setting(30, caption="Epochs", help="Passes over the patches.", ge=1)
+        epochs: int = setting(30, "Epochs", group="Learning", ge=1)
+        "Passes over the training patches."
 
 From that come its check, the JSON file beside the results, the option ``--epochs`` of the command,
 and the row of the form in napari: each of them reads `faces`. Nothing else names the setting, so
@@ -38,6 +39,7 @@ __all__ = ["Face", "JobSettings", "Problems", "faces", "like", "read_settings", 
 PathKind = Literal["", "file", "folder", "save", "model", "slides"]
 """What a path is chosen with; "model" is a text that may be a path, "slides" a folder or files."""
 
+_SAME: Any = object()
 _BOUNDS = ("ge", "gt", "le", "lt")
 _KINDS: Mapping[Any, str] = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path",
@@ -150,10 +152,10 @@ class Face:
 
 
 def setting(
-    default: Any = ...,
-    *,
+    default: Any,
     caption: str,
-    help: str,  # noqa: A002 - the word that everybody looks for
+    *,
+    help: str | None = None,  # noqa: A002 - the word that everybody looks for
     unit: str = "",
     suggestions: Iterable[str] = (),
     default_text: str = "",
@@ -173,8 +175,9 @@ def setting(
         Left out: the setting is required. None for a type that does not take it: other settings
         decide, see `JobSettings.complete`.
     caption, help, unit, suggestions, default_text, advanced, group, option, path, only, form
-        What people read of it; see `Face`. All values that a Literal has are its choices. Without
-        `option`, a name or names, the command's is made from the setting's.
+        What people read of it; see `Face`. The text below the declaration is the help, a Literal's
+        values are the choices, a group holds until another one is named, and an option, one or
+        several, is called like the setting unless `option` says otherwise.
     bounds
         ``ge``, ``gt``, ``le``, ``lt``.
     """
@@ -192,25 +195,29 @@ def setting(
     return Field(default, title=caption, description=help, json_schema_extra=about, **bounds)
 
 
-def like(settings: type[JobSettings], name: str, default: Any = ..., **changes: Any) -> Any:
+def like(settings: type[JobSettings], name: str, default: Any = _SAME, **changes: Any) -> Any:
     """Declare a setting as another class does, but for its default and for `changes`."""
+    (face,) = (face for face in faces(settings) if face.name == name)
     declared = settings.model_fields[name]
     bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
-    words = {"caption": declared.title, "help": declared.description}
     about: Any = declared.json_schema_extra
-    return setting(default, **{**words, **about, **bounds, **changes})
+    words = {**about, "caption": face.caption, "help": face.help, "group": face.group}
+    default = declared.default if default is _SAME else default
+    return setting(default, **{**words, **bounds, **changes})
 
 
 @cache
 def faces(settings: type[JobSettings]) -> tuple[Face, ...]:
     """Return the settings of a class in the order of their declaration, groups by their members."""
     found: list[Face] = []
+    group = ""
     for name, declared in settings.model_fields.items():
         about: Any = declared.json_schema_extra
         if declared.title is None or about is None:
             raise TypeError(f"{settings.__name__}.{name} must be declared by `setting`")
         about = dict(about)
         option = about.pop("option") or name.replace("_", "-")
+        group = about.pop("group") or group
         kind, is_optional = _without_none(declared.annotation)
         is_required = declared.default is PydanticUndefined
         bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
@@ -228,6 +235,7 @@ def faces(settings: type[JobSettings]) -> tuple[Face, ...]:
             lower_is_open="gt" in bounds,
             upper_is_open="lt" in bounds,
             choices=_literals(kind),
+            group=group,
             options=tuple(f"--{one}" for one in ((option,) if isinstance(option, str) else option)),
             **about,
         )
@@ -306,7 +314,13 @@ class JobSettings(BaseModel):
         One or more settings are unknown, missing or wrong; the message lists all of them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
     title: ClassVar[str] = "settings"
     """What the message of an error begins with."""

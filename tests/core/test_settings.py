@@ -22,13 +22,20 @@ class Extras:
 class Settings(JobSettings):
     """A small job's."""
 
-    out: Path = setting(caption="Folder", help="Where to.", path="folder")
-    slides: tuple[Path, ...] = setting((), caption="Slides", help="Which.")
-    share: float = setting(0.5, caption="Share", help="How much.", ge=0, lt=1, advanced=True)
-    steps: int | None = setting(None, caption="Steps", help="How many.", unit="px", ge=1)
-    colour: Literal["red", "blue"] = setting("red", caption="Colour", help="Which one.")
-    rate: float = setting(None, caption="Rate", help="How fast.", default_text="the share", gt=0)
-    extras: Extras = setting(Extras(), caption="Extras", help="What else.")
+    out: Path = setting(..., "Folder", path="folder", group="Files")
+    """Where to."""
+    slides: tuple[Path, ...] = setting((), "Slides")
+    """Which."""
+    share: float = setting(0.5, "Share", group="Work", ge=0, lt=1, advanced=True)
+    """How much."""
+    steps: int | None = setting(None, "Steps", unit="px", ge=1)
+    """How many."""
+    colour: Literal["red", "blue"] = setting("red", "Colour")
+    """Which one."""
+    rate: float = setting(None, "Rate", default_text="the share", gt=0)
+    """How fast."""
+    extras: Extras = setting(Extras(), "Extras")
+    """What else."""
 
     def complete(self) -> None:
         """Take the rate from the share."""
@@ -45,7 +52,8 @@ class Settings(JobSettings):
 class More(Settings):
     """The same job, with a setting more: all that it takes to add one."""
 
-    depth: int = setting(3, caption="Depth", help="How deep.", unit="um", ge=1, le=9)
+    depth: int = setting(3, "Depth", unit="um", ge=1, le=9)
+    """How deep."""
 
 
 @pytest.mark.parametrize(
@@ -116,11 +124,11 @@ def test_faces_say_what_a_form_needs() -> None:
     assert list(by_name) == ["out", "slides", "share", "steps", "colour", "rate", "extras.loud"]
     assert by_name["out"] == Face(
         name="out", type=Path, is_optional=False, is_required=True, default=None, caption="Folder",
-        help="Where to.", options=("--out",), path="folder",
+        help="Where to.", options=("--out",), path="folder", group="Files",
     )  # fmt: skip
     share, steps = by_name["share"], by_name["steps"]
     assert (share.lower, share.upper, share.upper_is_open, share.advanced) == (0, 1, True, True)
-    assert (steps.type, steps.is_optional, steps.unit) == (int, True, "px")
+    assert (steps.type, steps.is_optional, steps.unit, steps.group) == (int, True, "px", "Work")
     assert by_name["colour"].choices == ("red", "blue")
     assert by_name["rate"].is_by_others
     assert not steps.is_by_others

@@ -15,7 +15,6 @@ __all__ = ["SPLITS", "ExtractionSettings", "PrepareSettings", "mpp_of_magnificat
 SPLITS = ("train", "validation", "test")
 WHOLE_SLIDE = "slide"
 """What stands for None in `known_within_um`: all tumour of the slide is outlined."""
-PATCHES, DATA = "Patches", "Data"
 
 
 def mpp_of_magnification(magnification: float) -> float:
@@ -30,88 +29,39 @@ class ExtractionSettings(JobSettings):
 
     title: ClassVar[str] = "settings of the patches"
 
-    mpp: float = setting(
-        2.0,
-        caption="Resolution",
-        help="Micrometres per patch pixel; 2.0 is 5x.",
-        unit="um/px",
-        group=PATCHES,
-        gt=0,
-    )
-    patch_size_px: int = setting(
-        400,
-        caption="Patch size",
-        help="Edge of a patch in pixels.",
-        unit="px",
-        group=PATCHES,
-        option="patch-size",
-        ge=16,
-    )
+    mpp: float = setting(2.0, "Resolution", unit="um/px", group="Patches", gt=0)
+    """Micrometres per patch pixel; 2.0 is 5x."""
+    patch_size_px: int = setting(400, "Patch size", unit="px", option="patch-size", ge=16)
+    """Edge of a patch in pixels."""
     stride_px: int = setting(
-        None,
-        caption="Stride",
-        help="Step of the grid in patch pixels.",
-        default_text="patch size",
-        unit="px",
-        group=PATCHES,
-        option="stride",
-        ge=1,
+        None, "Stride", default_text="patch size", unit="px", option="stride", ge=1
     )
-    tumor_fraction: tuple[float, float] = setting(
-        (0.2, 0.8),
-        caption="Tumour",
-        help="Least and greatest share of tumour in a patch.",
-        group=PATCHES,
-        option="tumor",
-    )
-    min_tissue: float = setting(
-        0.5,
-        caption="Tissue",
-        help="Least share of tissue in a patch; 0 keeps everything.",
-        group=PATCHES,
-        ge=0,
-        le=1,
-    )
-    slide_mpp: float | None = setting(
-        None,
-        caption="Resolution of the slides",
-        help="Micrometres per level-0 pixel, where slides state none.",
-        unit="um/px",
-        group=PATCHES,
-        gt=0,
-    )
+    """Step of the grid in patch pixels."""
+    tumor_fraction: tuple[float, float] = setting((0.2, 0.8), "Tumour", option="tumor")
+    """Least and greatest share of tumour in a patch."""
+    min_tissue: float = setting(0.5, "Tissue", ge=0, le=1)
+    """Least share of tissue in a patch; 0 keeps everything."""
+    slide_mpp: float | None = setting(None, "Resolution of the slides", unit="um/px", gt=0)
+    """Micrometres per level-0 pixel, where slides state none."""
     labels: tuple[str, ...] | None = setting(
-        None,
-        caption="Classes",
-        help="A class that counts as tumour; may be repeated.",
-        default_text="those whose name says so",
-        group=PATCHES,
-        option="label",
+        None, "Classes", default_text="those whose name says so", option="label"
     )
-    seed: int = setting(
-        0, caption="Seed", help="Of every draw, the split by shares included.", group=PATCHES, ge=0
-    )
+    """A class that counts as tumour; may be repeated."""
+    seed: int = setting(0, "Seed", ge=0)
+    """Of every draw, the split by shares included."""
     known_within_um: float | None = setting(
         None,
-        caption="Known round an outline",
-        help="Micrometres round an outline that are known not to be tumour; what is further away "
-        "is ignored. `slide`: all tumour is outlined.",
+        "Known round an outline",
         default_text="slide",
         unit="um",
-        group=PATCHES,
         option="known-within",
         form="micrometres, such as 100, or slide",
         ge=0,
     )
-    min_known: float = setting(
-        0.0,
-        caption="Known share",
-        help="Least share of a patch that is known.",
-        group=PATCHES,
-        ge=0,
-        le=1,
-        advanced=True,
-    )
+    """Micrometres round an outline that are known not to be tumour; what is further away is
+    ignored. `slide`: all tumour is outlined."""
+    min_known: float = setting(0.0, "Known share", ge=0, le=1, advanced=True)
+    """Least share of a patch that is known."""
 
     @classmethod
     def tidy(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -138,44 +88,22 @@ class ExtractionSettings(JobSettings):
 class PrepareSettings(ExtractionSettings):
     """Everything that `histosam prepare` is told; names are those of `extract_patches`."""
 
-    slides: Path = setting(
-        caption="Slides", help="Folder of slides, or one slide.", path="slides", group=DATA
-    )
-    out: Path = setting(
-        caption="Folder", help="Folder to make the patch stores in.", path="folder", group=DATA
-    )
+    slides: Path = setting(..., "Slides", path="slides", group="Data")
+    """Folder of slides, or one slide."""
+    out: Path = setting(..., "Folder", path="folder")
+    """Folder to make the patch stores in."""
     annotations: Path | None = setting(
-        None,
-        caption="Annotations",
-        help="Folder of annotations (XML, GeoJSON, mask TIFF).",
-        default_text="by the slides",
-        path="folder",
-        group=DATA,
+        None, "Annotations", default_text="by the slides", path="folder"
     )
-    splits: tuple[float, float, float] = setting(
-        (0.7, 0.15, 0.15),
-        caption="Splits",
-        help="Shares of slides for train, validation and test; 0 leaves one out.",
-        group=DATA,
-    )
-    split_file: Path | None = setting(
-        None,
-        caption="Split file",
-        help="CSV with the columns slide,split; instead of shares.",
-        path="file",
-        group=DATA,
-    )
-    skip_unannotated: bool = setting(
-        False, caption="Skip slides", help="Leave slides without annotation out.", group=DATA
-    )
-    workers: int | None = setting(
-        None,
-        caption="Threads",
-        help="Threads that read.",
-        default_text="one per core, at most 8",
-        group=DATA,
-        ge=1,
-    )
+    """Folder of annotations (XML, GeoJSON, mask TIFF)."""
+    splits: tuple[float, float, float] = setting((0.7, 0.15, 0.15), "Splits")
+    """Shares of slides for train, validation and test; 0 leaves one out."""
+    split_file: Path | None = setting(None, "Split file", path="file")
+    """CSV with the columns slide,split; instead of shares."""
+    skip_unannotated: bool = setting(False, "Skip slides")
+    """Leave slides without annotation out."""
+    workers: int | None = setting(None, "Threads", default_text="one per core, at most 8", ge=1)
+    """Threads that read."""
 
     def call(self) -> dict[str, Any]:
         """Return the arguments of `extract_patches`.

@@ -18,7 +18,6 @@ SETTINGS_FILE = "evaluate.json"
 """In the results folder."""
 DEFAULT_MIN_AREA_MM2 = 0.01
 """A square of 100 um: what is smaller has too few pixels at 5x for an IoU to mean much."""
-DATA, SLIDES, CLICKS, MACHINE = "Data", "Slides", "Clicks", "Machine"
 
 
 class EvaluateSettings(JobSettings):
@@ -26,94 +25,41 @@ class EvaluateSettings(JobSettings):
 
     title: ClassVar[str] = "evaluation settings"
 
-    models: tuple[str, ...] = setting(
-        caption="Models",
-        help="A model's name or a checkpoint's path; NAME@sam or NAME@refining takes that one of "
-        "its decoders, LABEL=NAME gives it another name in the report. Repeat it to compare "
-        "models.",
-        group=DATA,
-        option="model",
-        path="model",
-    )
-    patches: tuple[Path, ...] = setting(
-        (),
-        caption="Patches",
-        help="A patch store that `histosam prepare` wrote. May be repeated.",
-        group=DATA,
-        path="folder",
-    )
-    out: Path = setting(
-        caption="Results folder",
-        help="Folder for the rows and the report; made if missing.",
-        group=DATA,
-        path="folder",
-    )
-    target_iou: float = setting(
-        0.90,
-        caption="Target IoU",
-        help="Stop clicking at this IoU; above 1 means never.",
-        group=CLICKS,
-        gt=0,
-    )
-    max_clicks: int = setting(
-        20, caption="Clicks", help="Clicks per patch or region at most.", group=CLICKS, ge=1
-    )
-    limit: int | None = setting(
-        None,
-        caption="Limit",
-        help="Patches per store, or regions, at most, spread evenly.",
-        group=CLICKS,
-        ge=1,
-    )
-    user: UserKind = setting(
-        "ideal",
-        caption="User",
-        help="Who clicks: ideal (the middle of the deepest error), jitter (aims there and misses), "
-        "region (anywhere in that error).",
-        group=CLICKS,
-    )
-    sigma_px: float = setting(
-        8.0,
-        caption="Jitter",
-        help="With --user jitter: how far it misses, SD in patch pixels; on slides, in pixels at "
-        "the model's resolution.",
-        unit="px",
-        group=CLICKS,
-        option="sigma",
-        gt=0,
-    )
-    repeats: int = setting(
-        None,
-        caption="Repeats",
-        help="Times such a user clicks on each patch or region.",
-        default_text="5; ideal: 1",
-        group=CLICKS,
-        ge=1,
-    )
-    seed: int = setting(
-        0, caption="Seed", help="Of such a user's draws.", group=CLICKS, ge=0, advanced=True
-    )
-    slides: Path | None = setting(
-        None,
-        caption="Slides",
-        help="Folder of annotated slides, or one slide: whole tumour regions instead of patches.",
-        group=SLIDES,
-        path="slides",
-    )
+    models: tuple[str, ...] = setting(..., "Models", group="Data", option="model", path="model")
+    """A model's name or a checkpoint's path; NAME@sam or NAME@refining takes that one of its
+    decoders, LABEL=NAME gives it another name in the report. Repeat it to compare models."""
+    patches: tuple[Path, ...] = setting((), "Patches", path="folder")
+    """A patch store that `histosam prepare` wrote. May be repeated."""
+    out: Path = setting(..., "Results folder", path="folder")
+    """Folder for the rows and the report; made if missing."""
+    target_iou: float = setting(0.9, "Target IoU", group="Clicks", gt=0)
+    """Stop clicking at this IoU; above 1 means never."""
+    max_clicks: int = setting(20, "Clicks", ge=1)
+    """Clicks per patch or region at most."""
+    limit: int | None = setting(None, "Limit", ge=1)
+    """Patches per store, or regions, at most, spread evenly."""
+    user: UserKind = setting("ideal", "User")
+    """Who clicks: ideal (the middle of the deepest error), jitter (aims there and misses), region
+    (anywhere in that error)."""
+    sigma_px: float = setting(8.0, "Jitter", unit="px", option="sigma", gt=0)
+    """With --user jitter: how far it misses, SD in patch pixels; on slides, in pixels at the
+    model's resolution."""
+    repeats: int = setting(None, "Repeats", default_text="5; ideal: 1", ge=1)
+    """Times such a user clicks on each patch or region."""
+    seed: int = setting(0, "Seed", ge=0, advanced=True)
+    """Seed of such a user's draws."""
+    slides: Path | None = setting(None, "Slides", group="Slides", path="slides")
+    """Folder of annotated slides, or one slide: whole tumour regions instead of patches."""
     annotations: Path | None = setting(
-        None,
-        caption="Annotations",
-        help="With --slides: folder of their annotations.",
-        default_text="by the slides",
-        group=SLIDES,
-        path="folder",
+        None, "Annotations", default_text="by the slides", path="folder"
     )
+    """With --slides: folder of their annotations."""
     slide_mpp: float | None = like(
         ExtractionSettings,
         "slide_mpp",
         None,
         help="With --slides: micrometres per level-0 pixel, where slides state none.",
-        group=SLIDES,
+        group="Slides",
         option=("mpp", "slide-mpp"),
     )
     labels: tuple[str, ...] | None = like(
@@ -121,48 +67,20 @@ class EvaluateSettings(JobSettings):
         "labels",
         None,
         help="With --slides: a class that counts as tumour; may be repeated.",
-        group=SLIDES,
+        group="Slides",
     )
     min_area_mm2: float = setting(
-        DEFAULT_MIN_AREA_MM2,
-        caption="Least area",
-        help="With --slides: smaller regions are left out.",
-        unit="mm2",
-        group=SLIDES,
-        option="min-area",
-        ge=0,
-        advanced=True,
+        DEFAULT_MIN_AREA_MM2, "Least area", unit="mm2", option="min-area", ge=0, advanced=True
     )
-    batch_size: int = setting(
-        8,
-        caption="Batch size",
-        help="Patches that advance together.",
-        unit="patches",
-        group=MACHINE,
-        ge=1,
-    )
-    device: str = setting(
-        "auto",
-        caption="Device",
-        help="auto, cpu, cuda, cuda:1, mps.",
-        suggestions=("auto", "cpu", "cuda", "mps"),
-        group=MACHINE,
-    )
-    embeddings: Path | None = setting(
-        None,
-        caption="Folder of embeddings",
-        help="Folder that keeps embeddings for other runs with the same encoder.",
-        group=MACHINE,
-        path="folder",
-        advanced=True,
-    )
-    scheduler: str | None = setting(
-        None,
-        caption="Scheduler",
-        help="Address of a dask scheduler whose workers do the clicking.",
-        group=MACHINE,
-        advanced=True,
-    )
+    """With --slides: smaller regions are left out."""
+    batch_size: int = setting(8, "Batch size", unit="patches", group="Machine", ge=1)
+    """Patches that advance together."""
+    device: str = setting("auto", "Device", suggestions=("auto", "cpu", "cuda", "mps"))
+    """Where it computes: auto, cpu, cuda, cuda:1, mps."""
+    embeddings: Path | None = setting(None, "Folder of embeddings", path="folder", advanced=True)
+    """Folder that keeps embeddings for other runs with the same encoder."""
+    scheduler: str | None = setting(None, "Scheduler", advanced=True)
+    """Address of a dask scheduler whose workers do the clicking."""
 
     def complete(self) -> None:
         """Let a user that draws click five times, the ideal one once."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from histosam_core.dataset.settings import DATA, ExtractionSettings
+from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.errors import ConfigError
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.settings import JobSettings, Problems, like, setting
-from histosam_core.training.config import MACHINE, MODEL, TrainConfig
+from histosam_core.training.config import TrainConfig
 
 __all__ = ["OURS", "PARTS", "TUNING", "ImproveSettings", "Promote"]
 
@@ -37,7 +37,6 @@ OURS = ("out", "model", "patches", "validation_patches", "scenario", "max_minute
 _LEAST_STEPS, _LEAST_EPOCHS, _VALIDATIONS = 600, 30, 15
 _LEAST_STEPS_PER_EPOCH, _VARIANTS = 20, 4
 _MOST_REPEATS = _VARIANTS
-PROOF = "Proof"
 
 
 class ImproveSettings(JobSettings):
@@ -46,109 +45,51 @@ class ImproveSettings(JobSettings):
     free_on_resume: ClassVar[frozenset[str]] = frozenset({"out", "device", "promote", "name"})
     has_absolute_paths: ClassVar[bool] = True
 
-    out: Path = setting(
-        caption="Folder", help="Folder of this work; made if missing.", group=DATA, path="folder"
-    )
-    slides: tuple[Path, ...] = setting(
-        caption="Slides",
-        help="Folder of slides, or a slide; a slide may be repeated. Slides without an annotation "
-        "are left out.",
-        group=DATA,
-        path="slides",
-    )
+    out: Path = setting(..., "Folder", group="Data", path="folder")
+    """Folder of this work; made if missing."""
+    slides: tuple[Path, ...] = setting(..., "Slides", path="slides")
+    """Folder of slides, or a slide; a slide may be repeated. Slides without an annotation are left
+    out."""
     annotations: tuple[Path, ...] = setting(
-        (),
-        caption="Annotations",
-        help="Folder of annotations (GeoJSON, XML, mask TIFF), or one for each slide in the same "
-        "order.",
-        default_text="by the slides",
-        group=DATA,
-        path="folder",
+        (), "Annotations", default_text="by the slides", path="folder"
     )
-    model: str = like(TrainConfig, "model", "histosam-tiny")
+    """Folder of annotations (GeoJSON, XML, mask TIFF), or one for each slide in the same order."""
+    model: str = like(TrainConfig, "model")
     scenario: str = like(TrainConfig, "scenario", "refining", default_text="")
-    minutes: float | None = setting(
-        20.0,
-        caption="Time limit",
-        help="The tuning's time, 0 for no limit; cutting patches and counting clicks come on top.",
-        unit="min",
-        group=MODEL,
-    )
+    minutes: float | None = setting(20.0, "Time limit", unit="min", group="Model")
+    """The tuning's time, 0 for no limit; cutting patches and counting clicks come on top."""
     mpp: float | None = like(ExtractionSettings, "mpp", None, default_text="the model's")
     patch_size_px: int | None = like(
         ExtractionSettings, "patch_size_px", None, default_text="the model's"
     )
-    stride_px: int | None = like(
-        ExtractionSettings,
-        "stride_px",
-        None,
-        default_text="half a patch",
-        help="Step of the grid in patch pixels; patches of one part overlap, those of different "
-        "parts never do.",
-    )
-    tumor_fraction: tuple[float, float] = like(ExtractionSettings, "tumor_fraction", (0.2, 0.8))
-    min_tissue: float = like(ExtractionSettings, "min_tissue", 0.5)
-    slide_mpp: float | None = like(ExtractionSettings, "slide_mpp", None)
-    labels: tuple[str, ...] | None = like(ExtractionSettings, "labels", None)
+    stride_px: int | None = like(ExtractionSettings, "stride_px", None, default_text="half a patch")
+    tumor_fraction: tuple[float, float] = like(ExtractionSettings, "tumor_fraction")
+    min_tissue: float = like(ExtractionSettings, "min_tissue")
+    slide_mpp: float | None = like(ExtractionSettings, "slide_mpp")
+    labels: tuple[str, ...] | None = like(ExtractionSettings, "labels")
     known_within_um: float | None = like(
         ExtractionSettings, "known_within_um", 100.0, default_text=""
     )
     min_known: float = like(ExtractionSettings, "min_known", 0.2)
-    splits: tuple[float, float, float] = setting(
-        (0.6, 0.15, 0.25),
-        caption="Splits",
-        help="Shares for training, validation and the held-out test.",
-        group=DATA,
-    )
-    split_file: Path | None = setting(
-        None,
-        caption="Split file",
-        help="CSV with the columns slide,split (train, validation, test); instead of shares.",
-        group=DATA,
-        path="file",
-    )
-    least_patches: tuple[int, int, int] = setting(
-        (8, 4, 8),
-        caption="Least patches",
-        help="Least number of patches for training, validation and test.",
-        group=DATA,
-        advanced=True,
-    )
-    max_clicks: int = setting(
-        20, caption="Clicks", help="Clicks per patch at most.", group=PROOF, ge=1
-    )
-    test_limit: int | None = setting(
-        100,
-        caption="Held-out patches",
-        help="Held-out patches clicked on at most, spread evenly over them; left out: all.",
-        group=PROOF,
-        ge=1,
-    )
-    tuning: dict[str, Any] = setting(
-        {},
-        caption="Training",
-        help="Any other setting of `histosam finetune`, NAME=VALUE; may be repeated.",
-        group="Learning",
-        option="set",
-        advanced=True,
-    )
-    promote: Promote = setting(
-        "better",
-        caption="Add to my models",
-        help="When the new model joins your own: if it is proven better, always, never.",
-        group=PROOF,
-    )
-    name: str | None = setting(
-        None,
-        caption="Name",
-        help="Of the new model among your own.",
-        default_text="made from the folder's",
-        group=PROOF,
-    )
-    device: str = like(TrainConfig, "device", "auto")
-    seed: int = setting(
-        0, caption="Seed", help="Of the tuning and the bootstrap.", group=MACHINE, ge=0
-    )
+    splits: tuple[float, float, float] = setting((0.6, 0.15, 0.25), "Splits", group="Data")
+    """Shares for training, validation and the held-out test."""
+    split_file: Path | None = setting(None, "Split file", path="file")
+    """CSV with the columns slide,split (train, validation, test); instead of shares."""
+    least_patches: tuple[int, int, int] = setting((8, 4, 8), "Least patches", advanced=True)
+    """Least number of patches for training, validation and test."""
+    max_clicks: int = setting(20, "Clicks", group="Proof", ge=1)
+    """Clicks per patch at most."""
+    test_limit: int | None = setting(100, "Held-out patches", ge=1)
+    """Held-out patches clicked on at most, spread evenly over them; left out: all."""
+    tuning: dict[str, Any] = setting({}, "Training", group="Learning", option="set", advanced=True)
+    """Any other setting of `histosam finetune`, NAME=VALUE; may be repeated."""
+    promote: Promote = setting("better", "Add to my models", group="Proof")
+    """When the new model joins your own: if it is proven better, always, never."""
+    name: str | None = setting(None, "Name", default_text="made from the folder's")
+    """Name of the new model among your own."""
+    device: str = like(TrainConfig, "device")
+    seed: int = setting(0, "Seed", group="Machine", ge=0)
+    """Seed of the tuning and the bootstrap."""
 
     @classmethod
     def tidy(cls, values: dict[str, Any]) -> dict[str, Any]:

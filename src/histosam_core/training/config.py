@@ -24,8 +24,11 @@ OF_RECIPE = (
 """Settings that the model's family decides where they are left out; see `RECIPES`."""
 LEAST_CROP_PX = 32
 
-DATA, MODEL, LEARNING = "Data", "Model", "Learning"
-CLICKS, VALIDATION, MACHINE = "Clicks", "Validation", "Machine"
+_SCENARIO_HELP = (
+    "What trains of a model of SAM's line. "
+    + " ".join(f"{one.name}: {one.explanation}" for one in SCENARIOS.values())
+    + " RITM, FocalClick and SimpleClick train as a whole: leave it out."
+)
 
 
 class TrainConfig(JobSettings):
@@ -38,361 +41,155 @@ class TrainConfig(JobSettings):
 
     title: ClassVar[str] = "fine-tuning settings"
 
-    out: Path = setting(
-        caption="Run folder", help="Run folder; made if missing.", group=DATA, path="folder"
-    )
-    patches: Path | None = setting(
-        None,
-        caption="Patches",
-        help="Folder that `histosam prepare` wrote (train.zarr, validation.zarr), or the training "
-        "store itself.",
-        group=DATA,
-        path="folder",
-    )
+    out: Path = setting(..., "Run folder", group="Data", path="folder")
+    """Run folder; made if missing."""
+    patches: Path | None = setting(None, "Patches", path="folder")
+    """Folder that `histosam prepare` wrote (train.zarr, validation.zarr), or the training store
+    itself."""
     validation_patches: Path | None = setting(
-        None,
-        caption="Validation patches",
-        help="The validation store, if it is not validation.zarr beside the training store.",
-        group=DATA,
-        path="folder",
-        advanced=True,
+        None, "Validation patches", path="folder", advanced=True
     )
-    model: str = setting(
-        "histosam-tiny",
-        caption="Model",
-        help="Name or checkpoint to start from, of SAM's line, RITM, FocalClick or SimpleClick; "
-        "its family decides what else applies.",
-        group=MODEL,
-        path="model",
-    )
+    """The validation store, if it is not validation.zarr beside the training store."""
+    model: str = setting("histosam-tiny", "Model", group="Model", path="model")
+    """Name or checkpoint to start from, of SAM's line, RITM, FocalClick or SimpleClick; its family
+    decides what else applies."""
     scenario: str = setting(
         None,
-        caption="Scenario",
-        help="What trains of a model of SAM's line. "
-        + " ".join(f"{one.name}: {one.explanation}" for one in SCENARIOS.values())
-        + " RITM, FocalClick and SimpleClick train as a whole: leave it out.",
+        "Scenario",
+        help=_SCENARIO_HELP,
         suggestions=SCENARIOS,
         default_text="refining",
-        group=MODEL,
         only="sam",
     )
     early_features: bool | None = setting(
-        None,
-        caption="Early features",
-        help="Hand the encoder's early features (fine edges and textures) to the refining decoder.",
-        default_text="in histosam, and where the model has them",
-        group=MODEL,
-        only="sam",
+        None, "Early features", default_text="in histosam, and where the model has them", only="sam"
     )
-    keep_base: float = setting(
-        0.0,
-        caption="Weight kept of the start",
-        help="Share of the starting weights in what is validated and written (WiSE-FT): above 0 a "
-        "model tuned on few slides keeps more of what it could do elsewhere. Of SAM's line, the "
-        "model must have the scenario's decoder already.",
-        group=MODEL,
-        ge=0,
-        lt=1,
-    )
-    epochs: int = setting(
-        30, caption="Epochs", help="Passes over the training patches.", group=LEARNING, ge=1
-    )
-    batch_size: int = setting(
-        8,
-        caption="Batch size",
-        help="Patches in memory together, over all processes.",
-        unit="patches",
-        group=LEARNING,
-        ge=1,
-    )
-    accumulate_steps: int = setting(
-        1,
-        caption="Batches a step",
-        help="Batches whose gradients make a step: so many times the batch size are a step's "
-        "patches.",
-        group=LEARNING,
-        ge=1,
-    )
-    max_steps_per_epoch: int | None = setting(
-        None,
-        caption="Steps an epoch",
-        help="End each epoch after so many steps; left out: every patch comes once.",
-        group=LEARNING,
-        ge=1,
-        advanced=True,
-    )
-    max_minutes: float | None = setting(
-        None,
-        caption="Time limit",
-        help="End within this time; the learning rate falls with it, and the run cannot be "
-        "repeated to the bit.",
-        unit="min",
-        group=LEARNING,
-        gt=0,
-    )
+    """Hand the encoder's early features (fine edges and textures) to the refining decoder."""
+    keep_base: float = setting(0.0, "Weight kept of the start", ge=0, lt=1)
+    """Share of the starting weights in what is validated and written (WiSE-FT): above 0 a model
+    tuned on few slides keeps more of what it could do elsewhere. Of SAM's line, the model must have
+    the scenario's decoder already."""
+    epochs: int = setting(30, "Epochs", group="Learning", ge=1)
+    """Passes over the training patches."""
+    batch_size: int = setting(8, "Batch size", unit="patches", ge=1)
+    """Patches in memory together, over all processes."""
+    accumulate_steps: int = setting(1, "Batches a step", ge=1)
+    """Batches whose gradients make a step: so many times the batch size are a step's patches."""
+    max_steps_per_epoch: int | None = setting(None, "Steps an epoch", ge=1, advanced=True)
+    """End each epoch after so many steps; left out: every patch comes once."""
+    max_minutes: float | None = setting(None, "Time limit", unit="min", gt=0)
+    """End within this time; the learning rate falls with it, and the run cannot be repeated to the
+    bit."""
     learning_rate: float = setting(
         None,
-        caption="Learning rate",
-        help="Adam's, after the warm-up.",
+        "Learning rate",
         default_text="5e-4; FocalClick on SegFormer 5e-3, SimpleClick 5e-5",
-        group=LEARNING,
         gt=0,
     )
+    """Adam's learning rate, after the warm-up."""
     encoder_lr_factor: float = setting(
         None,
-        caption="Encoder's share of the rate",
-        help="Share of the learning rate that SAM's image encoder or a specialist's backbone gets.",
+        "Encoder's share of the rate",
         default_text="0.1; FocalClick on HRNet 2, SimpleClick 1",
-        group=LEARNING,
         gt=0,
         advanced=True,
     )
-    layer_decay: float | None = setting(
-        None,
-        caption="Layer decay",
-        help="SimpleClick's backbone: each block learns at this many times the rate of the one "
-        "behind it (0.75 is usual for vision transformers); left out: all alike.",
-        group=LEARNING,
-        only="specialist",
-        advanced=True,
-    )
+    """Share of the learning rate that SAM's image encoder or a specialist's backbone gets."""
+    layer_decay: float | None = setting(None, "Layer decay", only="specialist", advanced=True)
+    """SimpleClick's backbone: each block learns at this many times the rate of the one behind it
+    (0.75 is usual for vision transformers); left out: all alike."""
     milestones: tuple[float, ...] = setting(
         None,
-        caption="Milestones",
-        help="Where the learning rate falls, as shares of the whole run.",
-        default_text="epochs 20 and 25 of 30 (the paper); RITM 200 and 220, FocalClick 190 and 210 "
-        "of 230; SimpleClick 50 of 55",
-        group=LEARNING,
+        "Milestones",
+        default_text="epochs 20 and 25 of 30 (the paper); specialists as published",
         advanced=True,
     )
-    milestone_factor: float = setting(
-        0.1,
-        caption="Factor at a milestone",
-        help="What the learning rate is multiplied by there.",
-        group=LEARNING,
-        gt=0,
-        le=1,
-        advanced=True,
-    )
-    warmup_steps: int = setting(
-        100,
-        caption="Warm-up",
-        help="Steps over which the rate rises from zero, at most a tenth of all; without it SAM's "
-        "two-way transformer can collapse to a constant.",
-        unit="steps",
-        group=LEARNING,
-        ge=0,
-        advanced=True,
-    )
-    clip_norm: float = setting(
-        1.0,
-        caption="Gradient norm",
-        help="Upper bound of the gradient's norm.",
-        group=LEARNING,
-        gt=0,
-        advanced=True,
-    )
-    focal_alpha: float = setting(
-        0.5,
-        caption="Focal alpha",
-        help="Of the normalized focal loss.",
-        group=LEARNING,
-        gt=0,
-        lt=1,
-        advanced=True,
-    )
-    focal_gamma: float = setting(
-        2.0,
-        caption="Focal gamma",
-        help="Of the normalized focal loss.",
-        group=LEARNING,
-        ge=0,
-        advanced=True,
-    )
-    quality_weight: float = setting(
-        0.0,
-        caption="Weight of the quality",
-        help="Weight of the squared error of the predicted IoU; 0 leaves the quality head alone "
-        "(the paper). Specialists predict none.",
-        group=LEARNING,
-        ge=0,
-        only="sam",
-        advanced=True,
-    )
+    """Where the learning rate falls, as shares of the whole run."""
+    milestone_factor: float = setting(0.1, "Factor at a milestone", gt=0, le=1, advanced=True)
+    """What the learning rate is multiplied by there."""
+    warmup_steps: int = setting(100, "Warm-up", unit="steps", ge=0, advanced=True)
+    """Steps over which the rate rises from zero, at most a tenth of all; without it SAM's two-way
+    transformer can collapse to a constant."""
+    clip_norm: float = setting(1.0, "Gradient norm", gt=0, advanced=True)
+    """Upper bound of the gradient's norm."""
+    focal_alpha: float = setting(0.5, "Focal alpha", gt=0, lt=1, advanced=True)
+    """Weight of the object's pixels in the normalized focal loss."""
+    focal_gamma: float = setting(2.0, "Focal gamma", ge=0, advanced=True)
+    """Exponent of the normalized focal loss."""
+    quality_weight: float = setting(0.0, "Weight of the quality", ge=0, only="sam", advanced=True)
+    """Weight of the squared error of the predicted IoU; 0 leaves the quality head alone (the
+    paper). Specialists predict none."""
     crop_size: tuple[int, int] | None = setting(
         None,
-        caption="Crop",
-        help="What RITM, FocalClick and SimpleClick train on, cut at random out of a patch: "
-        "HEIGHTxWIDTH or one number. FocalClick and SimpleClick are used at the size that they "
-        "were trained at.",
+        "Crop",
         unit="px",
         form="HEIGHTxWIDTH, such as 320x480, or one number",
         default_text="320x480, 256, 448",
-        group=LEARNING,
         only="specialist",
     )
-    max_random_clicks: int = setting(
-        24,
-        caption="First clicks",
-        help="Most positive, and most negative, first clicks.",
-        group=CLICKS,
-        ge=1,
-        advanced=True,
-    )
-    max_iterations: int = setting(
-        3,
-        caption="Clicks on errors",
-        help="Most clicks drawn from the error region after those; each batch draws how many.",
-        group=CLICKS,
-        ge=0,
-        advanced=True,
-    )
+    """What RITM, FocalClick and SimpleClick train on, cut at random out of a patch: HEIGHTxWIDTH or
+    one number. FocalClick and SimpleClick are used at the size that they were trained at."""
+    max_random_clicks: int = setting(24, "First clicks", group="Clicks", ge=1, advanced=True)
+    """Most positive, and most negative, first clicks."""
+    max_iterations: int = setting(3, "Clicks on errors", ge=0, advanced=True)
+    """Most clicks drawn from the error region after those; each batch draws how many."""
     first_click_centre: bool = setting(
-        None,
-        caption="First click in the middle",
-        help="Draw the first positive click from the object's middle.",
-        default_text="FocalClick only",
-        group=CLICKS,
-        advanced=True,
+        None, "First click in the middle", default_text="FocalClick only", advanced=True
     )
-    single_click_share: float = setting(
-        0.0,
-        caption="Share of single clicks",
-        help="Share of samples that start with one central click alone, as an evaluation does "
-        "(RITM: 0).",
-        group=CLICKS,
-        ge=0,
-        le=1,
-        advanced=True,
-    )
-    augment: AugmentSettings = setting(
-        AugmentSettings(),
-        caption="Augmentation",
-        help="Which augmentations are on.",
-        advanced=True,
-    )
+    """Draw the first positive click from the object's middle."""
+    single_click_share: float = setting(0.0, "Share of single clicks", ge=0, le=1, advanced=True)
+    """Share of samples that start with one central click alone, as an evaluation does (RITM: 0)."""
+    augment: AugmentSettings = setting(AugmentSettings(), "Augmentation", advanced=True)
+    """Which augmentations are on."""
     augment_variants: int = setting(
-        8,
-        caption="Variants of a patch",
-        help="Augmented variants of each patch, drawn once, so that a frozen encoder's embeddings "
-        "can be cached; 0 draws afresh every time and caches nothing.",
-        group="Augmentation",
-        ge=0,
-        only="sam",
-        advanced=True,
+        8, "Variants of a patch", group="Augmentation", ge=0, only="sam", advanced=True
     )
-    validation_limit: int | None = setting(
-        100,
-        caption="Validation patches used",
-        help="Spread evenly over the store; left out: all.",
-        group=VALIDATION,
-        ge=1,
-    )
-    validation_clicks: int = setting(
-        20,
-        caption="Clicks in validation",
-        help="Click budget; a patch that fails counts this many.",
-        group=VALIDATION,
-        ge=1,
-        advanced=True,
-    )
-    validate_every: int = setting(
-        1,
-        caption="Epochs between validations",
-        help="The last epoch is always validated.",
-        group=VALIDATION,
-        ge=1,
-        advanced=True,
-    )
-    patience: int | None = setting(
-        None,
-        caption="Patience",
-        help="End after so many validations in a row without a lower NoC@85; left out: never.",
-        group=VALIDATION,
-        ge=1,
-    )
-    seed: int = setting(0, caption="Seed", help="Of every draw.", group=MACHINE, ge=0)
-    workers: int = setting(
-        0,
-        caption="Reader threads",
-        help="Threads that read and augment patches ahead of training.",
-        group=MACHINE,
-        ge=0,
-    )
-    device: str = setting(
-        "auto",
-        caption="Device",
-        help="auto, cpu, cuda, cuda:1, mps.",
-        suggestions=DEVICES,
-        group=MACHINE,
-    )
-    precision: Precision = setting(
-        "fp32",
-        caption="Precision",
-        help="fp32, or automatic mixed precision: bf16, or fp16 on a CUDA GPU.",
-        group=MACHINE,
-    )
-    channels_last: bool = setting(
-        False,
-        caption="Channels last",
-        help="Lay images out with their channels last, which some GPUs' convolutions want.",
-        group=MACHINE,
-        advanced=True,
-    )
-    half_embeddings: bool = setting(
-        True,
-        caption="Embeddings in half precision",
-        help="Round a frozen encoder's embeddings to half precision, cached or not.",
-        group=MACHINE,
-        only="sam",
-        advanced=True,
-    )
+    """Augmented variants of each patch, drawn once, so that a frozen encoder's embeddings can be
+    cached; 0 draws afresh every time and caches nothing."""
+    validation_limit: int | None = setting(100, "Validation patches used", group="Validation", ge=1)
+    """Patches that are validated on, spread evenly over the store; left out: all."""
+    validation_clicks: int = setting(20, "Clicks in validation", ge=1, advanced=True)
+    """Click budget in validation; a patch that fails counts this many."""
+    validate_every: int = setting(1, "Epochs between validations", ge=1, advanced=True)
+    """Epochs between validations; the last one is always validated."""
+    patience: int | None = setting(None, "Patience", ge=1)
+    """End after so many validations in a row without a lower NoC@85; left out: never."""
+    seed: int = setting(0, "Seed", group="Machine", ge=0)
+    """Seed of every draw."""
+    workers: int = setting(0, "Reader threads", ge=0)
+    """Threads that read and augment patches ahead of training."""
+    device: str = setting("auto", "Device", suggestions=DEVICES)
+    """Where it computes: auto, cpu, cuda, cuda:1, mps."""
+    precision: Precision = setting("fp32", "Precision")
+    """fp32, or automatic mixed precision: bf16, or fp16 on a CUDA GPU."""
+    channels_last: bool = setting(False, "Channels last", advanced=True)
+    """Lay images out with their channels last, which some GPUs' convolutions want."""
+    half_embeddings: bool = setting(True, "Embeddings in half precision", only="sam", advanced=True)
+    """Round a frozen encoder's embeddings to half precision, cached or not."""
     cache_mb: int = setting(
-        1024,
-        caption="Embeddings in memory",
-        help="Memory for a frozen encoder's embeddings.",
-        unit="MiB",
-        group=MACHINE,
-        ge=0,
-        only="sam",
-        advanced=True,
+        1024, "Embeddings in memory", unit="MiB", ge=0, only="sam", advanced=True
     )
+    """Memory for a frozen encoder's embeddings."""
     cache_dir: Path | None = setting(
         None,
-        caption="Folder of embeddings",
-        help="Folder for a frozen encoder's embeddings, which runs on the same patches share.",
+        "Folder of embeddings",
         default_text="embeddings beside the training store",
-        group=MACHINE,
         path="folder",
         only="sam",
         advanced=True,
     )
+    """Folder for a frozen encoder's embeddings, which runs on the same patches share."""
     cache_disk_mb: int = setting(
-        20480,
-        caption="Embeddings on disk",
-        help="Bound on that folder; 0 keeps none. What fits nowhere is encoded again when needed.",
-        unit="MiB",
-        group=MACHINE,
-        ge=0,
-        only="sam",
-        advanced=True,
+        20480, "Embeddings on disk", unit="MiB", ge=0, only="sam", advanced=True
     )
+    """Bound on that folder; 0 keeps none. What fits nowhere is encoded again when needed."""
     save_every_minutes: float = setting(
-        5.0,
-        caption="Time between saved states",
-        help="Within an epoch: what a crash loses at most; 0 saves after every step.",
-        unit="min",
-        group=MACHINE,
-        ge=0,
-        advanced=True,
+        5.0, "Time between saved states", unit="min", ge=0, advanced=True
     )
-    tensorboard: bool = setting(
-        False,
-        caption="Log for TensorBoard",
-        help="Write the log for TensorBoard too, into the run folder.",
-        group=MACHINE,
-        advanced=True,
-    )
+    """Minutes between saved states within an epoch, what a crash loses at most; 0 saves after every
+    step."""
+    tensorboard: bool = setting(False, "Log for TensorBoard", advanced=True)
+    """Write the log for TensorBoard too, into the run folder."""
 
     @property
     def recipe(self) -> Recipe:
