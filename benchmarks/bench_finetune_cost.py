@@ -27,8 +27,11 @@ from histosam_core.model.checkpoint.checkpoint import describe_network
 from histosam_core.model.load import make_interactive
 from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune
-from histosam_core.training import trainer as trainer_module
+from histosam_core.training import loop as loop_module
 from histosam_core.training.embeddings import PatchEncoder
+from histosam_core.training.families.sam import SamLearner
+from histosam_core.training.families.specialist import SpecialistLearner
+from histosam_core.training.optimiser import Optimiser
 from histosam_core.training.recipes import recipe_of_architecture
 from histosam_core.training.scenarios import SCENARIOS
 
@@ -58,15 +61,15 @@ def draw(count: int) -> list[Patch]:
 
 
 class Spent:
-    """Processor seconds of every call of some methods."""
+    """Processor seconds of every call of some functions."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
 
-    def watch(self, cls: type, method: str) -> None:
-        """Time a method from now on."""
-        inner = getattr(cls, method)
-        kept = self.seconds.setdefault(method, [])
+    def watch(self, owner: Any, name: str) -> None:
+        """Time a method of a class, or a function of a module, from now on."""
+        inner = getattr(owner, name)
+        kept = self.seconds.setdefault(name, [])
 
         def timed(*arguments: Any, **named: Any) -> Any:
             began = time.process_time()
@@ -75,7 +78,7 @@ class Spent:
             finally:
                 kept.append(time.process_time() - began)
 
-        setattr(cls, method, timed)
+        setattr(owner, name, timed)
 
 
 def measure(architecture: str, scenario: str, batch: int, n_patches: int) -> dict[str, float]:
@@ -89,8 +92,12 @@ def measure(architecture: str, scenario: str, batch: int, n_patches: int) -> dic
         built, own = build_network(architecture, decoder=decoder), {"scenario": scenario}
     model: Any = make_interactive(built, describe_network(built, name=architecture), "cpu")
     spent = Spent()
-    spent.watch(trainer_module.Trainer, "_train_step")
-    spent.watch(trainer_module.Trainer, "_validate")
+    learner = SpecialistLearner if "model" in own else SamLearner
+    for part in ("prompt", "take_gradient"):
+        spent.watch(learner, part)
+    for part in ("clip", "step"):
+        spent.watch(Optimiser, part)
+    spent.watch(loop_module, "validate")
     spent.watch(PatchEncoder, "embed")
     with tempfile.TemporaryDirectory() as folder:
         config = TrainConfig(
@@ -110,12 +117,13 @@ def measure(architecture: str, scenario: str, batch: int, n_patches: int) -> dic
             train_patches=patches[:n_patches],
             validation_patches=patches[n_patches:],
         )
-    steps = spent.seconds["_train_step"]
+    parts = [spent.seconds[name] for name in ("prompt", "take_gradient", "clip", "step")]
+    steps = [sum(step) for step in zip(*parts, strict=True)]
     embeds = spent.seconds["embed"] or [0.0] * len(steps)  # a specialist has no embeddings
     first = len(steps) // 2  # in the second epoch embeddings are kept, if they may be
     later = [step - embed for step, embed in zip(steps[first:], embeds[first:], strict=True)]
     # SAM's first validation encodes; a specialist's last may have few clicks, having learnt discs.
-    validation = spent.seconds["_validate"][0 if "model" in own else -1]
+    validation = spent.seconds["validate"][0 if "model" in own else -1]
     return {
         "encode_s": float(np.median(embeds[:first])) / batch,
         "step_s": float(np.median(later)) / batch,

@@ -175,7 +175,7 @@ def _save(settings: ImproveSettings) -> None:
 
 def _check_model(settings: ImproveSettings) -> CheckpointInfo:
     """Load the model as the tuning will, before any long work; return what it says of itself."""
-    from histosam_core.training.parts import load_base
+    from histosam_core.training.families.sam_parts import load_base
     from histosam_core.training.scenarios import find_scenario
 
     scenario = find_scenario(settings.scenario)

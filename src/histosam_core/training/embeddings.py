@@ -22,10 +22,8 @@ from histosam_core.model.sam.embedding import ImageEmbedding
 from histosam_core.training.patch_embeddings import PatchEmbeddings, patch_store
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from histosam_core.model.sam.network import SamNetwork
-    from histosam_core.training.chunks import Chunks
+    from histosam_core.training.compute import Compute
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, Examples, TrainingPatch
 
@@ -47,10 +45,8 @@ class PatchEncoder:
         no difference whether one was kept.
     cache, validation_cache
         Of training and of validation patches; None where the image encoder learns.
-    precision
-        Makes the context in which the network computes.
-    chunks
-        How many patches fit into memory.
+    compute
+        Memory and precision.
     on_encode
         Called before a frozen encoder encodes; may raise to stop.
     notice
@@ -64,8 +60,7 @@ class PatchEncoder:
         half: bool,
         cache: PatchEmbeddings | None,
         validation_cache: PatchEmbeddings | None,
-        precision: Callable[[], AbstractContextManager[Any]],
-        chunks: Chunks,
+        compute: Compute,
         on_encode: Callable[[], None],
         notice: Callable[[str], None],
     ) -> None:
@@ -73,8 +68,7 @@ class PatchEncoder:
         self.cache = cache
         self.validation_cache = validation_cache
         self._half = half
-        self._precision = precision
-        self._chunks = chunks
+        self._compute = compute
         self._on_encode = on_encode
         self._notice = notice
         self._noticed = False
@@ -94,10 +88,10 @@ class PatchEncoder:
 
         def encode(part: slice) -> None:
             self._on_encode()
-            chunk = fresh[part]
+            examples = fresh[part]
             with torch.no_grad():
-                features = self._rounded(self.encode([e.image for e in chunk]))
-            for example, one in zip(chunk, features, strict=True):
+                features = self._rounded(self.encode([e.image for e in examples]))
+            for example, one in zip(examples, features, strict=True):
                 encoded[example.index] = one
                 if example.key is not None:
                     self._keep(self.cache, example.key, one, example.gt_mask)
@@ -105,7 +99,7 @@ class PatchEncoder:
         # On a CPU one by one: a bit in the result could depend on what shares the batch, and a
         # resumed run finds another part of the batch in its cache.
         one_by_one = self.network.device.type == "cpu"
-        self._chunks.run(len(fresh), encode, at_most=1 if one_by_one else None)
+        self._compute.micro_batches.run(len(fresh), encode, at_most=1 if one_by_one else None)
         device = self.network.device
         return torch.stack(
             [
@@ -136,7 +130,7 @@ class PatchEncoder:
     def encode(self, images: Sequence[NDArray[np.uint8] | None]) -> Tensor:
         """(B, C, h, w) of B images of one size, with gradient where the encoder learns."""
         stack = np.stack([image for image in images if image is not None])
-        with self._precision():
+        with self._compute.autocast():
             return self.network.encode(self.network.preprocess(torch.from_numpy(stack)))
 
     def _keep(
@@ -203,7 +197,7 @@ def open_caches(
         # Where another version of this program or of a library augments otherwise, they show it.
         "probes": _digest(examples.augmented(i, 0)[0] for i in _probed(examples.patches)),
     }
-    if examples.augmentation.any:
+    if config.augment.any:
         facts |= {"augmentation": asdict(config.augment), "seed": config.seed}
     kept = patch_store(room, folder, disk_room - n_validated * bytes_each)
     return PatchEmbeddings(kept, facts, encoder), validation

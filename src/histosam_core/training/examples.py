@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.dataset.augment import AugmentSettings, augment
-from histosam_core.training.crops import draw_crop
-from histosam_core.training.focus import draw_focus
-from histosam_core.training.prompts import PromptSettings, first_clicks
+from histosam_core.dataset import open_patches
+from histosam_core.dataset.augment import augment
+from histosam_core.errors import ConfigError, EmptyDatasetError
+from histosam_core.training.prompts import first_clicks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from histosam_core.clicks import Click
-    from histosam_core.training.crops import CropSettings
-    from histosam_core.training.focus import Focus
+    from histosam_core.training.config import TrainConfig
     from histosam_core.training.patch_embeddings import PatchEmbeddings
 
-__all__ = ["CropExamples", "Example", "Examples", "TrainingPatch"]
+__all__ = ["Example", "Examples", "Focus", "TrainingPatch", "open_training_patches"]
 
 ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS, FOCUS = range(7)
 """What a generator is for."""
@@ -46,6 +45,28 @@ class TrainingPatch(Protocol):
         """(H, W) whole numbers: 1 object, 0 background, -1 ignored."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Focus:
+    """A part of a crop, brought to the crop's size: what FocalClick's refiner is trained on.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    gt_mask
+        (H, W) int8: 1 object, 0 background, -1 ignored.
+    trimap
+        (H, W) int8: 1 where the refiner is to act, 0 elsewhere, -1 ignored.
+    box
+        Which part: y1, y2, x1, x2 in pixels of the crop, ends behind the last row and column.
+    """
+
+    image: NDArray[np.uint8]
+    gt_mask: NDArray[np.int8]
+    trimap: NDArray[np.int8]
+    box: tuple[int, int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One sample of a step.
@@ -57,7 +78,7 @@ class Example:
     key
         Names patch and variant in the embedding cache; None where there is none to reuse.
     image
-        (H, W, 3) uint8 RGB, augmented; None when the embedding is at hand.
+        (H, W, 3) uint8 RGB, augmented; None when the embedding is kept.
     gt_mask
         (H, W) int8: 1 object, 0 background, -1 ignored.
     clicks
@@ -84,58 +105,42 @@ class Examples:
     ----------
     patches
         Training patches of one size.
-    batch_size
-        Patches a step, over all processes; the incomplete batch at an epoch's end is left out, as
-        RITM does.
-    max_steps_per_epoch
-        End an epoch after so many steps, or None.
-    augmentation
-        Which augmentations are on.
+    config
+        Sizes of batches and epochs, augmentation, first clicks, seed and workers.
     variants
         Augmented variants per patch; 0 draws each time afresh.
-    prompts
-        How first clicks are made.
-    seed
-        Of every draw.
-    cache
-        Where to look for embeddings; None when they change during training.
-    workers
-        Threads that work ahead; 0 works when asked.
     share
         (rank, count) of the process that trains: it gets every count-th patch of each batch.
+
+    Attributes
+    ----------
+    batch_size : int
+        Patches a step, over all processes; the incomplete batch at an epoch's end is left out, as
+        RITM does.
+    cache
+        Where to look for embeddings; None when they change during training.
     """
 
     def __init__(
         self,
         patches: Sequence[TrainingPatch],
+        config: TrainConfig,
         *,
-        batch_size: int,
-        max_steps_per_epoch: int | None,
-        augmentation: AugmentSettings,
-        variants: int,
-        prompts: PromptSettings,
-        seed: int,
-        cache: PatchEmbeddings | None,
-        workers: int = 0,
+        variants: int = 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.patches = patches
-        self.share = share
-        self.batch_size = min(batch_size, len(patches))
+        self.patches, self.share, self._config = patches, share, config
+        self.batch_size = min(config.batch_size * config.accumulate_steps, len(patches))
         whole = len(patches) // self.batch_size
-        self.steps_per_epoch = min(whole, max_steps_per_epoch or whole)
-        self.augmentation = augmentation
+        self.steps_per_epoch = min(whole, config.max_steps_per_epoch or whole)
         # Without augmentation every patch is its own only variant.
-        self.variants = variants if augmentation.any else 1
-        self.prompts = prompts
-        self.seed = seed
-        self.cache = cache if self.variants else None
-        self.workers = workers
+        self.variants = variants if config.augment.any else 1
+        self.cache: PatchEmbeddings | None = None
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[list[Example]]:
         """Yield this process's share of the epoch's batches from step `first_step` on."""
         rank, count = self.share
-        order = self._rng(ORDER, epoch).permutation(len(self.patches))
+        order = self.rng(ORDER, epoch).permutation(len(self.patches))
         steps = range(first_step, self.steps_per_epoch)
         jobs = [
             [
@@ -144,15 +149,15 @@ class Examples:
             ]
             for step in steps
         ]
-        if not self.workers:
+        if not self._config.workers:
             for batch in jobs:
-                yield [self._example(*job) for job in batch]
+                yield [self.example(*job) for job in batch]
             return
-        with ThreadPoolExecutor(self.workers, "patches") as pool:
+        with ThreadPoolExecutor(self._config.workers, "patches") as pool:
             ahead: deque[list[Future[Example]]] = deque()
             try:
                 for batch in jobs:
-                    ahead.append([pool.submit(self._example, *job) for job in batch])
+                    ahead.append([pool.submit(self.example, *job) for job in batch])
                     if len(ahead) > 2:
                         yield [future.result() for future in ahead.popleft()]
                 while ahead:
@@ -163,25 +168,25 @@ class Examples:
 
     def step_rng(self, epoch: int, step: int) -> np.random.Generator:
         """Source of what is drawn for a batch as a whole: how many error-region clicks."""
-        return self._rng(STEP, epoch, step)
+        return self.rng(STEP, epoch, step)
 
     def error_rng(self, epoch: int, example: Example) -> np.random.Generator:
         """Source of a sample's error-region clicks, whatever else is in its batch."""
-        return self._rng(ERRORS, epoch, example.index)
+        return self.rng(ERRORS, epoch, example.index)
 
     def augmented(self, index: int, variant: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
         """Return image and mask of a variant of a patch; the same whenever it is asked for."""
         patch = self.patches[index]
         gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
-        draws = self._rng(AUGMENT, variant, index)
-        return augment(patch.image, gt_mask, self.augmentation, draws)
+        draws = self.rng(AUGMENT, variant, index)
+        return augment(patch.image, gt_mask, self._config.augment, draws)
 
-    def _example(self, epoch: int, index: int) -> Example:
+    def example(self, epoch: int, index: int) -> Example:
         key: tuple[int, int] | None = None
         image: NDArray[np.uint8] | None = None
         variant = epoch
         if self.variants:
-            variant = int(self._rng(VARIANT, epoch, index).integers(self.variants))
+            variant = int(self.rng(VARIANT, epoch, index).integers(self.variants))
             key = (index, variant)
         kept = self.cache.get(key) if self.cache is not None and key is not None else None
         if kept is not None:
@@ -189,65 +194,53 @@ class Examples:
         else:
             embedding = None
             image, gt_mask = self.augmented(index, variant)
-        clicks = first_clicks(gt_mask, self.prompts, self._rng(CLICKS, epoch, index))
-        return Example(index, key, image, gt_mask, clicks, embedding)
+        return Example(
+            index, key, image, gt_mask, self.first_clicks(epoch, index, gt_mask), embedding
+        )
 
-    def _rng(self, *what: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, *what))
+    def first_clicks(self, epoch: int, index: int, gt_mask: NDArray[np.int8]) -> list[Click]:
+        """Draw the clicks that a sample starts with."""
+        return first_clicks(
+            gt_mask,
+            self.rng(CLICKS, epoch, index),
+            max_clicks=self._config.max_random_clicks,
+            first_at_centre=self._config.first_click_centre,
+            single_click_share=self._config.single_click_share,
+        )
+
+    def rng(self, *what: int) -> np.random.Generator:
+        return np.random.default_rng((self._config.seed, *what))
 
 
-class CropExamples(Examples):
-    """Crops of the training patches, which may differ in size: drawn afresh in every epoch.
+def open_training_patches(
+    config: TrainConfig,
+    train_patches: Sequence[TrainingPatch] | None = None,
+    validation_patches: Sequence[TrainingPatch] | None = None,
+) -> tuple[Sequence[TrainingPatch], Sequence[TrainingPatch]]:
+    """Return training and validation patches: those given, else those that the settings name.
 
-    Parameters
-    ----------
-    patches, batch_size, max_steps_per_epoch, augmentation, prompts, seed, workers, share
-        As for `Examples`.
-    crops
-        How crops are cut.
-    with_focus
-        Draw what FocalClick's refiner sees, too.
+    Raises
+    ------
+    ConfigError
+        None are named.
+    EmptyDatasetError
+        There are no training or no validation patches.
     """
-
-    def __init__(
-        self,
-        patches: Sequence[TrainingPatch],
-        *,
-        crops: CropSettings,
-        with_focus: bool,
-        batch_size: int,
-        max_steps_per_epoch: int | None,
-        augmentation: AugmentSettings,
-        prompts: PromptSettings,
-        seed: int,
-        workers: int = 0,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
-        super().__init__(
-            patches,
-            batch_size=batch_size,
-            max_steps_per_epoch=max_steps_per_epoch,
-            augmentation=augmentation,
-            variants=0,
-            prompts=prompts,
-            seed=seed,
-            cache=None,
-            workers=workers,
-            share=share,
-        )
-        self.crops, self.with_focus = crops, with_focus
-
-    def _example(self, epoch: int, index: int) -> Example:
-        patch = self.patches[index]
-        image, gt_mask = draw_crop(
-            patch.image,
-            np.asarray(patch.gt_mask).astype(np.int8),
-            self.crops,
-            self.augmentation,
-            self._rng(AUGMENT, epoch, index),
-        )
-        clicks = first_clicks(gt_mask, self.prompts, self._rng(CLICKS, epoch, index))
-        focus = None
-        if self.with_focus:
-            focus = draw_focus(image, gt_mask, self._rng(FOCUS, epoch, index))
-        return Example(index, None, image, gt_mask, clicks, focus=focus)
+    path = config.patches
+    if path is None and (train_patches is None or validation_patches is None):
+        raise ConfigError("no patches named; set patches to a folder made by `histosam prepare`")
+    if train_patches is None and path is not None:
+        is_store = path.suffix == ".zarr"
+        train_patches = open_patches(path) if is_store else open_patches(path, "train")
+    if validation_patches is None and config.validation_patches is not None:
+        validation_patches = open_patches(config.validation_patches)
+    elif validation_patches is None and path is not None:
+        beside = path.parent if path.suffix == ".zarr" else path
+        validation_patches = open_patches(beside, "validation")
+    for name, patches in (("training", train_patches), ("validation", validation_patches)):
+        if not patches:
+            raise EmptyDatasetError(
+                f"there are no {name} patches; prepare patches from more slides, or with a larger "
+                "share for that split"
+            )
+    return train_patches or (), validation_patches or ()

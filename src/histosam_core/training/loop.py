@@ -1,51 +1,43 @@
-"""The fine-tuning loop: epochs, validation, checkpoints, exact resume."""
+"""Fine-tuning: epochs of batches, prompts, steps, validation, saved states and exact resume."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from histosam_core.dataset import open_patches
-from histosam_core.errors import (
-    ConfigError,
-    EmptyDatasetError,
-    HistoSamError,
-    OutputWriteError,
-)
-from histosam_core.model.interface import TrainingGeometry
+from histosam_core.errors import ConfigError, HistoSamError, OutputWriteError
+from histosam_core.model.checkpoint.checkpoint import save_checkpoint
+from histosam_core.model.device import pick_device
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.training.events import OnEvent, silent_event
-from histosam_core.training.interrupt import StopRequest
-from histosam_core.training.processes import Processes
-from histosam_core.training.run_folder import RunFolder
-from histosam_core.training.run_state import restore
-from histosam_core.training.start import find_start
-from histosam_core.training.tensorboard_log import TensorBoardLog, check_installed
-from histosam_core.training.trainer import Trainer, TrainingDivergedError
+from histosam_core.training.compute import Compute, MicroBatches, Processes
+from histosam_core.training.examples import open_training_patches
+from histosam_core.training.families import start_learner
+from histosam_core.training.optimiser import Optimiser, WeightInterpolation
+from histosam_core.training.run_folder import RunFolder, checkpoint_info
+from histosam_core.training.run_log import RunLog, TensorBoardLog
+from histosam_core.training.state import TrainState, check_same_settings
+from histosam_core.training.stopping import StopRequest, TimeBudget
+from histosam_core.training.validation import evenly_spread, validate
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import TrainingPatch
+    from histosam_core.training.run_log import OnEvent
     from histosam_core.training.validation import ValidationScores
 
-__all__ = ["TrainResult", "finetune"]
+__all__ = ["TrainResult", "TrainingDivergedError", "finetune"]
 
-Value = TypeVar("Value")
 
-FREE_ON_RESUME = frozenset(
-    {
-        "out", "device", "workers", "cache_mb", "cache_dir", "cache_disk_mb", "save_every_minutes",
-        "tensorboard",
-    }
-)  # fmt: skip
-"""Settings that may differ when a run is resumed: they decide where and how fast, not what."""
+class TrainingDivergedError(HistoSamError, ArithmeticError):
+    """The loss or its gradient is no longer a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,7 @@ class TrainResult:
     best_epoch, epochs, steps
         The best epoch, epochs and optimiser steps done.
     seconds
-        Wall time, validation included, over all sittings.
+        Wall time, validation included, over all attempts.
     """
 
     run_folder: Path
@@ -137,170 +129,291 @@ def finetune(
     KeyboardInterrupt
         Passed on, once the state is saved.
     """
-    training, validation = _open_patches(config, train_patches, validation_patches)
+    patches, validation = open_training_patches(config, train_patches, validation_patches)
     processes = Processes.join(config.device)
     folder = RunFolder(Path(config.out))
+    budget = TimeBudget(config.max_minutes, clock)
     with _own_torch_random_state(config.seed), StopRequest() as stop:
-        state = _on_main(processes, lambda: _previous_state(config, folder, resume, overwrite))
-        start = find_start(config, model, processes.device)
-        if config.channels_last:
-            start.network.to(memory_format=torch.channels_last)
-        trainer = Trainer(
-            config,
-            start,
-            training,
-            validation,
-            geometry=_geometry(training, start.model.info.geometry),
-            data_name=str(getattr(training, "name", config.patches or "in memory")),
-            folder=folder,
-            progress=_heard(progress, processes, stop),
-            on_event=_heard(on_event or silent_event, processes, stop),
-            clock=clock,
-            stop=stop,
-            processes=processes,
-        )
-        if state is not None:
-            restore(trainer, state)
-        _on_main(processes, lambda: _make_ready(trainer, is_new=state is None, clear=overwrite))
+        saved = processes.on_main(lambda: _saved_state(config, folder, resume, overwrite))
+        log = RunLog(progress, on_event, budget, processes, stop)
+        run = _Run(config, model, patches, validation, processes, budget, stop, log)
+        if saved is not None:
+            run.state.restore(saved)
+        processes.on_main(lambda: run.prepare_folder(is_new=saved is None, clear=overwrite))
         try:
-            trainer.run()
+            run.train()
         except TrainingDivergedError:
             raise
         except BaseException:
-            # What went wrong is told by the exception itself, even if this cannot be written.
+            # The exception says what went wrong, even if the state cannot be written.
             with suppress(OutputWriteError):
-                trainer.save_state()
+                run.save_state()
             raise
         finally:
-            trainer.close()
-    before, best, last = trainer.before, trainer.best, trainer.last
-    if before is None or best is None or last is None:
+            log.close()
+    state = run.state
+    if state.before is None or state.best is None or state.last is None:
         raise ConfigError("the run ended before its first epoch; allow it more time")
     return TrainResult(
         run_folder=folder.path,
         best_checkpoint=folder.best,
         last_checkpoint=folder.last,
-        before=before,
-        best=best,
-        last=last,
-        best_epoch=trainer.best_epoch,
-        epochs=trainer.epochs_done,
-        steps=trainer.step,
-        seconds=trainer.seconds,
+        before=state.before,
+        best=state.best,
+        last=state.last,
+        best_epoch=state.best_epoch,
+        epochs=state.epochs_done,
+        steps=state.step,
+        seconds=budget.seconds,
     )
 
 
-def _previous_state(
+class _Run:
+    """One attempt at a run; parameters as `finetune` has them."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: InteractiveModel | None,
+        patches: Sequence[TrainingPatch],
+        validation: Sequence[TrainingPatch],
+        processes: Processes,
+        budget: TimeBudget,
+        stop: StopRequest,
+        log: RunLog,
+    ) -> None:
+        self.config, self.folder = config, RunFolder(Path(config.out))
+        self.time, self.stop, self.log = budget, stop, log
+        self.validation = validation
+        self.validated = evenly_spread(len(validation), config.validation_limit)
+        device = pick_device(processes.device)
+        at_a_time = math.ceil(min(config.batch_size, len(patches)) / processes.count)
+        micro_batches = MicroBatches(
+            at_a_time, device, log.notice, of_crops=config.recipe.is_specialist
+        )
+        self.compute = Compute(processes, micro_batches, device, config.precision)
+        self.learner = learner = start_learner(
+            config,
+            model,
+            patches,
+            validation,
+            len(self.validated),
+            self.compute,
+            on_encode=self._on_encode,
+            notice=log.notice,
+        )
+        _check_batch_size(config, learner.examples.batch_size, processes)
+        changing = [*learner.names, *learner.buffers]
+        self.interpolation = WeightInterpolation(learner.network, changing, config.keep_base)
+        self.optimiser = Optimiser(config, learner.network, learner.names, learner.share_of)
+        self.state = TrainState(config, learner, self.optimiser, micro_batches, budget)
+        log.steps = config.epochs * learner.examples.steps_per_epoch
+        self._saved_at = budget.clock()
+
+    # The run, in order.
+
+    def train(self) -> None:
+        """Train to the end of the epochs, of the patience or of the time budget."""
+        config, state, log = self.config, self.state, self.log
+        log.step = state.step
+        if state.finished:
+            state.last = state.last or state.best
+            return
+        self._agree()
+        if state.before is None:
+            log.say("validating the model as it is")
+            state.before = self._validate()
+            state.add_row(0, state.before)
+            log.event("validation", epoch=0, **state.before.figures(), is_best=False)
+        while not state.finished:
+            epoch = state.epochs_done + 1
+            self._train_epoch(epoch)
+
+            is_due = epoch % config.validate_every == 0
+            state.finished = epoch == config.epochs or self.time.is_spent(
+                coming_validations=int(is_due)
+            )
+            scores = None
+            if state.finished or is_due:
+                log.say(f"epoch {epoch}/{config.epochs}, validating")
+                state.last = scores = self._validate()
+                is_best = scores.is_better_than(state.best)
+                if is_best:
+                    state.best, state.best_epoch = scores, epoch
+                    self._save_checkpoint(self.folder.best, epoch, scores)
+                log.event("validation", epoch=epoch, **scores.figures(), is_best=is_best)
+            state.add_row(epoch, scores)
+            if not state.finished and state.is_out_of_patience():
+                state.finished = True
+                log.notice(
+                    f"stopped after epoch {epoch}: NoC@85 has not fallen since epoch "
+                    f"{state.best_epoch} (patience {config.patience})"
+                )
+
+            self._save_checkpoint(self.folder.last, epoch, scores)
+            if self.compute.processes.is_main:
+                title = f"{self.learner.model.info.name}, {config.scenario}"
+                self.folder.write_log(state.rows)
+                self.folder.write_curves(state.rows, title)
+            state.end_epoch(epoch)
+            self.save_state()  # last, so that all files that it speaks of are there
+        log.say(f"done, NoC@85 {state.best.noc85:.2f}" if state.best else "done", is_over=True)
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Train from where the state is in an epoch to its end, or that of the time budget."""
+        config, state, log, clock = self.config, self.state, self.log, self.time.clock
+        learner, optimiser, examples = self.learner, self.optimiser, self.learner.examples
+        title = f"epoch {epoch}/{config.epochs}"
+        began = clock()
+        for batch in examples.batches(epoch, state.steps_in_epoch):
+            self._agree()
+            # One step at least, so that every epoch has figures to report.
+            if state.steps_in_epoch and self.time.is_spent():
+                break
+            log.begin(title)
+
+            draws = examples.step_rng(epoch, state.steps_in_epoch)
+            prompted = learner.prompt(
+                batch,
+                iterations=int(draws.integers(0, config.max_iterations + 1)),
+                sources=[examples.error_rng(epoch, example) for example in batch],
+            )
+            means = learner.take_gradient(prompted, examples.batch_size, optimiser.backward)
+            if not optimiser.clip(means.loss):
+                raise TrainingDivergedError(
+                    f"the loss is no longer a number in epoch {epoch}, step "
+                    f"{state.steps_in_epoch + 1}; lower the learning rate (now "
+                    f"{config.learning_rate:g}) or raise the warm-up; the last good state is kept "
+                    f"in {self.folder.path}"
+                )
+            optimiser.set_rate(state.step, log.steps, self.time.share_used())
+            optimiser.step()
+
+            state.add_step(means.loss, means.iou)
+            self.time.add_step(clock() - began)
+            log.step = state.step
+            log.event(
+                "step",
+                epoch=epoch,
+                epochs=config.epochs,
+                step=state.step,
+                steps=log.steps,
+                loss=means.loss,
+                iou=means.iou,
+                learning_rate=optimiser.rate,
+                seconds=self.time.seconds,
+                seconds_left=self.time.seconds_left(
+                    log.steps - state.step, self._validations_from(epoch)
+                ),
+            )
+            best = f", NoC@85 {state.best.noc85:.2f}" if state.best else ""
+            loss, iou = state.loss_sum / state.steps_in_epoch, state.iou_sum / state.steps_in_epoch
+            log.say(f"{title}, loss {loss:.3f}, IoU {iou:.2f}{best}")
+            began = clock()
+            if began - self._saved_at >= 60 * config.save_every_minutes:
+                self.save_state()
+
+    def _validate(self) -> ValidationScores:
+        began = self.time.clock()
+        with self.interpolation.applied():
+            scores = validate(
+                self.learner,
+                self.validation,
+                self.validated,
+                self.config,
+                self.compute,
+                on_batch=self._agree,
+                on_click=self._look_up,
+            )
+        took = self.time.clock() - began
+        (self.time.validation_seconds,) = self.compute.processes.largest([took])
+        return scores
+
+    def _validations_from(self, epoch: int) -> int:
+        """How many validations are to come in this epoch and those after it."""
+        every, epochs = self.config.validate_every, self.config.epochs
+        return epochs // every - (epoch - 1) // every + int(epochs % every != 0)
+
+    # Stopping: where several processes train together, only where all of them look.
+
+    def _agree(self) -> None:
+        """Stop if it was asked for, and agree on the time, so that all processes do the same."""
+        processes = self.compute.processes
+        if processes.count == 1:
+            self.stop.check()
+            return
+        wishes = [float(self.stop.requested), self.time.seconds]
+        stop, self.time.agreed_seconds = processes.largest(wishes)
+        if stop:
+            raise KeyboardInterrupt
+
+    def _look_up(self) -> None:
+        """Let the user see that validation goes on, and pause or stop it."""
+        if self.compute.processes.count == 1:
+            self.stop.check()
+            self.log.repeat()
+
+    def _on_encode(self) -> None:
+        """Let the user see, and stop, what may take a quarter of a minute for each patch."""
+        if self.compute.processes.count == 1:
+            self.stop.check()
+        self.log.encoded()
+
+    # Files.
+
+    def prepare_folder(self, *, is_new: bool, clear: bool) -> None:
+        """Delete what a killed process left half written, and write what a new run needs."""
+        if self.config.tensorboard:
+            TensorBoardLog.check_installed()
+        if is_new and clear:
+            self.folder.clear()
+        self.folder.clear_leftovers()
+        if self.config.tensorboard:
+            self.log.tensorboard = TensorBoardLog(self.folder.tensorboard, self.state.step)
+        if is_new:
+            self.config.save(self.folder.config)
+            self.save_state()
+
+    def save_state(self) -> None:
+        """Write all that the run needs to go on from here."""
+        if self.compute.processes.is_main:
+            self.folder.save_state(self.state.as_dict())
+        self._saved_at = self.time.clock()
+
+    def _save_checkpoint(self, path: Path, epoch: int, scores: ValidationScores | None) -> None:
+        if self.compute.processes.is_main:
+            with self.interpolation.applied():
+                info = checkpoint_info(self.state, epoch, scores)
+                save_checkpoint(path, self.learner.network, info)
+
+
+def _saved_state(
     config: TrainConfig, folder: RunFolder, resume: bool, overwrite: bool
 ) -> dict[str, Any] | None:
     """State to go on from, or None to start; what is in the folder is left as it is."""
     if resume and folder.has_begun_only:
         return None
     if resume:
-        state = folder.load_state()
-        _check_same_settings(config, state)
-        return state
+        saved = folder.load_state()
+        check_same_settings(config, saved)
+        return saved
     if not overwrite:
         folder.check_free()
     return None
 
 
-def _make_ready(trainer: Trainer, *, is_new: bool, clear: bool) -> None:
-    """Put the folder in order: what a killed process left goes, what there is to know is there."""
-    folder, config = trainer.folder, trainer.config
-    if config.tensorboard:
-        check_installed()
-    if is_new and clear:
-        folder.clear()
-    folder.clear_leftovers()
-    if config.tensorboard:
-        trainer.narrator.tensorboard = TensorBoardLog(folder.tensorboard, trainer.step)
-    if is_new:
-        config.save(folder.config)
-        trainer.save_state()
-
-
-def _on_main(processes: Processes, work: Callable[[], Value]) -> Value:
-    """Do something in the first process; its answer, or its error, is everybody's."""
-    answer: Value | None = None
-    error: HistoSamError | None = None
-    if processes.is_main:
-        try:
-            answer = work()
-        except HistoSamError as raised:
-            error = raised
-    answer, error = processes.from_main((answer, error))
-    if error is not None:
-        raise error
-    return cast("Value", answer)
-
-
-def _heard(
-    call: Callable[..., None], processes: Processes, stop: StopRequest
-) -> Callable[..., None]:
-    """Return `call`, in the first process only where there are several; its stop is everybody's."""
+def _check_batch_size(config: TrainConfig, batch_size: int, processes: Processes) -> None:
+    least = config.recipe.least_at_a_time
+    if batch_size >= processes.count * least:
+        return
     if processes.count == 1:
-        return call
-
-    def hear(*arguments: Any) -> None:
-        if processes.is_main:
-            try:
-                call(*arguments)
-            except KeyboardInterrupt:
-                stop.requested = True
-
-    return hear
-
-
-def _check_same_settings(config: TrainConfig, state: dict[str, Any]) -> None:
-    # By way of today's settings, so that those which the run did not know have their defaults.
-    now, then = config.as_dict(), type(config).from_dict(state["config"]).as_dict()
-    changed = sorted(
-        name
-        for name in now.keys() | then.keys()
-        if name not in FREE_ON_RESUME and now.get(name) != then.get(name)
-    )
-    if changed:
-        listed = "; ".join(
-            f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in changed
-        )
         raise ConfigError(
-            f"a resumed run keeps its settings ({listed}); leave them as they were, or start a new "
-            f"run from {config.out}/last.safetensors"
+            f"a step needs {least} patches or more, and there is one; prepare more patches"
         )
-
-
-def _open_patches(
-    config: TrainConfig,
-    train_patches: Sequence[TrainingPatch] | None,
-    validation_patches: Sequence[TrainingPatch] | None,
-) -> tuple[Sequence[TrainingPatch], Sequence[TrainingPatch]]:
-    path = config.patches
-    if path is None and (train_patches is None or validation_patches is None):
-        raise ConfigError("no patches named; set patches to a folder made by `histosam prepare`")
-    if train_patches is None and path is not None:
-        is_store = path.suffix == ".zarr"
-        train_patches = open_patches(path) if is_store else open_patches(path, "train")
-    if validation_patches is None and config.validation_patches is not None:
-        validation_patches = open_patches(config.validation_patches)
-    elif validation_patches is None and path is not None:
-        beside = path.parent if path.suffix == ".zarr" else path
-        validation_patches = open_patches(beside, "validation")
-    for name, patches in (("training", train_patches), ("validation", validation_patches)):
-        if not patches:
-            raise EmptyDatasetError(
-                f"there are no {name} patches; prepare patches from more slides, or with a larger "
-                "share for that split"
-            )
-    return train_patches or (), validation_patches or ()
-
-
-def _geometry(patches: Sequence[TrainingPatch], fallback: TrainingGeometry) -> TrainingGeometry:
-    """Scale and size of the patches, as far as they tell."""
-    known: Any = getattr(patches, "geometry", None)
-    first = patches[0]
-    mpp = getattr(known, "mpp", None) or getattr(first, "mpp", None) or fallback.mpp
-    return TrainingGeometry(mpp=float(mpp), patch_size_px=int(first.gt_mask.shape[0]))
+    raise ConfigError(
+        f"{processes.count} processes cannot share steps of {batch_size} patches; raise "
+        "batch_size, prepare more patches, or start fewer processes"
+    )
 
 
 @contextmanager

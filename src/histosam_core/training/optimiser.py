@@ -1,10 +1,10 @@
-"""Adam over the parts that learn: their learning rates, clipping, half precision's scaling."""
+"""How weights change: Adam, its learning rate over the run, and interpolation with the start."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
     from histosam_core.training.config import TrainConfig
 
-__all__ = ["Optimiser", "make_scaler", "mixed_precision"]
+__all__ = [
+    "Optimiser",
+    "WeightInterpolation",
+    "learning_rate_factor",
+    "make_scaler",
+    "warmup_length",
+]
 
 LEAST_SCALE = 1.0
 """A gradient that is no number at this scale of the loss is not for want of half's range."""
-
-
-def _all_of_it(name: str) -> float:
-    return 1.0
 
 
 class Optimiser:
@@ -40,11 +42,6 @@ class Optimiser:
         The parameters that learn.
     share_of
         Returns the share of the learning rate that a parameter gets, by its name.
-
-    Attributes
-    ----------
-    parameters : list of Tensor
-        Those that learn.
     """
 
     def __init__(
@@ -52,7 +49,7 @@ class Optimiser:
         config: TrainConfig,
         network: nn.Module,
         names: Iterable[str],
-        share_of: Callable[[str], float] = _all_of_it,
+        share_of: Callable[[str], float],
     ) -> None:
         of_share: dict[float, list[Tensor]] = {1.0: []}
         for name in names:
@@ -62,24 +59,41 @@ class Optimiser:
             for share, parameters in of_share.items()
             if parameters or share == 1.0
         ]
-        self.parameters = [one for parameters in of_share.values() for one in parameters]
-        self._clip_norm = config.clip_norm
+        self._parameters = [one for parameters in of_share.values() for one in parameters]
+        self._config = config
         self._adam = torch.optim.Adam(groups, config.learning_rate, betas=(0.9, 0.999), eps=1e-8)
-        self._scaler = make_scaler(config.precision, self.parameters[0].device.type)
+        self._scaler = make_scaler(config.precision, self._parameters[0].device.type)
 
     @property
     def rate(self) -> float:
         """The learning rate of what gets all of it."""
         return float(self._adam.param_groups[0]["lr"])
 
-    def set_rate(self, rate: float) -> None:
-        """Set the learning rate; each parameter gets its share of it."""
+    def set_rate(self, step: int, total_steps: int, share_of_time: float = 0.0) -> None:
+        """Set the learning rate for a step; each parameter gets its share of it.
+
+        Parameters
+        ----------
+        step, total_steps
+            Steps done, and of the whole run.
+        share_of_time
+            Share of the time budget that is used; the rate falls by time where that is faster.
+        """
+        config = self._config
+        rate = config.learning_rate * learning_rate_factor(
+            step,
+            max(step / total_steps, share_of_time),
+            warmup=warmup_length(config.warmup_steps, total_steps),
+            milestones=config.milestones,
+            milestone_factor=config.milestone_factor,
+        )
         for group in self._adam.param_groups:
             group["lr"] = rate * group["share"]
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        """Return what to take the gradient of, so that half precision does not lose it."""
-        return loss if self._scaler is None else self._scaler.scale(loss)
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a loss, scaled so that half precision does not lose it."""
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
 
     def clip(self, loss: float) -> bool:
         """Clip the gradient; say whether it, and the loss, are numbers that a step can be taken by.
@@ -88,7 +102,7 @@ class Optimiser:
         """
         if self._scaler is not None:
             self._scaler.unscale_(self._adam)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self._clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
         may_overflow = self._scaler is not None and self._scaler.get_scale() > LEAST_SCALE
         return math.isfinite(loss) and (may_overflow or bool(torch.isfinite(norm)))
 
@@ -101,7 +115,7 @@ class Optimiser:
         self._scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments and scale, as `load_state_dict` takes them."""
+        """Moments, rates and scale, as `load_state_dict` takes them."""
         scale = None if self._scaler is None else self._scaler.state_dict()
         return {**self._adam.state_dict(), "scaler": scale}
 
@@ -127,7 +141,78 @@ def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None
     return torch.amp.GradScaler(device_type)
 
 
-def mixed_precision(precision: str, device_type: str) -> AbstractContextManager[Any]:
-    """Return the context in which a network computes in "fp32", "bf16" or "fp16"."""
-    kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device_type, kind, enabled=precision != "fp32")
+def warmup_length(warmup_steps: int, total_steps: int) -> int:
+    """Steps of warm-up: as set, but never more than a tenth of the run."""
+    return min(warmup_steps, total_steps // 10)
+
+
+def learning_rate_factor(
+    step: int,
+    progress: float,
+    *,
+    warmup: int,
+    milestones: Sequence[float],
+    milestone_factor: float,
+) -> float:
+    """What the learning rate is multiplied by in one step.
+
+    Parameters
+    ----------
+    step
+        Steps done before it.
+    progress
+        Share of the run done before it, 0 to 1.
+    warmup
+        Steps of linear rise from zero.
+    milestones
+        Shares of the run from which on the rate is `milestone_factor` lower, once more each.
+    milestone_factor
+        Usually 0.1.
+    """
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    passed = sum(progress >= milestone for milestone in milestones)
+    return rise * milestone_factor**passed
+
+
+class WeightInterpolation:
+    """Lends a network weights between those it started with and those it has (WiSE-FT).
+
+    A model that is fine-tuned on few slides forgets what it could do elsewhere; the average of its
+    weights before and after, parameter by parameter, keeps most of both (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022).
+
+    Parameters
+    ----------
+    network
+        As it starts.
+    names
+        What will change, as its state dict has it: parameters, and running means with them. What
+        is no floating number is left as it is.
+    share
+        Of the starting weights in the average; 0 leaves the network as it is.
+    """
+
+    def __init__(self, network: nn.Module, names: Sequence[str], share: float) -> None:
+        self._network = network
+        self._share = share
+        self._start: dict[str, Tensor] = {}
+        if share:
+            held = network.state_dict()
+            floating = (name for name in names if held[name].is_floating_point())
+            self._start = {name: held[name].detach().clone() for name in floating}
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """While entered, the network has the averaged weights; afterwards its own, to the bit."""
+        own: dict[str, Tensor] = {}
+        held = self._network.state_dict() if self._start else {}
+        with torch.no_grad():
+            for name, start in self._start.items():
+                own[name] = held[name].clone()
+                held[name].lerp_(start.to(held[name].device), self._share)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in own.items():
+                    held[name].copy_(value)

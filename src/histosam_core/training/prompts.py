@@ -1,13 +1,12 @@
-"""The training loop's clicks: first ones, ones on the model's errors, and SAM's prompts of them.
+"""The training's clicks: first ones, ones on the model's errors, and prompts made of them.
 
-Clicks are patch pixels (x, y); the network sees model-input pixels. Masks come back at the patch's
-size, where errors are judged and the loss is taken.
+Clicks are patch pixels (x, y); SAM's networks see model-input pixels. Masks come back at the
+patch's size, where errors are judged and the loss is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,42 +17,45 @@ from torch import Tensor
 from histosam_core.clicks import Click
 from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
 from histosam_core.model.sam.interactive import to_image_size, to_mask_input
+from histosam_core.model.specialists.click_points import NO_POINT
 
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import SamNetwork
 
 __all__ = [
-    "PromptSettings",
     "add_error_clicks",
     "click_on_errors",
     "first_clicks",
     "pack_clicks",
+    "point_table",
 ]
 
 Clicks = Sequence[Sequence[Click]]
 
 
-@dataclass(frozen=True, slots=True)
-class PromptSettings:
-    """How training clicks are made; see `TrainConfig` for the meaning of each."""
-
-    max_random_clicks: int = 24
-    max_iterations: int = 3
-    first_click_centre: bool = False
-    single_click_share: float = 0.0
-
-
 def first_clicks(
-    gt_mask: NDArray[np.int8], settings: PromptSettings, rng: np.random.Generator
+    gt_mask: NDArray[np.int8],
+    rng: np.random.Generator,
+    *,
+    max_clicks: int = 24,
+    first_at_centre: bool = False,
+    single_click_share: float = 0.0,
 ) -> list[Click]:
-    """Draw the clicks a sample starts with: RITM's random ones, or one central click alone."""
-    if rng.random() < settings.single_click_share:
+    """Draw the clicks a sample starts with: RITM's random ones, or one central click alone.
+
+    Parameters
+    ----------
+    gt_mask
+        (H, W) int8: 1 object, 0 background, -1 ignored.
+    rng
+        Source of the draws.
+    max_clicks, first_at_centre, single_click_share
+        `max_random_clicks`, `first_click_centre` and `single_click_share` of `TrainConfig`.
+    """
+    if rng.random() < single_click_share:
         return sample_random_clicks(gt_mask, rng, max_clicks=1, first_at_centre=True)[:1]
     return sample_random_clicks(
-        gt_mask,
-        rng,
-        max_clicks=settings.max_random_clicks,
-        first_at_centre=settings.first_click_centre,
+        gt_mask, rng, max_clicks=max_clicks, first_at_centre=first_at_centre
     )
 
 
@@ -94,6 +96,19 @@ def pack_clicks(
     return torch.from_numpy(points).to(device), torch.from_numpy(labels).to(device)
 
 
+def point_table(clicks: Clicks) -> Tensor:
+    """B lists of clicks, pixels (x, y) -> (B, 2N, 3) float32 points, as `disk_maps` takes them."""
+    counts = [sum(c.is_positive is sign for c in one) for one in clicks for sign in (True, False)]
+    n = max([1, *counts])
+    points = np.full((len(clicks), 2 * n, 3), NO_POINT, np.float32)
+    for rows, one in zip(points, clicks, strict=True):
+        free = {True: 0, False: n}
+        for number, click in enumerate(one):
+            rows[free[click.is_positive]] = (click.xy[1], click.xy[0], number)
+            free[click.is_positive] += 1
+    return torch.from_numpy(points)
+
+
 @torch.no_grad()
 def add_error_clicks(
     network: SamNetwork,
@@ -101,7 +116,7 @@ def add_error_clicks(
     gt_masks: Sequence[NDArray[np.int8]],
     clicks: Clicks,
     iterations: int,
-    rng: np.random.Generator | Sequence[np.random.Generator],
+    sources: Sequence[np.random.Generator],
     *,
     in_parts: Callable[[int, Callable[[slice], Tensor]], list[Tensor]] | None = None,
     agree: Callable[[int], int] = int,
@@ -124,8 +139,8 @@ def add_error_clicks(
         B lists of first clicks, left as they are.
     iterations
         How often; drawn per batch from 0 to the setting's maximum, both included.
-    rng
-        Source of the draws, or one for each sample.
+    sources
+        What each sample's clicks are drawn from.
     in_parts
         Calls a function with parts of range(B) that fit into memory and returns what it gives;
         None answers all at once.
@@ -141,7 +156,6 @@ def add_error_clicks(
     """
     patch_hw = (gt_masks[0].shape[0], gt_masks[0].shape[1])
     grown = [list(sample) for sample in clicks]
-    sources = [rng] * len(grown) if isinstance(rng, np.random.Generator) else rng
     previous: Tensor | None = None
 
     def answer(part: slice) -> Tensor:

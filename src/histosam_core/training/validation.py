@@ -1,4 +1,4 @@
-"""Validation by simulated clicks, by the rules of the evaluation, on the model as it stands."""
+"""Validation by simulated clicks, by the rules of the evaluation, on the model as it is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from histosam_core.model.interface import complete
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
+    from histosam_core.training.compute import Compute
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.examples import TrainingPatch
+    from histosam_core.training.families.learner import Learner
 
-__all__ = ["ValidationScores", "click_batch", "evenly_spread", "score"]
+__all__ = ["ValidationScores", "click_batch", "evenly_spread", "score", "validate"]
 
 TARGET_IOU = 0.90
 
@@ -52,6 +56,17 @@ class ValidationScores:
         """Mean IoU after so many clicks; after the last one when the budget is smaller."""
         return self.miou_per_click[min(clicks, len(self.miou_per_click)) - 1]
 
+    def figures(self) -> dict[str, float]:
+        """What logs and events give of it, by name."""
+        return {
+            "noc80": self.noc80,
+            "noc85": self.noc85,
+            "noc90": self.noc90,
+            "iou_1_click": self.miou_after(1),
+            "iou_5_clicks": self.miou_after(5),
+            "iou_last_click": self.miou_per_click[-1],
+        }
+
     def is_better_than(self, other: ValidationScores | None) -> bool:
         """Whether NoC@85 is lower, or equal and the mean IoU higher."""
         if other is None:
@@ -66,6 +81,61 @@ class ValidationScores:
     def from_dict(cls, values: dict[str, Any]) -> ValidationScores:
         """Rebuild from `as_dict`."""
         return cls(**{**values, "miou_per_click": tuple(values["miou_per_click"])})
+
+
+def validate(
+    learner: Learner,
+    patches: Sequence[TrainingPatch],
+    indices: Sequence[int],
+    config: TrainConfig,
+    compute: Compute,
+    *,
+    on_batch: Callable[[], None],
+    on_click: Callable[[], None],
+) -> ValidationScores:
+    """Click on validation patches, in batches over all processes.
+
+    Parameters
+    ----------
+    learner
+        Its model answers, with the network as it is.
+    patches, indices
+        All validation patches, and which are clicked on.
+    config
+        Batch size and click budget.
+    compute
+        Shares the patches out.
+    on_batch, on_click
+        Called before each batch, in all processes; called between clicks. May raise to stop.
+
+    Returns
+    -------
+    ValidationScores
+        The same in every process.
+    """
+    processes = compute.processes
+    curves: list[tuple[int, NDArray[np.float32]]] = []
+    learner.network.eval()
+    for start in range(0, len(indices), config.batch_size):
+        on_batch()
+        batch = indices[start : start + config.batch_size]
+        mine = batch[processes.rank :: processes.count]
+
+        def click_on(part: slice, mine: Sequence[int] = mine) -> list[NDArray[np.float32]]:
+            pairs = [learner.embed_whole(patches, index) for index in mine[part]]
+            with compute.autocast():
+                return click_batch(
+                    learner.model,
+                    [embedding for embedding, _ in pairs],
+                    [gt_mask for _, gt_mask in pairs],
+                    max_clicks=config.validation_clicks,
+                    check=on_click,
+                )
+
+        parts = compute.micro_batches.run(len(mine), click_on)
+        curves += zip(mine, [curve for part in parts for curve in part], strict=True)
+    all_curves = sorted(processes.gather(curves), key=lambda pair: pair[0])
+    return score([curve for _, curve in all_curves], config.validation_clicks)
 
 
 def click_batch(

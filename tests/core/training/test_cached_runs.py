@@ -120,16 +120,15 @@ def test_a_disk_that_refuses_is_told_once_and_the_run_goes_on(
 def test_patience_ends_the_run_and_says_so(
     run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from histosam_core.training import ValidationScores
-    from histosam_core.training.validator import Validator
+    from histosam_core.training import ValidationScores, loop
 
     nocs = iter([9.0, 5.0, 6.0, 7.0, 1.0])
 
-    def scores(self: Validator, encoder: object) -> ValidationScores:
+    def scores(*arguments: object, **named: object) -> ValidationScores:
         noc85 = next(nocs)
         return ValidationScores(noc85, noc85, noc85, (0.5, 0.5), 2)
 
-    monkeypatch.setattr(Validator, "run", scores)
+    monkeypatch.setattr(loop, "validate", scores)
     ended = run("run", epochs=9, patience=2, max_steps_per_epoch=1)
     assert (ended.result.epochs, ended.result.best_epoch) == (3, 1)
     assert len(ended.notices) == 1
@@ -152,9 +151,9 @@ def test_tensorboard_gets_what_the_events_tell(tmp_path: Path, run: Callable[...
 def test_tensorboard_that_is_not_installed_is_said_before_anything_is_deleted(
     run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from histosam_core.training import tensorboard_log
+    from histosam_core.training import run_log
 
-    monkeypatch.setattr(tensorboard_log, "find_spec", lambda name: None)
+    monkeypatch.setattr(run_log, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install tensorboard"):
         run("run", tensorboard=True)
     assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from histosam_core.errors import OutOfMemoryError
-from histosam_core.training.chunks import Chunks
+from histosam_core.training.compute import MicroBatches
 
 
 class Memory:
@@ -26,42 +26,42 @@ class Memory:
         self.done = []
 
 
-def _chunks(size: int) -> tuple[Chunks, list[str]]:
+def _micro_batches(size: int) -> tuple[MicroBatches, list[str]]:
     notices: list[str] = []
-    return Chunks(size, torch.device("cpu"), notices.append), notices
+    return MicroBatches(size, torch.device("cpu"), notices.append), notices
 
 
 def test_parts_cover_a_batch_in_order() -> None:
-    chunks, notices = _chunks(3)
+    micro_batches, notices = _micro_batches(3)
     memory = Memory(9)
-    assert chunks.run(8, memory.work) == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert chunks.run(3, memory.work, at_most=1) == [[0], [1], [2]]
+    assert micro_batches.run(8, memory.work) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert micro_batches.run(3, memory.work, at_most=1) == [[0], [1], [2]]
     assert notices == []
 
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_full_memory_halves_the_parts_and_says_so(restarts: bool) -> None:
-    chunks, notices = _chunks(8)
+    micro_batches, notices = _micro_batches(8)
     memory = Memory(3)
-    answers = chunks.run(8, memory.work, restart=memory.restart if restarts else None)
+    answers = micro_batches.run(8, memory.work, restart=memory.restart if restarts else None)
     assert [n for part in answers for n in part] == memory.done == list(range(8))
-    assert chunks.size == 2
+    assert micro_batches.size == 2
     assert memory.restarts == (2 if restarts else 0)
     assert ["8 patches" in notices[0], "4 patches" in notices[1]] == [True, True]
 
 
 def test_a_memory_too_small_for_one_patch_stops_with_the_way_out() -> None:
-    chunks, _ = _chunks(2)
+    micro_batches, _ = _micro_batches(2)
     with pytest.raises(OutOfMemoryError, match=r"single patch; choose .*bf16"):
-        chunks.run(2, Memory(0).work)
+        micro_batches.run(2, Memory(0).work)
 
 
 def test_other_errors_pass_through() -> None:
-    chunks, notices = _chunks(4)
+    micro_batches, notices = _micro_batches(4)
 
     def broken(part: slice) -> None:
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        chunks.run(4, broken)
+        micro_batches.run(4, broken)
     assert notices == []

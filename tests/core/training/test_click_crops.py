@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histosam_core.dataset.augment import AugmentSettings
-from histosam_core.training.crops import CropSettings, draw_crop
-from histosam_core.training.examples import CropExamples
-from histosam_core.training.focus import draw_focus, trimap_of
-from histosam_core.training.prompts import PromptSettings
+from histosam_core.training import TrainConfig
+from histosam_core.training.families.crops import CropExamples, draw_crop
+from histosam_core.training.families.focalclick import draw_focus, trimap_of
 
 GEOMETRY = AugmentSettings(brightness_contrast=False, rgb_shift=False)
 
@@ -38,7 +37,7 @@ def test_image_and_mask_of_a_crop_stay_together(seed: int, way: Any, size: tuple
     image, gt = _patch()
     before = image.copy(), gt.copy()
     rng = np.random.default_rng(seed)
-    crop, mask = draw_crop(image, gt, CropSettings(size, way), GEOMETRY, rng)
+    crop, mask = draw_crop(image, gt, size, GEOMETRY, rng, way=way)
     assert (crop.shape, crop.dtype) == ((*size, 3), np.uint8)
     assert (mask.shape, mask.dtype) == (size, np.int8)
     # Resizing mixes colours at borders alone.
@@ -52,7 +51,7 @@ def test_image_and_mask_of_a_crop_stay_together(seed: int, way: Any, size: tuple
 
 def test_the_same_draws_give_the_same_crop() -> None:
     drawn = [
-        draw_crop(*_patch(), CropSettings((64, 64)), AugmentSettings(), np.random.default_rng(3))
+        draw_crop(*_patch(), (64, 64), AugmentSettings(), np.random.default_rng(3))
         for _ in range(2)
     ]
     np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
@@ -62,7 +61,7 @@ def test_the_same_draws_give_the_same_crop() -> None:
 def test_without_augmentation_a_crop_is_cut_at_the_patchs_scale_or_is_all_of_it() -> None:
     image, gt = _patch()
     rng = np.random.default_rng(0)
-    crop, mask = draw_crop(image, gt, CropSettings((50, 60)), AugmentSettings.none(), rng)
+    crop, mask = draw_crop(image, gt, (50, 60), AugmentSettings.none(), rng)
     places = [
         (y, x)
         for y in range(71)
@@ -71,8 +70,7 @@ def test_without_augmentation_a_crop_is_cut_at_the_patchs_scale_or_is_all_of_it(
         and (image[y : y + 50, x : x + 60] == crop).all()
     ]
     assert places
-    whole = CropSettings((120, 120), "window")
-    crop, mask = draw_crop(image, gt, whole, AugmentSettings.none(), rng)
+    crop, mask = draw_crop(image, gt, (120, 120), AugmentSettings.none(), rng, way="window")
     np.testing.assert_array_equal(crop, image)
     np.testing.assert_array_equal(mask, gt)
 
@@ -80,7 +78,7 @@ def test_without_augmentation_a_crop_is_cut_at_the_patchs_scale_or_is_all_of_it(
 def test_a_patch_smaller_than_the_crop_is_continued_by_reflection() -> None:
     image, gt = _patch(40)
     rng = np.random.default_rng(1)
-    crop, mask = draw_crop(image, gt, CropSettings((100, 130)), AugmentSettings.none(), rng)
+    crop, mask = draw_crop(image, gt, (100, 130), AugmentSettings.none(), rng)
     assert crop.min() == 0
     assert crop.any(-1).all()  # no black that is no tissue
     assert set(np.unique(mask)) == {-1, 0, 1}
@@ -92,13 +90,13 @@ def test_a_crop_without_object_is_drawn_again() -> None:
     gt = np.zeros((300, 300), np.int8)
     gt[:60, :60] = 1
     draws = [
-        draw_crop(image, gt, CropSettings((64, 64)), GEOMETRY, np.random.default_rng(seed))[1]
+        draw_crop(image, gt, (64, 64), GEOMETRY, np.random.default_rng(seed))[1]
         for seed in range(60)
     ]
     # One place in fifteen or so holds some of it.
     assert np.mean([(mask == 1).any() for mask in draws]) > 0.25
     nothing = np.zeros((100, 100), np.int8)
-    _, mask = draw_crop(image, nothing, CropSettings((32, 32)), GEOMETRY, np.random.default_rng(0))
+    _, mask = draw_crop(image, nothing, (32, 32), GEOMETRY, np.random.default_rng(0))
     assert not mask.any()
 
 
@@ -106,9 +104,7 @@ def test_windows_are_mostly_neither_empty_nor_full() -> None:
     image, gt = _patch(200)
     shares = [
         (
-            draw_crop(
-                image, gt, CropSettings((96, 96), "window"), GEOMETRY, np.random.default_rng(seed)
-            )[1]
+            draw_crop(image, gt, (96, 96), GEOMETRY, np.random.default_rng(seed), way="window")[1]
             == 1
         ).mean()
         for seed in range(100)
@@ -171,17 +167,15 @@ def test_a_trimap_marks_what_a_small_mask_cannot_hold() -> None:
 
 def test_examples_are_crops_drawn_afresh_in_every_epoch_whoever_asks(small_patches: Any) -> None:
     def examples(workers: int) -> CropExamples:
-        return CropExamples(
-            small_patches(4, 0),
-            crops=CropSettings((48, 64), "window"),
-            with_focus=True,
+        config = TrainConfig(
+            out="run",
+            model="focalclick_b0_s2",
+            crop_size=(64, 64),
             batch_size=2,
-            max_steps_per_epoch=None,
-            augmentation=AugmentSettings(),
-            prompts=PromptSettings(first_click_centre=True),
             seed=5,
             workers=workers,
         )
+        return CropExamples(small_patches(4, 0), config, way="window", draw_focus=draw_focus)
 
     first = [e for batch in examples(0).batches(1) for e in batch]
     again = [e for batch in examples(2).batches(1) for e in batch]

@@ -13,7 +13,7 @@ from histosam_core.errors import ConfigError
 from histosam_core.model.baselines import network, network_names
 from histosam_core.model.checkpoint.checkpoint import describe_network, save_checkpoint
 from histosam_core.training import TrainConfig
-from histosam_core.training.rates import is_backbone, share_of
+from histosam_core.training.families.specialist import share_of
 from histosam_core.training.recipes import RECIPES, recipe_of
 
 
@@ -177,4 +177,3 @@ def test_layers_of_simpleclick_may_learn_the_slower_the_nearer_to_the_image() ->
         assert name in held
         assert share(name) == pytest.approx(wanted)
     assert share_of("backbone.blocks.0.attn.qkv.weight", "simpleclick", encoder_lr_factor=1.0) == 1
-    assert not is_backbone("patch_embed_coords.proj.weight", "simpleclick")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,16 +12,18 @@ import torch
 from histosam_core.clicks import Click
 from histosam_core.model.baselines import network
 from histosam_core.training import TrainConfig
-from histosam_core.training.chunks import Chunks
-from histosam_core.training.click_learner import ClickLearner
-from histosam_core.training.click_tensors import point_table, points_in_focus
-from histosam_core.training.learner import StepMeans, Tools
+from histosam_core.training.compute import Compute, MicroBatches, Processes
+from histosam_core.training.families.focalclick import FocalClickLearner, points_in_focus
+from histosam_core.training.families.specialist import SpecialistLearner
 from histosam_core.training.losses import (
     bce_loss,
     normalized_focal_loss,
     weighted_normalized_focal_loss,
 )
-from histosam_core.training.processes import Processes
+from histosam_core.training.prompts import point_table
+
+if TYPE_CHECKING:
+    from histosam_core.training.families.learner import StepMeans
 
 RITM, FOCAL, SIMPLE = "ritm_h18s", "focalclick_b0_s2", "simpleclick_xtiny448"
 
@@ -41,22 +42,18 @@ class Step:
         self.config = TrainConfig(
             out="run", model=model, crop_size=64, batch_size=4, max_iterations=2, **settings
         )
-        self.chunks = Chunks(size, torch.device("cpu"), self.notices.append)
-        tools = Tools(
-            Processes(0, 1, "cpu"),
-            self.chunks,
-            nullcontext,
-            lambda loss: loss,
-            lambda: None,
-            self.notices.append,
-        )
-        no_model: Any = None  # for validation alone
-        self.learner = ClickLearner(self.config, no_model, self.network, small_patches(4, 0), tools)
+        device = torch.device("cpu")
+        self.micro_batches = MicroBatches(size, device, self.notices.append)
+        compute = Compute(Processes(0, 1, "cpu"), self.micro_batches, device)
+        kind = FocalClickLearner if model == FOCAL else SpecialistLearner
+        no_model = None  # for validation alone
+        self.learner = kind(self.config, no_model, self.network, small_patches(4, 0), compute)
         (self.batch,) = self.learner.examples.batches(1)
 
     def make(self, iterations: int = 2) -> StepMeans:
         sources = [self.learner.examples.error_rng(1, example) for example in self.batch]
-        return self.learner.make(self.batch, n_in_all=4, iterations=iterations, sources=sources)
+        prompted = self.learner.prompt(self.batch, iterations, sources)
+        return self.learner.take_gradient(prompted, 4, torch.Tensor.backward)
 
     def gradient(self) -> torch.Tensor:
         """All gradients, end to end."""
@@ -180,7 +177,7 @@ def test_a_full_memory_leaves_no_trace_of_the_passes_that_were_begun(
 
     monkeypatch.setattr(tight.network, "forward", in_little_memory)
     means, expected = tight.make(0), roomy.make(0)
-    assert tight.chunks.size == 2
+    assert tight.micro_batches.size == 2
     assert len(tight.notices) == 1
     assert means == expected
     assert torch.equal(tight.gradient(), roomy.gradient())
@@ -189,14 +186,14 @@ def test_a_full_memory_leaves_no_trace_of_the_passes_that_were_begun(
 
 
 def test_no_pass_has_fewer_patches_than_the_batch_norms_need() -> None:
-    chunks = Chunks(2, torch.device("cpu"), lambda text: None)
-    sizes = chunks.run(5, lambda part: part.stop - part.start, at_least=2)
+    micro_batches = MicroBatches(2, torch.device("cpu"), lambda text: None)
+    sizes = micro_batches.run(5, lambda part: part.stop - part.start, at_least=2)
     assert sizes == [2, 3]
-    chunks.size = 4
-    assert chunks.run(5, lambda part: part.stop - part.start, at_least=2) == [3, 2]
-    chunks.size = 1
-    assert chunks.run(4, lambda part: part.stop - part.start, at_least=2) == [2, 2]
-    assert chunks.run(1, lambda part: part.stop - part.start, at_least=2) == [1]
+    micro_batches.size = 4
+    assert micro_batches.run(5, lambda part: part.stop - part.start, at_least=2) == [3, 2]
+    micro_batches.size = 1
+    assert micro_batches.run(4, lambda part: part.stop - part.start, at_least=2) == [2, 2]
+    assert micro_batches.run(1, lambda part: part.stop - part.start, at_least=2) == [1]
 
 
 def test_points_stand_in_a_table_of_two_halves() -> None:

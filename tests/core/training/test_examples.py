@@ -11,22 +11,16 @@ import torch
 
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.embeddings.memory import MemoryStore
+from histosam_core.training import TrainConfig
 from histosam_core.training.examples import Example, Examples
 from histosam_core.training.patch_embeddings import PatchEmbeddings
-from histosam_core.training.prompts import PromptSettings
 
 
-def _examples(patches: Any, **changes: Any) -> Examples:
-    settings: dict[str, Any] = {
-        "batch_size": 3,
-        "max_steps_per_epoch": None,
-        "augmentation": AugmentSettings(),
-        "variants": 2,
-        "prompts": PromptSettings(),
-        "seed": 0,
-        "cache": None,
-    }
-    return Examples(patches, **{**settings, **changes})
+def _examples(patches: Any, *, variants: int = 2, cache: Any = None, **changes: Any) -> Examples:
+    config = TrainConfig(**{"out": "run", "batch_size": 3, **changes})
+    examples = Examples(patches, config, variants=variants)
+    examples.cache = cache
+    return examples
 
 
 def _same(first: Example, second: Example) -> bool:
@@ -87,7 +81,7 @@ def test_without_augmentation_a_patch_is_its_only_variant(
     small_patches: Callable[..., Any],
 ) -> None:
     patches = small_patches(1, 0)
-    examples = _examples(patches, augmentation=AugmentSettings.none(), variants=0)
+    examples = _examples(patches, augment=AugmentSettings.none(), variants=0)
     for epoch in (1, 2):
         (example,) = next(examples.batches(epoch))
         assert example.key == (0, 0)

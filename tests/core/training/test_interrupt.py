@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from histosam_core.training.interrupt import StopRequest
+from histosam_core.training.stopping import StopRequest
 
 
 def test_the_first_signal_waits_for_the_check_and_the_second_does_not() -> None:

@@ -12,7 +12,7 @@ import torch
 from histosam_core.errors import ConfigError
 from histosam_core.model.checkpoint.checkpoint import load_checkpoint
 from histosam_core.training import TrainConfig, finetune
-from histosam_core.training.kept_weights import KeptWeights
+from histosam_core.training.optimiser import WeightInterpolation
 
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import SamNetwork
@@ -23,23 +23,23 @@ NAME = "mask_decoder.iou_token.weight"
 def test_the_average_holds_while_entered_and_the_network_is_itself_again(
     network: SamNetwork,
 ) -> None:
-    kept = KeptWeights(network, [NAME], 0.25)
+    kept = WeightInterpolation(network, [NAME], 0.25)
     parameter = network.get_parameter(NAME)
     start = parameter.detach().clone()
     with torch.no_grad():
         parameter.add_(1.0)
     trained = parameter.detach().clone()
-    with kept.averaged():
+    with kept.applied():
         assert torch.allclose(parameter, start + 0.75, atol=1e-6)
     assert torch.equal(parameter, trained)
 
 
 def test_without_a_share_the_trained_weights_are_written(network: SamNetwork) -> None:
-    kept = KeptWeights(network, [NAME], 0.0)
+    kept = WeightInterpolation(network, [NAME], 0.0)
     with torch.no_grad():
         network.get_parameter(NAME).add_(1.0)
     trained = network.get_parameter(NAME).detach().clone()
-    with kept.averaged():
+    with kept.applied():
         assert torch.equal(network.get_parameter(NAME), trained)
 
 

@@ -21,9 +21,9 @@ from histosam_core.errors import (
 )
 from histosam_core.model.checkpoint.checkpoint import load_checkpoint
 from histosam_core.training import SCENARIOS, TrainConfig, finetune
-from histosam_core.training.parts import part_of
+from histosam_core.training.families.sam_parts import part_of
+from histosam_core.training.loop import TrainingDivergedError
 from histosam_core.training.run_folder import RunFolder
-from histosam_core.training.trainer import TrainingDivergedError
 
 Weights = dict[str, torch.Tensor]
 RUN_FILES = {
@@ -240,15 +240,15 @@ def test_an_existing_run_is_kept_unless_overwriting_is_asked_for(
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(
     tmp_path: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from histosam_core.training import step
+    from histosam_core.training.families import sam
 
-    loss, calls = step.normalized_focal_loss, []
+    loss, calls = sam.normalized_focal_loss, []
 
     def breaks_in_the_second_epoch(*args: Any, **kwargs: Any) -> torch.Tensor:
         calls.append(1)
         return loss(*args, **kwargs) * (float("nan") if len(calls) > 4 else 1.0)
 
-    monkeypatch.setattr(step, "normalized_focal_loss", breaks_in_the_second_epoch)
+    monkeypatch.setattr(sam, "normalized_focal_loss", breaks_in_the_second_epoch)
     with pytest.raises(TrainingDivergedError, match=r"epoch 2, step 2.*learning rate"):
         train(tmp_path / "run")
     state = RunFolder(tmp_path / "run").load_state()

@@ -7,10 +7,9 @@ import torch
 
 from histosam_core.errors import CheckpointError, ConfigError
 from histosam_core.model.sam.network import SamNetwork, build_network
-from histosam_core.training.parts import (
+from histosam_core.training.families.sam_parts import (
     adapt_network,
     part_of,
-    parts_of,
     prepare_for_training,
     set_training_mode,
 )
@@ -47,10 +46,10 @@ def test_exactly_the_named_parts_learn(name: str) -> None:
     scenario = SCENARIOS[name]
     network = _tiny(scenario.decoder)
     trained = set(prepare_for_training(network, scenario))
-    parts = {part for part, _, _ in parts_of(network)}
+    parts = {part_of(name) for name, _ in network.named_parameters()}
     assert parts == {"image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"}
-    for part, parameter_name, parameter in parts_of(network):
-        assert parameter.requires_grad == (part in PAPER[name][0])
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.requires_grad == (part_of(parameter_name) in PAPER[name][0])
         assert (parameter_name in trained) == parameter.requires_grad
 
 

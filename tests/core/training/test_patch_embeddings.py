@@ -16,7 +16,6 @@ from histosam_core.training import TrainConfig
 from histosam_core.training.embeddings import open_caches
 from histosam_core.training.examples import Examples
 from histosam_core.training.patch_embeddings import PatchEmbeddings, patch_store
-from histosam_core.training.prompts import PromptSettings
 
 SHAPE, MASK_HW = (4, 3, 3), (5, 7)
 PLENTY = 10**8
@@ -111,16 +110,7 @@ def opened(
     ) -> tuple[PatchEmbeddings, PatchEmbeddings]:
         config = TrainConfig(out=tmp_path / "run", cache_dir=tmp_path / "kept", **settings)
         patches = patches or small_patches(3, 0)
-        examples = Examples(
-            patches,
-            batch_size=1,
-            max_steps_per_epoch=None,
-            augmentation=config.augment,
-            variants=variants,
-            prompts=PromptSettings(),
-            seed=config.seed,
-            cache=None,
-        )
+        examples = Examples(patches, config, variants=variants)
         network = network or small_model("refining").network
         return open_caches(config, network, examples, patches, len(patches))
 

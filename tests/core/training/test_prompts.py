@@ -9,7 +9,6 @@ import torch
 from histosam_core.clicks import Click
 from histosam_core.model.sam.network import SamNetwork, build_network
 from histosam_core.training.prompts import (
-    PromptSettings,
     add_error_clicks,
     first_clicks,
     pack_clicks,
@@ -52,7 +51,7 @@ def test_a_patch_that_is_not_square_fills_a_part_of_the_input(network: SamNetwor
 def test_no_iteration_gives_no_mask_prompt(network: SamNetwork, rng: np.random.Generator) -> None:
     first = [[Click((20, 20))]]
     clicks, previous = add_error_clicks(
-        network, torch.zeros(1, 128, 4, 4), [_mask()], first, 0, rng
+        network, torch.zeros(1, 128, 4, 4), [_mask()], first, 0, [rng]
     )
     assert previous is None
     assert clicks == first
@@ -65,7 +64,7 @@ def test_each_iteration_adds_a_click_on_an_error_of_the_answer_before(
     first = [[Click((20, 20))], [Click((3, 3), False)]]
     embeddings = torch.randn(2, 128, 4, 4, generator=torch.Generator().manual_seed(0))
     embeddings.requires_grad_()
-    clicks, previous = add_error_clicks(network, embeddings, gt, first, 3, rng)
+    clicks, previous = add_error_clicks(network, embeddings, gt, first, 3, [rng, rng])
     assert previous is not None
     assert previous.shape == (2, 1, 16, 16)
     assert not previous.requires_grad
@@ -81,7 +80,7 @@ def test_the_same_draws_give_the_same_clicks(network: SamNetwork) -> None:
     embeddings = torch.randn(1, 128, 4, 4, generator=torch.Generator().manual_seed(0))
     runs = [
         add_error_clicks(
-            network, embeddings, [_mask()], [[Click((9, 9))]], 3, np.random.default_rng(5)
+            network, embeddings, [_mask()], [[Click((9, 9))]], 3, [np.random.default_rng(5)]
         )
         for _ in range(2)
     ]
@@ -91,10 +90,9 @@ def test_the_same_draws_give_the_same_clicks(network: SamNetwork) -> None:
 
 def test_single_clicks_come_as_often_as_set(rng: np.random.Generator) -> None:
     gt = _mask()
-    always = PromptSettings(single_click_share=1.0)
     for _ in range(10):
-        (click,) = first_clicks(gt, always, rng)
+        (click,) = first_clicks(gt, rng, single_click_share=1.0)
         assert click.is_positive
-    counts = [len(first_clicks(gt, PromptSettings(), rng)) for _ in range(200)]
+    counts = [len(first_clicks(gt, rng)) for _ in range(200)]
     assert np.mean([count == 1 for count in counts]) < 0.15
     assert max(counts) > 8

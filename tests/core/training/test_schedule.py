@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from histosam_core.training.schedule import learning_rate_factor, warmup_length
+from histosam_core.training.optimiser import learning_rate_factor, warmup_length
 
 PAPER = {"milestones": (20 / 30, 25 / 30), "milestone_factor": 0.1}
 

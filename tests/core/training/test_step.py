@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
-from histosam_core.dataset.augment import AugmentSettings
-from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.training import SCENARIOS, TrainConfig
-from histosam_core.training.chunks import Chunks
-from histosam_core.training.embeddings import PatchEncoder
-from histosam_core.training.examples import Examples
-from histosam_core.training.parts import prepare_for_training
-from histosam_core.training.patch_embeddings import PatchEmbeddings
-from histosam_core.training.processes import Processes
-from histosam_core.training.prompts import PromptSettings
-from histosam_core.training.step import StepGradients, StepMeans
+from histosam_core.training.compute import Compute, MicroBatches, Processes
+from histosam_core.training.families.sam import SamLearner
+
+if TYPE_CHECKING:
+    from histosam_core.training.families.learner import StepMeans
 
 
 class Step:
@@ -29,51 +22,37 @@ class Step:
 
     def __init__(self, small_model: Any, small_patches: Any, scenario: str, size: int) -> None:
         chosen = SCENARIOS[scenario]
-        self.network = small_model(chosen.decoder).network
-        self.names = prepare_for_training(self.network, chosen)
+        model = small_model(chosen.decoder)
+        self.network = model.network
         self.notices: list[str] = []
-        config = TrainConfig(out=Path("run"), scenario=scenario, quality_weight=0.1)
-        chunks = Chunks(size, self.network.device, self.notices.append)
-        encoder = PatchEncoder(
-            self.network,
-            half=True,
-            cache=PatchEmbeddings(MemoryStore(0), {}, "") if chosen.freezes_encoder else None,
-            validation_cache=None,
-            precision=nullcontext,
-            chunks=chunks,
+        config = TrainConfig(
+            out="run", scenario=scenario, quality_weight=0.1, batch_size=6, augment_variants=2
+        )
+        device = self.network.device
+        self.learner = SamLearner(
+            config,
+            chosen,
+            model,
+            small_patches(6, 0),
+            small_patches(1, 1),
+            1,
+            Compute(
+                Processes(0, 1, "cpu"), MicroBatches(size, device, self.notices.append), device
+            ),
             on_encode=lambda: None,
             notice=self.notices.append,
         )
-        self.gradients = StepGradients(
-            config,
-            chosen,
-            self.network,
-            encoder,
-            [self.network.get_parameter(name) for name in self.names],
-            processes=Processes(0, 1, "cpu"),
-            chunks=chunks,
-            precision=nullcontext,
-            scaled=lambda loss: loss,
-        )
-        self.examples = Examples(
-            small_patches(6, 0),
-            batch_size=6,
-            max_steps_per_epoch=None,
-            augmentation=AugmentSettings(),
-            variants=2,
-            prompts=PromptSettings(),
-            seed=0,
-            cache=None,
-        )
+        self.examples = self.learner.examples
 
     def make(self) -> StepMeans:
         (batch,) = self.examples.batches(1)
         sources = [self.examples.error_rng(1, example) for example in batch]
-        return self.gradients.make(batch, n_in_all=6, iterations=2, sources=sources)
+        prompted = self.learner.prompt(batch, 2, sources)
+        return self.learner.take_gradient(prompted, 6, torch.Tensor.backward)
 
     def gradient(self) -> torch.Tensor:
         """All gradients, end to end."""
-        parameters = [self.network.get_parameter(name) for name in self.names]
+        parameters = [self.network.get_parameter(name) for name in self.learner.names]
         return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
 
 

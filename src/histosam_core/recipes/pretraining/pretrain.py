@@ -45,7 +45,7 @@ from histosam_core.model.sam.tiny import IMAGE_SIZE, build_tiny_modules
 from histosam_core.recipes.pretraining.generic_images import generic_image
 from histosam_core.recipes.pretraining.random_tissue import GLASS, random_tissue
 from histosam_core.training.losses import batch_iou, bce_dice_loss, bce_loss
-from histosam_core.training.prompts import PromptSettings, first_clicks, pack_clicks
+from histosam_core.training.prompts import first_clicks, pack_clicks
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -317,12 +317,15 @@ def _train_step(
 ) -> tuple[float, float, float]:
     """One optimiser step; return loss and both heads' mean IoU."""
     network.train()
-    settings = PromptSettings(
-        config.max_random_clicks,
-        config.max_iterations,
-        single_click_share=config.single_click_share,
-    )
-    clicks = [first_clicks(truth, settings, rng) for truth in gt]
+    clicks = [
+        first_clicks(
+            truth,
+            rng,
+            max_clicks=config.max_random_clicks,
+            single_click_share=config.single_click_share,
+        )
+        for truth in gt
+    ]
     image_hw = (gt.shape[1], gt.shape[2])
     target = torch.from_numpy(gt)[:, None].float()
     previous: Tensor | None = None

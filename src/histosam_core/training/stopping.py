@@ -1,17 +1,61 @@
-"""How long a run has taken, what its time budget leaves, and what is still to come."""
+"""When a run stops: at a signal, once a step is whole, or when its time budget is spent."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["TimeBudget"]
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
 
+__all__ = ["StopRequest", "TimeBudget"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NEWEST_SHARE = 0.1
 """Weight of the newest step in the running mean: later epochs find their embeddings kept."""
 
 
+class StopRequest:
+    """While entered, turns the first SIGINT or SIGTERM into a request that `check` honours.
+
+    A second signal stops at once, as without this class. Outside the main thread, where Python
+    delivers no signals, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a stop was asked for."""
+        if self.requested:
+            raise KeyboardInterrupt
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
 class TimeBudget:
-    """The time of a run, over all sittings.
+    """The time of a run, in seconds, over all attempts.
 
     Parameters
     ----------
@@ -23,9 +67,9 @@ class TimeBudget:
     Attributes
     ----------
     seconds_before : float
-        Of earlier sittings.
+        Of earlier attempts.
     validation_seconds, step_seconds : float
-        What the last validation took, and a step of late.
+        What the last validation took, and steps of late.
     agreed_seconds : float or None
         Seconds so far that all processes agreed on; None where there is one.
     """

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import ConfigError
+from histosam_core.model.device import pick_device
 from histosam_core.model.load import load_model
 from histosam_core.model.sam.interactive import SamModel
 from histosam_core.model.sam.start import start_network
+from histosam_core.training.families.learner import check_family
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from histosam_core.model.interface import InteractiveModel
     from histosam_core.model.sam.network import SamNetwork
+    from histosam_core.training.config import TrainConfig
     from histosam_core.training.scenarios import Part, Scenario
 
 __all__ = [
     "adapt_network",
     "load_base",
     "part_of",
-    "parts_of",
     "prepare_for_training",
     "set_training_mode",
+    "starting_model",
 ]
 
 DENSE_PROMPTS = "click_"
@@ -39,10 +41,36 @@ def part_of(parameter_name: str) -> Part:
     raise ValueError(f"parameter {parameter_name} belongs to no part of a SamNetwork")
 
 
-def parts_of(network: SamNetwork) -> Iterator[tuple[Part, str, nn.Parameter]]:
-    """Yield (part, name, parameter) of every parameter."""
-    for name, parameter in network.named_parameters():
-        yield part_of(name), name, parameter
+def starting_model(
+    config: TrainConfig, scenario: Scenario, model: InteractiveModel | None, device: str
+) -> SamModel:
+    """Load or copy the model that a run starts from, with what the scenario adds.
+
+    Parameters
+    ----------
+    config
+        Names the model, unless it is given.
+    scenario
+        What is to be trained.
+    model
+        It is copied, not changed.
+    device
+        Where the run computes.
+
+    Raises
+    ------
+    ConfigError
+        The model is not of SAM's line.
+    """
+    early = config.early_features
+    if model is None:
+        base = load_base(config.model, device, scenario, early_features=early)
+        check_family(base, config)
+        return base
+    check_family(model, config)
+    given: Any = model
+    network = adapt_network(copy.deepcopy(given.network), scenario, early_features=early)
+    return SamModel(network, given.info, pick_device(device))
 
 
 def load_base(
@@ -120,8 +148,8 @@ def adapt_network(
 def prepare_for_training(network: SamNetwork, scenario: Scenario) -> list[str]:
     """Let exactly the scenario's parts learn; return the names of their parameters."""
     trained = []
-    for part, name, parameter in parts_of(network):
-        learns = part in scenario.trained
+    for name, parameter in network.named_parameters():
+        learns = part_of(name) in scenario.trained
         parameter.requires_grad_(learns)
         if learns:
             trained.append(name)

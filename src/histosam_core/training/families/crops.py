@@ -8,16 +8,22 @@ objects too. Image and mask go the same way; -1 stays ignored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.dataset.augment import RESIZE_RANGE, AugmentSettings, augment
+from histosam_core.training.examples import AUGMENT, FOCUS, Example, Examples, Focus
 
-__all__ = ["CropSettings", "draw_crop"]
+if TYPE_CHECKING:
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.examples import TrainingPatch
+
+__all__ = ["CropExamples", "DrawFocus", "Way", "draw_crop"]
 
 WINDOW_RANGE = (0.3, 1.3)
 WINDOW_MEAN, WINDOW_DEVIATION = 0.8, 0.4
@@ -32,30 +38,62 @@ DRAWS = 10
 Image = NDArray[np.uint8]
 Mask = NDArray[np.int8]
 Crop = tuple[Image, Mask]
+Way = Literal["scaled", "window"]
+DrawFocus = Callable[[Image, Mask, np.random.Generator], Focus]
 
 
-@dataclass(frozen=True, slots=True)
-class CropSettings:
-    """How crops are cut.
+class CropExamples(Examples):
+    """Crops of the training patches, which may differ in size: drawn afresh in every epoch.
 
     Parameters
     ----------
-    size_hw
-        Of the crops.
+    patches, config, share
+        As for `Examples`.
     way
-        "scaled", as for RITM and SimpleClick, or "window", as for FocalClick.
+        How crops of ``config.crop_size`` are cut; see `draw_crop`.
+    draw_focus
+        Draws what FocalClick's refiner sees, too; None: there is no such part.
     """
 
-    size_hw: tuple[int, int]
-    way: Literal["scaled", "window"] = "scaled"
+    def __init__(
+        self,
+        patches: Sequence[TrainingPatch],
+        config: TrainConfig,
+        *,
+        way: Way = "scaled",
+        draw_focus: DrawFocus | None = None,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        super().__init__(patches, config, share=share)
+        self._size_hw, self._augmentation = config.crop_size or (0, 0), config.augment
+        self._way: Way = way
+        self._draw_focus = draw_focus
+
+    def example(self, epoch: int, index: int) -> Example:
+        """Make one sample."""
+        patch = self.patches[index]
+        image, gt_mask = draw_crop(
+            patch.image,
+            np.asarray(patch.gt_mask).astype(np.int8),
+            self._size_hw,
+            self._augmentation,
+            self.rng(AUGMENT, epoch, index),
+            way=self._way,
+        )
+        clicks, focus = self.first_clicks(epoch, index, gt_mask), None
+        if self._draw_focus is not None:
+            focus = self._draw_focus(image, gt_mask, self.rng(FOCUS, epoch, index))
+        return Example(index, None, image, gt_mask, clicks, focus=focus)
 
 
 def draw_crop(
     image: Image,
     gt_mask: Mask,
-    crops: CropSettings,
+    size_hw: tuple[int, int],
     augmentation: AugmentSettings,
     rng: np.random.Generator,
+    *,
+    way: Way = "scaled",
 ) -> Crop:
     """Draw a crop, augmented; a crop without object is drawn again, as a rule.
 
@@ -65,27 +103,29 @@ def draw_crop(
         (H, W, 3) uint8 RGB.
     gt_mask
         (H, W) int8: 1 object, 0 background, -1 ignored.
-    crops
-        Size and way.
+    size_hw
+        Of the crop.
     augmentation
         What is on. Without ``resize`` scaled crops keep the patch's scale, and windows are the
         whole patch.
     rng
         Source of all randomness.
+    way
+        "scaled", as for RITM and SimpleClick, or "window", as for FocalClick.
 
     Returns
     -------
     image, gt_mask
-        ``crops.size_hw``, of the types given.
+        Of that size, and of the types given.
     """
     # Turned while it is still square, if it is.
     image, gt_mask = augment(image, gt_mask, replace(augmentation, resize=False), rng)
-    cut = _scaled if crops.way == "scaled" else _window
-    drawn = cut(image, gt_mask, crops.size_hw, augmentation.resize, rng)
+    cut = _scaled if way == "scaled" else _window
+    drawn = cut(image, gt_mask, size_hw, augmentation.resize, rng)
     for _ in range(DRAWS - 1):
-        if _is_kept(drawn[1], crops.way, rng):
+        if _is_kept(drawn[1], way, rng):
             break
-        drawn = cut(image, gt_mask, crops.size_hw, augmentation.resize, rng)
+        drawn = cut(image, gt_mask, size_hw, augmentation.resize, rng)
     return np.ascontiguousarray(drawn[0]), np.ascontiguousarray(drawn[1])
 
 

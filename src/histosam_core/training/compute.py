@@ -1,0 +1,243 @@
+"""What a run computes with: processes that train together, memory, precision.
+
+Every process takes its share of each batch, in as many passes (micro-batches) as its memory needs.
+Gradients are summed, so that a step is the same however a batch is divided.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from histosam_core.errors import HistoSamError, OutOfMemoryError
+from histosam_core.model.device import naming_a_full_memory, pick_device
+
+__all__ = ["Compute", "MicroBatches", "Processes"]
+
+Value = TypeVar("Value")
+
+ADVICE = (
+    "choose a scenario with a frozen image encoder, a smaller model, precision bf16, or another "
+    "device"
+)
+CROP_ADVICE = "choose a smaller crop_size, a smaller model, precision bf16, or another device"
+EFFECT = "steps stay what they were"
+CROP_EFFECT = "the batch norms of the network, if it has any, see that many together"
+
+
+class Processes:
+    """This process among those that train together; all call the same methods in the same order.
+
+    Parameters
+    ----------
+    rank, count
+        Which one of how many. The first one alone writes files and reports.
+    device
+        What this one computes on, as `pick_device` takes it.
+    """
+
+    def __init__(self, rank: int, count: int, device: str) -> None:
+        self.rank, self.count, self.device = rank, count, device
+
+    @classmethod
+    def join(cls, device: str) -> Processes:
+        """Meet the others that ``accelerate launch`` or ``torchrun`` started, if there are any.
+
+        With CUDA each process of a machine gets a GPU of its own.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            return cls(0, 1, device)
+        from accelerate import PartialState
+
+        state = PartialState(cpu=pick_device(device).type == "cpu")
+        atexit.register(state.destroy_process_group)
+        return cls(int(state.process_index), int(state.num_processes), str(state.device))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """Return the largest of each value over all processes."""
+        if self.count == 1:
+            return list(values)
+        # NCCL exchanges only what is on GPUs.
+        device = self.device if self.device.startswith("cuda") else "cpu"
+        together = torch.tensor(values, dtype=torch.float64).to(device)
+        torch.distributed.all_reduce(together, torch.distributed.ReduceOp.MAX)
+        return [float(value) for value in together]
+
+    def sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their sums over all processes, in one exchange for each dtype."""
+        if self.count == 1:
+            return
+        for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):
+            alike = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            torch.distributed.all_reduce(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in alike])
+            for tensor, part in zip(alike, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def gather(self, values: Sequence[Value]) -> list[Value]:
+        """Return the values of all processes, the first process's first."""
+        if self.count == 1:
+            return list(values)
+        parts: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(parts, list(values))
+        return [value for part in parts for value in part]
+
+    def on_main(self, work: Callable[[], Value]) -> Value:
+        """Work in the first process; all get what it returns, or raise its `HistoSamError`."""
+        outcome: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except HistoSamError as error:
+                outcome[1] = error
+        if self.count > 1:
+            torch.distributed.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return cast("Value", outcome[0])
+
+
+class MicroBatches:
+    """Calls a function with parts of a batch that fit into memory.
+
+    Parameters
+    ----------
+    size
+        Patches at a time, until the memory is found too small for them.
+    device
+        Where the work is done.
+    notice
+        Called with a line for the user when the size is halved.
+    of_crops
+        Whether a specialist is trained, for advice.
+
+    Attributes
+    ----------
+    size : int
+        Patches at a time from now on.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        device: torch.device,
+        notice: Callable[[str], None],
+        *,
+        of_crops: bool = False,
+    ) -> None:
+        self.size = size
+        self._device = device
+        self._notice = notice
+        self._advice = CROP_ADVICE if of_crops else ADVICE
+        self._effect = CROP_EFFECT if of_crops else EFFECT
+
+    def run(
+        self,
+        count: int,
+        work: Callable[[slice], Value],
+        *,
+        at_most: int | None = None,
+        at_least: int = 1,
+        restart: Callable[[], None] | None = None,
+    ) -> list[Value]:
+        """Call `work` with slices that cover range(count), and return its answers.
+
+        Parameters
+        ----------
+        count
+            Patches in all.
+        work
+            Called again with half of its slice when that does not fit into memory.
+        at_most
+            Bound on the slices of this call.
+        at_least
+            No slice of this call is shorter, unless `count` is.
+        restart
+            Called when the memory was full, to undo what was done: all begins again. None goes on
+            with the slice that failed.
+
+        Raises
+        ------
+        OutOfMemoryError
+            The memory does not suffice for the shortest slice.
+        """
+        done, answers = 0, []
+        while done < count:
+            size = self.size if at_most is None else min(self.size, at_most)
+            part = slice(done, done + _next_size(count - done, size, at_least))
+            try:
+                with naming_a_full_memory(self._device):
+                    answers.append(work(part))
+                done = part.stop
+                continue
+            except OutOfMemoryError as error:
+                n = part.stop - part.start
+                if n < 2 * at_least:
+                    what = "a single patch" if n == 1 else f"{n} patches"
+                    raise OutOfMemoryError(
+                        f"the memory of {self._device} is too small for {what}; {self._advice}"
+                    ) from error
+            # Only here are the error, and the tensors that its frames held, gone.
+            self.halve(part.stop - part.start)
+            if restart is not None:
+                restart()
+                done, answers = 0, []
+        return answers
+
+    def halve(self, tried: int) -> None:
+        """Go on with half of `tried`, which was too many."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.size = max(1, tried // 2)
+        self._notice(
+            f"the memory of {self._device} is too small for {tried} patches at a time; going on "
+            f"with {self.size} at a time, in more passes: {self._effect}"
+        )
+
+
+def _next_size(left: int, size: int, at_least: int) -> int:
+    """How many of those left to take, so that none or enough are left then."""
+    size = min(max(size, at_least), left)
+    if 0 < left - size < at_least:
+        return left - at_least if left >= 2 * at_least else left
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What a run hands to all that computes.
+
+    Parameters
+    ----------
+    processes
+        Who trains together.
+    micro_batches
+        How much fits into memory at a time.
+    device
+        Where this process computes.
+    precision
+        "fp32", "bf16" or "fp16".
+    """
+
+    processes: Processes
+    micro_batches: MicroBatches
+    device: torch.device
+    precision: str = "fp32"
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the network computes in the run's precision."""
+        kind = torch.float16 if self.precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, kind, enabled=self.precision != "fp32")

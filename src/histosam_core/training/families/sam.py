@@ -1,0 +1,262 @@
+"""How models of SAM's line learn: by a scenario, from embeddings that are kept where they may.
+
+A step does not depend on how a batch is divided over processes and passes: losses are summed and
+divided by the whole batch, click lists are padded to the longest one anywhere, and each sample has
+its own source of clicks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from histosam_core.errors import ConfigError, OutOfMemoryError
+from histosam_core.model.device import naming_a_full_memory
+from histosam_core.model.sam.interactive import to_image_size
+from histosam_core.training.embeddings import PatchEncoder, open_caches
+from histosam_core.training.examples import Examples
+from histosam_core.training.families.learner import StepMeans
+from histosam_core.training.families.sam_parts import (
+    part_of,
+    prepare_for_training,
+    set_training_mode,
+)
+from histosam_core.training.losses import batch_iou, normalized_focal_loss
+from histosam_core.training.prompts import add_error_clicks, pack_clicks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from histosam_core.model.sam.embedding import ImageEmbedding
+    from histosam_core.model.sam.interactive import SamModel
+    from histosam_core.training.compute import Compute
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.examples import Example, TrainingPatch
+    from histosam_core.training.scenarios import Scenario
+
+__all__ = ["SamLearner"]
+
+
+@dataclass(slots=True)
+class _Prompted:
+    """A batch with its prompts.
+
+    `embeddings` (B, C, h, w) are what errors were judged by, without gradient; `encoded` is the
+    same with its gradient, where the encoder learns and the batch went through it in one pass.
+    """
+
+    batch: Sequence[Example]
+    embeddings: Tensor
+    encoded: Tensor | None
+    points_xy: Tensor
+    labels: Tensor
+    mask_input: Tensor | None
+
+
+class SamLearner:
+    """Trains a model by a scenario; a `Learner`.
+
+    Parameters
+    ----------
+    config, scenario
+        How and what is trained.
+    model
+        Its network learns.
+    train_patches, validation_patches
+        Patches of one size.
+    n_validated
+        Validation patches that are used.
+    compute
+        Processes, memory and precision.
+    on_encode
+        Called before a frozen image encoder encodes; may raise to stop.
+    notice
+        Called with a line that the user should read.
+
+    Attributes
+    ----------
+    encoder : PatchEncoder
+        Gives the embeddings.
+    """
+
+    settings: Mapping[str, Any] = {}
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        scenario: Scenario,
+        model: SamModel,
+        train_patches: Sequence[TrainingPatch],
+        validation_patches: Sequence[TrainingPatch],
+        n_validated: int,
+        compute: Compute,
+        *,
+        on_encode: Callable[[], None],
+        notice: Callable[[str], None],
+    ) -> None:
+        if config.keep_base and scenario.decoder not in model.info.decoders:
+            raise ConfigError(
+                f"keep_base is {config.keep_base:g}, but {model.info.name} has no "
+                f"{scenario.decoder} decoder to keep a share of; set keep_base to 0"
+            )
+        self.model, self.network = model, model.network
+        self._config, self._scenario, self._compute = config, scenario, compute
+        self.names = prepare_for_training(self.network, scenario)
+        others = self.network.state_dict().keys() - dict(self.network.named_parameters()).keys()
+        self.buffers = sorted(name for name in others if part_of(name) in scenario.trained)
+        self._parameters = [self.network.get_parameter(name) for name in self.names]
+        self.examples: Examples = Examples(
+            train_patches,
+            config,
+            variants=config.augment_variants if scenario.freezes_encoder else 0,
+            share=(compute.processes.rank, compute.processes.count),
+        )
+        training = validation = None
+        if scenario.freezes_encoder:
+            training, validation = open_caches(
+                config, self.network, self.examples, validation_patches, n_validated
+            )
+        self.examples.cache = training if self.examples.variants else None
+        self.encoder = PatchEncoder(
+            self.network,
+            half=config.half_embeddings,
+            cache=training,
+            validation_cache=validation,
+            compute=compute,
+            on_encode=on_encode,
+            notice=notice,
+        )
+
+    def share_of(self, name: str) -> float:
+        """Share of the learning rate that a parameter gets."""
+        return self._config.encoder_lr_factor if part_of(name) == "image_encoder" else 1.0
+
+    def prompt(
+        self, batch: Sequence[Example], iterations: int, sources: Sequence[np.random.Generator]
+    ) -> _Prompted:
+        """Let the network answer and click on its errors; see `Learner.prompt`.
+
+        Raises
+        ------
+        ConfigError
+            The patches differ in size.
+        """
+        gt_masks = [example.gt_mask for example in batch]
+        if len({mask.shape for mask in gt_masks}) > 1:
+            raise ConfigError("all patches of a run must be of one size; prepare them again")
+        patch_hw = (gt_masks[0].shape[0], gt_masks[0].shape[1])
+
+        def longest_anywhere(width: int) -> int:
+            return int(self._compute.processes.largest([width])[0])
+
+        embeddings, encoded = self._embed(batch)
+        self.network.eval()
+        with self._compute.autocast():
+            clicks, mask_input = add_error_clicks(
+                self.network,
+                embeddings,
+                gt_masks,
+                [example.clicks for example in batch],
+                iterations,
+                sources,
+                in_parts=self._compute.micro_batches.run,
+                agree=longest_anywhere,
+            )
+        width = longest_anywhere(max(len(sample) for sample in clicks))
+        points_xy, labels = pack_clicks(clicks, patch_hw, self.network, width)
+        return _Prompted(batch, embeddings, encoded, points_xy, labels, mask_input)
+
+    def take_gradient(
+        self, prompted: _Prompted, n_in_all: int, backward: Callable[[Tensor], None]
+    ) -> StepMeans:
+        """Let the network answer once more and take the gradient; see `Learner.take_gradient`."""
+        network, micro_batches = self.network, self._compute.micro_batches
+        batch = prompted.batch
+        gt_masks = np.stack([example.gt_mask for example in batch])
+        patch_hw = (gt_masks.shape[1], gt_masks.shape[2])
+        target = torch.from_numpy(gt_masks)[:, None].to(network.device)
+        set_training_mode(network, self._scenario)
+
+        def pass_through(part: slice) -> Tensor:
+            features = self._with_gradient(prompted, part)
+            mask_input = None if prompted.mask_input is None else prompted.mask_input[part]
+            with self._compute.autocast():
+                low_res, quality = network.decode(
+                    features, prompted.points_xy[part], prompted.labels[part], mask_input
+                )
+            logits = to_image_size(network, low_res.float(), patch_hw)
+            losses, overlap = self._losses(logits, quality, target[part])
+            loss = losses.sum() / n_in_all
+            backward(loss)
+            return torch.stack((loss.detach(), overlap.sum() / n_in_all))
+
+        def start_again() -> None:
+            prompted.encoded = None
+            self._forget_gradients()
+
+        if micro_batches.size < len(batch):
+            prompted.encoded = None  # its gradient could be taken only once
+        self._forget_gradients()
+        sums = torch.stack(micro_batches.run(len(batch), pass_through, restart=start_again)).sum(0)
+        prompted.encoded = None
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        self._compute.processes.sum_in_place([*gradients, sums])
+        loss, iou = sums.tolist()
+        return StepMeans(loss, iou)
+
+    def embed_whole(
+        self, patches: Sequence[TrainingPatch], index: int
+    ) -> tuple[ImageEmbedding, NDArray[np.int8]]:
+        """Embedding and (H, W) int8 mask of one validation patch, not augmented."""
+        return self.encoder.embed_whole(patches, index)
+
+    def _losses(self, logits: Tensor, quality: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) losses, and the (B,) IoUs; no gradient through the latter."""
+        config = self._config
+        overlap = batch_iou(logits, target)
+        losses = normalized_focal_loss(
+            logits, target, alpha=config.focal_alpha, gamma=config.focal_gamma, reduction="none"
+        )
+        if config.quality_weight:
+            losses = losses + config.quality_weight * (quality[:, 0].float() - overlap) ** 2
+        return losses, overlap
+
+    def _embed(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor | None]:
+        """(B, C, h, w) without gradient; and with it, where the encoder learns in one pass."""
+        if self.encoder.frozen:
+            return self.encoder.embed(batch), None
+        micro_batches = self._compute.micro_batches
+        set_training_mode(self.network, self._scenario)
+        images = [example.image for example in batch]
+        if len(batch) <= micro_batches.size:
+            try:
+                with naming_a_full_memory(self.network.device):
+                    encoded = self.encoder.encode(images)
+                return encoded.detach(), encoded
+            except OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+            micro_batches.halve(len(batch))
+
+        def encode(part: slice) -> Tensor:
+            with torch.no_grad():
+                return self.encoder.encode(images[part])
+
+        return torch.cat(micro_batches.run(len(batch), encode)), None
+
+    def _with_gradient(self, prompted: _Prompted, part: slice) -> Tensor:
+        if self.encoder.frozen:
+            return prompted.embeddings[part]
+        if prompted.encoded is not None:
+            return prompted.encoded[part]
+        # What errors were judged by has no gradient: the price of passes is a second encoding.
+        return self.encoder.encode([example.image for example in prompted.batch[part]])
+
+    def _forget_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None

@@ -1,0 +1,386 @@
+"""How RITM and SimpleClick learn, and what FocalClick shares: all of the network, on crops.
+
+The network answers without gradient and in evaluation mode, and is clicked on where it errs; then
+it answers once more in training mode. Losses are summed over processes and passes and divided by
+the whole batch. Batch norms see what goes through together: more passes, or more processes,
+normalise by fewer patches each.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from histosam_core.model.load import load_model
+from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.training.families.crops import CropExamples, DrawFocus, Way
+from histosam_core.training.families.learner import StepMeans, check_family
+from histosam_core.training.losses import batch_iou, bce_loss, normalized_focal_loss
+from histosam_core.training.prompts import click_on_errors, point_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from histosam_core.clicks import Click
+    from histosam_core.model.interface import InteractiveModel
+    from histosam_core.model.specialists.click_image import ClickImage
+    from histosam_core.training.compute import Compute
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.examples import Example, Examples, TrainingPatch
+    from histosam_core.training.recipes import RecipeName
+
+__all__ = ["Prompted", "SpecialistLearner", "image_planes", "mask_planes", "share_of"]
+
+BACKBONES: dict[RecipeName, tuple[str, ...]] = {
+    "ritm": ("feature_extractor.",),
+    "focalclick_hrnet": ("feature_extractor.",),
+    "focalclick_segformer": ("feature_extractor.backbone.",),
+    "simpleclick": ("backbone.",),
+}
+"""What names of a backbone's parameters start with, as published."""
+CONTEXT = (
+    "feature_extractor.ocr_distri_head.",
+    "feature_extractor.ocr_gather_head.",
+    "feature_extractor.conv3x3_ocr.",
+)
+"""What RITM counts with the head; the class head and the auxiliary one learn as the backbone."""
+
+MoreLosses = Callable[[Mapping[str, Tensor], slice], Sequence[Tensor]]
+"""Takes the answer on a part of a batch; returns scalars to add to the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A batch with its prompts, on the device.
+
+    Parameters
+    ----------
+    batch
+        This process's share.
+    inputs
+        (B, 4, H, W) float32: RGB in 0..1, and the probability that the network answered last.
+    points
+        (B, 2N, 3) clicks, as `point_table` gives them.
+    target
+        (B, 1, H, W) int8: 1 object, 0 background, -1 ignored.
+    """
+
+    batch: Sequence[Example]
+    inputs: Tensor
+    points: Tensor
+    target: Tensor
+
+
+class SpecialistLearner:
+    """Trains all of a specialist's network; a `Learner`.
+
+    Parameters
+    ----------
+    config
+        How is trained.
+    model
+        Clicked on in validation; it answers with `network` itself.
+    network
+        What is trained.
+    train_patches
+        Patches to cut crops from.
+    compute
+        Processes, memory and precision.
+    """
+
+    crop_way: Way = "scaled"
+    draw_focus: DrawFocus | None = None
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: Any,
+        network: Any,
+        train_patches: Sequence[TrainingPatch],
+        compute: Compute,
+    ) -> None:
+        self.model, self.network = model, network
+        self._config, self._recipe, self._compute = config, config.recipe, compute
+        self._device = next(network.parameters()).device
+        self.settings: Mapping[str, Any] = self.input_settings(config)
+        network.requires_grad_(True)
+        self.names = [name for name, _ in network.named_parameters()]
+        self.buffers = sorted(network.state_dict().keys() - set(self.names))
+        blocks = [n.split(".")[2] for n in self.names if n.startswith("backbone.blocks.")]
+        self._depth = 1 + max(map(int, blocks), default=-1)
+        self.examples: Examples = CropExamples(
+            train_patches,
+            config,
+            way=self.crop_way,
+            draw_focus=self.draw_focus,
+            share=(compute.processes.rank, compute.processes.count),
+        )
+
+    @classmethod
+    def start(
+        cls,
+        config: TrainConfig,
+        model: InteractiveModel | None,
+        train_patches: Sequence[TrainingPatch],
+        compute: Compute,
+    ) -> SpecialistLearner:
+        """Load or copy the model that a run starts from.
+
+        Parameters
+        ----------
+        config
+            Names the model, unless it is given.
+        model
+            It is copied, not changed.
+        train_patches, compute
+            As for the class.
+
+        Raises
+        ------
+        ConfigError
+            The model is not of the family that the settings are for.
+        """
+        base: Any = load_model(config.model, str(compute.device)) if model is None else model
+        check_family(base, config)
+        network = base.network if model is None else copy.deepcopy(base.network)
+        given = {
+            "flip": base.flip,
+            "max_net_clicks": base.max_net_clicks,
+            "device": compute.device,
+            "info": base.info,
+            "fold": False,
+        }
+        answering = cls.model_over(network, base, cls.input_settings(config), given)
+        return cls(config, answering, network, train_patches, compute)
+
+    @staticmethod
+    def model_over(
+        network: Any, base: Any, own: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> Any:
+        """Return a model that answers as `base` does, with `network` itself.
+
+        Parameters
+        ----------
+        network
+            What is trained.
+        base
+            The model that the run starts from.
+        own
+            From `input_settings`.
+        given
+            Arguments that every family takes.
+        """
+        zoom_in = base.zoom_in
+        if zoom_in is not None and "zoom_in" in own:
+            zoom_in = replace(zoom_in, target_size=tuple(own["zoom_in"]["target_size"]))
+        return type(base)(network, zoom_in=zoom_in, **given)
+
+    @staticmethod
+    def input_settings(config: TrainConfig) -> dict[str, Any]:
+        """Settings of a model that fit what its network was trained on, as JSON has them.
+
+        Empty where crops are of the family's own size, and for RITM, which takes any.
+        """
+        size, recipe = config.crop_size, config.recipe
+        if size is None or size == recipe.crop_size or recipe.name != "simpleclick":
+            return {}
+        return {"zoom_in": {"target_size": list(size)}}
+
+    def share_of(self, name: str) -> float:
+        """Share of the learning rate that a parameter gets."""
+        return share_of(
+            name,
+            self._recipe.name,
+            encoder_lr_factor=self._config.encoder_lr_factor,
+            layer_decay=self._config.layer_decay,
+            depth=self._depth,
+        )
+
+    def prompt(
+        self, batch: Sequence[Example], iterations: int, sources: Sequence[np.random.Generator]
+    ) -> Prompted:
+        """Let the network answer crops of one size and click on its errors; see `Learner`."""
+        images = image_planes([e.image for e in batch if e.image is not None]).to(self._device)
+        clicks = [list(example.clicks) for example in batch]
+        self.network.eval()
+        previous = self._click_on_errors(images, batch, clicks, iterations, sources)
+        return Prompted(
+            batch,
+            torch.cat((images, previous), 1),
+            point_table(clicks).to(self._device),
+            mask_planes([example.gt_mask for example in batch]).to(self._device),
+        )
+
+    def take_gradient(
+        self, prompted: Prompted, n_in_all: int, backward: Callable[[Tensor], None]
+    ) -> StepMeans:
+        """Let the network answer once more and take the gradient; see `Learner.take_gradient`."""
+        network, compute = self.network, self._compute
+        network.train()
+        more_losses = self.more_losses(prompted, n_in_all)
+        norms = {name: value.clone() for name, value in network.named_buffers()}
+
+        def pass_through(part: slice) -> Tensor:
+            target = prompted.target[part]
+            with compute.autocast():
+                answer = network(prompted.inputs[part], prompted.points[part])
+                loss = self._losses(answer, target).sum() / n_in_all
+                for more in more_losses(answer, part):
+                    loss = loss + more
+            backward(loss)
+            overlap = batch_iou(answer["instances"].float(), target)
+            return torch.stack((loss.detach(), overlap.sum() / n_in_all))
+
+        def start_again() -> None:
+            self._forget_gradients()
+            for name, value in network.named_buffers():
+                value.copy_(norms[name])
+
+        self._forget_gradients()
+        parts = compute.micro_batches.run(
+            len(prompted.batch),
+            pass_through,
+            at_least=self._recipe.least_at_a_time,
+            restart=start_again,
+        )
+        sums = torch.stack(parts).sum(0)
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        compute.processes.sum_in_place([*gradients, sums])
+        self._share_norms()
+        loss, iou = sums.tolist()
+        return StepMeans(loss, iou)
+
+    def more_losses(self, prompted: Prompted, n_in_all: int) -> MoreLosses:
+        """Return what adds losses to those of the answer on the whole crop; here nothing does."""
+        return lambda answer, part: ()
+
+    def embed_whole(
+        self, patches: Sequence[TrainingPatch], index: int
+    ) -> tuple[ClickImage, NDArray[np.int8]]:
+        """Pixels and (H, W) int8 mask of one validation patch, not augmented."""
+        patch = patches[index]
+        return self.model.encode(patch.image), np.asarray(patch.gt_mask).astype(np.int8)
+
+    @torch.no_grad()
+    def _click_on_errors(
+        self,
+        images: Tensor,
+        batch: Sequence[Example],
+        clicks: list[list[Click]],
+        iterations: int,
+        sources: Sequence[np.random.Generator],
+    ) -> Tensor:
+        """Let the network answer and click on its errors; return (B, 1, H, W) probabilities.
+
+        The lists of clicks grow. Without iterations there is no answer, and all is zero.
+        """
+        network, compute = self.network, self._compute
+        size = images.shape[-2:]
+        previous = images.new_zeros((len(batch), 1, *size))
+        if not iterations:
+            return previous
+        gt_masks = [example.gt_mask for example in batch]
+
+        def prepare(part: slice) -> Tensor:
+            prepared: Tensor = network.prepare(images[part])
+            return prepared
+
+        def answer(part: slice) -> Tensor:
+            maps = torch.cat((previous[part], disks[part]), 1)
+            logits: Tensor = network.answer(prepared[part], maps)["instances"].float()
+            return logits
+
+        with compute.autocast():
+            prepared = torch.cat(compute.micro_batches.run(len(batch), prepare))
+            for _ in range(iterations):
+                points = point_table(clicks).to(self._device)
+                disks = disk_maps(points, (size[0], size[1]), network.click_radius)
+                logits = torch.cat(compute.micro_batches.run(len(batch), answer))
+                previous = torch.sigmoid(logits)
+                click_on_errors(clicks, gt_masks, previous, sources)
+        return previous
+
+    def _losses(self, answer: Mapping[str, Tensor], target: Tensor) -> Tensor:
+        """(B,) losses of the answer on the whole crop."""
+        config, weight = self._config, self._recipe.auxiliary_weight
+        losses = normalized_focal_loss(
+            answer["instances"],
+            target,
+            alpha=config.focal_alpha,
+            gamma=config.focal_gamma,
+            reduction="none",
+        )
+        if weight:
+            losses = losses + weight * bce_loss(
+                answer["instances_aux"], target, over="all", reduction="none"
+            )
+        return losses
+
+    def _share_norms(self) -> None:
+        """Let all processes have the same running means: the mean of theirs."""
+        processes = self._compute.processes
+        if processes.count == 1:
+            return
+        running = [one for one in self.network.buffers() if one.is_floating_point()]
+        processes.sum_in_place(running)
+        for one in running:
+            one /= processes.count
+
+    def _forget_gradients(self) -> None:
+        for parameter in self.network.parameters():
+            parameter.grad = None
+
+
+def share_of(
+    name: str,
+    recipe: RecipeName,
+    *,
+    encoder_lr_factor: float,
+    layer_decay: float | None = None,
+    depth: int = 0,
+) -> float:
+    """Share of the learning rate that a parameter gets.
+
+    Parameters
+    ----------
+    name
+        As in the state dict of a network with the published names.
+    recipe
+        Not "sam".
+    encoder_lr_factor
+        The backbone's share.
+    layer_decay
+        d: of SimpleClick's blocks the last gets d times the backbone's share, the one before it
+        d^2 times, and so on down to what makes the tokens (Bao et al., "BEiT", ICLR 2022). None: 1.
+    depth
+        How many blocks there are.
+    """
+    is_context = recipe == "ritm" and name.startswith(CONTEXT)
+    if is_context or not name.startswith(BACKBONES[recipe]):
+        return 1.0
+    if layer_decay is None or recipe != "simpleclick":
+        return encoder_lr_factor
+    _, part, *rest = name.split(".")
+    steps_down = 0
+    if part in ("cls_token", "pos_embed", "patch_embed"):
+        steps_down = depth + 1
+    elif part == "blocks":
+        steps_down = depth - int(rest[0])
+    return float(encoder_lr_factor * layer_decay**steps_down)
+
+
+def image_planes(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """B images (H, W, 3) uint8 -> (B, 3, H, W) float32 in 0..1."""
+    planes = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+    return torch.from_numpy(planes).float().div(255)
+
+
+def mask_planes(masks: Sequence[NDArray[np.int8]]) -> Tensor:
+    """B masks (H, W) -> (B, 1, H, W) int8."""
+    return torch.from_numpy(np.stack(masks)[:, None])

@@ -1,0 +1,153 @@
+"""What a run reports while it goes on: progress, events, the log for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosam_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from histosam_core.progress import ProgressCallback
+    from histosam_core.training.compute import Processes
+    from histosam_core.training.stopping import StopRequest, TimeBudget
+
+__all__ = ["OnEvent", "RunLog", "TensorBoardLog"]
+
+OnEvent = Callable[[Mapping[str, object]], None]
+"""Called with ``{"event": "step" | "validation" | "notice", ...}``; may raise to stop the run."""
+
+SCALARS = {
+    "step": ("loss", "iou", "learning_rate"),
+    "validation": ("noc80", "noc85", "noc90", "iou_1_click", "iou_5_clicks", "iou_last_click"),
+}
+"""What TensorBoard gets of each event."""
+
+
+class RunLog:
+    """Reports one run, from its first process alone.
+
+    Parameters
+    ----------
+    progress
+        Called with steps done and in all, or with seconds where the run has a time budget. May
+        raise KeyboardInterrupt to stop the run.
+    on_event
+        Called with every event; likewise.
+    time
+        Of the run.
+    processes, stop
+        Where there are several processes, what the callbacks raise becomes a request to stop that
+        they all honour.
+
+    Attributes
+    ----------
+    step, steps : int
+        Steps done and in all.
+    tensorboard : TensorBoardLog or None
+        Gets every event too.
+    """
+
+    def __init__(
+        self,
+        progress: ProgressCallback,
+        on_event: OnEvent | None,
+        time: TimeBudget,
+        processes: Processes,
+        stop: StopRequest,
+    ) -> None:
+        self._progress, self._on_event = progress, on_event
+        self._time, self._processes, self._stop = time, processes, stop
+        self.step = self.steps = 0
+        self.tensorboard: TensorBoardLog | None = None
+        self._doing, self._n_encoded = "", 0
+
+    def event(self, kind: str, **figures: object) -> None:
+        """Hand on an event; docs/finetuning.md lists kinds and figures."""
+        event = {"event": kind, **figures}
+        if self.tensorboard is not None:
+            self.tensorboard.write(event, self.step)
+        if self._on_event is not None:
+            self._call(self._on_event, event)
+
+    def notice(self, text: str) -> None:
+        """Hand on what the user should know and what does not end the run."""
+        self.event("notice", text=text)
+
+    def begin(self, doing: str) -> None:
+        """Remember what the run is at, for reports before it is done."""
+        self._doing = doing
+
+    def say(self, message: str, *, is_over: bool = False) -> None:
+        """Report progress, and remember what the run is at."""
+        self._doing = message
+        self._report(message, is_over=is_over)
+
+    def repeat(self) -> None:
+        """Report the same again, so that the listener can pause or stop the run."""
+        self._report(self._doing)
+
+    def encoded(self) -> None:
+        """Report one more patch that went through the image encoder."""
+        self._n_encoded += 1
+        self._report(f"{self._doing}, {self._n_encoded} patches encoded")
+
+    def close(self) -> None:
+        """Close files."""
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+    def _report(self, message: str, *, is_over: bool = False) -> None:
+        done, total = self.step, self.steps
+        if self._time.max_seconds is not None:
+            total = round(self._time.max_seconds)
+            done = total if is_over else min(int(self._time.seconds), total)
+        self._call(self._progress, done, total, message)
+
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
+        if self._processes.count == 1:
+            callback(*arguments)
+        elif self._processes.is_main:
+            try:
+                callback(*arguments)
+            except KeyboardInterrupt:
+                self._stop.requested = True
+
+
+class TensorBoardLog:
+    """Writes a run's events as scalars.
+
+    Parameters
+    ----------
+    folder
+        Where TensorBoard is pointed to.
+    first_step
+        Where this attempt begins; TensorBoard shows nothing that an earlier one wrote from there.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer: Any = SummaryWriter
+        self._writer: Any = writer(str(folder), purge_step=first_step or None)
+
+    @staticmethod
+    def check_installed() -> None:
+        """Raise ConfigError where TensorBoard is not installed."""
+        if find_spec("tensorboard") is None:
+            raise ConfigError(
+                "tensorboard is on and not installed; pip install tensorboard, or leave it off"
+            )
+
+    def write(self, event: Mapping[str, object], step: int) -> None:
+        """Write the figures of an event of the run."""
+        kind = str(event["event"])
+        for name in SCALARS.get(kind, ()):
+            group = "training" if kind == "step" else kind
+            self._writer.add_scalar(f"{group}/{name}", event[name], step)
+
+    def close(self) -> None:
+        """Write what is pending."""
+        self._writer.close()

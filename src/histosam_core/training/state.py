@@ -1,0 +1,200 @@
+"""What a run is at a moment: taken, saved and restored whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from histosam_core.errors import ConfigError
+from histosam_core.training.validation import ValidationScores
+
+if TYPE_CHECKING:
+    from histosam_core.training.compute import MicroBatches
+    from histosam_core.training.config import TrainConfig
+    from histosam_core.training.families.learner import Learner
+    from histosam_core.training.optimiser import Optimiser
+    from histosam_core.training.stopping import TimeBudget
+
+__all__ = ["Row", "TrainState", "check_same_settings"]
+
+Row = dict[str, float | int | None]
+
+FREE_ON_RESUME = frozenset(
+    {
+        "out", "device", "workers", "cache_mb", "cache_dir", "cache_disk_mb", "save_every_minutes",
+        "tensorboard",
+    }
+)  # fmt: skip
+"""Settings that may differ when a run is resumed: they decide where and how fast, not what."""
+
+
+@dataclass(slots=True)
+class TrainState:
+    """All that a run goes on from.
+
+    Draws of patches, augmentation and clicks depend on the seed and the position alone (see
+    `Examples`), so of the random states only torch's is saved.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    learner, optimiser
+        Have the weights that change, and Adam's moments, rates and scale.
+    micro_batches, time
+        Know how many patches fit into memory, and the time that the run has taken.
+    epochs_done, steps_in_epoch, step
+        Whole epochs, optimiser steps of the epoch that is going on, and steps in all.
+    finished
+        Whether the last epoch, the patience or the time budget is at its end.
+    loss_sum, iou_sum
+        Over the steps of the epoch that is going on.
+    before, best, last
+        Validation before training, of the best and of the last validated epoch.
+    best_epoch
+        The epoch of `best`.
+    rows
+        The log, a row per epoch.
+    """
+
+    config: TrainConfig
+    learner: Learner
+    optimiser: Optimiser
+    micro_batches: MicroBatches
+    time: TimeBudget
+    epochs_done: int = 0
+    steps_in_epoch: int = 0
+    step: int = 0
+    finished: bool = False
+    loss_sum: float = 0.0
+    iou_sum: float = 0.0
+    before: ValidationScores | None = None
+    best: ValidationScores | None = None
+    last: ValidationScores | None = None
+    best_epoch: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+    def add_step(self, loss: float, iou: float) -> None:
+        """Count a step."""
+        self.step += 1
+        self.steps_in_epoch += 1
+        self.loss_sum += loss
+        self.iou_sum += iou
+
+    def add_row(self, epoch: int, scores: ValidationScores | None) -> None:
+        """Log an epoch; `scores` None where it was not validated."""
+        steps = self.steps_in_epoch
+        row: Row = {
+            "epoch": epoch,
+            "step": self.step,
+            "seconds": round(self.time.seconds, 1),
+            "learning_rate": self.optimiser.rate if steps else None,
+            "loss": self.loss_sum / steps if steps else None,
+            "train_iou": self.iou_sum / steps if steps else None,
+        }
+        if scores is not None:
+            row |= {f"val_{name}": value for name, value in scores.figures().items()}
+        # An epoch whose end was interrupted ends twice.
+        self.rows = [*(earlier for earlier in self.rows if earlier["epoch"] != epoch), row]
+
+    def end_epoch(self, epoch: int) -> None:
+        """Begin the next epoch."""
+        self.epochs_done, self.steps_in_epoch = epoch, 0
+        self.loss_sum = self.iou_sum = 0.0
+
+    def is_out_of_patience(self) -> bool:
+        """Whether as many epochs as the patience allows were validated since the best one."""
+        validated = [int(r["epoch"] or 0) for r in self.rows if r.get("val_noc85") is not None]
+        since = sum(epoch > self.best_epoch for epoch in validated)
+        return self.config.patience is not None and since >= self.config.patience
+
+    def as_dict(self) -> dict[str, Any]:
+        """Tensors and plain values from which `restore` goes on."""
+        learner = self.learner
+        held, device = learner.network.state_dict(), torch.device(learner.model.device)
+        scores = {"before": self.before, "best": self.best, "last": self.last}
+        return {
+            "config": self.config.as_dict(),
+            "base_sha256": learner.model.info.sha256,
+            "n_patches": len(learner.examples.patches),
+            "weights": {name: held[name] for name in [*learner.names, *learner.buffers]},
+            "optimiser": self.optimiser.state_dict(),
+            "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "position": {
+                "epochs_done": self.epochs_done,
+                "steps_in_epoch": self.steps_in_epoch,
+                "step": self.step,
+                "loss_sum": self.loss_sum,
+                "iou_sum": self.iou_sum,
+                "validation_seconds": self.time.validation_seconds,
+                "best_epoch": self.best_epoch,
+                "chunk": self.micro_batches.size,
+            },
+            # A stop while the last epoch is being validated leaves that to be done again.
+            "finished": self.finished and self.steps_in_epoch == 0,
+            "seconds": self.time.seconds,
+            "scores": {name: one.as_dict() if one else None for name, one in scores.items()},
+            "rows": self.rows,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what `as_dict` gave.
+
+        Raises
+        ------
+        ConfigError
+            The base model or the patches are not those that the run began with.
+        """
+        learner = self.learner
+        if saved["base_sha256"] != learner.model.info.sha256:
+            raise ConfigError(
+                f"{self.config.model} is not the file this run began with; put it back, or start a "
+                f"new run from {self.config.out}/last.safetensors"
+            )
+        if saved["n_patches"] != len(learner.examples.patches):
+            raise ConfigError(
+                f"this run began with {saved['n_patches']} training patches, now there are "
+                f"{len(learner.examples.patches)}; put the old ones back, or start a new run"
+            )
+        held, device = learner.network.state_dict(), torch.device(learner.model.device)
+        with torch.no_grad():
+            for name, value in saved["weights"].items():
+                held[name].copy_(value)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        torch.set_rng_state(saved["torch_random"])
+        if saved["cuda_random"] is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_random"], device)
+        position = saved["position"]
+        self.epochs_done, self.steps_in_epoch = position["epochs_done"], position["steps_in_epoch"]
+        self.step, self.best_epoch = position["step"], position["best_epoch"]
+        self.loss_sum, self.iou_sum = position["loss_sum"], position["iou_sum"]
+        self.micro_batches.size = position["chunk"]
+        self.time.validation_seconds = position["validation_seconds"]
+        self.time.seconds_before = saved["seconds"]
+        self.finished, self.rows = saved["finished"], list(saved["rows"])
+        self.before, self.best, self.last = (
+            ValidationScores.from_dict(values) if values else None
+            for values in (saved["scores"][name] for name in ("before", "best", "last"))
+        )
+
+
+def check_same_settings(config: TrainConfig, saved: dict[str, Any]) -> None:
+    """Raise ConfigError where a run that is resumed has other settings than it began with."""
+    # By way of today's settings, so that those which the run did not know have their defaults.
+    now, then = config.as_dict(), type(config).from_dict(saved["config"]).as_dict()
+    changed = sorted(
+        name
+        for name in now.keys() | then.keys()
+        if name not in FREE_ON_RESUME and now.get(name) != then.get(name)
+    )
+    if changed:
+        listed = "; ".join(
+            f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in changed
+        )
+        raise ConfigError(
+            f"a resumed run keeps its settings ({listed}); leave them as they were, or start a new "
+            f"run from {config.out}/last.safetensors"
+        )
