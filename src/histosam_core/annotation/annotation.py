@@ -14,8 +14,10 @@ import shapely
 
 from histosam_core.annotation.rasterise import Edges, edges_of, rasterise
 from histosam_core.annotation.regions import (
+    IGNORE,
     UNCLASSIFIED,
     AnnotatedRegion,
+    is_annotated_area,
     is_exclusion,
     is_ignore,
     is_tumor,
@@ -70,13 +72,14 @@ class Annotation(ABC):
             It cannot belong to it; the message names the `slide`.
         """
 
-    def matches(self, slide_size_wh: tuple[int, int]) -> bool:
-        """Whether the annotation can belong to a slide of that level-0 size."""
-        try:
-            self.fitted(slide_size_wh)
-        except AnnotationError:
-            return False
-        return True
+    def known_within(self, slide_size_wh: tuple[int, int], margin_px: float) -> Annotation:
+        """Return this annotation, fitted, with all that it does not cover ignored.
+
+        Three outlined tumours do not say that there is no fourth. Covered are the outlines of
+        tumour, holes too, and `margin_px` level-0 pixels around them; exclusions; and areas marked
+        as annotated throughout (`is_annotated_area`). A label mask covers every pixel.
+        """
+        return self
 
 
 class PolygonAnnotation(Annotation):
@@ -167,6 +170,32 @@ class PolygonAnnotation(Annotation):
                 f"it has {found}: say which count (labels=..., --label)"
             )
         return tuple(chosen)
+
+    def known_within(self, slide_size_wh: tuple[int, int], margin_px: float) -> PolygonAnnotation:
+        """Return this annotation with all that it does not cover ignored; see `Annotation`."""
+        tumor = self.tumor_regions()
+        known = [
+            # Whoever drew a hole has said what is in it.
+            shapely.union_all(
+                [shapely.Polygon(part.exterior) for part in shapely.get_parts(region.geometry)]
+            ).buffer(margin_px)
+            for region in tumor
+        ]
+        known += [
+            r.geometry
+            for r in self._regions
+            if r not in tumor and (is_exclusion(r.label) or is_annotated_area(r.label))
+        ]
+        width, height = slide_size_wh
+        slide = shapely.box(-0.5, -0.5, width - 0.5, height - 0.5)
+        unknown = shapely.get_parts(slide.difference(shapely.union_all(known)))
+        parts = [part for part in unknown if part.geom_type == "Polygon" and part.area > 0]
+        if not parts:
+            return self
+        rest = AnnotatedRegion(shapely.MultiPolygon(parts), label=IGNORE)
+        return PolygonAnnotation(
+            (*self._regions, rest), path=self.path, notes=self.notes, labels=self.labels
+        )
 
     def fitted(
         self, slide_size_wh: tuple[int, int], slide: object = "the slide"

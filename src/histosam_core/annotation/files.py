@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from histosam_core.annotation.annotation import Annotation, PolygonAnnotation
 from histosam_core.annotation.formats import asap_xml, imagescope_xml
 from histosam_core.annotation.formats.asap_xml import read_asap_xml
 from histosam_core.annotation.formats.geojson import read_geojson
 from histosam_core.annotation.formats.imagescope_xml import read_imagescope_xml
 from histosam_core.annotation.formats.label_zarr_reader import is_zarr_folder, read_label_zarr
 from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
-from histosam_core.annotation.formats.xml_file import parse_xml
+from histosam_core.annotation.formats.xml_rings import parse_xml
 from histosam_core.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from histosam_core.annotation.annotation import Annotation, PolygonAnnotation
 
 __all__ = [
     "ANNOTATION_SUFFIXES",
@@ -69,11 +72,8 @@ def read_annotations(
         raise AnnotationError(
             f"{path} is of no known kind; give one of {', '.join(ANNOTATION_SUFFIXES)}"
         )
-    if labels is None:
-        return polygons
-    return PolygonAnnotation(
-        polygons.regions, path=polygons.path, notes=polygons.notes, labels=labels
-    )
+    polygons.labels = None if labels is None else tuple(labels)
+    return polygons
 
 
 def _read_xml(path: Path) -> PolygonAnnotation:

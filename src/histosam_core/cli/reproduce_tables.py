@@ -9,7 +9,7 @@ from rich.table import Table
 
 from histosam_core import console
 from histosam_core.reproduce.kim2023 import METRICS, SETS, STAGES, TRAINING_PATCHES, methods_of
-from histosam_core.reproduce.page import duration
+from histosam_core.reproduce.outputs import duration
 from histosam_core.reproduce.survey import TITLES, paper_seconds
 from histosam_core.reproduce.tables import number, rows_of
 

@@ -158,7 +158,7 @@ def extract_patches(
         Classes that count as tumour; None: those whose name says so.
     known_within_um
         None: the annotation holds for the whole slide. A number: only for its outlines, so far
-        around them, and areas marked as annotated; the rest is ignored (`within_annotated_area`).
+        around them, and areas marked as annotated; the rest is ignored.
     min_known
         Least share of a patch that is not ignored.
     skip_unannotated

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from histosam_core.annotation import read_annotations
 from histosam_core.annotation.annotation import IGNORE_VALUE, Annotation
 from histosam_core.annotation.files import slide_stem
-from histosam_core.dataset.annotated_area import within_annotated_area
 from histosam_core.dataset.patches import SlideRecord
 from histosam_core.errors import MissingMppError
 from histosam_core.geometry import Region
@@ -134,8 +133,7 @@ def plan_slide(slide_path: Path, annotation_path: Path, settings: ExtractionSett
         annotation = annotation.fitted(slide.size_wh, slide.path)
         mpp = float(slide.mpp or 0.0)
         if settings.known_within_um is not None:
-            margin_px = settings.known_within_um / mpp
-            annotation = within_annotated_area(annotation, slide.size_wh, margin_px)
+            annotation = annotation.known_within(slide.size_wh, settings.known_within_um / mpp)
         downsample = settings.mpp / mpp
         notes = [f"{annotation_path.name}: {note}" for note in annotation.notes]
         if downsample < 0.99:

@@ -67,13 +67,14 @@ def test_no_class_that_means_tumour_raises_and_lists_the_classes():
 def test_annotation_without_regions_has_no_tumour_and_fits_any_slide():
     annotation = PolygonAnnotation([])
     assert not annotation.mask(LEVEL0).any()
-    assert annotation.matches((5, 5))
+    assert annotation.fitted((5, 5)) is annotation
 
 
 def test_annotation_off_the_slide_raises_naming_file_and_slide(tmp_path):
     annotation = PolygonAnnotation([boxed(500, 700, 510, 720)], path=tmp_path / "case1.xml")
-    assert annotation.matches((501, 701))
-    assert not annotation.matches((400, 400))
+    assert annotation.fitted((501, 701)) is annotation
+    with pytest.raises(AnnotationError):
+        annotation.fitted((400, 400))
     with pytest.raises(AnnotationError, match=r"case1\.xml.*case2\.svs.*x 500 to 510.*400 x 400"):
         annotation.fitted((400, 400), "case2.svs")
 

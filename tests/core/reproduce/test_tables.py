@@ -15,8 +15,7 @@ from histosam_core.evaluation import EvaluationResult, PatchRecord, ProtocolSett
 from histosam_core.reproduce import ReproduceSettings, Survey
 from histosam_core.reproduce.cells import ALL_CELLS, CellState
 from histosam_core.reproduce.kim2023 import METRICS, SETS
-from histosam_core.reproduce.outputs import summary, write_tables
-from histosam_core.reproduce.page import render_page
+from histosam_core.reproduce.outputs import render_page, summary, write_tables
 from histosam_core.reproduce.tables import (
     best_of,
     csv_table,

@@ -15,11 +15,15 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from histosam_core.annotation.annotation import PolygonAnnotation
-from histosam_core.annotation.formats.xml_file import (
+from histosam_core.annotation.formats.xml_rings import (
+    Ring,
     coordinate,
-    hex_color,
     number_text,
     parse_xml,
+    regions_of,
+    rings_of,
+    tie_attributes,
+    tie_of,
     write_xml,
 )
 from histosam_core.annotation.regions import (
@@ -27,9 +31,9 @@ from histosam_core.annotation.regions import (
     TUMOR,
     UNCLASSIFIED,
     AnnotatedRegion,
+    Color,
     is_exclusion,
 )
-from histosam_core.annotation.rings import Ring, regions_of, rings_of, tie_attributes, tie_of
 from histosam_core.errors import AnnotationError
 
 __all__ = ["ROOT_TAG", "read_asap_xml", "write_asap_xml"]
@@ -75,7 +79,7 @@ def read_asap_xml(path: str | os.PathLike[str]) -> PolygonAnnotation:
             Ring(
                 points_xy=np.array([p[1:] for p in points], dtype=np.float64).reshape(-1, 2),
                 label=_label(group),
-                color=hex_color(element.get("Color")),
+                color=_color(element.get("Color")),
                 name=None if tie is not None and name == _plain_name(tie) else name,
                 is_hole=is_exclusion(group),
                 tie=tie,
@@ -116,6 +120,16 @@ def write_asap_xml(path: str | os.PathLike[str], regions: Iterable[AnnotatedRegi
         attributes = {"Name": name, "PartOfGroup": "None", "Color": color}
         SubElement(SubElement(grouped, "Group", attributes), "Attributes")
     return write_xml(path, root)
+
+
+def _color(text: str | None) -> Color | None:
+    """Read ``#RRGGBB``; None for anything else."""
+    digits = (text or "").strip().lstrip("#")
+    try:
+        value = int(digits, 16)
+    except ValueError:
+        return None
+    return (value >> 16 & 255, value >> 8 & 255, value & 255) if len(digits) == 6 else None
 
 
 def _label(group: str) -> str:

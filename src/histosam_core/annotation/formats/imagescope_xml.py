@@ -16,9 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from histosam_core.annotation.annotation import PolygonAnnotation
-from histosam_core.annotation.formats.xml_file import coordinate, number_text, parse_xml, write_xml
+from histosam_core.annotation.formats.xml_rings import (
+    Ring,
+    coordinate,
+    number_text,
+    parse_xml,
+    regions_of,
+    rings_of,
+    tie_attributes,
+    tie_of,
+    write_xml,
+)
 from histosam_core.annotation.regions import UNCLASSIFIED, AnnotatedRegion, Color, is_exclusion
-from histosam_core.annotation.rings import Ring, regions_of, rings_of, tie_attributes, tie_of
 from histosam_core.errors import AnnotationError
 
 __all__ = ["ROOT_TAG", "read_imagescope_xml", "write_imagescope_xml"]

@@ -8,14 +8,13 @@ import shapely
 from histosam_core.annotation import AnnotatedRegion, PolygonAnnotation, write_mask_tiff
 from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
 from histosam_core.dataset import extract_patches, open_patches
-from histosam_core.dataset.annotated_area import within_annotated_area
 from histosam_core.geometry import Region
 
 SLIDE = (200, 100)
 
 
 def labels_of(*regions: AnnotatedRegion, margin: float = 5.0) -> np.ndarray:
-    annotation = within_annotated_area(PolygonAnnotation(regions), SLIDE, margin)
+    annotation = PolygonAnnotation(regions).known_within(SLIDE, margin)
     return annotation.mask(Region((0, 0), SLIDE))
 
 
@@ -56,7 +55,7 @@ def test_excluded_tissue_is_known(tmp_path) -> None:
 def test_a_mask_says_something_of_every_pixel(tmp_path) -> None:
     path = write_mask_tiff(tmp_path / "mask.tif", np.zeros((100, 200), bool))
     annotation = read_mask_tiff(path).fitted(SLIDE)
-    assert within_annotated_area(annotation, SLIDE, 5.0) is annotation
+    assert annotation.known_within(SLIDE, 5.0) is annotation
 
 
 def test_patches_lie_where_the_annotation_knows_enough(new_slide, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Rings of XML annotation files to regions and back.
+"""XML annotation files: read and written safely, and their rings to regions and back.
 
 ASAP and ImageScope know rings only: a hole is a ring of its own, marked as an exclusion. Files
 written here tie each ring to its region by two extra attributes, which those programs skip, so
@@ -8,14 +8,19 @@ or crosses it; a region that lies wholly inside a hole is an island and stays.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-from xml.etree.ElementTree import Element
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
+import defusedxml.ElementTree
 import numpy as np
 import numpy.typing as npt
 import shapely
+from defusedxml.common import DefusedXmlException
 
 from histosam_core.annotation.regions import (
     CORNER_TO_CENTRE,
@@ -24,10 +29,73 @@ from histosam_core.annotation.regions import (
     Color,
     polygonal,
 )
+from histosam_core.atomic import new_file
+from histosam_core.errors import AnnotationError
 
-__all__ = ["Ring", "regions_of", "rings_of", "tie_attributes", "tie_of"]
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+__all__ = [
+    "Ring",
+    "coordinate",
+    "number_text",
+    "parse_xml",
+    "regions_of",
+    "rings_of",
+    "tie_attributes",
+    "tie_of",
+    "write_xml",
+]
 
 _REGION, _RING = "HistoSamRegion", "HistoSamRing"
+
+
+def parse_xml(path: str | os.PathLike[str]) -> Element:
+    """Read an XML file and return its root; AnnotationError where that is not possible."""
+    path = Path(path)
+    try:
+        root = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
+    except DefusedXmlException as error:
+        raise AnnotationError(
+            f"{path} declares a DTD or entities, which annotation files never need; "
+            "export it again, or delete that declaration"
+        ) from error
+    except (ElementTree.ParseError, UnicodeError, ValueError) as error:
+        raise AnnotationError(
+            f"{path} is not well-formed XML ({error}); export the annotation again"
+        ) from error
+    except OSError as error:
+        raise AnnotationError(f"cannot read {path}: {error.strerror}") from error
+    if root is None:
+        raise AnnotationError(f"{path} holds no XML element; export the annotation again")
+    return root
+
+
+def write_xml(path: str | os.PathLike[str], root: Element) -> Path:
+    """Write `root`, indented, with an XML declaration; return the path."""
+    ElementTree.indent(root, space="\t")
+    with new_file(path) as temporary:
+        ElementTree.ElementTree(root).write(temporary, encoding="utf-8", xml_declaration=True)
+    return Path(path)
+
+
+def coordinate(element: Element, name: str, path: Path) -> float:
+    """Read one coordinate attribute; AnnotationError where it is not a finite number."""
+    text = element.get(name)
+    try:
+        value = float((text or "").replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise AnnotationError(
+            f"{path}: a <{element.tag}> has {name}={text!r}, not a number; export it again"
+        )
+    return value
+
+
+def number_text(value: float) -> str:
+    """Shortest text that reads back as the same number."""
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +129,37 @@ def rings_of(region: AnnotatedRegion) -> list[Ring]:
 def regions_of(rings: Sequence[Ring]) -> tuple[tuple[AnnotatedRegion, ...], tuple[str, ...]]:
     """Put rings together into regions; return them and notes on what was repaired or left out."""
     notes: list[str] = []
-    tied: dict[str, dict[int, dict[int, Ring]]] = {}
-    placed: list[AnnotatedRegion | str] = []
-    holes: list[tuple[Any, Ring]] = []
-    for ring in rings:
-        if ring.tie is not None:
-            region_id, part, number = ring.tie
-            if region_id not in tied:
-                placed.append(region_id)
-            tied.setdefault(region_id, {}).setdefault(part, {})[number] = ring
-            continue
-        geometry = _repaired([[ring]], ring.where, notes)
-        if geometry is None:
-            continue
-        if ring.is_hole:
-            holes.append((geometry, ring))
-        else:
-            placed.append(AnnotatedRegion(geometry, ring.label, ring.color, name=ring.name))
-
     regions: list[AnnotatedRegion] = []
-    for entry in placed:
-        if isinstance(entry, AnnotatedRegion):
-            regions.append(entry)
-            continue
-        parts = [
-            [part[k] for k in sorted(part)] for _, part in sorted(tied[entry].items()) if 0 in part
-        ]
+    holes: list[tuple[Any, Ring]] = []
+    # Tied rings stand where the first of their region does; any other is a group of its own.
+    groups: dict[str | int, list[Ring]] = {}
+    for place, ring in enumerate(rings):
+        groups.setdefault(place if ring.tie is None else ring.tie[0], []).append(ring)
+    for key, group in groups.items():
+        is_tied = isinstance(key, str)
+        parts = _parts(group) if is_tied else [group]
         if not parts:
-            notes.append(f"the holes of region {entry} were left out: its outline is missing")
+            notes.append(f"the holes of region {key} were left out: its outline is missing")
             continue
         first = parts[0][0]
         geometry = _repaired(parts, first.where, notes)
-        if geometry is not None:
-            regions.append(
-                AnnotatedRegion(geometry, first.label, first.color, id=entry, name=first.name)
-            )
+        if geometry is None:
+            continue
+        if first.is_hole and not is_tied:
+            holes.append((geometry, first))
+            continue
+        region = AnnotatedRegion(geometry, first.label, first.color, name=first.name)
+        regions.append(replace(region, id=str(key)) if is_tied else region)
     return _cut(regions, holes, notes), tuple(notes)
+
+
+def _parts(tied: Sequence[Ring]) -> list[list[Ring]]:
+    """The rings of one region by part, each exterior first; parts without one are left out."""
+    parts: dict[int, dict[int, Ring]] = {}
+    for ring in tied:
+        if ring.tie is not None:
+            parts.setdefault(ring.tie[1], {})[ring.tie[2]] = ring
+    return [[part[k] for k in sorted(part)] for _, part in sorted(parts.items()) if 0 in part]
 
 
 def _repaired(parts: list[list[Ring]], where: str, notes: list[str]) -> Any | None:
