@@ -64,32 +64,18 @@ _CLOSING_UM = 120.0
 
 @dataclass(frozen=True, slots=True)
 class SyntheticPlan:
-    """How much is made, and how short the fine-tunings are.
+    """How much is made, and how short the fine-tunings are."""
 
-    Parameters
-    ----------
-    paip_slides, camelyon_slides
-        Slides of each data set; PAIP2019's need three, one for each split.
-    slide_um
-        Side of a slide in micrometres.
-    patch_size_px, stride_px
-        Of the patches.
-    limit
-        Patches of each test set.
-    epochs
-        Of each fine-tuning.
-    tuning
-        Other settings of it.
-    """
-
+    # Slides of each data set; PAIP2019's need three, one for each split.
     paip_slides: int = 4
     camelyon_slides: int = 2
-    slide_um: float = 2000.0
+    slide_um: float = 2000.0  # side of a slide in micrometres
+    # Of the patches.
     patch_size_px: int = 400
     stride_px: int = 200
-    limit: int = 2
-    epochs: int = 1
-    tuning: Mapping[str, Any] = field(default_factory=lambda: SHORT_TUNING)
+    limit: int = 2  # patches of each test set
+    epochs: int = 1  # of each fine-tuning
+    tuning: Mapping[str, Any] = field(default_factory=lambda: SHORT_TUNING)  # other settings of it
 
 
 def make_synthetic_folders(

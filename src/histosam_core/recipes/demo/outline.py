@@ -31,27 +31,16 @@ TARGET_IOU = 0.90
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A slide outlined by simulated clicks.
+    """A slide outlined by simulated clicks."""
 
-    Parameters
-    ----------
-    slide, geojson, preview, truth
-        The files.
-    n_clicks
-        Clicks given.
-    n_windows
-        Windows of the slide that they went to.
-    iou
-        Overlap with the truth in those windows, 0 to 1.
-    """
-
+    # The files.
     slide: Path
     geojson: Path
     preview: Path
     truth: Path
-    n_clicks: int
-    n_windows: int
-    iou: float
+    n_clicks: int  # clicks given
+    n_windows: int  # windows of the slide that they went to
+    iou: float  # overlap with the truth in those windows, 0 to 1
 
 
 def outline_slide(cohort: Cohort, store: PatchStore, checkpoint: Path, out: Path) -> Outline:

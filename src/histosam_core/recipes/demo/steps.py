@@ -49,39 +49,22 @@ DOMAINS = ("liver", "lymph_node")  # trained on the first; the second is the shi
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """How much the demo does.
+    """How much the demo does."""
 
-    Parameters
-    ----------
-    slides
-        Liver-like slides for train, validation and test.
-    shifted_slides
-        Lymph-node-like slides, for test only.
-    slide_um
-        Edge of a slide in micrometres.
-    stride_px
-        Step of the patch grid in patch pixels; below the patch size, training sees more patches.
-    epochs, steps_per_epoch, batch_size
-        Of each fine-tuning.
-    minutes
-        Upper bound of each fine-tuning, for slow machines.
-    validation_limit, validation_clicks
-        At most so many patches in validation, and so many clicks on each.
-    test_limit
-        At most so many patches in each test.
-    """
-
-    slides: tuple[int, int, int]
-    shifted_slides: int
-    slide_um: float
+    slides: tuple[int, int, int]  # liver-like slides for train, validation and test
+    shifted_slides: int  # lymph-node-like slides, for test only
+    slide_um: float  # edge of a slide in micrometres
+    # Step of the patch grid in patch pixels; below the patch size, training sees more patches.
     stride_px: int
+    # Of each fine-tuning.
     epochs: int
     steps_per_epoch: int
     batch_size: int
-    minutes: float
+    minutes: float  # upper bound of each fine-tuning, for slow machines
+    # At most so many patches in validation, and so many clicks on each.
     validation_limit: int
     validation_clicks: int
-    test_limit: int
+    test_limit: int  # at most so many patches in each test
 
 
 # On two cores: a slide takes 0.8 core-seconds per square millimetre, a step of batch 8 at most
@@ -116,31 +99,18 @@ QUICK = DemoPlan(
 
 @dataclass(slots=True)
 class DemoOutcome:
-    """What the demo made.
+    """What the demo made."""
 
-    Parameters
-    ----------
-    out
-        Its folder.
-    plan, seed
-        How it was run.
-    results
-        The evaluations, in-domain first.
-    outline
-        The outlined slide.
-    seconds
-        Step -> seconds.
-    peak_mib
-        Peak resident memory of this process and of its largest child; None where the system
-        does not tell.
-    """
-
-    out: Path
+    out: Path  # its folder
+    # How it was run.
     plan: DemoPlan
     seed: int
+    # The evaluations, in-domain first.
     results: list[EvaluationResult] = field(default_factory=list)
-    outline: Outline | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    outline: Outline | None = None  # the outlined slide
+    seconds: dict[str, float] = field(default_factory=dict)  # step -> seconds
+    # Peak resident memory of this process and of its largest child; None where the system does not
+    # tell.
     peak_mib: tuple[float, float] | None = None
 
     @property

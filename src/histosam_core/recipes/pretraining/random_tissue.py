@@ -43,54 +43,32 @@ FIXED_POINT = 4  # bits after the point in OpenCV's drawing coordinates
 
 @dataclass(frozen=True, slots=True)
 class TissueKind:
-    """What one kind of tissue looks like; lengths in um, amounts of dye about 0 to 1.
+    """What one kind of tissue looks like; lengths in um, amounts of dye about 0 to 1."""
 
-    Parameters
-    ----------
-    nuclei_per_mm2
-        Density of nuclei.
-    radius_um, radius_spread
-        Median radius of a nucleus, and the deviation of its logarithm (pleomorphism).
-    stretch
-        Long over short axis.
-    chromatin, chromatin_spread
-        Haematoxylin of a nucleus, and its spread from nucleus to nucleus.
-    clumping
-        0 to 1: how far nuclei follow the arrangement below instead of lying anywhere.
-    arrangement_um
-        Width of clumps, cords or glands.
-    arrangement
-        "clumps", "cords", "glands" or "none".
-    cytoplasm, basophilia
-        Eosin and haematoxylin of the ground.
-    mottle, mottle_um
-        Unevenness of the ground and its grain.
-    fibres, fibre_um
-        Strength and spacing of fibres; nuclei lie along them.
-    openings, opening_um
-        Share of the plane that is empty (fat, lumina, vacuoles, clefts), and how wide they are.
-    cleft
-        Whether openings are clefts rather than round.
-    """
-
-    nuclei_per_mm2: float
+    nuclei_per_mm2: float  # density of nuclei
+    # Median radius of a nucleus, and the deviation of its logarithm (pleomorphism).
     radius_um: float
     radius_spread: float
-    stretch: float
+    stretch: float  # long over short axis
+    # Haematoxylin of a nucleus, and its spread from nucleus to nucleus.
     chromatin: float
     chromatin_spread: float
-    clumping: float
-    arrangement_um: float
-    arrangement: str
+    clumping: float  # 0 to 1: how far nuclei follow the arrangement below instead of lying anywhere
+    arrangement_um: float  # width of clumps, cords or glands
+    arrangement: str  # "clumps", "cords", "glands" or "none"
+    # Eosin and haematoxylin of the ground.
     cytoplasm: float
     basophilia: float
+    # Unevenness of the ground and its grain.
     mottle: float
     mottle_um: float
+    # Strength and spacing of fibres; nuclei lie along them.
     fibres: float
     fibre_um: float
+    # Share of the plane that is empty (fat, lumina, vacuoles, clefts), and how wide they are.
     openings: float
     opening_um: float
-    cleft: bool
+    cleft: bool  # whether openings are clefts rather than round
 
     @classmethod
     def draw(cls, rng: Rng) -> TissueKind:

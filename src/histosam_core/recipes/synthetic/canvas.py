@@ -117,29 +117,20 @@ class Canvas:
 
 @dataclass(slots=True)
 class Layers:
-    """What the tissue deposits on a canvas.
+    """What the tissue deposits on a canvas."""
 
-    Parameters
-    ----------
-    eosin, haematoxylin
-        (H, W) uint8 on the cell grid: dye of cytoplasm and fibres, `DYE` per unit. One unit of
-        eosin is ordinary cytoplasm, one unit of haematoxylin a dense nucleus.
-    opening
-        (H, W) uint8 on the cell grid: lumina, sinusoids, vacuoles and bare glass, as a signed
-        distance: `OPEN_EDGE` on the edge, more inside the opening.
-    nuclei, red_cells
-        (H, W) uint8 at level 0 with `margin_px` round it: chromatin, 255 per unit, and eosin of
-        red blood cells, 255 per three units.
-    margin_px
-        Level-0 pixels round `nuclei` and `red_cells`, so that stamps need no clipping.
-    """
-
+    # (H, W) uint8 on the cell grid: dye of cytoplasm and fibres, `DYE` per unit. One unit of eosin
+    # is ordinary cytoplasm, one unit of haematoxylin a dense nucleus.
     eosin: UInt8
     haematoxylin: UInt8
+    # (H, W) uint8 on the cell grid: lumina, sinusoids, vacuoles and bare glass, as a signed
+    # distance: `OPEN_EDGE` on the edge, more inside the opening.
     opening: UInt8
+    # (H, W) uint8 at level 0 with `margin_px` round it: chromatin, 255 per unit, and eosin of red
+    # blood cells, 255 per three units.
     nuclei: UInt8
     red_cells: UInt8
-    margin_px: int
+    margin_px: int  # level-0 pixels round `nuclei` and `red_cells`, so that stamps need no clipping
 
     @classmethod
     def empty(cls, canvas: Canvas, margin_px: int) -> Layers:

@@ -50,27 +50,13 @@ _LICENCE = "CC0-1.0: made by a program from random numbers; no patient, no outsi
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """A folder of synthetic slides and their annotations.
+    """A folder of synthetic slides and their annotations."""
 
-    Parameters
-    ----------
-    folder
-        Where they lie, with `COHORT_FILE`, which records how they were made.
-    domain
-        "liver" or "lymph_node".
-    slides
-        SVS files, in order of their number.
-    annotations
-        The annotation of each slide, in the same order.
-    seed
-        The cohort's seed.
-    """
-
-    folder: Path
-    domain: str
-    slides: tuple[Path, ...]
-    annotations: tuple[Path, ...]
-    seed: int
+    folder: Path  # where they lie, with `COHORT_FILE`, which records how they were made
+    domain: str  # "liver" or "lymph_node"
+    slides: tuple[Path, ...]  # SVS files, in order of their number
+    annotations: tuple[Path, ...]  # the annotation of each slide, in the same order
+    seed: int  # the cohort's seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,36 +25,20 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """What the parenchyma is spanned between; fields are (H, W) float32 on the pattern grid.
+    """What the parenchyma is spanned between; fields are (H, W) float32 on the pattern grid."""
 
-    Parameters
-    ----------
-    outwards
-        Direction of the plates: away from the nearest central vein, radians.
-    zone
-        0 beside a central vein to 1 beside the portal tracts.
-    tracts
-        (N, 2) centres of portal tracts, um.
-    tubes, tube_radius
-        (M, 2) centres of bile ducts and arteries, and (M,) radii of their ring of nuclei, um.
-    wall
-        Weight of vein walls and fibrous tissue.
-    fibre, fibres, fibre_angle
-        Weight of fibrous tissue; its fibres; their direction, radians.
-    opening_um
-        um inside the vessels and the slits of fibrous tissue.
-    """
-
-    outwards: Float
-    zone: Float
-    tracts: Float
+    outwards: Float  # direction of the plates: away from the nearest central vein, radians
+    zone: Float  # 0 beside a central vein to 1 beside the portal tracts
+    tracts: Float  # (N, 2) centres of portal tracts, um
+    # (M, 2) centres of bile ducts and arteries, and (M,) radii of their ring of nuclei, um.
     tubes: Float
     tube_radius: Float
-    wall: Float
+    wall: Float  # weight of vein walls and fibrous tissue
+    # Weight of fibrous tissue; its fibres; their direction, radians.
     fibre: Float
     fibres: Float
     fibre_angle: Float
-    opening_um: Float
+    opening_um: Float  # um inside the vessels and the slits of fibrous tissue
 
 
 def draw_framework(tissue: Tissue, rng: np.random.Generator) -> Framework:

@@ -24,38 +24,17 @@ _SUPERSAMPLING = 2
 
 @dataclass(frozen=True, slots=True)
 class NucleusKind:
-    """How the nuclei of one kind of cell look.
+    """How the nuclei of one kind of cell look."""
 
-    Parameters
-    ----------
-    diameter_um
-        Mean diameter (of the circle of equal area).
-    size_spread
-        Relative standard deviation of the diameter (anisokaryosis).
-    elongation
-        Mean ratio of long to short axis.
-    irregularity
-        Relative deviation of the outline from an ellipse.
-    density
-        Chromatin, 0 to 1: how dark the nucleus is all over.
-    rim
-        How much darker the membrane is than the inside (vesicular nuclei have a high rim).
-    clumps
-        Strength of the chromatin's texture.
-    nucleolus
-        Probability of each nucleolus (up to two).
-    density_spread
-        Standard deviation of the density from nucleus to nucleus (hyperchromasia).
-    """
-
-    diameter_um: float
-    size_spread: float
-    elongation: float
-    irregularity: float
-    density: float
-    rim: float
-    clumps: float
-    nucleolus: float
+    diameter_um: float  # mean diameter (of the circle of equal area)
+    size_spread: float  # relative standard deviation of the diameter (anisokaryosis)
+    elongation: float  # mean ratio of long to short axis
+    irregularity: float  # relative deviation of the outline from an ellipse
+    density: float  # chromatin, 0 to 1: how dark the nucleus is all over
+    rim: float  # how much darker the membrane is than the inside (vesicular nuclei have a high rim)
+    clumps: float  # strength of the chromatin's texture
+    nucleolus: float  # probability of each nucleolus (up to two)
+    # Standard deviation of the density from nucleus to nucleus (hyperchromasia).
     density_spread: float = 0.06
 
 

@@ -22,14 +22,9 @@ _NOISE_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class Stain:
-    """One slide's staining.
+    """One slide's staining."""
 
-    Parameters
-    ----------
-    haematoxylin, eosin
-        (3,) optical density per unit of dye, as R, G, B.
-    """
-
+    # (3,) optical density per unit of dye, as R, G, B.
     haematoxylin: NDArray[np.float64]
     eosin: NDArray[np.float64]
 
@@ -63,24 +58,12 @@ class Stain:
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """One scanner's white, blur, tone and noise.
+    """One scanner's white, blur, tone and noise."""
 
-    Parameters
-    ----------
-    white
-        (3,) value of bare glass per channel, 0 to 255.
-    gamma
-        Exponent applied to the transmitted light.
-    blur_um
-        Standard deviation of the optics' blur.
-    noise
-        (512, 512, 3) int16, added to the pixels; laid out at random offsets.
-    """
-
-    white: NDArray[np.float64]
-    gamma: float
-    blur_um: float
-    noise: NDArray[np.int16]
+    white: NDArray[np.float64]  # (3,) value of bare glass per channel, 0 to 255
+    gamma: float  # exponent applied to the transmitted light
+    blur_um: float  # standard deviation of the optics' blur
+    noise: NDArray[np.int16]  # (512, 512, 3) int16, added to the pixels; laid out at random offsets
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Scanner:

@@ -27,25 +27,15 @@ MARGIN_UM = 24.0  # half of the largest stamp, in um
 
 @dataclass(slots=True)
 class Tissue:
-    """A piece of tissue on its canvas.
+    """A piece of tissue on its canvas."""
 
-    Parameters
-    ----------
-    canvas, layers
-        The grids and the dye.
-    tissue_um
-        (H, W) float32 on the pattern grid: um inside the tissue's edge.
-    tumour_um
-        (H, W) float32 on the pattern grid: um inside the tumour's edge; the truth.
-    tumour
-        (H, W) float32 on the pattern grid: the probability that a cell is a tumour cell. One half
-        on the truth's edge, and blurred about it by a width that varies along the border.
-    """
-
+    # The grids and the dye.
     canvas: Canvas
     layers: Layers
-    tissue_um: Float
-    tumour_um: Float
+    tissue_um: Float  # (H, W) float32 on the pattern grid: um inside the tissue's edge
+    tumour_um: Float  # (H, W) float32 on the pattern grid: um inside the tumour's edge; the truth
+    # (H, W) float32 on the pattern grid: the probability that a cell is a tumour cell. One half on
+    # the truth's edge, and blurred about it by a width that varies along the border.
     tumour: Float
     _libraries: dict[str, list[UInt8]] = field(default_factory=dict)
 
