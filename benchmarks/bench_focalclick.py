@@ -22,7 +22,7 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 from turns import in_turns
 
-from histosam_core.model.focalclick.network import FocalClickSegFormer, build_focalclick
+from histosam_core.model.focalclick.network import FOCALCLICK_VARIANTS, FocalClickSegFormer
 from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import normalised
 from histosam_core.model.specialists.folding import folded
@@ -170,7 +170,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
-    network = build_focalclick("segformerB0_S2").eval()
+    network = FOCALCLICK_VARIANTS["segformerB0_S2"]().eval()
     assert isinstance(network, FocalClickSegFormer)
     randomise_norms(network)
     ours = folded(network)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from turns import in_turns
 
-from histosam_core.model.simpleclick.network import SimpleClickNetwork, build_simpleclick
+from histosam_core.model.simpleclick.network import SIMPLECLICK_VARIANTS, SimpleClickNetwork
 from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import normalised
 
@@ -106,7 +106,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
-    network = build_simpleclick(options.network)
+    network = SIMPLECLICK_VARIANTS[options.network.removeprefix("simpleclick_")]().eval()
     image = torch.rand(1, 4, SIDE, SIDE)
     x = torch.cat((image, image.flip(3)))
     points = torch.full((2, 2, 3), -1.0)

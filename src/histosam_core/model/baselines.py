@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["canonical_name", "network", "network_names"]
 
-_BUILDERS = {
-    "ritm": ("ritm.network", "build_ritm"),
-    "focalclick": ("focalclick.network", "build_focalclick"),
-    "simpleclick": ("simpleclick.network", "build_simpleclick"),
-    "mobile": ("sam.network", "build_network"),
+_VARIANTS = {
+    "ritm": ("ritm.network", "RITM_VARIANTS"),
+    "focalclick": ("focalclick.network", "FOCALCLICK_VARIANTS"),
+    "simpleclick": ("simpleclick.network", "SIMPLECLICK_VARIANTS"),
 }
+"""By family: where the functions stand that build its networks."""
 
 _SHORT_NAMES = {
     "ritm_hrnet18s_itm": "ritm_h18s",
@@ -93,6 +93,13 @@ def network(name: str) -> nn.Module:
         No network of that name.
     """
     canonical = canonical_name(name)
-    home, builder = _BUILDERS[canonical.split("_")[0]]
-    built: nn.Module = getattr(import_module(f"histosam_core.model.{home}"), builder)(canonical)
+    family, _, variant = canonical.partition("_")
+    built: nn.Module
+    if family in _VARIANTS:
+        home, table = _VARIANTS[family]
+        built = getattr(import_module(f"histosam_core.model.{home}"), table)[variant]()
+    else:
+        from histosam_core.model.sam.network import build_network
+
+        built = build_network("mobile_sam")
     return built.eval()

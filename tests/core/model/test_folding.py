@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from histosam_core.model.ritm.network import build_ritm
+from histosam_core.model.ritm.network import RITM_VARIANTS
 from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]
@@ -101,7 +101,7 @@ def test_what_no_convolution_can_do_stays_a_batch_norm(
 @pytest.mark.parametrize("name", ["hrnet18s_itm", "hrnet18_itm", "hrnet32_itm"])
 @torch.inference_mode()
 def test_ritm_folded_answers_the_same(name: str, fill_weights: Fill) -> None:
-    network = build_ritm(name).eval()
+    network = RITM_VARIANTS[name]().eval()
     fill_weights(network)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2, 4, 64, 48, generator=generator)
@@ -115,7 +115,7 @@ def test_ritm_folded_answers_the_same(name: str, fill_weights: Fill) -> None:
 
 
 def test_the_network_given_is_not_changed(fill_weights: Fill) -> None:
-    network = build_ritm("hrnet18s_itm").train()
+    network = RITM_VARIANTS["hrnet18s_itm"]().train()
     fill_weights(network)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     strides = {name: tensor.stride() for name, tensor in network.state_dict().items()}

@@ -85,22 +85,7 @@ def expanded(
 
 
 def box_in_input(box: Box, bounds: Box, side: int) -> tuple[float, float, float, float]:
-    """Bring a box to pixels of the network's input.
-
-    Parameters
-    ----------
-    box
-        In pixels of the image.
-    bounds
-        What the input shows, in pixels of the image.
-    side
-        Of the square input.
-
-    Returns
-    -------
-    tuple of float
-        y1, y2, x1, x2, clipped to the input.
-    """
+    """Bring a box to pixels of the network's square input, which shows `bounds`, and clip it."""
     scale_y, scale_x = side / (bounds[1] - bounds[0]), side / (bounds[3] - bounds[2])
     y1, y2 = (box[0] - bounds[0]) * scale_y, (box[1] - bounds[0]) * scale_y
     x1, x2 = (box[2] - bounds[2]) * scale_x, (box[3] - bounds[2]) * scale_x

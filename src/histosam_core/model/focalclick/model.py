@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -19,17 +19,18 @@ from torch import Tensor, nn
 from histosam_core.errors import ConfigError
 from histosam_core.model.device import naming_a_full_memory
 from histosam_core.model.focalclick.focus import box_in_input, focus_crop, progressive_merge
-from histosam_core.model.interface import ModelInfo, Prediction
+from histosam_core.model.interface import Prediction
 from histosam_core.model.ritm.zoom_in import View, ZoomIn, whole
 from histosam_core.model.specialists.click_model import (
     CERTAIN,
     ClickModel,
+    ClickSettings,
     checked_logits,
     cut_out,
     pasted,
-    resized,
     to_logits,
 )
+from histosam_core.model.specialists.click_network import resized
 from histosam_core.model.specialists.click_points import Roi, click_points, pixel_yx
 
 if TYPE_CHECKING:
@@ -95,9 +96,7 @@ class _Before(NamedTuple):
 
 
 class FocalClickModel(ClickModel):
-    """An `InteractiveModel` over a network of FocalClick's.
-
-    It answers as FocalClick's evaluation does. Several threads may call it at once.
+    """An `InteractiveModel` over a network of FocalClick's; answers as its evaluation does.
 
     Parameters
     ----------
@@ -113,8 +112,8 @@ class FocalClickModel(ClickModel):
     merge_threshold
         Of the mask, for the progressive merge: where the first click is made on a mask that stands
         there already, each answer changes that mask only round the click.
-    flip, max_net_clicks, device, info, fold
-        As for `ClickModel`. The refiner sees all clicks.
+    settings
+        As for `ClickModel`, but `flip` is False by default. The refiner sees all clicks.
 
     Raises
     ------
@@ -128,13 +127,9 @@ class FocalClickModel(ClickModel):
         *,
         infer_size: int = 256,
         focus_ratio: float = 1.4,
-        flip: bool = False,
         zoom_in: ZoomIn | None = TARGET_CROP,
         merge_threshold: float = 0.5,
-        max_net_clicks: int | None = None,
-        device: str | torch.device = "auto",
-        info: ModelInfo | None = None,
-        fold: bool = True,
+        **settings: Unpack[ClickSettings],
     ) -> None:
         wrong = []
         if infer_size < 1:
@@ -147,9 +142,8 @@ class FocalClickModel(ClickModel):
             wrong.append(f"{type(net).__name__} has no refine; RitmModel takes a network without")
         if wrong:
             raise ConfigError("FocalClick: " + "; ".join(wrong))
-        super().__init__(
-            net, flip=flip, max_net_clicks=max_net_clicks, device=device, info=info, fold=fold
-        )
+        settings.setdefault("flip", False)
+        super().__init__(net, **settings)
         self.infer_size = infer_size
         self.focus_ratio = focus_ratio
         self.zoom_in = zoom_in
@@ -163,38 +157,10 @@ class FocalClickModel(ClickModel):
         *,
         box_xyxy: Box | None = None,
     ) -> Prediction:
-        """Predict a mask from all clicks so far.
+        """Predict a mask from all clicks so far; see `ClickModel.decode`.
 
-        Parameters
-        ----------
-        embedding
-            From `encode`.
-        clicks
-            All clicks so far, at least one, in image pixels.
-        previous
-            The answer before the last click; one of another model, or an array of (H, W) logits
-            will do. At the first click it is a mask to be corrected, and stays but for what the
-            clicks change. None: there is none.
-        box_xyxy
-            None; it takes no boxes.
-
-        Returns
-        -------
-        Prediction
-            Outside the target crop the logits say background, with near certainty.
-
-        Raises
-        ------
-        ConfigError
-            There is no click, or a box.
-        ClickOutsideSlideError
-            A click lies outside the image.
-        ImageError
-            `previous` has another size than the image.
-        PredictionError
-            The network answers with what is not a number.
-        OutOfMemoryError
-            The device has too little memory left.
+        At the first click `previous` is a mask to be corrected, and stays but for what the clicks
+        change.
         """
         given = self._checked(embedding, clicks, previous, box_xyxy)
         pixels_yx = [pixel_yx(click, embedding.image_hw) for click in clicks]

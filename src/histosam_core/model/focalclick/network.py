@@ -8,28 +8,26 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
-from histosam_core.errors import UnknownModelError
 from histosam_core.model.focalclick.refiner import Refiner
 from histosam_core.model.focalclick.segformer import MIX_TRANSFORMERS, MixTransformer
 from histosam_core.model.focalclick.segformer_head import SegFormerHead
-from histosam_core.model.ritm.hrnet import resized
 from histosam_core.model.ritm.network import MapsTransform, initialise
 from histosam_core.model.ritm.ocr import HrNetOcr
 from histosam_core.model.specialists.click_disks import disk_maps
-from histosam_core.model.specialists.click_network import ClickNetwork, normalised
+from histosam_core.model.specialists.click_network import ClickNetwork, normalised, resized
 
 __all__ = [
     "FOCALCLICK_VARIANTS",
     "FocalClickHrNet",
     "FocalClickNetwork",
     "FocalClickSegFormer",
-    "build_focalclick",
 ]
 
 REFINER_RADIUS = 5.0
@@ -55,26 +53,14 @@ class FocalClickNetwork(ClickNetwork):
         self.click_radius = click_radius
 
     def prepare(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in 0..1 -> all that does not depend on clicks, to be kept between them.
-
-        The result is (B, K, h, w), and grows and splits along B as images do.
-        """
+        """(B, 3, H, W) RGB in 0..1 -> (B, K, h, w) that does not depend on clicks, to be kept."""
         return self._prepare(self._at_input_size(normalised(image)))
 
     def answer(self, prepared: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """Answer clicks on a prepared image.
+        """``instances``, ``instances_aux``, and ``feature`` for `refine`.
 
-        Parameters
-        ----------
-        prepared, maps
-            As for `ClickNetwork.answer`.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``instances`` and ``instances_aux``, (B, 1, H, W) logits, one and the same tensor
-            where the encoder is SegFormer; ``feature``, (B, C, h, w) for `refine`, at 1/4 of the
-            coarse network's input.
+        The first two are (B, 1, H, W) logits, one and the same tensor where the encoder is
+        SegFormer; the last is (B, C, h, w), at 1/4 of the coarse network's input.
         """
         size = maps.shape[-2:]
         logits, auxiliary, feature = self._answer(prepared, self._at_input_size(maps))
@@ -202,30 +188,11 @@ class FocalClickHrNet(FocalClickNetwork):
 
 
 FOCALCLICK_VARIANTS: dict[str, Callable[[], FocalClickNetwork]] = {
-    "hrnet18s_S1": lambda: FocalClickHrNet(18, 48, small=True, halves_input=True),
-    "hrnet18s_S2": lambda: FocalClickHrNet(18, 48, small=True, halves_input=False),
-    "hrnet32_S2": lambda: FocalClickHrNet(32, 128, small=False, halves_input=False),
-    "segformerB0_S1": lambda: FocalClickSegFormer("b0", 256, halves_input=True),
-    "segformerB0_S2": lambda: FocalClickSegFormer("b0", 256, halves_input=False),
-    "segformerB3_S2": lambda: FocalClickSegFormer("b3", 512, halves_input=False),
+    "hrnet18s_S1": partial(FocalClickHrNet, 18, 48, small=True, halves_input=True),
+    "hrnet18s_S2": partial(FocalClickHrNet, 18, 48, small=True, halves_input=False),
+    "hrnet32_S2": partial(FocalClickHrNet, 32, 128, small=False, halves_input=False),
+    "segformerB0_S1": partial(FocalClickSegFormer, "b0", 256, halves_input=True),
+    "segformerB0_S2": partial(FocalClickSegFormer, "b0", 256, halves_input=False),
+    "segformerB3_S2": partial(FocalClickSegFormer, "b3", 512, halves_input=False),
 }
-
-
-def build_focalclick(name: str) -> FocalClickNetwork:
-    """Build a network with random weights.
-
-    Parameters
-    ----------
-    name
-        A key of `FOCALCLICK_VARIANTS`, with or without "focalclick_" before it.
-
-    Raises
-    ------
-    UnknownModelError
-        No variant of that name.
-    """
-    build = FOCALCLICK_VARIANTS.get(name.removeprefix("focalclick_"))
-    if build is None:
-        names = ", ".join(FOCALCLICK_VARIANTS)
-        raise UnknownModelError(f"no FocalClick network {name!r}; there are {names}")
-    return build()
+"""What builds each network, with random weights."""

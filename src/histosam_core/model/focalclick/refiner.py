@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from histosam_core.model.specialists.click_network import resized
+
 __all__ = ["Refiner"]
 
 WIDTH = 32
@@ -76,9 +78,9 @@ class Refiner(nn.Module):
         x = torch.cat((image, disks, coarse.sigmoid()), 1)
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.image_conv3(self.image_conv2(self.image_conv1(x)))
-        x = x + _resized(self._crop(feature, box, scale), x.shape[-2:])
+        x = x + resized(self._crop(feature, box, scale), x.shape[-2:])
         x = self.refine_fusion3(self.refine_fusion2(x))
-        own, trimap = _resized(self._both_heads(x), size).chunk(2, 1)
+        own, trimap = resized(self._both_heads(x), size).chunk(2, 1)
         share = trimap.sigmoid()
         return own * share + coarse * (1 - share), trimap
 
@@ -105,13 +107,7 @@ class Refiner(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """Depthwise 3 x 3, 1 x 1, batch norm, ReLU: (B, C, H, W) -> (B, C, H, W).
-
-    Parameters
-    ----------
-    width
-        Channels C.
-    """
+    """Depthwise 3 x 3, 1 x 1, batch norm, ReLU: (B, C, H, W) -> (B, C, H, W)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -120,7 +116,6 @@ class SeparableConv(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve a batch."""
         return functional.relu(self.norm(self.conv1x1(self.conv3x3(x))), inplace=True)
 
 
@@ -132,7 +127,3 @@ class _ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.norm(self.conv(x)), inplace=True)
-
-
-def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)

@@ -48,18 +48,7 @@ MIX_TRANSFORMERS: dict[str, MixTransformerGeometry] = {
 
 
 class MixTransformer(nn.Module):
-    """Four stages of transformer blocks; the click maps join between the first and the second.
-
-    Parameters
-    ----------
-    geometry
-        Widths and depths.
-
-    Attributes
-    ----------
-    widths : tuple of int
-        Channels C1 to C4 of the stages.
-    """
+    """Four stages of transformer blocks; the click maps join between the first and the second."""
 
     def __init__(self, geometry: MixTransformerGeometry) -> None:
         super().__init__()
@@ -85,14 +74,7 @@ class MixTransformer(nn.Module):
         return self._stage(1, image)
 
     def later_stages(self, first: Tensor, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Stages 2, 3 and 4 for click maps.
-
-        Parameters
-        ----------
-        first
-            (B, C1, H/4, W/4) from `first_stage`.
-        maps
-            (B, 3, H, W): the previous answer's probability, positive and negative disks.
+        """Stages 2, 3 and 4 for the first one's output and click maps (B, 3, H, W).
 
         Returns
         -------
@@ -112,15 +94,7 @@ class MixTransformer(nn.Module):
 
 
 class OverlappingPatchEmbed(nn.Module):
-    """(B, I, H, W) -> tokens (B, H/stride, W/stride, C), rounded up, of patches that overlap.
-
-    Parameters
-    ----------
-    inputs, width
-        Channels I and C.
-    patch, stride
-        Side of a patch and the step between patches, in pixels.
-    """
+    """(B, I, H, W) -> tokens (B, H/stride, W/stride, C), rounded up, of patches that overlap."""
 
     def __init__(self, inputs: int, width: int, *, patch: int, stride: int) -> None:
         super().__init__()
@@ -128,23 +102,12 @@ class OverlappingPatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed the patches of a batch."""
         tokens: Tensor = self.norm(self.proj(x).permute(0, 2, 3, 1))
         return tokens
 
 
 class MixBlock(nn.Module):
-    """A transformer block on tokens (B, H, W, C).
-
-    Parameters
-    ----------
-    width, heads
-        Channels C and attention heads.
-    reduction
-        Side of the patches of tokens that share a key and a value.
-    drop_path
-        Chance that training leaves the block out, for each image by itself.
-    """
+    """A transformer block on tokens (B, H, W, C); `drop_path`: how often training leaves it out."""
 
     def __init__(self, width: int, heads: int, *, reduction: int, drop_path: float) -> None:
         super().__init__()
@@ -155,22 +118,13 @@ class MixBlock(nn.Module):
         self.mlp = MixMlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
         result: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
         return result
 
 
 class ReducedAttention(nn.Module):
-    """Every token attends to keys and values of a coarser grid.
-
-    Parameters
-    ----------
-    width, heads
-        Channels C and attention heads.
-    reduction
-        Side of the patches of tokens that share a key and a value; 1 for every token its own.
-    """
+    """Every token attends to keys and values of a grid that is coarser by `reduction`."""
 
     def __init__(self, width: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -184,7 +138,6 @@ class ReducedAttention(nn.Module):
             self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
         batch, _, _, width = x.shape
         q = self.q(x).view(batch, -1, self.heads, width // self.heads).transpose(1, 2)
         coarse = x
@@ -198,13 +151,7 @@ class ReducedAttention(nn.Module):
 
 
 class MixMlp(nn.Module):
-    """Linear, depthwise 3 x 3, GELU, linear; the convolution tells tokens where they are.
-
-    Parameters
-    ----------
-    width
-        Channels C of the tokens.
-    """
+    """Linear, depthwise 3 x 3, GELU, linear; the convolution tells tokens where they are."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -214,7 +161,6 @@ class MixMlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C)."""
         result: Tensor = self.fc2(functional.gelu(self.dwconv(self.fc1(x))))
         return result
 

@@ -44,22 +44,7 @@ class SegFormerHead(nn.Module):
     def forward(
         self, first_part: Tensor, second: Tensor, third: Tensor, fourth: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Fuse.
-
-        Parameters
-        ----------
-        first_part
-            (B, D, h, w) from `first_part`.
-        second, third, fourth
-            Of the later stages.
-
-        Returns
-        -------
-        logits : Tensor
-            (B, 1, h, w).
-        features : Tensor
-            (B, D, h, w).
-        """
+        """(B, 1, h, w) logits and (B, D, h, w) features of `first_part` and the later stages."""
         size = first_part.shape[-2:]
         fused = _enlarged(self._part(self.linear_c2, 2, second), size)
         fused += _enlarged(self._part(self.linear_c3, 1, third), size)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["HrNet", "conv_norm", "resized"]
+from histosam_core.model.specialists.click_network import resized
+
+__all__ = ["HrNet", "conv_norm"]
 
 STEM_CHANNELS = 64
 BRANCHES = 4
@@ -19,13 +21,6 @@ BRANCHES = 4
 
 class HrNet(nn.Module):
     """The backbone: (B, 3, H, W) normalised RGB -> (B, 15 x width, H/4, W/4).
-
-    Attributes
-    ----------
-    channels : int
-        Of the result, all branches together.
-    channels_last : bool
-        Ask `folded` for weights in that order: a third faster on a CPU.
 
     Parameters
     ----------
@@ -37,6 +32,7 @@ class HrNet(nn.Module):
     """
 
     channels_last = True
+    """Ask `folded` for weights in that order: a third faster on a CPU."""
 
     def __init__(self, width: int, *, small: bool) -> None:
         super().__init__()
@@ -65,20 +61,9 @@ class HrNet(nn.Module):
         return functional.relu(self.bn1(self.conv1(image)), inplace=True)
 
     def features(self, stem: Tensor, maps: Tensor) -> Tensor:
-        """Go on from the stem.
+        """Go on from the stem: (B, 15 x width, H/4, W/4), branches from fine to coarse.
 
-        Parameters
-        ----------
-        stem
-            From `stem`; it is not changed.
-        maps
-            (B, 64, H/2, W/2): what is to be added to it, made from the clicks; overwritten.
-
-        Returns
-        -------
-        Tensor
-            (B, `channels`, H/4, W/4): the branches from fine to coarse, all at the size of the
-            finest.
+        `maps`, (B, 64, H/2, W/2), are made from the clicks and added to the stem; overwritten.
         """
         x = functional.relu(self.bn2(self.conv2(maps.add_(stem))), inplace=True)
         branches = [self.layer1(x)]
@@ -169,13 +154,6 @@ def conv_norm(
     return nn.Sequential(
         convolution, nn.BatchNorm2d(outputs), *([nn.ReLU(inplace=True)] if relu else [])
     )
-
-
-def resized(x: Tensor, size_hw: Sequence[int]) -> Tensor:
-    """(B, C, H, W) at another size: bilinear, corners on corners."""
-    if x.shape[-2:] == tuple(size_hw):
-        return x
-    return functional.interpolate(x, tuple(size_hw), mode="bilinear", align_corners=True)
 
 
 def _stage(channels: Sequence[int], blocks: int, exchanges: int) -> nn.Sequential:

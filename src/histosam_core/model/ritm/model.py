@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import torch
@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from histosam_core.model.device import naming_a_full_memory
-from histosam_core.model.interface import ModelInfo, Prediction
+from histosam_core.model.interface import Prediction
 from histosam_core.model.ritm.zoom_in import View, ZoomIn
 from histosam_core.model.specialists.click_model import (
     ClickModel,
+    ClickSettings,
     pasted,
     to_logits,
     to_probability,
@@ -49,12 +50,11 @@ class RitmModel(ClickModel):
     """An `InteractiveModel` over a network of RITM's.
 
     It answers as RITM's evaluation does: the network sees the previous answer's probability, from
-    the second click on the object's region alone, and the mirrored input besides. Several threads
-    may call it at once.
+    the second click on the object's region alone, and the mirrored input besides.
 
     Parameters
     ----------
-    net, flip, max_net_clicks, device, info, fold
+    net, settings
         As for `ClickModel`.
     zoom_in
         Where the network looks. None: always at the whole image.
@@ -64,16 +64,10 @@ class RitmModel(ClickModel):
         self,
         net: nn.Module,
         *,
-        flip: bool = True,
         zoom_in: ZoomIn | None = RITM_ZOOM_IN,
-        max_net_clicks: int | None = None,
-        device: str | torch.device = "auto",
-        info: ModelInfo | None = None,
-        fold: bool = True,
+        **settings: Unpack[ClickSettings],
     ) -> None:
-        super().__init__(
-            net, flip=flip, max_net_clicks=max_net_clicks, device=device, info=info, fold=fold
-        )
+        super().__init__(net, **settings)
         self.zoom_in = zoom_in
 
     def decode(
@@ -84,38 +78,7 @@ class RitmModel(ClickModel):
         *,
         box_xyxy: Box | None = None,
     ) -> Prediction:
-        """Predict a mask from all clicks so far.
-
-        Parameters
-        ----------
-        embedding
-            From `encode`.
-        clicks
-            All clicks so far, at least one, in image pixels.
-        previous
-            The answer before the last click; one of another model, or an array of (H, W) logits
-            will do. None: there is none.
-        box_xyxy
-            None; it takes no boxes.
-
-        Returns
-        -------
-        Prediction
-            Where the zoom leaves the image out, the logits say background, with near certainty.
-
-        Raises
-        ------
-        ConfigError
-            There is no click, or a box.
-        ClickOutsideSlideError
-            A click lies outside the image.
-        ImageError
-            `previous` has another size than the image.
-        PredictionError
-            The network answers with what is not a number.
-        OutOfMemoryError
-            The device has too little memory left.
-        """
+        """Predict a mask from all clicks so far; see `ClickModel.decode`."""
         before = self._checked(embedding, clicks, previous, box_xyxy)
         pixels_yx = [pixel_yx(click, embedding.image_hw) for click in clicks]
         positive_yx = [p for p, c in zip(pixels_yx, clicks, strict=True) if c.is_positive]

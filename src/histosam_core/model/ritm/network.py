@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histosam_core.errors import UnknownModelError
-from histosam_core.model.ritm.hrnet import STEM_CHANNELS, resized
+from histosam_core.model.ritm.hrnet import STEM_CHANNELS
 from histosam_core.model.ritm.ocr import HrNetOcr
-from histosam_core.model.specialists.click_network import ClickNetwork, normalised
+from histosam_core.model.specialists.click_network import ClickNetwork, normalised, resized
 
-__all__ = [
-    "RITM_VARIANTS",
-    "MapsTransform",
-    "RitmNetwork",
-    "RitmVariant",
-    "build_ritm",
-    "initialise",
-]
-
-
-class RitmVariant(NamedTuple):
-    """Size of a network.
-
-    Attributes
-    ----------
-    width, ocr_width, small
-        As for `HrNetOcr`.
-    """
-
-    width: int
-    ocr_width: int
-    small: bool
-
-
-RITM_VARIANTS = {
-    "hrnet18s_itm": RitmVariant(18, 48, small=True),
-    "hrnet18_itm": RitmVariant(18, 64, small=False),
-    "hrnet32_itm": RitmVariant(32, 128, small=False),
-}
+__all__ = ["RITM_VARIANTS", "MapsTransform", "RitmNetwork", "initialise"]
 
 
 class RitmNetwork(ClickNetwork):
@@ -67,18 +40,7 @@ class RitmNetwork(ClickNetwork):
         return self.feature_extractor.stem(normalised(image))
 
     def answer(self, prepared: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """Answer clicks on a prepared image.
-
-        Parameters
-        ----------
-        prepared, maps
-            As for `ClickNetwork.answer`.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``instances`` and, of the auxiliary head, ``instances_aux``: (B, 1, H, W) logits.
-        """
+        """``instances`` and, of the auxiliary head, ``instances_aux``: (B, 1, H, W) logits."""
         answer = self.feature_extractor(prepared, self.maps_transform(maps))
         size = maps.shape[-2:]
         return {
@@ -88,15 +50,9 @@ class RitmNetwork(ClickNetwork):
 
 
 class MapsTransform(nn.Sequential):
-    """(B, 3, H, W) previous probability and click disks -> (B, 64, H/2, W/2) to be added.
+    """(B, 3, H, W) previous probability and click disks -> (B, 64, H/2, W/2) to be added."""
 
-    Attributes
-    ----------
-    channels_last : bool
-        As for `HrNet`.
-    """
-
-    channels_last = True
+    channels_last = True  # as `HrNet`
 
     def __init__(self) -> None:
         super().__init__(
@@ -130,20 +86,9 @@ def initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def build_ritm(name: str) -> RitmNetwork:
-    """Build a network with random weights.
-
-    Parameters
-    ----------
-    name
-        "hrnet18s_itm", "hrnet18_itm" or "hrnet32_itm", with or without "ritm_" before it.
-
-    Raises
-    ------
-    UnknownModelError
-        No variant of that name.
-    """
-    variant = RITM_VARIANTS.get(name.removeprefix("ritm_"))
-    if variant is None:
-        raise UnknownModelError(f"no RITM network {name!r}; there are {', '.join(RITM_VARIANTS)}")
-    return RitmNetwork(variant.width, variant.ocr_width, small=variant.small)
+RITM_VARIANTS: dict[str, Callable[[], RitmNetwork]] = {
+    "hrnet18s_itm": partial(RitmNetwork, 18, 48, small=True),
+    "hrnet18_itm": partial(RitmNetwork, 18, 64, small=False),
+    "hrnet32_itm": partial(RitmNetwork, 32, 128, small=False),
+}
+"""What builds each network, with random weights."""

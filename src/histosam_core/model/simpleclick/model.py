@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from histosam_core.model.ritm.model import RitmModel
 from histosam_core.model.ritm.zoom_in import ZoomIn
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from histosam_core.model.interface import ModelInfo
+    from histosam_core.model.specialists.click_model import ClickSettings
 
 __all__ = ["SIMPLECLICK_ZOOM_IN", "SimpleClickModel"]
 
@@ -26,7 +25,7 @@ class SimpleClickModel(RitmModel):
 
     Parameters
     ----------
-    net, flip, zoom_in, max_net_clicks, device, info, fold
+    net, zoom_in, settings
         As for `RitmModel`.
     """
 
@@ -34,19 +33,7 @@ class SimpleClickModel(RitmModel):
         self,
         net: nn.Module,
         *,
-        flip: bool = True,
         zoom_in: ZoomIn | None = SIMPLECLICK_ZOOM_IN,
-        max_net_clicks: int | None = None,
-        device: str | torch.device = "auto",
-        info: ModelInfo | None = None,
-        fold: bool = True,
+        **settings: Unpack[ClickSettings],
     ) -> None:
-        super().__init__(
-            net,
-            flip=flip,
-            zoom_in=zoom_in,
-            max_net_clicks=max_net_clicks,
-            device=device,
-            info=info,
-            fold=fold,
-        )
+        super().__init__(net, zoom_in=zoom_in, **settings)

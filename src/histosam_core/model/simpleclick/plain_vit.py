@@ -108,15 +108,7 @@ class PlainViT(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """(B, 3, H, W) -> (B, h, w, C) tokens, one a patch; what is left over at the end is cut off.
-
-    Parameters
-    ----------
-    dim
-        Width C.
-    patch_px
-        Side of a patch in pixels.
-    """
+    """(B, 3, H, W) -> (B, h, w, C) tokens, one a patch; what is left over at the end is cut off."""
 
     def __init__(self, dim: int, patch_px: int) -> None:
         super().__init__()
@@ -125,7 +117,7 @@ class PatchEmbedding(nn.Module):
         nn.init.xavier_uniform_(self.proj.weight.data.view(dim, -1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Embed a batch of images or maps."""
+        """Embed images or maps."""
         tokens: Tensor = self.proj(image)
         return tokens.permute(0, 2, 3, 1)
 

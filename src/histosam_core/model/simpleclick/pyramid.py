@@ -22,12 +22,7 @@ Widths = tuple[int, int, int, int]
 class SimplePyramid(nn.Module):
     """(B, C, h, w) features of 1/16 of the input -> maps of 1/4, 1/8, 1/16 and 1/32.
 
-    Parameters
-    ----------
-    dim
-        C.
-    widths
-        Channels of the four maps, the finest first.
+    `widths` are their channels, the finest first.
     """
 
     def __init__(self, dim: int, widths: Widths) -> None:
@@ -54,15 +49,7 @@ class SimplePyramid(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """The four maps of a pyramid -> (B, 1, H/4, W/4) logits.
-
-    Parameters
-    ----------
-    widths
-        Channels of the four maps, the finest first.
-    channels
-        Of each map on the way to the mask.
-    """
+    """The four maps of a pyramid -> (B, 1, H/4, W/4) logits, `channels` of each on the way."""
 
     def __init__(self, widths: Widths, channels: int) -> None:
         super().__init__()

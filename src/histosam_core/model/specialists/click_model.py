@@ -6,21 +6,21 @@ clicks as points; mirrored too, where flips are averaged, in the same batch.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from histosam_core.errors import ConfigError, ImageError, PredictionError
 from histosam_core.model.device import naming_a_full_memory, pick_device
 from histosam_core.model.interface import ModelInfo, Prediction, as_prediction, check_image
 from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_image import ClickImage
-from histosam_core.model.specialists.click_network import ClickNetwork
+from histosam_core.model.specialists.click_network import ClickNetwork, resized
 from histosam_core.model.specialists.click_points import Roi, mirrored
 from histosam_core.model.specialists.folding import folded
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CERTAIN",
     "ClickModel",
+    "ClickSettings",
     "checked_logits",
     "cut_out",
     "pasted",
-    "resized",
     "to_logits",
     "to_probability",
 ]
@@ -44,8 +44,18 @@ CERTAIN = 16.118095
 """Logit of 1 - `EPSILON`: what stands where the reference has probability 1."""
 
 
+class ClickSettings(TypedDict, total=False):
+    """Settings of `ClickModel`, by keyword, that every family's model takes too."""
+
+    flip: bool
+    max_net_clicks: int | None
+    device: str | torch.device
+    info: ModelInfo | None
+    fold: bool
+
+
 class ClickModel:
-    """The part of an `InteractiveModel` that calls a network of RITM's line.
+    """An `InteractiveModel` over a network of RITM's line; several threads may call it at once.
 
     Parameters
     ----------
@@ -81,11 +91,11 @@ class ClickModel:
         self,
         net: nn.Module,
         *,
-        flip: bool,
-        max_net_clicks: int | None,
-        device: str | torch.device,
-        info: ModelInfo | None,
-        fold: bool,
+        flip: bool = True,
+        max_net_clicks: int | None = None,
+        device: str | torch.device = "auto",
+        info: ModelInfo | None = None,
+        fold: bool = True,
     ) -> None:
         if max_net_clicks is not None and max_net_clicks < 1:
             raise ConfigError(f"max_net_clicks {max_net_clicks} must be 1 or more, or None")
@@ -114,6 +124,48 @@ class ClickModel:
         check_image(image)
         with torch.inference_mode(), naming_a_full_memory(self.device):
             return ClickImage(image, self.device, self._bytes_per_region)
+
+    @abstractmethod
+    def decode(
+        self,
+        embedding: ClickImage,
+        clicks: Sequence[Click],
+        previous: Prediction | ArrayLike | None = None,
+        *,
+        box_xyxy: Box | None = None,
+    ) -> Prediction:
+        """Predict a mask from all clicks so far.
+
+        Parameters
+        ----------
+        embedding
+            From `encode`.
+        clicks
+            All clicks so far, at least one, in image pixels.
+        previous
+            The answer before the last click; one of another model, or an array of (H, W) logits
+            will do. None: there is none.
+        box_xyxy
+            None; it takes no boxes.
+
+        Returns
+        -------
+        Prediction
+            Where the network has not looked, the logits say background, with near certainty.
+
+        Raises
+        ------
+        ConfigError
+            There is no click, or a box.
+        ClickOutsideSlideError
+            A click lies outside the image.
+        ImageError
+            `previous` has another size than the image.
+        PredictionError
+            The network answers with what is not a number.
+        OutOfMemoryError
+            The device has too little memory left.
+        """
 
     def _checked(
         self,
@@ -222,13 +274,6 @@ def cut_out(x: Tensor, roi: Roi | None) -> Tensor:
         return x
     top, bottom, left, right = roi
     return x[..., top : bottom + 1, left : right + 1]
-
-
-def resized(x: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """(B, C, h, w) -> (B, C, H, W), bilinear, corners aligned; the same tensor where it fits."""
-    if x.shape[-2:] == size_hw:
-        return x
-    return functional.interpolate(x, size_hw, mode="bilinear", align_corners=True)
 
 
 def pasted(x: Tensor, roi: Roi, image_hw: tuple[int, int]) -> Tensor:

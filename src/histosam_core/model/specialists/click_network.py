@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from histosam_core.model.specialists.click_disks import disk_maps
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ClickNetwork", "normalised"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ClickNetwork", "normalised", "resized"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ClickNetwork(nn.Module):
-    """A network of RITM's line, in two steps so that a second click repeats nothing of the first.
-
-    Attributes
-    ----------
-    click_radius : float
-        Of the disks in pixels of the input.
-    """
+    """A network of RITM's line, in two steps: a second click repeats nothing of the first."""
 
     click_radius: float = 5.0
+    """Of the disks, in pixels of the input."""
 
     def forward(self, x: Tensor, points: Tensor) -> dict[str, Tensor]:
         """Answer clicks.
@@ -50,7 +47,7 @@ class ClickNetwork(nn.Module):
 
     @abstractmethod
     def answer(self, prepared: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """Answer clicks on a prepared image.
+        """Answer clicks on a prepared image; see `forward`.
 
         Parameters
         ----------
@@ -66,3 +63,10 @@ def normalised(image: Tensor) -> Tensor:
     mean = image.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = image.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
     return (image - mean) / std
+
+
+def resized(x: Tensor, size_hw: Sequence[int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, H, W), bilinear, corners aligned; the same tensor where it fits."""
+    if x.shape[-2:] == tuple(size_hw):
+        return x
+    return functional.interpolate(x, tuple(size_hw), mode="bilinear", align_corners=True)

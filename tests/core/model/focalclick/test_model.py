@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, ImageError, PredictionError
 from histosam_core.model import FocalClickModel, InteractiveModel, Prediction
-from histosam_core.model.focalclick.network import build_focalclick
+from histosam_core.model.focalclick.network import FOCALCLICK_VARIANTS
 from histosam_core.model.ritm.model import ZoomState
 from histosam_core.model.specialists.click_model import CERTAIN
 
@@ -215,7 +215,7 @@ def test_going_on_twice_from_an_answer_gives_the_same_bits(
     start: NDArray[np.float32] | None,
 ) -> None:
     torch.manual_seed(0)
-    model = model_of(build_focalclick("segformerB0_S2"))
+    model = model_of(FOCALCLICK_VARIANTS["segformerB0_S2"]())
     image = picture()
     embedding = model.encode(image)
     made = answers(model, image, CLICKS[:3], start)
@@ -231,7 +231,7 @@ def test_going_on_twice_from_an_answer_gives_the_same_bits(
 
 def test_threads_do_not_disturb_each_other() -> None:
     torch.manual_seed(0)
-    model = model_of(build_focalclick("segformerB0_S1"))
+    model = model_of(FOCALCLICK_VARIANTS["segformerB0_S1"]())
     images = [picture(seed=seed) for seed in range(3)] * 3
     alone = [answers(model, image, CLICKS[:3])[-1].logits for image in images[:3]]
     with ThreadPoolExecutor(4) as pool:
@@ -243,7 +243,7 @@ def test_threads_do_not_disturb_each_other() -> None:
 @pytest.mark.parametrize("name", ["segformerB0_S1", "segformerB0_S2", "hrnet18s_S1", "hrnet18s_S2"])
 def test_own_network_and_its_forward_answer_alike(name: str) -> None:
     torch.manual_seed(0)
-    network = build_focalclick(name).eval()
+    network = FOCALCLICK_VARIANTS[name]().eval()
 
     class Plain(nn.Module):
         def forward(self, x: Tensor, points: Tensor) -> dict[str, Tensor]:

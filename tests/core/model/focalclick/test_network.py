@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histosam_core.errors import UnknownModelError
 from histosam_core.model.focalclick.network import (
     FOCALCLICK_VARIANTS,
     FocalClickNetwork,
-    build_focalclick,
 )
 from histosam_core.model.specialists.folding import folded
 
@@ -44,7 +42,7 @@ def fill(network: nn.Module) -> None:
 
 
 def filled(name: str) -> FocalClickNetwork:
-    network = build_focalclick(name).eval()
+    network = FOCALCLICK_VARIANTS[name]().eval()
     fill(network)
     return network
 
@@ -71,7 +69,7 @@ def _no_grad() -> Iterator[None]:
 def test_state_dict_is_that_of_the_published_checkpoints(data_dir: Path, name: str) -> None:
     described = json.loads((data_dir / f"reference/keys_focalclick_{name}.json").read_text())
     with torch.device("meta"):
-        network = build_focalclick(f"focalclick_{name}")
+        network = FOCALCLICK_VARIANTS[name]()
     found = {
         key: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         for key, value in network.state_dict().items()
@@ -202,13 +200,13 @@ def test_s1_features_are_half_as_large_and_still_refine(name: str) -> None:
 )
 def test_disks_have_the_radius_of_the_variant(name: str, radius: float) -> None:
     with torch.device("meta"):
-        assert build_focalclick(name).click_radius == radius
+        assert FOCALCLICK_VARIANTS[name]().click_radius == radius
 
 
 @pytest.mark.parametrize("name", ["hrnet18s_S1", "segformerB0_S1"])
 def test_training_reaches_every_weight_that_has_an_effect(name: str) -> None:
     torch.manual_seed(0)
-    network = build_focalclick(name).train()
+    network = FOCALCLICK_VARIANTS[name]().train()
     fill(network)
     x, points = random_input(5, (128, 128), batch=2)
     box = torch.tensor([[0.0, 8, 8, 100, 100], [1, 8, 8, 100, 100]])
@@ -226,9 +224,6 @@ def test_training_reaches_every_weight_that_has_an_effect(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_folding_leaves_no_batch_norm(name: str) -> None:
-    assert not [m for m in folded(build_focalclick(name)).modules() if "BatchNorm" in str(type(m))]
-
-
-def test_an_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(UnknownModelError, match="segformerB0_S2"):
-        build_focalclick("segformerB7_S2")
+    assert not [
+        m for m in folded(FOCALCLICK_VARIANTS[name]()).modules() if "BatchNorm" in str(type(m))
+    ]

@@ -21,7 +21,7 @@ from histosam_core.errors import (
     PredictionError,
 )
 from histosam_core.model import InteractiveModel, Prediction, RitmModel, ZoomIn
-from histosam_core.model.ritm.network import build_ritm
+from histosam_core.model.ritm.network import RITM_VARIANTS
 from histosam_core.model.specialists.click_model import CERTAIN
 
 from ..click_stand_ins import BlobNetwork, PreparingNetwork  # noqa: TID252
@@ -143,7 +143,7 @@ def test_only_the_first_clicks_reach_the_network_when_limited() -> None:
 
 
 def test_going_on_twice_from_an_answer_gives_the_same_bits() -> None:
-    model = RitmModel(build_ritm("hrnet18s_itm"), zoom_in=SMALL_ZOOM, device="cpu")
+    model = RitmModel(RITM_VARIANTS["hrnet18s_itm"](), zoom_in=SMALL_ZOOM, device="cpu")
     image = picture()
     embedding = model.encode(image)
     made = answers(model, image, CLICKS[:3])
@@ -231,7 +231,7 @@ def test_folding_leaves_the_network_to_train_and_answers_alike() -> None:
 
 
 def test_own_network_and_its_forward_answer_alike() -> None:
-    network = build_ritm("hrnet18s_itm").eval()
+    network = RITM_VARIANTS["hrnet18s_itm"]().eval()
 
     class Plain(nn.Module):
         def forward(self, x: Tensor, points: Tensor) -> dict[str, Tensor]:
@@ -265,7 +265,7 @@ def test_odd_images(hw: tuple[int, int], zoom_in: ZoomIn | None) -> None:
 
 
 def test_image_of_one_pixel_goes_through_the_real_network() -> None:
-    model = RitmModel(build_ritm("hrnet18s_itm"), zoom_in=SMALL_ZOOM, device="cpu")
+    model = RitmModel(RITM_VARIANTS["hrnet18s_itm"](), zoom_in=SMALL_ZOOM, device="cpu")
     made = answers(model, picture(1, 1), [Click((0, 0)), Click((0, 0))])
     assert made[-1].logits.shape == (1, 1)
 

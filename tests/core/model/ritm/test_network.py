@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histosam_core.errors import UnknownModelError
-from histosam_core.model.ritm.network import RitmNetwork, build_ritm
+from histosam_core.model.ritm.network import RITM_VARIANTS, RitmNetwork
 from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.folding import folded
 
@@ -22,7 +21,7 @@ WITHOUT_EFFECT = ("f_pixel", "f_object")
 
 @pytest.fixture
 def network(fill_weights: Fill) -> RitmNetwork:
-    built = build_ritm("ritm_hrnet18s_itm").eval()
+    built = RITM_VARIANTS["hrnet18s_itm"]().eval()
     fill_weights(built)
     return built
 
@@ -145,7 +144,7 @@ def test_context_is_that_of_ocr_with_its_attention_written_out(
 
 def test_training_reaches_every_weight_that_has_an_effect() -> None:
     torch.manual_seed(0)
-    network = build_ritm("hrnet18s_itm").train()
+    network = RITM_VARIANTS["hrnet18s_itm"]().train()
     answer = network(*inputs(64, 64))
     sum(functional.softplus(x).mean() for x in answer.values()).backward()
     for name, parameter in network.named_parameters():
@@ -154,8 +153,3 @@ def test_training_reaches_every_weight_that_has_an_effect() -> None:
         else:
             assert parameter.grad is not None
             assert torch.isfinite(parameter.grad).all()
-
-
-def test_an_unknown_variant_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UnknownModelError, match="hrnet18s_itm"):
-        build_ritm("hrnet64_itm")
