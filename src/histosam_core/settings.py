@@ -22,133 +22,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import types
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticUndefined
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import ConfigError
+from histosam_core.setting_faces import (
+    Face,
+    PathKind,
+    bounds_of,
+    faces,
+    kind_in_words,
+    without_none,
+)
 
 __all__ = ["Face", "JobSettings", "Problems", "faces", "like", "read_settings", "setting"]
 
-PathKind = Literal["", "file", "folder", "save", "model", "slides"]
-"""What a path is chosen with; "model" is a text that may be a path, "slides" a folder or files."""
-
 _SAME: Any = object()
-_BOUNDS = ("ge", "gt", "le", "lt")
-_KINDS: Mapping[Any, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path",
-    dict: "settings by name",
-}  # fmt: skip
-_SEVERAL = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
-_COUNTS = {2: "two", 3: "three", 4: "four"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Face:
-    """How a setting looks to people: what a form or a help text is made from.
-
-    Parameters
-    ----------
-    name
-        As in the class and the JSON file; "GROUP.NAME" for a member of a group.
-    type
-        Of a value that is not None.
-    is_optional
-        Whether None, left out, is a value.
-    is_required
-        Whether it has no default.
-    default
-        None where it is required, or where other settings decide it.
-    caption
-        A few words, for the row of a form.
-    help
-        One or two sentences.
-    unit
-        Of a number, such as "px"; empty where it has none.
-    lower, upper
-        Bounds of a number; None: none.
-    lower_is_open, upper_is_open
-        Whether the bound itself is excluded.
-    choices
-        All values that there are; empty where any of the type may be.
-    suggestions
-        Some usual values, where others may be too.
-    default_text
-        What the default is in words, where no value says it.
-    advanced
-        Whether a form shows it only on request.
-    group
-        Heading that it stands under.
-    options
-        Of the command, such as ("--epochs",).
-    path
-        See `PathKind`.
-    only
-        Kind of model that it is for, such as "sam"; empty: all.
-    form
-        What people write where it is a text that `JobSettings.tidy` reads, such as "HEIGHTxWIDTH".
-    """
-
-    name: str
-    type: Any
-    is_optional: bool
-    is_required: bool
-    default: Any
-    caption: str
-    help: str
-    unit: str = ""
-    lower: float | None = None
-    upper: float | None = None
-    lower_is_open: bool = False
-    upper_is_open: bool = False
-    choices: tuple[str, ...] = ()
-    suggestions: tuple[str, ...] = ()
-    default_text: str = ""
-    advanced: bool = False
-    group: str = ""
-    options: tuple[str, ...] = ()
-    path: PathKind = ""
-    only: str = ""
-    form: str = ""
-
-    @property
-    def is_by_others(self) -> bool:
-        """Whether other settings decide the default, so that None stands for it."""
-        return self.default is None and not (self.is_optional or self.is_required)
-
-    def rule(self, *, of_type: bool = False) -> str:
-        """Return what a value must be, in words: within its bounds, or of its type."""
-        kind = self.form or _kind(self.type)
-        words = kind if of_type else self._bounds() or kind
-        if self.choices:
-            words = f"one of {', '.join(self.choices)}"
-        return f"{words}, or left out" if self.is_optional else words
-
-    def _bounds(self) -> str:
-        low, high = self.lower, self.upper
-        if low is None and high is None:
-            return ""
-        if low is not None and high is not None:
-            if self.lower_is_open == self.upper_is_open:
-                return (
-                    f"between {low:g} and {high:g}"
-                    if self.lower_is_open
-                    else f"{low:g} to {high:g}"
-                )
-            if self.lower_is_open:
-                return f"above {low:g} and at most {high:g}"
-            return f"{low:g} or more, and below {high:g}"
-        if high is not None:
-            return f"below {high:g}" if self.upper_is_open else f"at most {high:g}"
-        if self.lower_is_open:
-            return f"above {low:g}"
-        return f"{low:g} or more" if low == 0 else f"at least {low:g}"
 
 
 def setting(
@@ -199,67 +92,10 @@ def like(settings: type[JobSettings], name: str, default: Any = _SAME, **changes
     """Declare a setting as another class does, but for its default and for `changes`."""
     (face,) = (face for face in faces(settings) if face.name == name)
     declared = settings.model_fields[name]
-    bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
     about: Any = declared.json_schema_extra
     words = {**about, "caption": face.caption, "help": face.help, "group": face.group}
     default = declared.default if default is _SAME else default
-    return setting(default, **{**words, **bounds, **changes})
-
-
-@cache
-def faces(settings: type[JobSettings]) -> tuple[Face, ...]:
-    """Return the settings of a class in the order of their declaration, groups by their members."""
-    found: list[Face] = []
-    group = ""
-    for name, declared in settings.model_fields.items():
-        about: Any = declared.json_schema_extra
-        if declared.title is None or about is None:
-            raise TypeError(f"{settings.__name__}.{name} must be declared by `setting`")
-        about = dict(about)
-        option = about.pop("option") or name.replace("_", "-")
-        group = about.pop("group") or group
-        kind, is_optional = _without_none(declared.annotation)
-        is_required = declared.default is PydanticUndefined
-        bounds = {b: getattr(m, b) for m in declared.metadata for b in _BOUNDS if hasattr(m, b)}
-        default = None if is_required else declared.default
-        face = Face(
-            name=name,
-            type=kind,
-            is_optional=is_optional,
-            is_required=is_required,
-            default=default,
-            caption=declared.title,
-            help=declared.description or "",
-            lower=bounds.get("ge", bounds.get("gt")),
-            upper=bounds.get("le", bounds.get("lt")),
-            lower_is_open="gt" in bounds,
-            upper_is_open="lt" in bounds,
-            choices=_literals(kind),
-            group=group,
-            options=tuple(f"--{one}" for one in ((option,) if isinstance(option, str) else option)),
-            **about,
-        )
-        found += [face] if not dataclasses.is_dataclass(kind) else _members(face)
-    return tuple(found)
-
-
-def _members(group: Face) -> list[Face]:
-    """Faces of a group, whose dataclass says `caption` and `help` in its fields' metadata."""
-    hints = get_type_hints(group.type)
-    return [
-        dataclasses.replace(
-            group,
-            name=f"{group.name}.{member.name}",
-            type=hints[member.name],
-            is_optional=False,
-            default=getattr(group.default, member.name),
-            caption=member.metadata["caption"],
-            help=member.metadata["help"],
-            group=group.caption,
-            options=("--" + member.name.replace("_", "-"),),
-        )
-        for member in dataclasses.fields(group.type)
-    ]
+    return setting(default, **{**words, **bounds_of(declared), **changes})
 
 
 class Problems:
@@ -270,20 +106,17 @@ class Problems:
         self.names: set[str] = set()
         """Settings that something is wrong with by themselves."""
         self._faces = {face.name: face for face in faces(settings)}
-        self._values: Any = None
+        self.checked: JobSettings | None = None
 
     def require(self, name: str, holds: bool, rule: str) -> None:
         """Say what a setting must be where it is not; one known to be wrong is left alone."""
         if not holds and name not in self.names:
-            self.texts.append(f"{name} is {getattr(self._values, name)!r}; it must be {rule}")
+            self.texts.append(f"{name} is {getattr(self.checked, name)!r}; it must be {rule}")
 
     def add(self, text: str, *names: str) -> None:
         """Say a text, unless one of the settings that it is about is known to be wrong."""
         if not self.names & set(names):
             self.texts.append(text)
-
-    def _look_at(self, settings: JobSettings) -> None:
-        self._values = settings
 
     def _take(self, error: ValidationError, values: Mapping[str, Any]) -> None:
         for one in error.errors(include_url=False, include_context=False):
@@ -341,7 +174,7 @@ class JobSettings(BaseModel):
             checked = kind._of_good(values, wrong.names)
         if checked is not None:
             checked.complete()
-            wrong._look_at(checked)
+            wrong.checked = checked
             checked.check(wrong)
         if wrong.texts:
             raise ConfigError(f"{kind.title}: " + "; ".join(wrong.texts))
@@ -463,7 +296,7 @@ def _typed(kind: type[JobSettings], values: Mapping[str, Any], wrong: Problems) 
         if declared is None:
             typed[name] = value
             continue
-        expected, is_optional = _without_none(declared.annotation)
+        expected, is_optional = without_none(declared.annotation)
         if value is None and declared.default is None and not is_optional:
             continue  # left to other settings
         if dataclasses.is_dataclass(expected) and isinstance(value, Mapping):
@@ -494,30 +327,7 @@ def _group(name: str, kind: Any, value: Mapping[str, Any], wrong: Problems) -> A
         if member not in hints:
             wrong.texts.append(f"{name} has no setting {member!r}")
         elif type(given) is not hints[member]:
-            wrong.texts.append(f"{name}.{member} must be {_kind(hints[member])}")
+            wrong.texts.append(f"{name}.{member} must be {kind_in_words(hints[member])}")
         else:
             good[member] = given
     return kind(**good)
-
-
-def _without_none(annotation: Any) -> tuple[Any, bool]:
-    """A type without None, and whether None was one of its values."""
-    if get_origin(annotation) not in (Union, types.UnionType):
-        return annotation, False
-    members = tuple(one for one in get_args(annotation) if one is not type(None))
-    return (members[0] if len(members) == 1 else Union[members]), True  # noqa: UP007
-
-
-def _literals(kind: Any) -> tuple[str, ...]:
-    return tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
-
-
-def _kind(kind: Any) -> str:
-    """A type in words."""
-    if get_origin(kind) is tuple:
-        first, *others = get_args(kind)
-        several = _SEVERAL.get(first, "values")
-        return (
-            f"a list of {several}" if others == [...] else f"{_COUNTS[1 + len(others)]} {several}"
-        )
-    return _KINDS.get(get_origin(kind) or kind, "settings by name")

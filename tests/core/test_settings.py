@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from cyclopts import App
 
+from histosam_core.cli.options import Given, gather, options_of, takes
 from histosam_core.errors import ConfigError
 from histosam_core.settings import Face, JobSettings, Problems, faces, like, read_settings, setting
 from histosam_core.training import TrainConfig
@@ -59,9 +61,9 @@ class More(Settings):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"share": 1.0}, "share is 1.0; it must be 0 or more, and below 1"),
+        ({"share": 1.0}, "share is 1.0; it must be at least 0 and below 1"),
         ({"share": "half"}, "share is 'half'; it must be a number"),
-        ({"share": float("nan")}, "share is nan; it must be 0 or more, and below 1"),
+        ({"share": float("nan")}, "share is nan; it must be at least 0 and below 1"),
         ({"steps": 0}, "steps is 0; it must be at least 1, or left out"),
         ({"steps": True}, "steps is True; it must be a whole number, or left out"),
         ({"colour": "green"}, "colour is 'green'; it must be one of red, blue"),
@@ -146,11 +148,30 @@ def test_a_setting_of_another_job_is_declared_as_there() -> None:
 
 
 def test_a_setting_that_is_added_is_checked_saved_and_shown() -> None:
-    with pytest.raises(ConfigError, match="depth is 10; it must be 1 to 9"):
+    with pytest.raises(ConfigError, match="depth is 10; it must be at least 1 and at most 9"):
         More(out="a", depth=10)
     assert More(out="a", depth=5).as_dict()["depth"] == 5
     (face,) = (face for face in faces(More) if face.name == "depth")
     assert (face.options, face.caption, face.unit, face.default) == (("--depth",), "Depth", "um", 3)
+
+
+def test_a_setting_that_is_added_is_an_option_of_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    given_to_work: list[Settings] = []
+    app = App(result_action="return_value")
+
+    @app.command
+    @takes(options_of(More))
+    def work(*, given: Given = {}) -> None:
+        given_to_work.append(gather(More, given))
+
+    app(["work", "--help"])
+    assert "--depth INT" in (told := capsys.readouterr().out)
+    assert "How deep. (um; default: 3)" in told
+    app(["work", "--out", "a", "--depth", "5", "--loud", "--slides", "b", "--slides", "c"])
+    assert given_to_work == [More(out="a", depth=5, extras=Extras(loud=True), slides=("b", "c"))]
 
 
 def test_every_setting_of_a_training_has_words() -> None:

@@ -131,7 +131,7 @@ def _option(face: Face, usual: Any) -> Any:
     is_told = default is not None and default is not False and default != ()
     if not text and is_told and not isinstance(default, Mapping):
         text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    help_text = face.help + (f" (default: {text})" if text else "")
+    facts = [face.unit] * bool(face.unit) + [f"default: {text}"] * bool(text)
     return Annotated[
         kind,
         Parameter(
@@ -139,7 +139,7 @@ def _option(face: Face, usual: Any) -> Any:
             negative=tuple(o.replace("--", "--no-", 1) for o in face.options) * (kind is bool),
             group=_group(face.group),
             consume_multiple=is_list and kind != tuple[str, ...],
-            help=help_text,
+            help=face.help + (f" ({'; '.join(facts)})" if facts else ""),
         ),
     ]
 
