@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 from cyclopts import App
 
-from histosam_core.cli.options import Given, gather, options_of, takes
+from histosam_core.cli.options import NOTHING, Given, gather, options_of, takes
 from histosam_core.errors import ConfigError
 from histosam_core.settings import Face, JobSettings, Problems, faces, like, read_settings, setting
 from histosam_core.training import TrainConfig
@@ -164,7 +164,7 @@ def test_a_setting_that_is_added_is_an_option_of_the_command(
 
     @app.command
     @takes(options_of(More))
-    def work(*, given: Given = {}) -> None:
+    def work(*, given: Given = NOTHING) -> None:
         given_to_work.append(gather(More, given))
 
     app(["work", "--help"])

@@ -12,6 +12,8 @@ from cyclopts import Parameter
 from histosam_core import console
 from histosam_core.cli.options import (
     FLAG,
+    NOTHING,
+    USUAL,
     Given,
     JobOptions,
     OverwriteOption,
@@ -35,7 +37,7 @@ Results = list["EvaluationResult"]
 @takes(options_of(EvaluateSettings))
 def evaluate(
     *,
-    given: Given = {},  # noqa: B006 - never changed
+    given: Given = NOTHING,
     report: Annotated[
         bool, FLAG, Parameter(negative="--no-report", help="Write report.html.")
     ] = True,
@@ -48,7 +50,7 @@ def evaluate(
         Parameter(help="Make the report again from the rows in this folder; runs no model."),
     ] = None,
     overwrite: OverwriteOption = False,
-    options: JobOptions = JobOptions(),  # noqa: B008 - frozen
+    options: JobOptions = USUAL,
 ) -> None:
     """Click on patches as a simulated user would, and count the clicks a model needs.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core import console
 from histosam_core.cli.options import (
+    NOTHING,
+    USUAL,
     Given,
     JobOptions,
     OverwriteOption,
@@ -33,11 +35,11 @@ __all__ = ["finetune"]
 @takes(options_of(TrainConfig))
 def finetune(
     *,
-    given: Given = {},  # noqa: B006 - never changed
+    given: Given = NOTHING,
     setting: SetOption = (),
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
-    options: JobOptions = JobOptions(),  # noqa: B008 - frozen
+    options: JobOptions = USUAL,
 ) -> None:
     """Fine-tune a model on patches, validated by simulated clicks after every epoch.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from histosam_core import console
 from histosam_core.cli.options import (
+    NOTHING,
+    USUAL,
     Given,
     JobOptions,
     MagnificationOption,
@@ -37,11 +39,11 @@ _TUNING_OPTIONS = options_of(
 @takes({**options_of(ImproveSettings), **_TUNING_OPTIONS})
 def improve(
     *,
-    given: Given = {},  # noqa: B006 - never changed
+    given: Given = NOTHING,
     magnification: MagnificationOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
-    options: JobOptions = JobOptions(),  # noqa: B008 - frozen
+    options: JobOptions = USUAL,
 ) -> None:
     """Fine-tune a model on slides that you outlined, and keep it if it is proven better.
 

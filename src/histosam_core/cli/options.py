@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin
 
 from cyclopts import Group, Parameter
@@ -18,13 +19,14 @@ from histosam_core.job_events import JobEvents, job_events
 from histosam_core.settings import Face, JobSettings, faces, read_settings
 
 __all__ = [
-    "CONTROL", "FLAG", "DeviceOption", "Given", "JobOptions", "JsonOption", "MagnificationOption",
-    "OverwriteOption", "ResumeOption", "SetOption", "gather", "options_of", "run_job", "takes",
-    "with_magnification",
+    "FLAG", "NOTHING", "USUAL", "DeviceOption", "Given", "JobOptions", "JsonOption",
+    "MagnificationOption", "OverwriteOption", "ResumeOption", "SetOption", "gather", "options_of",
+    "run_job", "takes", "with_magnification",
 ]  # fmt: skip
 
 Given = Mapping[str, Any]
 """Settings that were given as options, by name; "NAME.MEMBER" for a member of a group."""
+NOTHING: Given = MappingProxyType({})
 Settings = TypeVar("Settings", bound=JobSettings)
 Result = TypeVar("Result")
 
@@ -38,8 +40,8 @@ def _group(title: str) -> Group:
     return Group(title, sort_key=order)
 
 
-CONTROL = Group("The command", sort_key=1000)
-FLAG = Parameter(group=CONTROL, show_default=False)
+_COMMAND = Group("The command", sort_key=1000)
+FLAG = Parameter(group=_COMMAND, show_default=False)
 """An option that decides what the command does, not what comes out."""
 ResumeOption = Annotated[bool, FLAG, Parameter(help="Go on with the work in the folder.")]
 OverwriteOption = Annotated[bool, FLAG, Parameter(help="Replace what is there.")]
@@ -59,7 +61,7 @@ MagnificationOption = Annotated[
 ]
 
 
-@Parameter(name="*", group=CONTROL, show_default=False)
+@Parameter(name="*", group=_COMMAND, show_default=False)
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
     """Options of every job, for people and for programs.
@@ -80,6 +82,9 @@ class JobOptions:
     json: bool = False
     events: bool = False
     control: Path | None = None
+
+
+USUAL = JobOptions()
 
 
 def options_of(

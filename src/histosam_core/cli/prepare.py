@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from histosam_core import console
 from histosam_core.cli.options import (
     FLAG,
+    NOTHING,
     Given,
     JsonOption,
     MagnificationOption,
@@ -31,7 +32,7 @@ __all__ = ["prepare"]
 def prepare(
     slides: Annotated[Path | None, Parameter(help="Folder of slides, or one slide.")] = None,
     *,
-    given: Given = {},  # noqa: B006 - never changed
+    given: Given = NOTHING,
     magnification: MagnificationOption = None,
     config: Annotated[
         Path | None, FLAG, Parameter(help="JSON file of settings; options here go before it.")

@@ -9,6 +9,8 @@ from cyclopts import Parameter
 
 from histosam_core.cli.options import (
     FLAG,
+    NOTHING,
+    USUAL,
     Given,
     JobOptions,
     gather,
@@ -32,7 +34,7 @@ Paper = Literal["kim2023"]
 def reproduce(
     paper: Annotated[Paper, Parameter(help="Which paper.")],
     *,
-    given: Given = {},  # noqa: B006 - never changed
+    given: Given = NOTHING,
     only: Annotated[
         tuple[str, ...],
         FLAG,
@@ -49,7 +51,7 @@ def reproduce(
         FLAG,
         Parameter(help="On synthetic slides with small networks: whether it all works."),
     ] = False,
-    options: JobOptions = JobOptions(),  # noqa: B008 - frozen
+    options: JobOptions = USUAL,
 ) -> None:
     """Cut the paper's patches, count clicks, fine-tune, count again; write both tables.
 
