@@ -2,7 +2,6 @@ from .protocol.cluster import ClusterRunner as ClusterRunner
 from .protocol.loop import run_clicks as run_clicks
 from .protocol.runners import LocalRunner as LocalRunner
 from .protocol.runners import Runner as Runner
-from .protocol.runners import runner_of as runner_of
 from .protocol.trial import ClickRun as ClickRun
 from .protocol.trial import ProtocolSettings as ProtocolSettings
 from .records import EvaluationResult as EvaluationResult
@@ -11,11 +10,12 @@ from .records import read_records as read_records
 from .report.comparison import compare as compare
 from .report.exports import csv_table as csv_table
 from .report.exports import latex_table as latex_table
+from .report.exports import summary_json as summary_json
 from .report.page import write_outputs as write_outputs
 from .report.page import write_report as write_report
 from .report.summary import summarise as summarise
-from .report.summary_json import summary_json as summary_json
 from .report.tables import plain_table as plain_table
 from .report.tables import rich_table as rich_table
 from .run import evaluate as evaluate
+from .run import runner_of as runner_of
 from .whole_slide import evaluate_slides as evaluate_slides

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from histosam_core.atomic import new_file
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.protocol.patches import EvaluationPatch
+    from histosam_core.evaluation.protocol.trial import EvaluationPatch
 
 __all__ = ["read_image", "read_mask", "read_truth", "save_example", "save_mask"]
 

@@ -6,32 +6,34 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.pictures import save_example
-from histosam_core.evaluation.protocol.runners import Runner, runner_of
+from histosam_core.evaluation.protocol.patches import PatchWork
+from histosam_core.evaluation.protocol.runners import LocalRunner, Runner, Work
 from histosam_core.evaluation.protocol.trial import ProtocolSettings
-from histosam_core.evaluation.records import EvaluationResult, PatchRecord, RunWriter
+from histosam_core.evaluation.records import EvaluationResult, RunWriter
 from histosam_core.evaluation.report.examples import choose_examples
+from histosam_core.model.registry.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.embeddings.image_cache import EmbeddingCache
     from histosam_core.evaluation.protocol.loop import Clock
-    from histosam_core.evaluation.protocol.patches import EvaluationPatch
+    from histosam_core.evaluation.protocol.trial import EvaluationPatch
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["Outcome", "Tally", "evaluate", "new_header", "record_run", "spread_indices"]
+__all__ = ["evaluate", "new_header", "record_run", "runner_of", "spread_indices"]
 
 N_EXAMPLES_EACH = 2
 
@@ -118,124 +120,76 @@ def evaluate(
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if batch_size < 1 or (limit is not None and limit < 1):
         raise ConfigError(f"batch_size {batch_size} and limit {limit} must be at least 1")
-    dataset = str(getattr(patches, "name", "patches"))
+    name_of_set = str(getattr(patches, "name", "patches"))
     if not len(patches):
-        raise EmptyDatasetError(f"{dataset} holds no patch; prepare it again with wider filters")
+        raise EmptyDatasetError(
+            f"{name_of_set} holds no patch; prepare it again with wider filters"
+        )
     indices = spread_indices(len(patches), limit)
-    facts = {
-        "name": dataset,
+    dataset = {
+        "name": name_of_set,
         "path": str(getattr(patches, "path", "")),
         "n_patches": len(patches),
         "n_evaluated": len(indices),
     }
-    asked = [(index, repeat) for index in indices for repeat in range(user.repeats)]
     with runner_of(model, scheduler, cache=cache, clock=clock) as runner:
-        header = new_header(runner, name, facts, settings, user, batch_size)
-
-        def run(todo: list[tuple[int, int]], tally: Tally) -> Iterable[Outcome]:
-            for index, clicked in runner.run_patches(
-                patches, todo, settings, user=user, batch_size=batch_size, on_step=tally.report
-            ):
-                patch = patches[index]
-                location: Sequence[float] | None = getattr(patch, "location_xy", None)
-                fraction = getattr(patch, "tumor_fraction", None)
-                record = PatchRecord.of_run(
-                    clicked,
-                    index=index,
-                    patch_id=patch.id,
-                    slide=patch.slide,
-                    location_xy=(
-                        None if location is None else (float(location[0]), float(location[1]))
-                    ),
-                    tumor_fraction=None if fraction is None else float(fraction),
-                )
-                n_clicks = tally.n_clicks + len(record.clicks)
-                message = f"{n_clicks / (len(tally.records) + 1):.1f} clicks a patch"
-                yield Outcome(message, record, clicked.mask)
-
+        work = PatchWork(patches, settings, user, batch_size)
+        header = new_header(runner, work, name, dataset)
         with RunWriter(
             out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
         ) as writer:
-            return record_run(writer, settings, asked, run, patches.__getitem__, progress)
+            return record_run(runner, work, indices, writer, progress)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of one patch or region, in one of the user's repeats.
-
-    Parameters
-    ----------
-    message
-        What progress says of it.
-    record, mask
-        Its rows and its last mask, (H, W) bool; None where it could not be read.
-    patch_id, error
-        What could not be read, and why.
-    """
-
-    message: str
-    record: PatchRecord | None = None
-    mask: NDArray[np.bool_] | None = None
-    patch_id: str = ""
-    error: str = ""
-
-
-class Tally:
-    """What is done of a run, for those who watch it.
+@contextmanager
+def runner_of(
+    model: InteractiveModel | Runner | str,
+    scheduler: str | None = None,
+    *,
+    device: str = "auto",
+    cache: EmbeddingCache | None = None,
+    clock: Clock = time.perf_counter,
+) -> Iterator[Runner]:
+    """Yield what runs a model.
 
     Parameters
     ----------
-    finished
-        What an earlier run has finished.
-    n_asked
-        Records that there will be.
-    progress
-        Called with records done, records asked for, and a message.
+    model
+        A model; its name or path, with its decoder or without (see `parse_model`), which is loaded
+        where it runs; or a runner, which is yielded as it is.
+    scheduler
+        Address of a dask.distributed scheduler, whose workers then run it; None: this machine.
+    device
+        Where a model that is loaded is put.
+    cache, clock
+        See `LocalRunner`; without effect on a scheduler's workers.
+
+    Raises
+    ------
+    SchedulerError
+        No scheduler answers, or it has no worker, or one that does not fit.
     """
+    if isinstance(model, Runner):
+        yield model
+    elif scheduler is not None:
+        from histosam_core.evaluation.protocol.cluster import ClusterRunner
 
-    def __init__(
-        self, finished: Sequence[PatchRecord], n_asked: int, progress: ProgressCallback
-    ) -> None:
-        self.records = {(record.index, record.repeat): record for record in finished}
-        self.n_clicks = sum(len(record.clicks) for record in finished)
-        self.failed: dict[str, str] = {}
-        self._n_asked, self._progress = n_asked, progress
-        self._n_done = len(self.records)
-        self._message = "starting"
-
-    def report(self, message: str | None = None) -> None:
-        """Call the progress, again or with a message for this once."""
-        self._progress(self._n_done, self._n_asked, self._message if message is None else message)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count an outcome, and report it."""
-        record = outcome.record
-        if record is None:
-            self.failed[outcome.patch_id] = outcome.error
-        else:
-            self.records[record.index, record.repeat] = record
-            self.n_clicks += len(record.clicks)
-        self._n_done += 1
-        self._message = outcome.message
-        self.report()
+        with ClusterRunner(scheduler, model, device=device) as runner:
+            yield runner
+    else:
+        loaded = load_choice(model, device) if isinstance(model, str) else model
+        yield LocalRunner(loaded, cache=cache, clock=clock)
 
 
-def new_header(
-    runner: Runner,
-    name: str,
-    dataset: Mapping[str, Any],
-    settings: ProtocolSettings,
-    user: User,
-    batch_size: int,
-) -> dict[str, Any]:
+def new_header(runner: Runner, work: Work, name: str, dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Return what evaluation.json says of a run before it starts."""
     return {
         "name": name,
-        "dataset": dict(dataset),
-        "settings": asdict(settings),
-        "user": asdict(user),
+        "dataset": dataset,
+        "settings": asdict(work.settings),
+        "user": asdict(work.user),
         "checkpoint": dict(runner.described),
-        "batch_size": batch_size,
+        "batch_size": work.batch_size,
         # Fine enough to keep runs in the order in which they were made.
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
         "software": _software(),
@@ -243,49 +197,62 @@ def new_header(
 
 
 def record_run(
+    runner: Runner,
+    work: Work,
+    indices: Sequence[int],
     writer: RunWriter,
-    settings: ProtocolSettings,
-    asked: Sequence[tuple[int, int]],
-    run: Callable[[list[tuple[int, int]], Tally], Iterable[Outcome]],
-    example_of: Callable[[int], EvaluationPatch],
     progress: ProgressCallback,
 ) -> EvaluationResult:
-    """Have clicked on what is not finished yet, keep each outcome as it comes, then examples.
+    """Have what is not finished yet clicked on; keep each outcome as it comes, then examples.
 
     Parameters
     ----------
+    runner, work
+        Who clicks on what.
+    indices
+        Patches or regions of the work, each to be clicked on as often as the user repeats.
     writer
         Of the run folder; knows what is finished.
-    settings
-        The protocol's.
-    asked
-        Index and repeat of all records, in their order.
-    run
-        Clicks on those that it is given, and yields what comes of each.
-    example_of
-        Reads image and truth of a patch or region by its index.
     progress
         See `evaluate`.
     """
-    tally = Tally(writer.finished, len(asked), progress)
-    tally.report()
-    for outcome in run([which for which in asked if which not in tally.records], tally):
-        if outcome.record is not None and outcome.mask is not None:
-            writer.append(outcome.record, outcome.mask)
-        tally.add(outcome)
-    records = tuple(tally.records[which] for which in asked if which in tally.records)
+    asked = [(index, repeat) for index in indices for repeat in range(work.user.repeats)]
+    records = {(record.index, record.repeat): record for record in writer.finished}
+    n_done, n_clicks = len(records), sum(len(record.clicks) for record in records.values())
+    failed: dict[str, str] = {}
+    message = "starting"
+
+    def report(current: str) -> None:
+        progress(n_done, len(asked), current or message)
+
+    report("")
+    for outcome in runner.run(work, [key for key in asked if key not in records], report):
+        n_done += 1
+        if outcome.record is None or outcome.mask is None:
+            failed[outcome.patch_id] = outcome.error
+        else:
+            record = outcome.record
+            writer.append(record, outcome.mask)
+            records[record.index, record.repeat] = record
+            n_clicks += len(record.clicks)
+        message = outcome.message or f"{n_clicks / len(records):.1f} clicks a patch"
+        report("")
     header = writer.header
     result = EvaluationResult(
-        header["name"], header["dataset"]["name"], settings, records, header, writer.folder
+        header["name"],
+        header["dataset"]["name"],
+        work.settings,
+        tuple(records[key] for key in asked if key in records),
+        header,
+        writer.folder,
     )
     if writer.folder is not None and result.of_repeat(0).patches:
         for example in choose_examples(result, N_EXAMPLES_EACH):
-            index = example.record.index
-            save_example(writer.folder, index, example_of(index))
-    if tally.failed:
-        header["left_out"] = header.get("left_out", {}) | tally.failed
+            save_example(writer.folder, example.record.index, work.example(example.record.index))
+    if failed:
+        header["left_out"] = header.get("left_out", {}) | failed
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    writer.write_header(is_complete=not tally.failed, finished=finished)
+    writer.write_header(is_complete=not failed, finished=finished)
     return result
 
 

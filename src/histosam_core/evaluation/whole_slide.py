@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +18,21 @@ from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
-from histosam_core.evaluation.annotated_slide import AnnotatedSlide, RegionExample, SlideSource
+from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
 from histosam_core.evaluation.protocol.regions import (
     ONE_FILE_FAILS,
     RegionJob,
-    RegionOutcome,
-    RegionProtocol,
+    RegionWork,
 )
-from histosam_core.evaluation.protocol.runners import Runner, runner_of, stated_geometry
+from histosam_core.evaluation.protocol.runners import Runner, stated_geometry
 from histosam_core.evaluation.protocol.trial import ProtocolSettings
-from histosam_core.evaluation.records import EvaluationResult, PatchRecord, RunWriter
-from histosam_core.evaluation.run import (
-    Outcome,
-    Tally,
-    new_header,
-    record_run,
-    spread_indices,
-)
+from histosam_core.evaluation.records import EvaluationResult, RunWriter
+from histosam_core.evaluation.run import new_header, record_run, runner_of, spread_indices
 from histosam_core.evaluation.settings import DEFAULT_MIN_AREA_MM2
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.protocol.loop import Clock
-    from histosam_core.evaluation.protocol.trial import Trial
     from histosam_core.model import InteractiveModel, TrainingGeometry
 
 __all__ = ["evaluate_slides", "slides_name"]
@@ -166,7 +158,7 @@ def evaluate_slides(
         ]
         plan = _plan(sources, geometry, min_area_mm2, progress)
         chosen = [plan.jobs[i] for i in spread_indices(len(plan.jobs), limit)]
-        facts = {
+        dataset = {
             "name": slides_name(slides),
             "path": str(slides) if isinstance(slides, str | os.PathLike) else "",
             "kind": "slides",
@@ -178,48 +170,14 @@ def evaluate_slides(
             "n_patches": len(plan.jobs),
             "n_evaluated": len(chosen),
         }
-        header = new_header(runner, name, facts, settings, user, batch_size=1)
+        jobs = {job.index: job for job in chosen}
+        work = RegionWork(jobs, geometry, settings, user)
+        header = new_header(runner, work, name, dataset)
         header |= {"notes": [*notes, *plan.notes], "left_out": plan.left_out}
-        jobs = {
-            (job.index, repeat): replace(job, repeat=repeat)
-            for job in chosen
-            for repeat in range(user.repeats)
-        }
-        protocol = RegionProtocol(geometry, settings, user)
-
-        def run(todo: list[tuple[int, int]], tally: Tally) -> Iterator[Outcome]:
-            def on_click(job: RegionJob, trial: Trial) -> None:
-                n, iou = len(trial.clicks), trial.ious[-1]
-                tally.report(f"{job.title}: click {n}, IoU {iou:.2f}")
-
-            asked = [jobs[which] for which in todo]
-            return map(_outcome, runner.run_regions(protocol, asked, on_click=on_click))
-
-        def example_of(index: int) -> RegionExample:
-            job = jobs[index, 0]
-            with AnnotatedSlide(job.source, geometry) as slide:
-                return slide.example(job.region, job.region_id)
-
         with RunWriter(
             out, header, overwrite=overwrite, resume=resume, keep_finished=keep_finished
         ) as writer:
-            return record_run(writer, settings, list(jobs), run, example_of, progress)
-
-
-def _outcome(found: RegionOutcome) -> Outcome:
-    job, run = found.job, found.run
-    if run is None:
-        return Outcome(f"{job.title} left out", patch_id=job.region_id, error=found.error)
-    record = PatchRecord.of_run(
-        run,
-        index=job.index,
-        patch_id=job.region_id,
-        slide=job.source.name,
-        location_xy=found.location_xy,
-        tumor_fraction=found.tumor_fraction,
-    )
-    message = f"{job.title}: {len(record.clicks)} clicks, IoU {record.ious[-1]:.2f}"
-    return Outcome(message, record, run.mask)
+            return record_run(runner, work, list(jobs), writer, progress)
 
 
 def slides_name(slides: PathLike | Iterable[tuple[PathLike, PathLike]]) -> str:

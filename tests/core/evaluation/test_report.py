@@ -19,8 +19,14 @@ from histosam_core.evaluation import EvaluationResult, evaluate, read_records, w
 from histosam_core.evaluation.pictures import read_image, read_mask, read_truth
 from histosam_core.evaluation.report.examples import choose_examples, outline_path
 from histosam_core.evaluation.report.page import render_report
-from histosam_core.evaluation.report.plots import colour_of, curve_figure, distribution_figure
-from histosam_core.evaluation.report.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
+from histosam_core.evaluation.report.plots import (
+    MOST_SLIDES,
+    colour_of,
+    curve_figure,
+    distribution_figure,
+    repeats_figure,
+    slides_figure,
+)
 
 
 class Outline(HTMLParser):

@@ -29,21 +29,21 @@ from histosam_core.errors import (
     SlideNotFoundError,
     UnknownModelError,
 )
-from histosam_core.evaluation.protocol.patches import default_workers, run_patches
-from histosam_core.evaluation.protocol.runners import Runner, describe_model
+from histosam_core.evaluation.protocol.patches import default_workers
+from histosam_core.evaluation.protocol.runners import (
+    Key,
+    LocalRunner,
+    Outcome,
+    Report,
+    Runner,
+    Work,
+    describe_model,
+)
 from histosam_core.model.interface import complete
 from histosam_core.model.registry.model_choice import ModelChoice, load_choice, parse_model
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
-    from histosam_core.clicks import User
-    from histosam_core.evaluation.protocol.patches import EvaluationPatch
-    from histosam_core.evaluation.protocol.regions import (
-        RegionJob,
-        RegionOutcome,
-        RegionProtocol,
-    )
-    from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings, Trial
     from histosam_core.model.interface import InteractiveModel
 
 __all__ = ["ClusterRunner"]
@@ -53,8 +53,6 @@ PATIENCE_S = 60.0
 POLL_S = 1.0
 NOT_FOUND = (CheckpointError, PatchStoreError, SlideNotFoundError, UnknownModelError)
 _NOISY = ("distributed.client", "distributed.core", "distributed.comm", "tornado.application")
-
-Work = Callable[[Any, Any, Any], Any]
 
 
 class ClusterRunner(Runner):
@@ -118,7 +116,7 @@ class ClusterRunner(Runner):
         try:
             self._connect(distributed.Client)
             self._check_versions()
-            (self._described,) = self.run(_describe, None, [None])
+            (self._described,) = self._map(None, [None])
         except BaseException:
             self._close()
             raise
@@ -142,69 +140,37 @@ class ClusterRunner(Runner):
         """Workers at this moment."""
         return len(self._client.scheduler_info(n_workers=-1)["workers"])
 
-    def run_patches(
-        self,
-        patches: Sequence[EvaluationPatch],
-        todo: Sequence[tuple[int, int]],
-        settings: ProtocolSettings,
-        *,
-        user: User,
-        batch_size: int,
-        on_step: Callable[[], None],
-    ) -> Iterator[tuple[int, ClickRun]]:
-        """Click on patches; yield runs in any order.
+    def run(self, work: Work, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
+        """Do some of a work; yield outcomes in any order.
 
         A `PatchStore` is opened by workers by its path; any other sequence is sent to them.
-        """
-        if not todo:
-            return
-        # Large enough to fill batches, small enough that all workers end at about the same time.
-        fair = math.ceil(len(todo) / (4 * max(self.n_workers, 1)))
-        size = max(1, min(4 * batch_size, fair))
-        portions = [todo[i : i + size] for i in range(0, len(todo), size)]
-        setup = patches, settings, {"user": user, "batch_size": batch_size}
-        for runs in self.run(_click_on_patches, setup, portions):
-            yield from runs
-
-    def run_regions(
-        self,
-        protocol: RegionProtocol,
-        jobs: Sequence[RegionJob],
-        *,
-        on_click: Callable[[RegionJob, Trial], None],
-    ) -> Iterator[RegionOutcome]:
-        """Click on regions, a region and repeat at a time; yield outcomes in any order."""
-        for outcomes in self.run(_click_on_regions, protocol, [[job] for job in jobs]):
-            yield from outcomes
-
-    def run(self, work: Work, setup: Any, items: Sequence[Any]) -> Iterator[Any]:
-        """Do something on the workers for each of many items; yield results as they come.
-
-        Parameters
-        ----------
-        work
-            A function of a module, called with the model, `setup` and an item.
-        setup
-            The same for all items; must pickle.
-        items
-            One task each.
 
         Raises
         ------
         SchedulerError
             Scheduler or workers are gone, or one of them does not fit.
         HistoSamError
-            What `work` raises, with the worker's name.
+            What a worker raises, with its name.
         """
+        if todo:
+            # Large enough to fill batches, small enough that all workers end at about one time.
+            fair = math.ceil(len(todo) / (4 * max(self.n_workers, 1)))
+            size = max(1, min(work.most_at_once, fair))
+            for outcomes in self._map(
+                work, [todo[i : i + size] for i in range(0, len(todo), size)]
+            ):
+                yield from outcomes
+
+    def _map(self, work: Work | None, portions: Sequence[Any]) -> Iterator[Any]:
+        """Yield what workers make of each portion of a work, and of none: the described model."""
         from distributed.protocol.pickle import dumps
 
-        model, shared = dumps(self._model), dumps(setup)
-        common = __version__, self._described.get("sha256"), model, shared, work
+        common = __version__, self._described.get("sha256"), dumps(self._model), dumps(work)
         # Names of their own: the scheduler must not answer from what it may remember.
         run = uuid.uuid4().hex[:12]
         waiting = {
-            self._client.submit(_task, *common, item, key=f"histosam-{run}-{i}", pure=False)
-            for i, item in enumerate(items)
+            self._client.submit(_task, *common, portion, key=f"histosam-{run}-{i}", pure=False)
+            for i, portion in enumerate(portions)
         }
         try:
             while waiting:
@@ -321,9 +287,7 @@ _KEPT: dict[str, tuple[str, Any]] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def _task(
-    version: str, sha256: str | None, model: bytes, shared: bytes, work: Work, item: Any
-) -> Any:
+def _task(version: str, sha256: str | None, model: bytes, work: bytes, portion: Any) -> Any:
     from distributed import get_worker
 
     where = get_worker().address
@@ -341,7 +305,13 @@ def _task(
                     "another checkpoint lies under this path than on the other workers; copy the "
                     "same file to all"
                 )
-            return work(loaded, _kept("setup", shared, lambda setup: setup), item)
+            kept: Work | None = _kept("work", work, lambda work: work)
+            if kept is None:
+                return describe_model(loaded)
+            # A machine may run several dask workers; each takes the threads that it was given.
+            workers = min(default_workers(loaded), get_worker().state.nthreads)
+            here = LocalRunner(loaded, workers=workers)
+            return list(kept.run(here, portion, lambda message: None))
         except NOT_FOUND as error:
             raise SchedulerError(
                 f"worker {where}: {error} (every worker must see the files under the same paths)"
@@ -364,22 +334,3 @@ def _kept(kind: str, pickled: bytes, make: Callable[[Any], Any]) -> Any:
 def _load(source: tuple[Any, str]) -> Any:
     model, device = source
     return load_choice(model, device) if isinstance(model, ModelChoice) else model
-
-
-def _describe(model: Any, setup: None, item: None) -> Mapping[str, Any]:
-    return describe_model(model)
-
-
-def _click_on_patches(model: Any, setup: Any, todo: list[tuple[int, int]]) -> list[Any]:
-    from distributed import get_worker
-
-    patches, settings, options = setup
-    # A machine may run several dask workers; each takes the threads that it was given.
-    workers = min(default_workers(model), get_worker().state.nthreads)
-    return list(run_patches(model, patches, todo, settings, workers=workers, **options))
-
-
-def _click_on_regions(model: Any, protocol: RegionProtocol, jobs: list[RegionJob]) -> list[Any]:
-    from histosam_core.evaluation.protocol.regions import run_regions
-
-    return list(run_regions(model, protocol, jobs))

@@ -12,47 +12,86 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from histosam_core.clicks.users import IDEAL
 from histosam_core.embeddings.image_cache import CachedEncoder
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.protocol.loop import Each, ModelAnswers, Stopwatch, run_trials
+from histosam_core.evaluation.protocol.runners import Outcome
 from histosam_core.evaluation.protocol.trial import Trial, checked_truth
 from histosam_core.evaluation.protocol.workers import n_cores, on_workers, pool_of
+from histosam_core.evaluation.records import PatchRecord
 from histosam_core.model.interface import complete, is_batched
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from histosam_core.clicks import User
-    from histosam_core.embeddings.image_cache import EmbeddingCache
+    from histosam_core.embeddings.image_cache import EmbeddingCache, Encoded
     from histosam_core.evaluation.protocol.loop import Clock
-    from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings
+    from histosam_core.evaluation.protocol.runners import Key, LocalRunner, Report
+    from histosam_core.evaluation.protocol.trial import (
+        ClickRun,
+        EvaluationPatch,
+        ProtocolSettings,
+    )
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["EvaluationPatch", "default_workers", "run_patches"]
+__all__ = ["PatchWork", "default_workers", "run_patches"]
 
 
-class EvaluationPatch(Protocol):
-    """What evaluation needs of a patch; `histosam_core.dataset.Patch` has it."""
+@dataclass(frozen=True, slots=True)
+class PatchWork:
+    """Patches to click on: a `Work`.
+
+    Parameters
+    ----------
+    patches
+        A `PatchStore`, or any sequence of patches.
+    settings, user, batch_size
+        See `run_patches`.
+    """
+
+    patches: Sequence[EvaluationPatch]
+    settings: ProtocolSettings
+    user: User
+    batch_size: int
 
     @property
-    def image(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB."""
+    def most_at_once(self) -> int:
+        """Patches that a worker of a cluster takes at once, at most."""
+        return 4 * self.batch_size
 
-    @property
-    def gt_mask(self) -> NDArray[Any]:
-        """(H, W) bool or whole numbers: 1 object, 0 background, -1 ignored."""
+    def run(self, here: LocalRunner, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
+        """Click on some of the patches with the model that is here."""
+        for index, run in run_patches(
+            here.model,
+            self.patches,
+            todo,
+            self.settings,
+            user=self.user,
+            batch_size=self.batch_size,
+            workers=here.workers,
+            cache=here.cache,
+            clock=here.clock,
+            on_step=lambda: report(""),
+        ):
+            patch = self.patches[index]
+            location: Sequence[float] | None = getattr(patch, "location_xy", None)
+            fraction = getattr(patch, "tumor_fraction", None)
+            record = PatchRecord.of_run(
+                run,
+                index=index,
+                patch_id=patch.id,
+                slide=patch.slide,
+                location_xy=None if location is None else (float(location[0]), float(location[1])),
+                tumor_fraction=None if fraction is None else float(fraction),
+            )
+            yield Outcome(record, run.mask)
 
-    @property
-    def id(self) -> str:
-        """Name of the patch, unique in its data set."""
-
-    @property
-    def slide(self) -> str:
-        """Name of the slide it was cut from."""
+    def example(self, index: int) -> EvaluationPatch:
+        """Return a patch."""
+        return self.patches[index]
 
 
 def _no_step() -> None:
@@ -120,13 +159,11 @@ def run_patches(
     width = max(1, min(width, -(-len(todo) // n_workers)))  # so that no worker waits for another
     encoder = CachedEncoder(model, ModelAnswers(model, clock).encode, cache)
     trials = _PatchTrials(
-        patches,
+        PatchWork(patches, settings, user, batch_size),
         todo,
-        settings,
-        user,
         encoder,
-        width,
-        n_workers,
+        width=width,
+        n_workers=n_workers,
         # On a CPU images gain nothing from sharing a pass, and may take a quarter of a minute each.
         encoded_at_once=1 if _is_on_cpu(model) else width,
     )
@@ -166,40 +203,38 @@ class _PatchTrials:
 
     def __init__(
         self,
-        patches: Sequence[EvaluationPatch],
-        todo: Sequence[tuple[int, int]],
-        settings: ProtocolSettings,
-        user: User,
+        work: PatchWork,
+        todo: Sequence[Key],
         encoder: CachedEncoder,
+        *,
         width: int,
         n_workers: int,
-        *,
         encoded_at_once: int,
     ) -> None:
-        self._patches, self._settings, self._user = patches, settings, user
-        self._encoder, self._encoded_at_once = encoder, encoded_at_once
+        self._work, self._encoder, self._encoded_at_once = work, encoder, encoded_at_once
         self._width, self._n_workers = width, n_workers
         self._todo = deque(todo)
         self._lock = threading.Lock()
 
     def batches(self, pause: Callable[[], None]) -> Iterator[list[Trial]]:
         """Make trials of the next patches until none is left; pause between images."""
+        work = self._work
         while asked := self._next():
             trials: list[Trial] = []
             images = []
             for index, repeat in asked:
                 if not trials or trials[-1].index != index:
-                    patch = self._patches[index]
+                    patch = work.patches[index]
                     truth = checked_truth(patch.image, patch.gt_mask, name=f"patch {patch.id}: ")
                     images.append(patch.image)
-                rng = self._user.rng(patch.id, repeat)
-                trials.append(Trial(truth, self._settings, self._user, rng, index, repeat))
+                rng = work.user.rng(patch.id, repeat)
+                trials.append(Trial(truth, work.settings, work.user, rng, index, repeat))
             encoded = []
             for first in range(0, len(images), self._encoded_at_once):
                 if first:
                     pause()
                 encoded += self._encoder.encode(images[first : first + self._encoded_at_once])
-            self._hand_out(encoded, trials)
+            self._hand_out(iter(encoded), trials)
             yield trials
 
     def _next(self) -> list[tuple[int, int]]:
@@ -210,15 +245,13 @@ class _PatchTrials:
                 taken.append(self._todo.popleft())
         return taken
 
-    def _hand_out(self, encoded: Sequence[Any], trials: Sequence[Trial]) -> None:
-        images = iter(encoded)
-        before: Trial | None = None
-        for trial in trials:
-            if before is not None and before.index == trial.index:  # another repeat
+    def _hand_out(self, encoded: Iterator[Encoded], trials: Sequence[Trial]) -> None:
+        for i, trial in enumerate(trials):
+            before = trials[i - 1]
+            if i and before.index == trial.index:  # another repeat
                 trial.embedding, trial.encode_s = before.embedding, before.encode_s
                 trial.saved_s = trial.encode_s
             else:
-                one = next(images)
+                one = next(encoded)
                 trial.embedding, trial.encode_s = one.embedding, one.encode_s / self._n_workers
                 trial.saved_s = trial.encode_s if one.was_at_hand else 0.0
-            before = trial

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import AnnotationError, RegionError, SlideError
 from histosam_core.evaluation.annotated_slide import AnnotatedSlide
 from histosam_core.evaluation.protocol.loop import Clock, Each, Stopwatch, run_trials
+from histosam_core.evaluation.protocol.runners import Outcome
 from histosam_core.evaluation.protocol.trial import Clicker, ClickRun, ProtocolSettings, Trial
+from histosam_core.evaluation.records import PatchRecord
 from histosam_core.session import MemoryStore, Session
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from histosam_core.clicks import Click, User
-    from histosam_core.evaluation.annotated_slide import SlideSource
+    from histosam_core.evaluation.annotated_slide import RegionExample, SlideSource
+    from histosam_core.evaluation.protocol.runners import Key, LocalRunner, Report
     from histosam_core.evaluation.slide_regions import RegionTruth, TumorRegion
     from histosam_core.model import InteractiveModel, TrainingGeometry
     from histosam_core.session import ClickResult, WindowGrid
@@ -36,11 +38,9 @@ __all__ = [
     "ONE_FILE_FAILS",
     "Encoded",
     "RegionJob",
-    "RegionOutcome",
-    "RegionProtocol",
+    "RegionWork",
     "click_on_region",
     "open_session",
-    "run_regions",
 ]
 
 ONE_FILE_FAILS = (AnnotationError, RegionError, SlideError)
@@ -48,67 +48,17 @@ ONE_FILE_FAILS = (AnnotationError, RegionError, SlideError)
 
 
 @dataclass(frozen=True, slots=True)
-class RegionProtocol:
-    """How all regions are clicked on: scale and windows, when to stop, and who clicks."""
-
-    geometry: TrainingGeometry
-    settings: ProtocolSettings
-    user: User
-
-
-@dataclass(frozen=True, slots=True)
 class RegionJob:
-    """One region to click on, in one of the user's repeats.
-
-    Parameters
-    ----------
-    index
-        The region's place among all of the run; names its pictures.
-    source, region
-        The slide, and the region of it.
-    repeat
-        Which of the user's repeats, from 0.
-    """
+    """One region to click on: its place among all of the run, its slide, and which of it."""
 
     index: int
     source: SlideSource
     region: TumorRegion
-    repeat: int = 0
 
     @property
     def region_id(self) -> str:
         """The region's name in records, which also names the user's draws."""
         return f"{self.source.name}#{self.region.number}"
-
-    @property
-    def title(self) -> str:
-        """The same for people; later repeats with their number."""
-        return self.region_id + (f" ({self.repeat + 1})" if self.repeat else "")
-
-
-@dataclass(frozen=True, slots=True)
-class RegionOutcome:
-    """What came of a region, or why there is nothing.
-
-    Parameters
-    ----------
-    job
-        What was to be done.
-    run
-        The clicks; None where the region could not be read.
-    location_xy
-        Upper-left corner of what the user saw, level-0 pixels.
-    tumor_fraction
-        Share of the region in it.
-    error
-        Why the region could not be read.
-    """
-
-    job: RegionJob
-    run: ClickRun | None = None
-    location_xy: tuple[float, float] = (0.0, 0.0)
-    tumor_fraction: float = 0.0
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,75 +88,98 @@ class Encoded:
         trial.encode_s += spent + trial.saved_s
 
 
-def run_regions(
-    model: InteractiveModel,
-    protocol: RegionProtocol,
-    jobs: Sequence[RegionJob],
-    *,
-    on_click: Callable[[RegionJob, Trial], None] | None = None,
-    clock: Clock = time.perf_counter,
-) -> Iterator[RegionOutcome]:
-    """Click on regions, one after the other; yield each one's outcome as soon as it is there.
+@dataclass(frozen=True, slots=True)
+class RegionWork:
+    """Tumour regions of slides to click on: a `Work`.
 
     Parameters
     ----------
-    model
-        Any `InteractiveModel`.
-    protocol
-        How.
     jobs
-        Slide by slide, the repeats on a region after each other: they share what the model has
-        encoded.
-    on_click
-        Called after each click.
-    clock
-        Returns seconds.
+        The regions by their index, slide by slide.
+    geometry
+        Scale and windows.
+    settings, user
+        When to stop, and who clicks.
     """
-    for source, group in itertools.groupby(jobs, key=lambda job: job.source):
-        waiting = list(group)
-        try:
-            with AnnotatedSlide(source, protocol.geometry) as slide:
-                for region, repeats in itertools.groupby(list(waiting), lambda job: job.region):
-                    for outcome in _run_repeats(
-                        slide, region, list(repeats), model, protocol, on_click, clock
-                    ):
-                        yield outcome
-                        waiting.pop(0)
-        except ONE_FILE_FAILS as error:
-            yield from (RegionOutcome(job, error=str(error)) for job in waiting)
 
+    jobs: Mapping[int, RegionJob]
+    geometry: TrainingGeometry
+    settings: ProtocolSettings
+    user: User
+    batch_size: int = 1
+    most_at_once: int = 1
 
-def _run_repeats(
-    slide: AnnotatedSlide,
-    region: TumorRegion,
-    jobs: Sequence[RegionJob],
-    model: InteractiveModel,
-    protocol: RegionProtocol,
-    on_click: Callable[[RegionJob, Trial], None] | None,
-    clock: Clock,
-) -> Iterator[RegionOutcome]:
-    truth: RegionTruth | None = None
-    encoded = Encoded()
-    for job in jobs:
-        try:
-            truth = slide.truth(region) if truth is None else truth
-            session = open_session(slide, model, protocol.settings, encoded, clock)
-            run = click_on_region(
-                session,
-                truth,
-                protocol.settings,
-                user=protocol.user,
-                rng=protocol.user.rng(job.region_id, job.repeat),
-                repeat=job.repeat,
-                encoded=encoded,
-                on_click=None if on_click is None else partial(on_click, job),
-                clock=clock,
+    def run(self, here: LocalRunner, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
+        """Click on some of the regions; repeats on one share what the model has encoded."""
+        for source, of_slide in itertools.groupby(todo, key=lambda key: self.jobs[key[0]].source):
+            waiting = list(of_slide)
+            try:
+                with AnnotatedSlide(source, self.geometry) as slide:
+                    for index, keys in itertools.groupby(list(waiting), key=lambda key: key[0]):
+                        repeats = [repeat for _, repeat in keys]
+                        for outcome in self._run_region(slide, index, repeats, here, report):
+                            yield outcome
+                            waiting.pop(0)
+            except ONE_FILE_FAILS as error:
+                yield from (self._failed(*key, error) for key in waiting)
+
+    def _run_region(
+        self,
+        slide: AnnotatedSlide,
+        index: int,
+        repeats: Sequence[int],
+        here: LocalRunner,
+        report: Report,
+    ) -> Iterator[Outcome]:
+        job, truth, encoded = self.jobs[index], None, Encoded()
+        for repeat in repeats:
+            title = self._title(index, repeat)
+
+            def on_click(trial: Trial, title: str = title) -> None:
+                report(f"{title}: click {len(trial.clicks)}, IoU {trial.ious[-1]:.2f}")
+
+            try:
+                truth = slide.truth(job.region) if truth is None else truth
+                run = click_on_region(
+                    open_session(slide, here.model, self.settings, encoded, here.clock),
+                    truth,
+                    self.settings,
+                    user=self.user,
+                    rng=self.user.rng(job.region_id, repeat),
+                    repeat=repeat,
+                    encoded=encoded,
+                    on_click=on_click,
+                    clock=here.clock,
+                )
+            except ONE_FILE_FAILS as error:
+                yield self._failed(index, repeat, error)
+                continue
+            record = PatchRecord.of_run(
+                run,
+                index=index,
+                patch_id=job.region_id,
+                slide=job.source.name,
+                location_xy=truth.region(slide.grid).location_xy,
+                tumor_fraction=truth.tumor_fraction,
             )
-        except ONE_FILE_FAILS as error:
-            yield RegionOutcome(job, error=str(error))
-            continue
-        location_xy = truth.region(slide.grid).location_xy
-        yield RegionOutcome(job, run, location_xy, truth.tumor_fraction)
+            message = f"{title}: {len(run.clicks)} clicks, IoU {run.ious[-1]:.2f}"
+            yield Outcome(record, run.mask, message)
+
+    def example(self, index: int) -> RegionExample:
+        """Read a region's thumbnail, and draw its truth."""
+        job = self.jobs[index]
+        with AnnotatedSlide(job.source, self.geometry) as slide:
+            return slide.example(job.region, job.region_id)
+
+    def _title(self, index: int, repeat: int) -> str:
+        return self.jobs[index].region_id + (f" ({repeat + 1})" if repeat else "")
+
+    def _failed(self, index: int, repeat: int, error: Exception) -> Outcome:
+        return Outcome(
+            message=f"{self._title(index, repeat)} left out",
+            patch_id=self.jobs[index].region_id,
+            error=str(error),
+        )
 
 
 def open_session(

@@ -1,6 +1,6 @@
 """Where trials run: with a model on this machine, or on the workers of a cluster.
 
-`evaluate` and `evaluate_slides` give their work to a `Runner` and know nothing else of the model.
+`evaluate` and `evaluate_slides` say what is to be done, a `Work`, and give it to a `Runner`.
 """
 
 from __future__ import annotations
@@ -8,38 +8,92 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from histosam_core.evaluation.protocol.patches import run_patches
 from histosam_core.model import TrainingGeometry
 from histosam_core.model.interface import complete
-from histosam_core.model.registry.model_choice import load_choice
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from histosam_core.clicks import User
     from histosam_core.embeddings.image_cache import EmbeddingCache
     from histosam_core.evaluation.protocol.loop import Clock
-    from histosam_core.evaluation.protocol.patches import EvaluationPatch
-    from histosam_core.evaluation.protocol.regions import (
-        RegionJob,
-        RegionOutcome,
-        RegionProtocol,
-    )
-    from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings, Trial
+    from histosam_core.evaluation.protocol.trial import ProtocolSettings
+    from histosam_core.evaluation.records import PatchRecord
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["LocalRunner", "Runner", "describe_model", "runner_of", "stated_geometry"]
+__all__ = [
+    "LocalRunner",
+    "Outcome",
+    "Report",
+    "Runner",
+    "Work",
+    "describe_model",
+    "stated_geometry",
+]
 
+Key = tuple[int, int]
+"""Index of a patch or region, and one of the user's repeats on it."""
+Report = Callable[[str], None]
+"""Called between steps on the caller's thread, with a message or none; may raise to stop."""
 CHECKPOINT_FIELDS = (
     "name", "architecture", "decoder", "dense_prompts", "scenario", "sha256", "licence",
     "geometry", "preprocessing", "provenance",
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one patch or region, in one of the user's repeats.
+
+    Parameters
+    ----------
+    record, mask
+        Its rows, and its last mask, (H, W) bool; None where it could not be read.
+    message
+        What progress says of it.
+    patch_id, error
+        What could not be read, and why.
+    """
+
+    record: PatchRecord | None = None
+    mask: NDArray[np.bool_] | None = None
+    message: str = ""
+    patch_id: str = ""
+    error: str = ""
+
+
+class Work(Protocol):
+    """Patches or regions to click on; pickles, so that it can go to other machines."""
+
+    @property
+    def settings(self) -> ProtocolSettings:
+        """When to stop."""
+
+    @property
+    def user(self) -> User:
+        """Who clicks."""
+
+    @property
+    def batch_size(self) -> int:
+        """Trials that advance together."""
+
+    @property
+    def most_at_once(self) -> int:
+        """Trials that a worker of a cluster takes at once, at most."""
+
+    def run(self, here: LocalRunner, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
+        """Click on some of them with the model that is here; yield outcomes as they come."""
+
+    def example(self, index: int) -> Any:
+        """Read image and truth of one, as an `EvaluationPatch`."""
+
+
 class Runner(ABC):
-    """Lets users click on patches and regions, and a model answer them."""
+    """Has a model click on what it is given."""
 
     @property
     @abstractmethod
@@ -47,33 +101,8 @@ class Runner(ABC):
         """The model's checkpoint as `describe_model` has it, wherever the model is."""
 
     @abstractmethod
-    def run_patches(
-        self,
-        patches: Sequence[EvaluationPatch],
-        todo: Sequence[tuple[int, int]],
-        settings: ProtocolSettings,
-        *,
-        user: User,
-        batch_size: int,
-        on_step: Callable[[], None],
-    ) -> Iterator[tuple[int, ClickRun]]:
-        """Click on patches, (index, repeat) each; yield index and run as they are finished.
-
-        `on_step` may be called in between, on the caller's thread, and may raise to stop.
-        """
-
-    @abstractmethod
-    def run_regions(
-        self,
-        protocol: RegionProtocol,
-        jobs: Sequence[RegionJob],
-        *,
-        on_click: Callable[[RegionJob, Trial], None],
-    ) -> Iterator[RegionOutcome]:
-        """Click on regions of slides; yield each one's outcome as soon as it is there.
-
-        `on_click` may be called after each click, on the caller's thread, and may raise to stop.
-        """
+    def run(self, work: Work, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
+        """Do some of a work; yield what comes of each patch or region as soon as it is there."""
 
 
 class LocalRunner(Runner):
@@ -99,90 +128,16 @@ class LocalRunner(Runner):
         cache: EmbeddingCache | None = None,
         clock: Clock = time.perf_counter,
     ) -> None:
-        self.model = model
-        self._workers, self._cache, self._clock = workers, cache, clock
+        self.model, self.workers, self.cache, self.clock = model, workers, cache, clock
 
     @property
     def described(self) -> Mapping[str, Any]:
         """The model's checkpoint as `describe_model` has it."""
         return describe_model(self.model)
 
-    def run_patches(
-        self,
-        patches: Sequence[EvaluationPatch],
-        todo: Sequence[tuple[int, int]],
-        settings: ProtocolSettings,
-        *,
-        user: User,
-        batch_size: int,
-        on_step: Callable[[], None],
-    ) -> Iterator[tuple[int, ClickRun]]:
-        """Click on patches; see `histosam_core.evaluation.protocol.patches.run_patches`."""
-        return run_patches(
-            self.model,
-            patches,
-            todo,
-            settings,
-            user=user,
-            batch_size=batch_size,
-            workers=self._workers,
-            cache=self._cache,
-            clock=self._clock,
-            on_step=on_step,
-        )
-
-    def run_regions(
-        self,
-        protocol: RegionProtocol,
-        jobs: Sequence[RegionJob],
-        *,
-        on_click: Callable[[RegionJob, Trial], None],
-    ) -> Iterator[RegionOutcome]:
-        """Click on regions; see `histosam_core.evaluation.protocol.regions.run_regions`."""
-        # What reads slides takes as long to import as all the rest.
-        from histosam_core.evaluation.protocol.regions import run_regions
-
-        return run_regions(self.model, protocol, jobs, on_click=on_click, clock=self._clock)
-
-
-@contextmanager
-def runner_of(
-    model: InteractiveModel | Runner | str,
-    scheduler: str | None = None,
-    *,
-    device: str = "auto",
-    cache: EmbeddingCache | None = None,
-    clock: Clock = time.perf_counter,
-) -> Iterator[Runner]:
-    """Yield what runs a model.
-
-    Parameters
-    ----------
-    model
-        A model; its name or path, with its decoder or without (see `parse_model`), which is loaded
-        where it runs; or a runner, which is yielded as it is.
-    scheduler
-        Address of a dask.distributed scheduler, whose workers then run it; None: this machine.
-    device
-        Where a model that is loaded is put.
-    cache, clock
-        See `LocalRunner`; without effect on a scheduler's workers.
-
-    Raises
-    ------
-    SchedulerError
-        No scheduler answers, or it has no worker, or one that does not fit.
-    """
-    if isinstance(model, Runner):
-        yield model
-    elif scheduler is not None:
-        from histosam_core.evaluation.protocol.cluster import ClusterRunner
-
-        with ClusterRunner(scheduler, model, device=device) as runner:
-            yield runner
-    else:
-        loaded = load_choice(model, device) if isinstance(model, str) else model
-        yield LocalRunner(loaded, cache=cache, clock=clock)
+    def run(self, work: Work, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
+        """Do some of a work; yield what comes of each patch or region as soon as it is there."""
+        return work.run(self, todo, report)
 
 
 def describe_model(model: InteractiveModel) -> dict[str, Any]:

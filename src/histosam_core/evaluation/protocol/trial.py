@@ -13,7 +13,34 @@ from histosam_core.clicks import MASK_THRESHOLD, Click
 from histosam_core.errors import ConfigError
 from histosam_core.metrics import iou
 
-__all__ = ["ClickRun", "Clicker", "ProtocolSettings", "Trial", "checked_truth"]
+__all__ = [
+    "ClickRun",
+    "Clicker",
+    "EvaluationPatch",
+    "ProtocolSettings",
+    "Trial",
+    "checked_truth",
+]
+
+
+class EvaluationPatch(Protocol):
+    """What evaluation needs of a patch; `histosam_core.dataset.Patch` has it."""
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB."""
+
+    @property
+    def gt_mask(self) -> NDArray[Any]:
+        """(H, W) bool or whole numbers: 1 object, 0 background, -1 ignored."""
+
+    @property
+    def id(self) -> str:
+        """Name of the patch, unique in its data set."""
+
+    @property
+    def slide(self) -> str:
+        """Name of the slide it was cut from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histosam_core.evaluation.report.patch_means import Estimate, PatchMeans, estimate_mean
-from histosam_core.evaluation.report.summary import NOC_THRESHOLDS
+from histosam_core.evaluation.report.summary import (
+    NOC_THRESHOLDS,
+    Estimate,
+    PatchMeans,
+    can_tell,
+    estimate_mean,
+)
 from histosam_core.metrics import clicks_to_reach, holm, sign_flip_test, wilcoxon_test
 
 if TYPE_CHECKING:
@@ -93,7 +98,7 @@ def compare(
         target = min(reference.settings.target_iou, other.settings.target_iou)
         patches = PatchMeans(replace(other, patches=tuple(patch for _, patch in pairs)))
         for threshold in thresholds if pairs else ():
-            if threshold > target + 1e-9:
+            if not can_tell(threshold, target):
                 continue
             before, after = (
                 np.minimum(clicks_to_reach([p[i].ious for p in pairs], threshold, budget), budget)

@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import EvaluationRecordsError
-from histosam_core.evaluation.report.comparison import Difference, compare
 from histosam_core.evaluation.report.examples import data_uri, example_views
-from histosam_core.evaluation.report.exports import csv_table, latex_table
+from histosam_core.evaluation.report.exports import csv_table, latex_table, summary_json
 from histosam_core.evaluation.report.plots import (
+    MOST_SLIDES,
     colour_of,
     curve_figure,
     distribution_figure,
     figure_png,
     figure_svg,
-    group_by_dataset,
+    repeats_figure,
+    slides_figure,
 )
-from histosam_core.evaluation.report.slide_plots import MOST_SLIDES, repeats_figure, slides_figure
-from histosam_core.evaluation.report.summary import (
-    FAILURE_THRESHOLDS,
-    NOC_THRESHOLDS,
-    RunSummary,
-    summarise,
+from histosam_core.evaluation.report.summary import RunSummary, can_tell
+from histosam_core.evaluation.report.tables import (
+    COLUMNS,
+    NOC_COLUMNS,
+    Block,
+    blocks_of,
+    number,
+    p_value,
+    seconds,
 )
-from histosam_core.evaluation.report.summary_json import summary_json
-from histosam_core.evaluation.report.tables import number, p_value, seconds
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from histosam_core.evaluation.records import EvaluationResult
+    from histosam_core.evaluation.report.comparison import Difference
 
 __all__ = ["REPORT_FILES", "render_report", "write_outputs", "write_report"]
 
@@ -137,46 +140,44 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, seconds=seconds, percent=_percent, p=p_value)
-    groups = group_by_dataset(results)
-    summaries = {dataset: [summarise(run) for run in runs] for dataset, runs in groups.items()}
-    shown_threshold = _distribution_threshold(results)
+    blocks = blocks_of(results)
+    threshold = _shown_threshold(results)
     settings = [run.settings for run in results]
     colours = colour_of(results)
 
     def picture(figure: Figure) -> str:
         return data_uri(figure_svg(figure).encode(), "image/svg+xml")
 
-    differences = _differences_from_first(results)
-    several_slides = any(line.n_slides > 1 for lines in summaries.values() for line in lines)
+    lines = [line for block in blocks for line in block.lines]
+    has_slides = any(line.n_slides > 1 for line in lines)
     repeated = [run for run in results if run.user.repeats > 1 and run.patches]
     return environment.get_template("report.html.j2").render(
         title=title,
         introduction=introduction,
         version=__version__,
-        summaries=summaries,
-        kinds={dataset: _kind(runs[0]) for dataset, runs in groups.items()},
-        best={dataset: _best(lines) for dataset, lines in summaries.items()},
-        noc_thresholds=NOC_THRESHOLDS,
-        failure_thresholds=FAILURE_THRESHOLDS,
+        blocks=blocks,
+        kinds={block.dataset: _kind(block.runs[0]) for block in blocks},
+        columns=COLUMNS,
+        noc_columns=NOC_COLUMNS,
         colours=colours,
         curves=picture(curve_figure(results)),
-        spread=picture(distribution_figure(results, shown_threshold)),
-        shown_threshold=shown_threshold,
-        slides=picture(slides_figure(results, shown_threshold)) if several_slides else "",
+        spread=picture(distribution_figure(results, threshold)),
+        shown_threshold=threshold,
+        slides=picture(slides_figure(results, threshold)) if has_slides else "",
         most_slides=MOST_SLIDES,
         repeats=picture(repeats_figure(repeated)) if repeated else "",
-        ranks=_ranks(summaries, shown_threshold),
+        ranks={b.dataset: ranks for b in blocks if (ranks := _ranks(b.lines, threshold))},
         users=list(dict.fromkeys(run.user.described for run in results)),
-        differences=differences,
-        tested=_tested(differences),
+        differences={b.dataset: found for b in blocks if (found := _from_first(b))},
+        tested={d.tested for b in blocks for found in _from_first(b).values() for d in found},
         examples={
-            dataset: views
-            for i, (dataset, runs) in enumerate(groups.items())
-            if (views := example_views(runs, f"image-{i}", colours))
+            block.dataset: views
+            for i, block in enumerate(blocks)
+            if (views := example_views(block.runs, f"image-{i}", colours))
         },
         settings=settings[0],
         settings_differ=any(s != settings[0] for s in settings),
-        resampled={line.resampled for lines in summaries.values() for line in lines},
+        resampled={line.resampled for line in lines},
         incomplete=[run for run in results if not run.is_complete],
         runs=results,
         provenance=provenance_rows,
@@ -196,65 +197,43 @@ def _kind(run: EvaluationResult) -> str:
     return "regions" if is_of_slides else "patches"
 
 
-def _distribution_threshold(results: Sequence[EvaluationResult]) -> float:
+def _shown_threshold(results: Sequence[EvaluationResult]) -> float:
     """Return the middle threshold, or the highest that every run can tell."""
-    told = [t for t in (0.85, 0.80) if all(t <= r.settings.target_iou + 1e-9 for r in results)]
-    return told[0] if told else min(r.settings.target_iou for r in results)
+    targets = [run.settings.target_iou for run in results]
+    known = [t for t in (0.85, 0.80) if all(can_tell(t, target) for target in targets)]
+    return known[0] if known else min(targets)
 
 
-def _best(lines: Sequence[RunSummary]) -> dict[str, float]:
-    """Return the best value of each column of one data set, if there is something to compare."""
-    if len(lines) < 2:
-        return {}
-    best = {}
-    for kind in ("noc", "failures"):
-        for threshold in {t for line in lines for t in getattr(line, kind)}:
-            columns = [getattr(line, kind) for line in lines]
-            values = [column[threshold].value for column in columns if threshold in column]
-            if len(set(values)) > 1:
-                best[f"{kind}{threshold}"] = min(values)
-    return best
+def _from_first(block: Block) -> dict[str, list[Difference]]:
+    """Return how models differ from the first of their data set, by name.
 
-
-def _differences_from_first(
-    results: Sequence[EvaluationResult],
-) -> dict[str, dict[str, list[Difference]]]:
-    """Return differences from the first model of each data set: data set -> model -> thresholds."""
-    table: dict[str, dict[str, list[Difference]]] = {}
-    for dataset, runs in group_by_dataset(results).items():
-        if len(runs) > 1:
-            # All pairs are compared, so that p values are corrected for all of them.
-            for found in compare(runs):
-                if found.reference == runs[0].name:
-                    table.setdefault(dataset, {}).setdefault(found.name, []).append(found)
-    return table
-
-
-def _tested(differences: Mapping[str, Mapping[str, Sequence[Difference]]]) -> set[str]:
-    """Return what the paired tests flip the signs of: "slides", "patches", or both."""
-    return {d.tested for models in differences.values() for found in models.values() for d in found}
+    All pairs are compared, so that p values are corrected for all of them.
+    """
+    found: dict[str, list[Difference]] = {}
+    for difference in block.differences:
+        if difference.reference == block.runs[0].name:
+            found.setdefault(difference.name, []).append(difference)
+    return found
 
 
 def _ranks(
-    summaries: Mapping[str, Sequence[RunSummary]], threshold: float
-) -> dict[str, list[tuple[str, list[tuple[int, float]], int]]]:
+    lines: Sequence[RunSummary], threshold: float
+) -> list[tuple[str, list[tuple[int, float]], int]]:
     """Return each model's place in each of the user's repeats, by NoC, where there are several.
 
-    Data set -> (model, (place, NoC) in each repeat, number of different places). Models of one NoC
-    share a place.
+    (model, (place, NoC) in each repeat, number of different places). Models of one NoC share a
+    place.
     """
-    ranks: dict[str, list[tuple[str, list[tuple[int, float]], int]]] = {}
-    for dataset, lines in summaries.items():
-        means = {s.name: s.repeats[threshold].means for s in lines if threshold in s.repeats}
-        if len(means) < 2 or len({len(values) for values in means.values()}) > 1:
-            continue
-        for name, values in means.items():
-            places = [
-                (1 + sum(other[i] < noc for other in means.values()), noc)
-                for i, noc in enumerate(values)
-            ]
-            different = len({place for place, _ in places})
-            ranks.setdefault(dataset, []).append((name, places, different))
+    means = {s.name: s.repeats[threshold].means for s in lines if threshold in s.repeats}
+    if len(means) < 2 or len({len(values) for values in means.values()}) > 1:
+        return []
+    ranks = []
+    for name, values in means.items():
+        places = [
+            (1 + sum(other[i] < noc for other in means.values()), noc)
+            for i, noc in enumerate(values)
+        ]
+        ranks.append((name, places, len({place for place, _ in places})))
     return ranks
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks.users import IDEAL
-from histosam_core.evaluation.report.patch_means import Estimate, PatchMeans, estimate_mean
-from histosam_core.metrics import clicks_to_reach, miou_per_click
+from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_click
 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
@@ -21,9 +20,12 @@ __all__ = [
     "FAILURE_THRESHOLDS",
     "NOC_THRESHOLDS",
     "Estimate",
+    "PatchMeans",
     "RepeatSpread",
     "RunSummary",
     "SlideSummary",
+    "can_tell",
+    "estimate_mean",
     "summarise",
 ]
 
@@ -32,15 +34,22 @@ FAILURE_THRESHOLDS = (0.85, 0.90)
 
 
 @dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class RepeatSpread:
     """How NoC differs between the repeats of a user.
 
     Parameters
     ----------
-    means
-        NoC of each repeat, in their order.
-    std
-        Their standard deviation (n - 1); nan for one repeat.
+    means, std
+        NoC of each repeat in their order, and the standard deviation (n - 1).
     worst
         Mean over the patches of the most clicks that any repeat needed: what an unlucky user needs.
     """
@@ -66,10 +75,8 @@ class SlideSummary:
 
     Parameters
     ----------
-    slide
-        Its name.
-    n_patches
-        Its patches.
+    slide, n_patches
+        Its name, and how many patches it has.
     noc, failures
         Threshold -> mean number of clicks, and share of patches that fail.
     last_iou
@@ -157,10 +164,8 @@ def summarise(
     ----------
     result
         The run.
-    thresholds
-        IoUs for NoC; those above the run's target are left out.
-    failure_thresholds
-        IoUs for failures, likewise.
+    thresholds, failure_thresholds
+        IoUs for NoC and for failures; those above the run's target are left out.
     seed
         Of the bootstrap; the same seed gives the same intervals.
     """
@@ -168,7 +173,7 @@ def summarise(
     needed = {
         t: clicks_to_reach(result.iou_curves, t, budget)
         for t in sorted({*thresholds, *failure_thresholds})
-        if t <= target + 1e-9
+        if can_tell(t, target)
     }
     # Repeats of a patch are no patches of their own: intervals are those of the patches' means.
     patches = PatchMeans(result)
@@ -243,13 +248,52 @@ def _spread(
     repeats: Sequence[int], values: NDArray[np.float64], patches: PatchMeans
 ) -> RepeatSpread:
     of = np.array(repeats)
-    means = [float(values[of == repeat].mean()) for repeat in sorted(set(repeats))]
-    return RepeatSpread(
-        means=tuple(means),
-        std=float(np.std(means, ddof=1)),
-        worst=float(patches.worst(values).mean()),
-    )
+    means = tuple(float(values[of == repeat].mean()) for repeat in sorted(set(repeats)))
+    worst = float(patches.worst(values).mean())
+    return RepeatSpread(means, float(np.std(means, ddof=1)), worst)
 
 
 def _ratio(total: float, n: int) -> float:
     return total / n if n else math.nan
+
+
+def can_tell(threshold: float, target_iou: float) -> bool:
+    """Whether a run that stops at a target says how many clicks a threshold needs."""
+    return threshold <= target_iou + 1e-9
+
+
+class PatchMeans:
+    """The patches of a run, in their order, and what a user's repeats on them come to.
+
+    Attributes
+    ----------
+    slides : list of str
+        The slide of each patch.
+    """
+
+    def __init__(self, result: EvaluationResult) -> None:
+        order = {index: i for i, index in enumerate(dict.fromkeys(p.index for p in result.patches))}
+        self._of = np.array([order[p.index] for p in result.patches], dtype=int)
+        self._n_repeats = np.bincount(self._of, minlength=len(order)).astype(float)
+        slides = dict(zip(self._of.tolist(), result.slides, strict=True))
+        self.slides = [slides[i] for i in range(len(order))]
+
+    def mean(self, values: Any) -> NDArray[np.float64]:
+        """(records,) -> (patches,)."""
+        sums = np.bincount(self._of, np.asarray(values, float), minlength=len(self.slides))
+        means: NDArray[np.float64] = sums / self._n_repeats
+        return means
+
+    def worst(self, values: Any) -> NDArray[np.float64]:
+        """(records,) -> (patches,), the largest of each."""
+        largest = np.full(len(self.slides), -math.inf)
+        np.maximum.at(largest, self._of, np.asarray(values, float))
+        return largest
+
+
+def estimate_mean(values: Any, slides: Sequence[str], seed: int) -> Estimate:
+    """Return the mean of values, one per patch, with its bootstrap interval over the slides."""
+    numbers = np.asarray(values, dtype=float)
+    mean = float(numbers.mean()) if numbers.size else math.nan
+    rng = np.random.default_rng(seed)
+    return Estimate(mean, *bootstrap_interval(numbers, slides, rng=rng))

@@ -1,13 +1,16 @@
-"""The table of results, for a terminal and as plain text."""
+"""The table of results: what every form of it shows, and its forms for people.
+
+A terminal, Markdown, CSV, LaTeX and the HTML page all show `COLUMNS` of `blocks_of` the runs.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from histosam_core.evaluation.report.comparison import Difference, compare
-from histosam_core.evaluation.report.plots import group_by_dataset
 from histosam_core.evaluation.report.summary import (
     FAILURE_THRESHOLDS,
     NOC_THRESHOLDS,
@@ -23,9 +26,12 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
 
 __all__ = [
-    "HEADINGS",
-    "cells",
-    "interval",
+    "COLUMNS",
+    "MISSING",
+    "Block",
+    "Column",
+    "blocks_of",
+    "group_by_dataset",
     "number",
     "p_value",
     "plain_table",
@@ -34,17 +40,73 @@ __all__ = [
 ]
 
 MISSING = "–"
-HEADINGS = (
-    "Model",
-    "Data",
-    *(f"NoC@{round(100 * t)}" for t in NOC_THRESHOLDS),
-    *(f"NoF@{round(100 * t)}" for t in FAILURE_THRESHOLDS),
-    "SPC",
-    "Encode",
-    "Decode",
-    "Patches",
-    "Slides",
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """NoC or NoF at one IoU.
+
+    Parameters
+    ----------
+    kind
+        Of `RunSummary`: "noc" or "failures".
+    threshold
+        The IoU.
+    """
+
+    kind: Literal["noc", "failures"]
+    threshold: float
+
+    @property
+    def heading(self) -> str:
+        """What people read, such as NoC@85."""
+        return f"{'NoC' if self.kind == 'noc' else 'NoF'}@{round(100 * self.threshold)}"
+
+    @property
+    def key(self) -> str:
+        """What programs read, such as noc85."""
+        return self.heading.lower().replace("@", "")
+
+    def of(self, line: RunSummary) -> Estimate | None:
+        """Return the value of a run; None where it does not tell."""
+        estimates = line.noc if self.kind == "noc" else line.failures
+        return estimates.get(self.threshold)
+
+    def is_best(self, line: RunSummary, lines: Sequence[RunSummary]) -> bool:
+        """Whether a run is ahead of another one of its data set, and behind none."""
+        mine = self.of(line)
+        values = {one.value for other in lines if (one := self.of(other)) is not None}
+        return mine is not None and len(values) > 1 and mine.value == min(values)
+
+
+NOC_COLUMNS = tuple(Column("noc", t) for t in NOC_THRESHOLDS)
+COLUMNS = (*NOC_COLUMNS, *(Column("failures", t) for t in FAILURE_THRESHOLDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """All runs on one data set: their lines of the table, and how they differ pair by pair."""
+
+    dataset: str
+    runs: list[EvaluationResult]
+    lines: list[RunSummary]
+    differences: list[Difference]
+
+
+def group_by_dataset(results: Sequence[EvaluationResult]) -> dict[str, list[EvaluationResult]]:
+    """Return the runs of each data set, both in the order in which they come."""
+    groups: dict[str, list[EvaluationResult]] = {}
+    for result in results:
+        groups.setdefault(result.dataset, []).append(result)
+    return groups
+
+
+def blocks_of(results: Sequence[EvaluationResult]) -> list[Block]:
+    """Return a block per data set, in the order in which they come."""
+    return [
+        Block(dataset, runs, [summarise(run) for run in runs], compare(runs))
+        for dataset, runs in group_by_dataset(results).items()
+    ]
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -59,13 +121,6 @@ def seconds(value: float) -> str:
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.2f} s"
 
 
-def interval(estimate: Estimate, digits: int = 1) -> str:
-    """Return an estimate's interval for people; nothing where there is none."""
-    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return ""
-    return f"[{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
 def p_value(p: float) -> str:
     """Return a p value for people; a dash where there is none."""
     if not math.isfinite(p):
@@ -73,37 +128,43 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def cells(summary: RunSummary, between: str = " ") -> tuple[str, ...]:
-    """Return one line of the table as text, in the order of `HEADINGS`.
+def _cells(line: RunSummary, between: str = " ") -> dict[str, str]:
+    """Return one line of the table by its headings; `between` a NoC and its interval."""
+    values = {}
+    for column in COLUMNS:
+        one = column.of(line)
+        values[column.heading] = number(None if one is None else one.value)
+        if one is not None and column.kind == "noc" and math.isfinite(one.low + one.high):
+            values[column.heading] += f"{between}[{one.low:.1f}, {one.high:.1f}]"
+    return {
+        "Model": line.name,
+        "Data": line.dataset,
+        **values,
+        "SPC": seconds(line.spc_s),
+        "Encode": seconds(line.encode_s),
+        "Decode": seconds(line.decode_s),
+        "Patches": str(line.n_patches) + ("" if line.is_complete else "*"),
+        "Slides": str(line.n_slides),
+    }
 
-    Parameters
-    ----------
-    summary
-        The line.
-    between
-        What stands between a NoC and its interval.
-    """
 
-    def value(estimates: Mapping[float, Estimate], threshold: float) -> str:
-        return number(estimates[threshold].value) if threshold in estimates else MISSING
+def plain_table(results: Sequence[EvaluationResult]) -> str:
+    """Return the table as Markdown, aligned, for logs and READMEs."""
+    if not results:
+        return ""
+    lines = [_cells(summarise(result)) for result in results]
+    rows = [list(lines[0]), *(list(line.values()) for line in lines)]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
 
-    def with_interval(threshold: float) -> str:
-        if threshold not in summary.noc:
-            return MISSING
-        one = summary.noc[threshold]
-        return f"{number(one.value)}{between}{interval(one)}".rstrip()
+    def markdown(row: Sequence[str]) -> str:
+        aligned = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "| " + " | ".join(aligned) + " |"
 
-    return (
-        summary.name,
-        summary.dataset,
-        *(with_interval(t) for t in NOC_THRESHOLDS),
-        *(value(summary.failures, t) for t in FAILURE_THRESHOLDS),
-        seconds(summary.spc_s),
-        seconds(summary.encode_s),
-        seconds(summary.decode_s),
-        str(summary.n_patches) + ("" if summary.is_complete else "*"),
-        str(summary.n_slides),
-    )
+    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join(map(markdown, [rows[0], rule, *rows[1:]]))
 
 
 def rich_table(results: Sequence[EvaluationResult]) -> Group:
@@ -115,53 +176,43 @@ def rich_table(results: Sequence[EvaluationResult]) -> Group:
     from rich.text import Text
 
     left_out = ("Data", "Encode", "Decode", "Slides")
-    shown = [i for i, heading in enumerate(HEADINGS) if heading not in left_out]
-    blocks: list[RenderableType] = []
-    for dataset, runs in group_by_dataset(results).items():
-        summaries = [summarise(run) for run in runs]
-        n_slides = max(summary.n_slides for summary in summaries)
-        users = dict.fromkeys(summary.user for summary in summaries)
-        said = [f"{n_slides} slide{'s' if n_slides != 1 else ''}", *users]
-        table = _rich(dataset, ", ".join(said), [HEADINGS[i] for i in shown])
-        for summary in summaries:
-            row = cells(summary, between="\n")
-            table.add_row(_two_lines(row[0]), *(row[i] for i in shown[1:]))
-        blocks.append(table)
-        blocks += [Text(line, style="dim") for s in summaries if (line := _repeats_line(s))]
-        differences = compare(runs)
-        if differences:
-            blocks.append(_differences(differences))
-    return Group(*blocks)
-
-
-def _two_lines(name: str) -> str:
-    """Break a name before its decoder, so that a narrow table does not break it within."""
-    model, at, decoder = name.rpartition("@")
-    return f"{model}\n@{decoder}" if model and at else name
+    shown: list[RenderableType] = []
+    for block in blocks_of(results):
+        n_slides = max(line.n_slides for line in block.lines)
+        aside = [f"{n_slides} slide{'s' if n_slides != 1 else ''}"]
+        aside += dict.fromkeys(line.user for line in block.lines)
+        rows = [_cells(line, between="\n") for line in block.lines]
+        headings = [heading for heading in rows[0] if heading not in left_out]
+        table = _rich(block.dataset, ", ".join(aside), headings)
+        for row in rows:
+            # A narrow table does not break a name within, but before its decoder.
+            model, at, decoder = row["Model"].rpartition("@")
+            row["Model"] = f"{model}\n@{decoder}" if model and at else row["Model"]
+            table.add_row(*(row[heading] for heading in headings))
+        shown.append(table)
+        shown += [Text(text, style="dim") for line in block.lines if (text := _repeats(line))]
+        if block.differences:
+            shown.append(_differences(block.differences))
+    return Group(*shown)
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
     """A row per pair of models: what the second needs more or fewer."""
     tested = " or ".join(dict.fromkeys(d.tested for d in differences))
-    corrected = ", p by Holm" if len(differences) > len(NOC_THRESHOLDS) else ""
+    corrected = ", p by Holm" if len(differences) > len(NOC_COLUMNS) else ""
     table = _rich(
         "Differences on the same patches",
         f"clicks more (+) or fewer (-); signs flipped by {tested}{corrected}",
-        ["Model", *(heading for heading in HEADINGS if heading.startswith("NoC"))],
+        ["Model", *(column.heading for column in NOC_COLUMNS)],
     )
-    pairs: dict[tuple[str, str], dict[float, Difference]] = {}
+    pairs: dict[tuple[str, str], dict[float, str]] = {}
     for d in differences:
-        pairs.setdefault((d.name, d.reference), {})[d.threshold] = d
+        interval = f"[{number(d.noc.low)}, {number(d.noc.high)}]"
+        text = f"{d.noc.value:+.2f} {interval}\np {p_value(d.p_holm)}"
+        pairs.setdefault((d.name, d.reference), {})[d.threshold] = text
     for (name, reference), found in pairs.items():
-        row = [f"{name}\nagainst {reference}"]
-        for threshold in NOC_THRESHOLDS:
-            one = found.get(threshold)
-            text = MISSING
-            if one is not None:
-                low, high = number(one.noc.low), number(one.noc.high)
-                text = f"{one.noc.value:+.2f} [{low}, {high}]\np {p_value(one.p_holm)}"
-            row.append(text)
-        table.add_row(*row)
+        cells = (found.get(column.threshold, MISSING) for column in NOC_COLUMNS)
+        table.add_row(f"{name}\nagainst {reference}", *cells)
     return table
 
 
@@ -186,29 +237,13 @@ def _rich(title: str, aside: str, headings: Sequence[str]) -> Table:
     return table
 
 
-def _repeats_line(summary: RunSummary) -> str:
+def _repeats(line: RunSummary) -> str:
     """What differs between the user's repeats, in a line; nothing for one repeat."""
-    if not summary.repeats:
+    if not line.repeats:
         return ""
-    told = (
+    spreads = (
         f"NoC@{round(100 * t)} {number(s.low)} to {number(s.high)} (SD {number(s.std)}, worst of "
         f"each patch {number(s.worst)})"
-        for t, s in summary.repeats.items()
+        for t, s in line.repeats.items()
     )
-    return f"{summary.name}, repeats: {'; '.join(told)}"
-
-
-def plain_table(results: Sequence[EvaluationResult]) -> str:
-    """Return the table as Markdown, aligned, for logs and READMEs."""
-    rows = [HEADINGS, *(cells(summarise(result)) for result in results)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
-
-    def line(row: Sequence[str]) -> str:
-        aligned = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "| " + " | ".join(aligned) + " |"
-
-    rule = ["-" * w if i < 2 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    return "\n".join([line(rows[0]), line(rule), *(line(row) for row in rows[1:])])
+    return f"{line.name}, repeats: {'; '.join(spreads)}"
