@@ -22,21 +22,7 @@ __all__ = ["Answer", "ClickResult"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one window answered.
-
-    Parameters
-    ----------
-    window
-        Which window.
-    quality, state
-        Of the model's `Prediction`.
-    timings
-        Seconds the answer took.
-    is_new_window
-        Whether the object had not used the window before.
-    was_ready
-        Whether the window's embedding was in the store.
-    """
+    """What one window answered: the model's `Prediction` but for its logits; see `ClickResult`."""
 
     window: Window
     quality: float | None
@@ -80,13 +66,7 @@ class ClickResult:
 
     @property
     def click(self) -> Click:
-        """The prompt, where it is a click.
-
-        Raises
-        ------
-        ConfigError
-            It is a box or a lasso.
-        """
+        """The prompt, where it is a click; ConfigError where it is a box or a lasso."""
         if not isinstance(self.prompt, Click):
             kind = type(self.prompt).__name__.lower()
             raise ConfigError(f"the answer is to a {kind}, not to a click; take its prompt")

@@ -36,21 +36,11 @@ __all__ = ["Draft", "State", "accepting", "apply", "taking_over"]
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Draft:
-    """The current object at one moment: a prompt, and the draft that it was added to.
+    """The current object at one moment: its last prompt, and the draft that this was added to.
 
-    A draft never changes and is what it is by identity: two drafts with the same `before` share
-    all that came before, answers and masks included.
-
-    Parameters
-    ----------
-    start
-        What the object began from.
-    before
-        The draft without the last prompt; None where there is no prompt since the start.
-    prompt
-        The last prompt.
-    n
-        How many prompts there are since the start.
+    Without a prompt it is what the object starts from. A draft is known by identity: two with the
+    same `before` share all that came before, answers and masks included. `n` counts the prompts
+    since the start.
     """
 
     start: Start = field(default_factory=Start)
@@ -101,14 +91,11 @@ class State:
     ----------
     objects
         What was accepted, in order, without the one that is being corrected.
-    reopened
-        The accepted object that is being corrected, as it was.
-    place
-        Where that one was among the objects.
-    drafts
-        The current object from its start on, a draft a step, those that were undone last.
-    edits
-        The steps between the drafts.
+    reopened, place
+        The accepted object that is being corrected, as it was, and its place among the objects.
+    drafts, edits
+        The current object from its start on, a draft after each step, those undone at the end; and
+        the steps between them.
     at
         Which of the drafts is the current one.
     ended
@@ -154,13 +141,7 @@ class State:
         return next(nearest, None)
 
     def place_of(self, key: str) -> int:
-        """Return an accepted object's place by its id.
-
-        Raises
-        ------
-        ConfigError
-            No object has that id.
-        """
+        """Return an accepted object's place by its id; ConfigError where no object has it."""
         for place, one in enumerate(self.objects):
             if one.id == key:
                 return place
@@ -195,20 +176,13 @@ class State:
 
 
 def apply(state: State, operation: Operation) -> State:
-    """Return the state after an operation; the one before stays as it is.
-
-    Parameters
-    ----------
-    state
-        Before.
-    operation
-        An `Accept` must say what comes of it; see `accepting`.
+    """Return the state after an operation; an `Accept` must say what comes of it.
 
     Raises
     ------
     ConfigError
-        The operation does not fit: there is no such prompt or object, a box is to be moved, or the
-        object that is being corrected is to be imported.
+        The operation does not fit: there is no such prompt or object, the prompt to be moved is no
+        click, or the object that is being corrected is among those to add.
     """
     match operation:
         case Click() | Box() | Lasso():

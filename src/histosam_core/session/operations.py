@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from histosam_core.annotation import feature_of
 from histosam_core.annotation.formats.geojson import region_of
 from histosam_core.clicks import Box, Click, Lasso, Prompt
+from histosam_core.errors import ConfigError
 from histosam_core.session.as_json import (
     TRIANGLE,
     Facts,
@@ -25,7 +26,7 @@ from histosam_core.session.as_json import (
     start_to_json,
 )
 from histosam_core.session.objects import AcceptedObject, Color, Start
-from histosam_core.session.overlap import OverlapRule, check_rule
+from histosam_core.session.overlap import OverlapRule
 
 __all__ = [
     "NAMES",
@@ -53,13 +54,7 @@ Undone = Literal["click", "accept", "drop"]
 
 @dataclass(frozen=True, slots=True)
 class RemovePrompts:
-    """Make the current object what it would be without some of its prompts.
-
-    Parameters
-    ----------
-    indices
-        Their places in the object's prompts; kept in order, each once.
-    """
+    """Make the current object what it would be without the prompts at these places."""
 
     indices: tuple[int, ...]
 
@@ -69,14 +64,9 @@ class RemovePrompts:
 
 @dataclass(frozen=True, slots=True)
 class MoveClick:
-    """Make the current object what it would be had a click been made elsewhere.
+    """Make the current object what it would be had a click, by its place, been made elsewhere.
 
-    Parameters
-    ----------
-    index
-        The click's place in the object's prompts.
-    xy
-        Where it should be, level-0 pixels.
+    `xy` is in level-0 pixels.
     """
 
     index: int
@@ -90,10 +80,7 @@ class MoveClick:
 class Undo:
     """Take back the last step of the current object; without any, the last accept or drop.
 
-    Parameters
-    ----------
-    undoes
-        What is taken back, "click" for any step; the session finds out.
+    `undoes` says which, "click" for any step; the session finds out.
     """
 
     undoes: Undone | None = None
@@ -115,12 +102,12 @@ class Accept:
     color
         (red, green, blue), 0 to 255; None: the class's usual colour.
     overlap
-        What becomes of places that accepted objects cover; see `OverlapRule`.
+        What becomes of places that accepted objects cover.
     min_island_px
         Islands of fewer window pixels are left out.
     object, changed, removed
-        What comes of it: the new object, others that it makes smaller as they then are, and ids of
-        others of which nothing is left. None: the session outlines the object.
+        What comes of it: the new object, others that it makes smaller, as they then are, and the
+        ids of others of which nothing is left. None: the session outlines the object.
 
     Raises
     ------
@@ -137,7 +124,9 @@ class Accept:
     removed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_rule(self.overlap)
+        if self.overlap not in get_args(OverlapRule):
+            rules = ", ".join(get_args(OverlapRule))
+            raise ConfigError(f"overlap {self.overlap!r} must be one of {rules}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +150,9 @@ class Refine:
 
 @dataclass(frozen=True, slots=True)
 class SetClass:
-    """Give an accepted object another class.
+    """Give an accepted object, by its id, another class; without a colour, that class's usual one.
 
-    Parameters
-    ----------
-    id
-        Of the object.
-    label
-        Its new class.
-    color
-        (red, green, blue), 0 to 255; None: the class's usual colour.
-    object
-        The object as it then is; None: the session finds out.
+    `object` is what it then is; None: the session finds out.
     """
 
     id: str
@@ -199,14 +179,8 @@ class Import:
 class TakeOver:
     """Go on with another session's current object; what was current is dropped.
 
-    Parameters
-    ----------
-    start
-        What it began from.
-    prompts
-        Its prompts since.
-    reopened, place
-        The accepted object that it corrects, and where that was among the objects.
+    It began from `start`, was given `prompts` since, and corrects `reopened`, whose place among the
+    accepted objects was `place`.
     """
 
     start: Start
@@ -241,10 +215,7 @@ NAMES: dict[type[Any], str] = {
 
 
 def to_json(operation: Operation) -> dict[str, Any]:
-    """Return an operation as JSON values: ``op``, its name, and its facts.
-
-    An `Accept` and a `SetClass` must say what comes of them.
-    """
+    """Return ``op`` and facts as JSON values; an `Accept` and a `SetClass` must have an object."""
     return {"op": NAMES[type(operation)], **_facts(operation)}
 
 
@@ -287,19 +258,12 @@ def _facts(operation: Operation) -> dict[str, Any]:
 
 
 def from_json(facts: Facts, read_object: ReadObject = object_from_json) -> Operation:
-    """Read what `to_json` returned; keys that it does not know are left.
-
-    Parameters
-    ----------
-    facts
-        ``op`` and the facts of the operation.
-    read_object
-        Reads an accepted object.
+    """Read what `to_json` returned, with another reader of accepted objects if need be.
 
     Raises
     ------
     LookupError, TypeError, ValueError
-        It is no operation, or not whole. A JournalError is a ValueError.
+        It is no operation, or not whole.
     """
     match facts["op"]:
         case "click" | "box" | "lasso":

@@ -41,21 +41,10 @@ class Outline:
 
     A mask follows from the draft alone: one that is not kept is made again bit for bit.
 
-    Parameters
-    ----------
-    predictor
-        Answers prompts.
-    grid
-        The windows.
-    mask_threshold
-        A pixel belongs to the object where its probability exceeds it.
-
     Attributes
     ----------
-    draft
-        The draft whose mask is on the canvas.
-    canvas
-        Its mask.
+    draft, canvas
+        The draft that is shown, and its mask.
     kept
         Masks of other drafts.
     """
@@ -70,13 +59,7 @@ class Outline:
         self._begun: WeakKeyDictionary[Start, CanvasSnapshot] = WeakKeyDictionary()
 
     def show(self, draft: Draft) -> None:
-        """Make the mask that of a draft. Where this raises, it stays what it was.
-
-        Raises
-        ------
-        PredictionError, SlideError, OutOfMemoryError
-            The model cannot answer.
-        """
+        """Make the mask that of a draft. Where the model cannot answer, it stays what it was."""
         shown = self.canvas.snapshot()
         missing = []
         nearest = draft
@@ -124,18 +107,7 @@ class Outline:
         return box
 
     def geometry(self, *, min_island_px: int = 0) -> Any:
-        """Trace the mask; what it began from, exactly, where nothing was done since.
-
-        Parameters
-        ----------
-        min_island_px
-            Islands of fewer grid pixels are left out.
-
-        Returns
-        -------
-        shapely.MultiPolygon
-            Level-0 pixels, pixel centres at whole numbers, cut at the slide's edge.
-        """
+        """Trace the mask; an outline that it began from, if unchanged, is returned exactly."""
         begun = self.draft.start.geometry
         if self.draft.n or begun is None:
             return self.canvas.to_geometry(min_island_px=min_island_px)
@@ -193,10 +165,7 @@ class Outline:
         return self._begun[start]
 
     def _answer(self, step: Draft) -> tuple[Answer, ...]:
-        """Let windows answer the last prompt of a draft; the canvas must be that of the one before.
-
-        Answered once more, a prompt goes to the windows that it went to before.
-        """
+        """Let windows answer the last prompt of a draft, on the canvas of the one before."""
         prompt, before = step.prompt, step.before
         if prompt is None or before is None:
             raise AssertionError("a step has a prompt")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import shapely
 
 from histosam_core.annotation.regions import polygonal
-from histosam_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from histosam_core.session.objects import AcceptedObject
 
-__all__ = ["OverlapRule", "check_rule", "cut_objects", "without"]
+__all__ = ["OverlapRule", "cut_objects", "without"]
 
 OverlapRule = Literal["allow", "keep_earlier", "keep_later"]
 """allow: both keep it. keep_earlier: the new object is cut. keep_later: the accepted ones are."""
@@ -21,34 +20,11 @@ ROUNDING = 1e-9
 """Share of an area that may go by rounding where two outlines only touch."""
 
 
-def check_rule(rule: str) -> None:
-    """Refuse what is no `OverlapRule`.
-
-    Raises
-    ------
-    ConfigError
-        It is none.
-    """
-    if rule not in get_args(OverlapRule):
-        raise ConfigError(f"overlap {rule!r} must be one of {', '.join(get_args(OverlapRule))}")
-
-
 def without(geometry: Any, cutters: Sequence[Any], *, min_area_px: float = 0.0) -> Any:
-    """Take away what other outlines cover.
+    """Return an outline, level-0 pixels, without what others cover, as a MultiPolygon.
 
-    Parameters
-    ----------
-    geometry
-        shapely Polygon or MultiPolygon, level-0 pixels.
-    cutters
-        Outlines of the same kind.
-    min_area_px
-        Parts of a smaller area, in level-0 pixels, are left out.
-
-    Returns
-    -------
-    shapely.MultiPolygon
-        Empty when nothing is left.
+    Parts of an area below `min_area_px`, in level-0 pixels, are left out; it is empty when nothing
+    is left.
     """
     near = [cutter for cutter in cutters if cutter.intersects(geometry)]
     cut = geometry.difference(shapely.union_all(near)) if near else geometry
@@ -64,12 +40,7 @@ def cut_objects(
 ) -> tuple[list[AcceptedObject], list[AcceptedObject]]:
     """Take away from objects what an outline covers.
 
-    Returns
-    -------
-    changed
-        The objects that became smaller, as they now are; ids stay.
-    removed
-        Those of which nothing is left, as they were.
+    Returns those that became smaller, as they now are, and those of which nothing is left.
     """
     changed, removed = [], []
     for accepted in objects:

@@ -104,15 +104,7 @@ class Canvas:
         self._tiles = snapshot
 
     def write_window(self, window: Window, logits: NDArray[np.float32]) -> None:
-        """Let a window's answer replace what stands inside it; see the module's text.
-
-        Parameters
-        ----------
-        window
-            Where the answer lies.
-        logits
-            (side, side) float32.
-        """
+        """Let a window's answer, (side, side) float32, replace what stands inside it."""
         (x, y), side = window.location_xy, window.side_px
         if logits.shape != (side, side):
             raise ValueError(f"logits {logits.shape} do not fill a window of {side} px")
@@ -126,17 +118,9 @@ class Canvas:
     ) -> None:
         """Set or clear the pixels of an area, as sure as can be; what lies round it stays.
 
-        It counts as an answer in the inner part of a window: a later window's inner part replaces
-        it, and fades into it along the rim.
-
-        Parameters
-        ----------
-        location_xy
-            Grid pixel (x, y) of the area's upper-left pixel.
-        inside
-            (h, w) bool. What lies off the slide is left out.
-        is_positive
-            Whether they are set.
+        `inside`, (h, w) bool, begins at the grid pixel `location_xy`; what lies off the slide is
+        left out. It counts as an answer in the inner part of a window: a later window's inner part
+        replaces it, and fades into it along the rim.
         """
         x, y = location_xy
         x0, y0, x1, y1 = self._clipped(x, y, inside.shape[1], inside.shape[0])
@@ -195,12 +179,7 @@ class Canvas:
         return Region((x0 * d, y0 * d), (x1 - x0, y1 - y0), self.grid.mpp)
 
     def to_geometry(self, *, min_island_px: int = 0) -> Any:
-        """Trace the whole mask.
-
-        Parameters
-        ----------
-        min_island_px
-            Islands (parts connected along pixel edges) of fewer grid pixels are left out.
+        """Trace the whole mask; islands of fewer grid pixels than `min_island_px` are left out.
 
         Returns
         -------
@@ -246,10 +225,7 @@ class Canvas:
         self._tiles = tiles
 
     def _connected(self) -> list[tuple[int, int, NDArray[np.bool_]]]:
-        """Groups of touching tiles (corners count): first grid pixel x, y and the group's mask.
-
-        Groups are read one by one, so that islands far apart need no array that spans both.
-        """
+        """Groups of touching tiles (corners count): first grid pixel x, y and the group's mask."""
         left = {index for index, tile in self._tiles.items() if tile.area_px}
         groups = []
         for start in sorted(left, key=lambda index: (index[1], index[0])):

@@ -26,15 +26,7 @@ Box = tuple[int, int, int, int]
 
 
 def check_lasso(lasso: Lasso, slide_wh: tuple[int, int]) -> Lasso:
-    """Refuse a lasso that encloses nothing of the slide; return it.
-
-    Raises
-    ------
-    ConfigError
-        It has no area.
-    ClickOutsideSlideError
-        It lies off the slide.
-    """
+    """Return a lasso; ConfigError if it has no area, ClickOutsideSlideError if off the slide."""
     area = _area_of(lasso)
     if area is None:
         raise ConfigError("the lasso encloses no area; draw it round what is meant")

@@ -35,23 +35,10 @@ EDGE_PX = 1e-6
 
 
 def drawn_tiles(geometry: Any, grid: WindowGrid) -> CanvasSnapshot:
-    """Draw an outline on a grid.
+    """Draw an outline, level-0 pixels, as the tiles that the bounding boxes of its polygons reach.
 
     It counts as an answer in the inner part of a window: a later window's inner part replaces it,
-    and fades into it along the rim.
-
-    Parameters
-    ----------
-    geometry
-        shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers. What
-        lies off the slide is left out.
-    grid
-        The canvas's.
-
-    Returns
-    -------
-    CanvasSnapshot
-        Tiles where the bounding boxes of its polygons reach.
+    and fades into it along the rim. What lies off the slide is left out.
     """
     deep = grid.margin_px + 1
     uniform = {is_set: _tile(*_squares(is_set, deep)) for is_set in (False, True)}

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from histosam_core.errors import JournalError
@@ -29,19 +28,7 @@ _ENVELOPE = ("n", "t", "op")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line.
-
-    Parameters
-    ----------
-    n
-        Its number; rises along the file.
-    t
-        When, UTC, ISO 8601.
-    op
-        What was done.
-    facts
-        The rest of the line.
-    """
+    """One line: its number, which rises along the file; when (UTC, ISO 8601); what; the rest."""
 
     n: int
     t: str
@@ -51,17 +38,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """A journal, read.
-
-    Parameters
-    ----------
-    events
-        The lines that could be read, in order.
-    notes
-        A line on each one that could not.
-    path
-        The file.
-    """
+    """A journal, read: its lines in order, and a note on each one that could not be read."""
 
     events: tuple[Event, ...]
     notes: tuple[str, ...]
@@ -133,14 +110,7 @@ class JournalWriter:
         return self._n
 
     def write(self, op: str, **facts: Any) -> int:
-        """Append a line and wait until it is on the disk; return its number.
-
-        Parameters
-        ----------
-        op
-            What is about to be done.
-        facts
-            JSON values; floats are kept to the last bit.
+        """Append a line of JSON values and wait until it is on the disk; return its number.
 
         Raises
         ------
@@ -200,12 +170,7 @@ class JournalWriter:
     def __enter__(self) -> JournalWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

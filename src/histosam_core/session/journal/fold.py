@@ -112,16 +112,7 @@ def carried_out(journal: Journal) -> tuple[Event, ...]:
 def fold(
     journal: Journal, *, without: int | None = None, read_object: ReadObject = object_from_json
 ) -> RestoredState:
-    """Follow a journal to its end; nothing is predicted.
-
-    Parameters
-    ----------
-    journal
-        From `read_journal`.
-    without
-        Number of a line to leave out.
-    read_object
-        Reads an accepted object.
+    """Follow a journal to its end, perhaps `without` the line of that number; nothing is predicted.
 
     Raises
     ------
@@ -157,18 +148,9 @@ def current_to_json(state: State) -> dict[str, Any]:
 
 
 class Walk:
-    """A session as its journal goes on, line by line.
+    """What a session comes to as its journal goes on, line by line; see `RestoredState`.
 
-    Attributes
-    ----------
-    header
-        Of the session at this line; None before the first one begins.
-    state
-        What there is then.
-    n_clicks
-        Clicks, boxes and lassos made so far.
-    last
-        The last line that changed the current object.
+    A replay overrides `carry_out`.
     """
 
     def __init__(self, read_object: ReadObject = object_from_json) -> None:

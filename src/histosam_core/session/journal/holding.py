@@ -59,20 +59,9 @@ class JournalSummary:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a journal holds.
+    """What a journal holds: its last session's slide, and what `JournalSummary` tells.
 
-    Parameters
-    ----------
-    slide
-        What its last session says of the slide: ``path``, ``fingerprint``, ``content``.
-    model
-        The model's name.
-    n_objects, n_open_prompts, n_clicks
-        As in `JournalSummary`.
-    changed
-        Time of the last line, UTC, ISO 8601.
-    notes
-        On lines that could not be read.
+    `slide` has ``path``, ``fingerprint`` and ``content``; `changed` is the last line's time.
     """
 
     slide: Mapping[str, Any]
@@ -98,13 +87,7 @@ class Holding:
 
 
 def holding_of(journal: Journal) -> Holding:
-    """Follow a journal to its end.
-
-    Raises
-    ------
-    JournalError
-        It holds no session, or an operation does not fit what came before.
-    """
+    """Follow a journal to its end; see `fold` for the errors."""
     there = fold(journal, read_object=object_without_outline)
     return Holding(
         slide={key: there.header.slide.get(key, "") for key in _OF_SLIDE},

@@ -39,20 +39,9 @@ IDENTICAL = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ReplayedObject:
-    """One accepted object, then and now.
+    """One accepted object, in the journal and now: its areas in mm^2, and how both agree.
 
-    Parameters
-    ----------
-    id, label
-        As the journal has them.
-    n_prompts
-        Its clicks and boxes.
-    journalled_mm2, area_mm2
-        Area in square millimetres, in the journal and now; 0 where nothing came of it.
-    iou
-        Overlap of the two outlines.
-    is_identical
-        Whether they are the same but for rounding.
+    Where nothing came of it, area and IoU are 0. `is_identical` allows for rounding.
     """
 
     id: str

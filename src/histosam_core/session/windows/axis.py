@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["WindowAxis"]
 
 
@@ -63,6 +66,15 @@ class WindowAxis:
         low = self.margin_px if begin > 0 else 0
         high = self.margin_px if end < self.length else 0
         return begin + low - 0.5, end - high - 0.5
+
+    def depth(self, begin: int) -> NDArray[np.uint8]:
+        """How deep each pixel of a window lies: 1 at an edge, ``margin_px + 1`` off the rim."""
+        depth, steps = np.full(self.side_px, self.margin_px + 1), np.arange(1, self.side_px + 1)
+        if begin > 0:
+            depth = np.minimum(depth, steps)
+        if begin + self.side_px < self.length:
+            depth = np.minimum(depth, steps[::-1])
+        return depth.astype(np.uint8)
 
     def nearest(self, at: float, low: float, high: float, limit: int) -> list[tuple[float, int]]:
         """List the windows that serve the pixels from `low` to `high`, nearest to `at` first.

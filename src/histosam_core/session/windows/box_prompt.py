@@ -30,17 +30,9 @@ def clicks_for_box(
 ) -> list[Click]:
     """Return the clicks that stand for a box, then those that were given beside it.
 
-    Parameters
-    ----------
-    box_xyxy
-        (x0, y0, x1, y1) in region pixels, inside the region.
-    size_wh
-        Width and height of the region in pixels. Where a side of the box lies too near to its
-        border, that side has no click.
-    clicks
-        Given beside the box, in region pixels. One of these outweighs a click of the other sign
-        that would stand nearer to it than a quarter of the box's shorter side; the one in the
-        middle only where another positive click says where the object is.
+    All in region pixels; a side of the box too near to the region's border has no click. A given
+    click outweighs one of the other sign that would stand nearer to it than a quarter of the box's
+    shorter side; the one in the middle only where another positive click says where the object is.
     """
     x0, y0, x1, y1 = box_xyxy
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
@@ -70,18 +62,8 @@ def confine_to_box(
 ) -> NDArray[np.float32]:
     """Make background of what lies outside a box, unless a positive click lies there too.
 
-    Parameters
-    ----------
-    logits
-        (h, w) float32 of the region; is not changed.
-    box_xyxy
-        (x0, y0, x1, y1) in region pixels. Pixels that it cuts lie inside.
-    clicks
-        Given beside the box, in region pixels.
-
-    Returns
-    -------
-    (h, w) float32.
+    Box and clicks are in region pixels; pixels that the box cuts lie inside. The logits, (h, w)
+    float32, are not changed in place.
     """
     x0, y0, x1, y1 = box_xyxy
     if any(c.is_positive and not (x0 <= c.xy[0] <= x1 and y0 <= c.xy[1] <= y1) for c in clicks):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,7 @@ from histosam_core.embeddings.in_flight import InFlight
 from histosam_core.embeddings.key import UNNAMED, EmbeddingKey, KnownEncoder
 from histosam_core.embeddings.memory import EmbeddingStore, MemoryStore
 from histosam_core.errors import PredictionError
-from histosam_core.model.interface import as_prediction, complete, is_batched
-from histosam_core.progress import ProgressCallback, silent
+from histosam_core.model.interface import as_prediction, complete
 from histosam_core.session.windows.box_prompt import clicks_for_box, confine_to_box
 
 if TYPE_CHECKING:
@@ -50,17 +49,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionAnswer:
-    """A model's answer for one region.
-
-    Parameters
-    ----------
-    prediction
-        Its logits, (h, w) float32, are all finite.
-    timings
-        What it cost.
-    was_ready
-        Whether the embedding was in the store.
-    """
+    """A model's answer for one region, its logits finite; `was_ready`: its embedding was stored."""
 
     prediction: Prediction
     timings: Timings
@@ -129,49 +118,14 @@ class Predictor:
         """Read the region, (h, w, 3) uint8 RGB, white outside the slide."""
         return self.slide.read_frame(region.frame(self.slide_mpp), region.size_wh)
 
-    def embed(
-        self,
-        regions: Sequence[Region],
-        *,
-        batch_size: int = 1,
-        progress: ProgressCallback = silent,
-    ) -> int:
-        """Encode regions ahead of clicks, those that are not ready.
+    def embed(self, regions: Iterable[Region]) -> int:
+        """Encode regions ahead of clicks, those that are not ready; return how many this call did.
 
-        Raising from `progress` cancels; what is encoded stays.
-
-        Parameters
-        ----------
-        regions
-            Where clicks may come.
-        batch_size
-            How many at once, of a model with ``encode_batch``. One at a time gives bit for bit what
-            `predict` would make, and a region that another thread is encoding is waited for, not
-            encoded twice. More at once is quicker on a GPU, with other last bits.
-        progress
-            Called before each batch, and at the end.
-
-        Returns
-        -------
-        int
-            How many regions this call encoded.
+        A region that another thread is encoding is waited for, not encoded twice. What is made here
+        is bit for bit what `predict` would make.
         """
         wanted = [region for region in dict.fromkeys(regions) if not self.is_ready(region)]
-        model = self.model
-        step = max(1, batch_size) if is_batched(model) else 1
-        n_encoded = 0
-        for first in range(0, len(wanted), step):
-            progress(first, len(wanted), "embedding")
-            batch = wanted[first : first + step]
-            if step == 1 or not is_batched(model):
-                n_encoded += self._embedding(batch[0]).is_own
-                continue
-            embeddings = model.encode_batch([self.read(region) for region in batch])
-            for region, embedding in zip(batch, embeddings, strict=True):
-                self.store.put(self.key(region), embedding)
-            n_encoded += len(batch)
-        progress(len(wanted), len(wanted), "embedding")
-        return n_encoded
+        return sum(self._embedding(region).is_own for region in wanted)
 
     def predict(
         self,

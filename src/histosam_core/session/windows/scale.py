@@ -19,17 +19,7 @@ UM_AT_1X = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SlideScale:
-    """A slide's resolution.
-
-    Parameters
-    ----------
-    mpp
-        Micrometres per level-0 pixel.
-    source
-        Where it comes from: "stated by the user", the file's own word, or an assumption.
-    note
-        One line to show the user where it was assumed; empty where it is known.
-    """
+    """Micrometres per level-0 pixel, where they are known from, and a note where assumed."""
 
     mpp: float
     source: str
@@ -38,13 +28,6 @@ class SlideScale:
 
 def slide_scale(slide: Slide, mpp: float | None = None) -> SlideScale:
     """Return the resolution to work with: the user's, else the file's, else the magnification's.
-
-    Parameters
-    ----------
-    slide
-        The slide.
-    mpp
-        What the user states, in micrometres per level-0 pixel; it overrides the file.
 
     Raises
     ------

@@ -32,14 +32,9 @@ XYXY = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A square of grid pixels.
+    """A square of grid pixels, by its upper-left one and its side.
 
-    Parameters
-    ----------
-    location_xy
-        Its upper-left grid pixel (x, y); negative where the slide is smaller than the window.
-    side_px
-        Width and height in grid pixels.
+    `location_xy` is negative where the slide is smaller than the window.
     """
 
     location_xy: tuple[int, int]
@@ -109,17 +104,10 @@ class WindowGrid:
         """Return the window round a level-0 point (x, y): the nearest on the grid of steps.
 
         At the slide's border the window is shifted inside. Along a side that is shorter than the
-        window the slide lies in its middle, white round it.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The point lies off the slide.
+        window the slide lies in its middle, white round it. ClickOutsideSlideError off the slide.
         """
-        x, y = (
-            axis.begin(axis.number(at))
-            for axis, at in zip(self._axes, self.to_grid(xy), strict=True)
-        )
+        point = self.to_grid(xy)
+        x, y = (a.begin(a.number(at)) for a, at in zip(self._axes, point, strict=True))
         return Window((x, y), self.window_px)
 
     def serving(self, xy: XY, current: Window | None, earlier: Iterable[Window] = ()) -> Window:
@@ -127,11 +115,6 @@ class WindowGrid:
 
         The current window keeps it where the point lies in its inner part; else the one of the
         earlier windows that holds it deepest in its inner part; else the one of `window_at`.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The point lies off the slide.
         """
         point = self.to_grid(xy)
         if current is not None and self.is_inner(current, point):
@@ -147,16 +130,11 @@ class WindowGrid:
         Parameters
         ----------
         centre_xy
-            Level-0 point (x, y); where the next click is most likely. May lie off the slide.
+            Level-0 point (x, y); may lie off the slide.
         rect_xyxy
-            (x0, y0, x1, y1) in level-0 pixels, such as the visible part; is clipped to the slide.
+            (x0, y0, x1, y1) in level-0 pixels; windows are listed once, none off the slide.
         limit
             How many windows at most.
-
-        Returns
-        -------
-        tuple of Window
-            As `window_at` gives them, each once; none where the rectangle misses the slide.
         """
         clipped = self._clip(rect_xyxy)
         if clipped is None or limit < 1:
@@ -176,17 +154,10 @@ class WindowGrid:
         return tuple(Window(location_xy, self.window_px) for *_, location_xy in nearest)
 
     def covering(self, box_xyxy: XYXY) -> tuple[Window, ...]:
-        """Return as few windows as hold a rectangle in their inner parts, row by row.
+        """Return as few windows as hold a level-0 rectangle in their inner parts, row by row.
 
-        Parameters
-        ----------
-        box_xyxy
-            (x0, y0, x1, y1) in level-0 pixels; is clipped to the slide.
-
-        Returns
-        -------
-        tuple of Window
-            The one of `window_at` for its middle where that holds it.
+        The rectangle (x0, y0, x1, y1) is clipped to the slide. The window of `window_at` for its
+        middle is taken where that holds it.
 
         Raises
         ------
@@ -213,13 +184,7 @@ class WindowGrid:
         return tuple(Window((x, y), self.window_px) for y in rows for x in columns)
 
     def to_grid(self, xy: XY) -> XY:
-        """Level-0 pixels (x, y) to grid pixels.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The point lies off the slide.
-        """
+        """Level-0 pixels (x, y) to grid pixels; ClickOutsideSlideError off the slide."""
         check_on_slide(xy, self.slide_wh)
         return self.frame.from_level0(xy)
 
@@ -230,13 +195,7 @@ class WindowGrid:
         return Region(corner, (window.side_px, window.side_px), self.mpp)
 
     def location_of(self, region: Region) -> tuple[int, int]:
-        """Return the grid pixel (x, y) at the upper-left corner of a region of this grid.
-
-        Raises
-        ------
-        ConfigError
-            The region's pixels are not the grid's.
-        """
+        """Return the grid pixel (x, y) at a region's corner; ConfigError if off this grid."""
         d = self.downsample
         x, y = (round(at / d) for at in region.location_xy)
         off = max(abs(x * d - region.location_xy[0]), abs(y * d - region.location_xy[1]))
@@ -252,42 +211,16 @@ class WindowGrid:
 
         The rim has no part along the slide's own edge: nothing lies beyond it to be seen.
         """
-        for at, (begin, end, low, high) in zip(point_xy, self._sides(window), strict=True):
-            first, last = (
-                begin + (self.margin_px if low else 0),
-                end - (self.margin_px if high else 0),
-            )
-            if not first - 0.5 <= at < last - 0.5:
-                return False
-        return True
+        insides = (a.inner(begin) for a, begin in zip(self._axes, window.location_xy, strict=True))
+        return all(low <= at < high for at, (low, high) in zip(point_xy, insides, strict=True))
 
     def depth(self, window: Window) -> NDArray[np.uint8]:
-        """How deep each pixel lies in a window: 1 at its edge, ``margin_px + 1`` in its inner part.
+        """How deep each pixel lies in a window, (side, side) uint8.
 
-        Returns
-        -------
-        (side, side) uint8; the slide's own edge is no edge of the window.
+        1 at its edge, ``margin_px + 1`` in its inner part; the slide's own edge is none of its.
         """
-        x, y = (self._depth_along(window, *side) for side in self._sides(window))
+        x, y = (a.depth(begin) for a, begin in zip(self._axes, window.location_xy, strict=True))
         return np.minimum(y[:, None], x[None, :])
-
-    def _depth_along(
-        self, window: Window, begin: int, end: int, low: bool, high: bool
-    ) -> NDArray[np.uint8]:
-        side, cap = window.side_px, self.margin_px + 1
-        depth = np.full(side, cap)
-        if low:
-            depth = np.minimum(depth, np.arange(1, side + 1))
-        if high:
-            depth = np.minimum(depth, np.arange(side, 0, -1))
-        return depth.astype(np.uint8)
-
-    def _sides(self, window: Window) -> tuple[tuple[int, int, bool, bool], ...]:
-        """First pixel, end, and whether there is slide before and behind, along x and y."""
-        return tuple(
-            (begin, begin + window.side_px, begin > 0, begin + window.side_px < length)
-            for begin, length in zip(window.location_xy, self.size_wh, strict=True)
-        )
 
     def _clip(self, rect_xyxy: XYXY) -> XYXY | None:
         """Clip a level-0 rectangle to the slide, and bring it to grid pixels."""
@@ -307,13 +240,7 @@ class WindowGrid:
 
 
 def check_on_slide(xy: XY, slide_wh: tuple[int, int]) -> None:
-    """Refuse a level-0 point (x, y) that lies off a slide of that width and height.
-
-    Raises
-    ------
-    ClickOutsideSlideError
-        It does.
-    """
+    """Raise ClickOutsideSlideError for a level-0 point (x, y) off a slide of that size."""
     w, h = slide_wh
     if not (-0.5 <= xy[0] < w - 0.5 and -0.5 <= xy[1] < h - 0.5):
         raise ClickOutsideSlideError(
