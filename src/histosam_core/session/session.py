@@ -425,7 +425,7 @@ class Session:
         notes, last, left_out = restored.notes, restored.last, ""
         if state.draft.n and not is_same:
             notes += (
-                f"the open object was outlined with {restored.model}; its prompts were answered "
+                f"the current object was outlined with {restored.model}; its prompts were answered "
                 "again by the model in use",
             )
         try:
