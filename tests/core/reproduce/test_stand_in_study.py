@@ -42,7 +42,7 @@ def test_camelyon16_has_asap_annotations_in_its_groups(folders: tuple[Path, Path
     assert 'PartOfGroup="_0"' in text
     with open_slide(testing / "images" / "test_001.tif") as slide:
         annotation = read_annotations(testing / "lesion_annotations" / "test_001.xml")
-        assert annotation.matches(slide.size_wh)
+        assert annotation.fitted(slide.size_wh) is annotation
 
 
 def test_slides_that_are_there_are_kept(folders: tuple[Path, Path]) -> None:
