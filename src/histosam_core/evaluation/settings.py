@@ -24,6 +24,7 @@ class EvaluateSettings(JobSettings):
     """Everything that decides what `histosam evaluate` counts: on patches, or on whole slides."""
 
     title: ClassVar[str] = "evaluation settings"
+    has_absolute_paths: ClassVar[bool] = True
 
     models: tuple[str, ...] = setting(..., "Models", group="Data", option="model", path="model")
     """A model's name or a checkpoint's path; NAME@sam or NAME@refining takes that one of its

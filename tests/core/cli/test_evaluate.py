@@ -13,7 +13,7 @@ from command import histosam
 
 from histosam_core.cli.evaluate import run_folder_name
 from histosam_core.errors import ConfigError, OutputExistsError
-from histosam_core.evaluation.settings import labelled
+from histosam_core.evaluation.settings import EvaluateSettings, labelled
 
 
 class Disk:
@@ -143,6 +143,17 @@ def test_the_same_command_goes_on_after_a_stop(tmp_path: Path) -> None:
     assert call(*once).exit_code == 0
     assert rows.read_bytes() == kept
     assert json.loads(header_path.read_text())["is_complete"]
+
+
+def test_an_evaluation_starts_from_the_settings_of_another(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    settings = EvaluateSettings(models="tiny", patches="liver", out=out, max_clicks=2, limit=3)
+    settings.save(tmp_path / "mine.json")
+    assert call("--config", tmp_path / "mine.json", "--limit", 2).exit_code == 0
+    again = call("--config", out / "evaluate.json", "--out", tmp_path / "again", "--json")
+    assert json.loads(again.stdout)["runs"][0]["n_patches"] == 2
+    kept = EvaluateSettings.load(tmp_path / "again" / "evaluate.json")
+    assert (kept.max_clicks, kept.limit, kept.user) == (2, 2, "ideal")
 
 
 def test_a_low_target_says_what_is_left_out(tmp_path: Path) -> None:
