@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from histosam_core.progress import ProgressCallback
 
-__all__ = ["err", "out", "print_json", "progress_bar"]
+__all__ = ["err", "fact_table", "out", "print_json", "progress_bar"]
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -59,6 +61,16 @@ def progress_bar(title: str, *, of_bytes: bool = False) -> Iterator[ProgressCall
             bar.update(tasks[0], completed=done, total=total, message=message)
 
         yield report
+
+
+def fact_table(rows: Mapping[str, str], title: str | None = None) -> Table:
+    """Return a table of names and values, a line each; values are folded, not cut."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return table
 
 
 def print_json(value: Any) -> None:

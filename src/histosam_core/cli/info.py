@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
+from rich.console import Group
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
 
-from histosam_core.cli.options import JsonOption
+from histosam_core import console
+from histosam_core.cli.options import JsonOption, check_output
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
@@ -42,21 +47,18 @@ def info(
 
         histosam info scan.tif --mpp 0.25 --json
     """
-    from histosam_core.console import out, print_json
-    from histosam_core.errors import ConfigError
     from histosam_core.slide import open_slide
 
-    if thumbnail is not None and thumbnail.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ConfigError(f"--thumbnail {thumbnail} must end in .png or .jpg")
+    check_output(thumbnail, "--thumbnail", ".png", ".jpg", ".jpeg")
     with open_slide(file, mpp=mpp) as slide:
         facts = describe(slide)
         if thumbnail is not None:
             _write_thumbnail(slide, thumbnail, thumbnail_px)
             facts["thumbnail"] = str(thumbnail)
     if json:
-        print_json(facts)
+        console.print_json(facts)
     else:
-        out.print(_table(facts))
+        console.out.print(_table(facts))
 
 
 def describe(slide: Slide) -> dict[str, Any]:
@@ -105,29 +107,18 @@ def _write_thumbnail(slide: Slide, path: Path, max_px: int) -> None:
         picture.save(temporary)
 
 
-def _table(facts: dict[str, Any]) -> Any:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Path(facts["path"]).name, title_justify="left", show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-
-    def row(name: str, value: str) -> None:
-        table.add_row(name, Text(value))
-
+def _table(facts: dict[str, Any]) -> Group:
     width, height = facts["size_wh"]
-    row("Size", f"{width:,} x {height:,} px, {_bytes(facts['file_bytes'])}")
+    rows = {"Size": f"{width:,} x {height:,} px, {decimal(facts['file_bytes'])}"}
     if facts["size_mm"]:
-        row("On glass", "{:.2f} x {:.2f} mm".format(*facts["size_mm"]))
-    row("Resolution", _resolution(facts))
+        rows["On glass"] = "{:.2f} x {:.2f} mm".format(*facts["size_mm"])
+    rows["Resolution"] = _resolution(facts)
     if facts["magnification"]:
-        row("Magnification", f"{facts['magnification']:g}x")
-    row("Scanner", facts["scanner"] or "not stated")
-    row("Read as", facts["reader"])
+        rows["Magnification"] = f"{facts['magnification']:g}x"
+    rows["Scanner"] = facts["scanner"] or "not stated"
+    rows["Read as"] = facts["reader"]
     if "thumbnail" in facts:
-        row("Thumbnail", facts["thumbnail"])
+        rows["Thumbnail"] = facts["thumbnail"]
     levels = Table("Level", "Pixels", "Downsample", "Stored in", "Compression", box=None)
     for level in facts["levels"]:
         levels.add_row(
@@ -137,7 +128,7 @@ def _table(facts: dict[str, Any]) -> Any:
             "{} x {}".format(*level["tile_wh"]),
             level["compression"] or "not stated",
         )
-    return Group(table, Text(), levels)
+    return Group(console.fact_table(rows, Path(facts["path"]).name), Text(), levels)
 
 
 def _resolution(facts: dict[str, Any]) -> str:
@@ -152,10 +143,3 @@ def _resolution(facts: dict[str, Any]) -> str:
             f"pass --mpp {facts['assumable_mpp']:g} to use it"
         )
     return f"unknown: {facts['mpp_source']}; {advice}"
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

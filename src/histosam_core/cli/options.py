@@ -14,14 +14,14 @@ from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin
 from cyclopts import Group, Parameter
 
 from histosam_core import console
-from histosam_core.errors import ConfigError
+from histosam_core.errors import ConfigError, OutputExistsError
 from histosam_core.job_events import JobEvents, job_events
 from histosam_core.settings import Face, JobSettings, faces, read_settings
 
 __all__ = [
     "FLAG", "NOTHING", "USUAL", "DeviceOption", "Given", "JobOptions", "JsonOption",
-    "MagnificationOption", "OverwriteOption", "ResumeOption", "SetOption", "gather", "options_of",
-    "run_job", "takes", "with_magnification",
+    "MagnificationOption", "OverwriteOption", "ResumeOption", "SetOption", "check_output",
+    "gather", "options_of", "run_job", "takes", "with_magnification",
 ]  # fmt: skip
 
 Given = Mapping[str, Any]
@@ -232,6 +232,22 @@ def with_magnification(given: Given, magnification: float | None) -> Given:
     if "mpp" in given:
         raise ConfigError("give either --mpp or --magnification, not both")
     return {**given, "mpp": mpp_of_magnification(magnification)}
+
+
+def check_output(path: Path | None, option: str, *suffixes: str, overwrite: bool = True) -> None:
+    """Make sure that a file of such a kind may be written; None: none is.
+
+    Raises
+    ------
+    ConfigError
+        Its name ends in none of the suffixes.
+    OutputExistsError
+        It is there and may not be overwritten.
+    """
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise ConfigError(f"{option} {path} must end in {' or '.join(suffixes)}")
+    if path is not None and path.exists() and not overwrite:
+        raise OutputExistsError(f"{path} exists; choose another name or pass --overwrite")
 
 
 def run_job(

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
-from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption
+from histosam_core import console
+from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption, check_output
+from histosam_core.errors import JournalError
 
 if TYPE_CHECKING:
     from histosam_core.model.load import Model
@@ -54,32 +59,29 @@ def replay(
         histosam replay session.jsonl --slide slide.svs --model sam_vit_b --out sam_vit_b.geojson
     """
     from histosam_core.annotation import write_geojson
-    from histosam_core.console import err, print_json, progress_bar
-    from histosam_core.console import out as console
-    from histosam_core.errors import ConfigError, OutputExistsError
     from histosam_core.session import find_slide
     from histosam_core.session.journal import read_journal
     from histosam_core.session.journal.replay import replay as replay_journal
     from histosam_core.slide import open_slide
 
-    if out is not None and out.suffix.lower() not in (".geojson", ".json"):
-        raise ConfigError(f"--out {out} must end in .geojson")
-    if out is not None and out.exists() and not overwrite:
-        raise OutputExistsError(f"{out} exists; choose another name or pass --overwrite")
+    check_output(out, "--out", ".geojson", ".json", overwrite=overwrite)
     start = time.perf_counter()
     read = read_journal(journal)
-    with open_slide(slide or find_slide(read)) as opened, progress_bar("Replaying") as progress:
+    with (
+        open_slide(slide or find_slide(read)) as opened,
+        console.progress_bar("Replaying") as progress,
+    ):
         report = replay_journal(read, opened, _models(model, device), progress=progress)
     if out is not None:
         write_geojson(out, report.regions)
     for note in report.notes:
-        err.print(f"note: {note}", style="yellow", markup=False)
+        console.err.print(f"note: {note}", style="yellow", markup=False)
     facts = describe(report)
     facts |= {"seconds": time.perf_counter() - start, "out": None if out is None else str(out)}
     if json:
-        print_json(facts)
+        console.print_json(facts)
     else:
-        console.print(_table(facts))
+        console.out.print(_table(facts))
 
 
 def describe(report: ReplayReport) -> dict[str, Any]:
@@ -104,8 +106,6 @@ def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Mod
     loaded: dict[ModelChoice, Model] = {}
 
     def model_for(facts: Mapping[str, Any]) -> Model:
-        from histosam_core.errors import JournalError
-
         if model is None:
             choice = ModelChoice(_source(facts), facts["decoder"] or None)
         else:
@@ -125,7 +125,6 @@ def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Mod
 
 def _source(facts: Mapping[str, Any]) -> str:
     """Where the journal's own model is: its file, else its name."""
-    from histosam_core.errors import JournalError
     from histosam_core.model.registry.registry import MODELS
 
     path, name = str(facts["path"]), str(facts["name"])
@@ -144,14 +143,7 @@ def _source(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _table(facts: dict[str, Any]) -> Any:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    head = Table(show_header=False, box=None)
-    head.add_column(style="bold")
-    head.add_column(overflow="fold")
+def _table(facts: dict[str, Any]) -> Group:
     rows = {
         "Journal's model": ", ".join(facts["journalled_models"]),
         "Replayed with": ", ".join(facts["models"]),
@@ -161,8 +153,6 @@ def _table(facts: dict[str, Any]) -> Any:
     }
     if facts["out"]:
         rows["Written"] = facts["out"]
-    for name, value in rows.items():
-        head.add_row(name, Text(value))
     table = Table("Object", "Class", "Prompts", "Journal mm2", "Now mm2", "IoU", box=None)
     for number, one in enumerate(facts["objects"], start=1):
         table.add_row(
@@ -173,7 +163,7 @@ def _table(facts: dict[str, Any]) -> Any:
             f"{one['area_mm2']:.4g}",
             "identical" if one["is_identical"] else f"{one['iou']:.4f}",
         )
-    return Group(head, Text(), table)
+    return Group(console.fact_table(rows), Text(), table)
 
 
 def _verdict(facts: dict[str, Any]) -> str:

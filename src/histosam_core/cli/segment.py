@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
-from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption
+from histosam_core import console
+from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption, check_output
+from histosam_core.errors import ConfigError, EmptyMaskError
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -70,24 +75,22 @@ def segment(
 
         histosam segment scan.tif --mpp 0.25 --clicks clicks.csv --label Necrosis --out n.geojson
     """
-    from histosam_core.console import err, print_json, progress_bar
-    from histosam_core.console import out as console
-    from histosam_core.errors import EmptyMaskError
     from histosam_core.model.registry.model_choice import load_choice
     from histosam_core.session import Session, check_on_slide, draw_preview
     from histosam_core.slide import open_slide
 
     given = _given_clicks(click, clicks)
-    _check_outputs(out, preview, overwrite=overwrite)
+    check_output(out, "--out", ".geojson", ".json", overwrite=overwrite)
+    check_output(preview, "--preview", *PICTURES, overwrite=overwrite)
     start = time.perf_counter()
     with open_slide(slide, mpp=mpp) as opened:
         for one in given:
             check_on_slide(one.xy, opened.size_wh)
-        with progress_bar("Loading the model") as progress:
+        with console.progress_bar("Loading the model") as progress:
             loaded = load_choice(model, device, progress=progress)
         session = Session(opened, loaded)
         for note in session.notes:
-            err.print(f"[yellow]note:[/] {note}", markup=True)
+            console.err.print(f"note: {note}", style="yellow", markup=False)
         answers = _answers(session, given)
         try:
             accepted = session.accept(label, min_island_px=min_island_px)
@@ -104,9 +107,9 @@ def segment(
     facts |= {"seconds": time.perf_counter() - start, "out": str(out)}
     facts["preview"] = None if preview is None else str(preview)
     if json:
-        print_json(facts)
+        console.print_json(facts)
     else:
-        console.print(_table(facts))
+        console.out.print(_table(facts))
 
 
 def describe(
@@ -142,7 +145,6 @@ def describe(
 
 
 def _given_clicks(texts: tuple[str, ...], file: Path | None) -> list[Click]:
-    from histosam_core.errors import ConfigError
     from histosam_core.session import parse_click, read_click_list
 
     if texts and file is not None:
@@ -153,23 +155,9 @@ def _given_clicks(texts: tuple[str, ...], file: Path | None) -> list[Click]:
     return given
 
 
-def _check_outputs(out: Path, preview: Path | None, *, overwrite: bool) -> None:
-    from histosam_core.errors import ConfigError, OutputExistsError
-
-    if out.suffix.lower() not in (".geojson", ".json"):
-        raise ConfigError(f"--out {out} must end in .geojson")
-    if preview is not None and preview.suffix.lower() not in PICTURES:
-        raise ConfigError(f"--preview {preview} must end in .png or .jpg")
-    for path in (out, preview):
-        if path is not None and path.exists() and not overwrite:
-            raise OutputExistsError(f"{path} exists; choose another name or pass --overwrite")
-
-
 def _answers(session: Session, given: list[Click]) -> list[ClickResult]:
-    from histosam_core.console import progress_bar
-
     answers = []
-    with progress_bar("Clicks") as progress:
+    with console.progress_bar("Clicks") as progress:
         for number, one in enumerate(given):
             progress(number, len(given))
             answers.append(session.click(one.xy, one.is_positive))
@@ -186,14 +174,7 @@ def _save_picture(picture: Any, path: Path) -> None:
         Image.fromarray(picture).save(temporary)
 
 
-def _table(facts: dict[str, Any]) -> Any:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+def _table(facts: dict[str, Any]) -> Group:
     rows = {
         "Class": facts["label"],
         "Area": f"{facts['area_mm2']:.4g} mm\N{SUPERSCRIPT TWO}",
@@ -204,8 +185,6 @@ def _table(facts: dict[str, Any]) -> Any:
         "Quality": "not given" if facts["quality"] is None else f"{facts['quality']:.2f}",
         "Written": ", ".join(p for p in (facts["out"], facts["preview"]) if p),
     }
-    for name, value in rows.items():
-        table.add_row(name, Text(value))
     times = Table("Click", "x, y", "", "Read ms", "Encode ms", "Decode ms", box=None)
     for number, one in enumerate(facts["clicks"], start=1):
         times.add_row(
@@ -214,4 +193,4 @@ def _table(facts: dict[str, Any]) -> Any:
             "+" if one["is_positive"] else "-",
             *(f"{one[f'{step}_ms']:.0f}" for step in ("read", "encode", "decode")),
         )
-    return Group(table, Text(), times)
+    return Group(console.fact_table(rows), Text(), times)
