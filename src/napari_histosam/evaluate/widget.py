@@ -11,12 +11,11 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QWidget
 from histosam_core.errors import HistoSamError, UnknownModelError
 from histosam_core.evaluation.report.plots import colour_of
 from napari_histosam.evaluate.controller import Controller, runs_to_compare
-from napari_histosam.evaluate.patches_table import PatchesTable
 from napari_histosam.evaluate.results import EXPORTS, Results, export_path, rank_patches
-from napari_histosam.evaluate.runs_table import RunsTable
 from napari_histosam.evaluate.scene import Scene
 from napari_histosam.evaluate.setup_panel import SetupPanel
 from napari_histosam.evaluate.step_panel import StepPanel
+from napari_histosam.evaluate.tables import PatchesTable, RunsTable
 from napari_histosam.jobs.dock import JobDock
 from napari_histosam.viewer.interface_thread import InterfaceThread
 from napari_histosam.viewer.layers import remove_in_own_context
@@ -26,10 +25,9 @@ from napari_histosam.widgets.notices import inform, notify, report
 from napari_histosam.widgets.parts import push_button
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.records import PatchRecord
     from napari_histosam.evaluate.choices import Choices
     from napari_histosam.evaluate.engine import Opened
-    from napari_histosam.evaluate.results import Run
+    from napari_histosam.evaluate.results import PatchRow, Run
 
 __all__ = ["EvaluateWidget"]
 
@@ -144,10 +142,10 @@ class EvaluateWidget(JobDock):
         self.step_panel.show_others(others)
         self._enable()
 
-    def _open_patch(self, record: PatchRecord) -> None:
+    def _open_patch(self, row: PatchRow) -> None:
         if self._shown_run is not None:
             self._lost_model = False
-            self.controller.open_patch(self._shown_run, record, self.step_panel.other)
+            self.controller.open_patch(self._shown_run, row.record, self.step_panel.other)
 
     def _compare(self, run: Run | None) -> None:
         self._lost_model = False
@@ -177,7 +175,7 @@ class EvaluateWidget(JobDock):
 
     def _on_results(self, results: Results | None) -> None:
         runs = results.runs if results else ()
-        self.runs_table.show_runs(runs)
+        self.runs_table.show_rows(runs)
         self._show_curves(runs)
         self._enable()
 

@@ -1,6 +1,6 @@
 """Stands in for `histosam evaluate`: finished results appear patch by patch; loads no torch.
 
-Copies the runs beside the patches to the results folder, 0.15 s a patch, and goes on where it was.
+Copies the runs beside the patches to the results folder, 0.3 s a patch, and goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from histosam_core.errors import ConfigError
 from histosam_core.job_events import job_events
 
-SECONDS = 0.15
+SECONDS = 0.3
 
 
 def main(arguments: list[str]) -> None:
