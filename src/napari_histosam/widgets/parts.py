@@ -19,6 +19,7 @@ __all__ = [
     "Scrolled",
     "breakable",
     "color_icon",
+    "narrow",
     "narrow_box",
     "push_button",
 ]
@@ -40,12 +41,17 @@ def narrow_box(
     captions: Mapping[Any, str] | None = None, kind: type[QComboBox] = QComboBox
 ) -> QComboBox:
     """Return a drop-down list, value to caption, that long captions do not widen."""
-    box = kind()
+    box = narrow(kind())
+    for value, caption in (captions or {}).items():
+        box.addItem(caption, value)
+    return box
+
+
+def narrow(box: QComboBox) -> QComboBox:
+    """Let a drop-down list be narrower than its longest caption; return it."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(12)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    for value, caption in (captions or {}).items():
-        box.addItem(caption, value)
     return box
 
 
