@@ -53,6 +53,7 @@ class RunsTable(RowsTable):
             row_px=34,
             least=2,
             most=6,
+            width_px=456,
         )
         font = self.font()
         font.setPointSizeF(SMALL * font.pointSizeF())

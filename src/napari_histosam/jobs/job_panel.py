@@ -169,9 +169,12 @@ class JobPanel(QWidget):
 
     def open_folder(self, folder: Path) -> None:
         """Show the results in a folder, and the job that makes them where there is one."""
+        self._opened, self.history = folder, None
         self.look()
         job = next((job for job in self._jobs if job.out == folder), None)
-        self._opened = self._opened if job else folder
+        if job is not None:
+            self._opened = None
+            self.look()
         self._show_job(job)
 
     def watch(self, is_on: bool) -> None:

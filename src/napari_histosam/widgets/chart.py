@@ -158,7 +158,16 @@ class Chart(QWidget):
         if not self.n_points:
             axes.yaxis.set_major_locator(MaxNLocator(1))
             axes.tick_params(labelleft=False)
-        axes.set_title(self._title, loc="left", color=GREY, fontsize=FONT_PT + 0.5, pad=4, x=-0.1)
+        axes.annotate(
+            self._title,
+            (0, 1),
+            (4 - LEFT_PX, 5),
+            xycoords="axes fraction",
+            textcoords="offset pixels",
+            color=GREY,
+            fontsize=FONT_PT + 0.5,
+            annotation_clip=False,
+        )
         if any(line.name for line in lines):
             axes.legend(
                 markerscale=0, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False,

@@ -154,7 +154,7 @@ class SettingsForm(QWidget):
     def mark(self, problem: str) -> None:
         """Mark the rows whose settings a message of `ConfigError` names."""
         for name, row in self._rows.items():
-            is_named = re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", problem)
+            is_named = re.search(rf"(^|; |: ){re.escape(name)} (is|has|must)\b", problem)
             row.label.setStyleSheet(f"color: {WARNING};" if is_named else "")
 
     def _row(self, name: str) -> SettingRow:

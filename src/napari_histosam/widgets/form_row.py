@@ -20,8 +20,9 @@ __all__ = ["SettingRow"]
 
 LEFT_OUT = "left out"
 SWITCH = {None: LEFT_OUT, True: "on", False: "off"}
-USUAL_DECIMALS, FINE_DECIMALS = 2, 6
-"""Of numbers; the finer where a model's family decides the default."""
+DECIMALS, FINE_DECIMALS = 2, 4
+RATE_DECIMALS = 6
+"""Of numbers: usually, where there is no default, and where a model's family decides it."""
 MOST, LEAST_WIDTH_PX = 1e9, 90
 
 
@@ -132,9 +133,7 @@ class SettingRow:
 
         face, is_whole = self.face, self.face.type is int
         has_none = has_none or face.is_optional or face.is_by_others
-        decimals = 0 if is_whole else FINE_DECIMALS if face.is_by_others else USUAL_DECIMALS
-        if not is_whole and face.default is not None:
-            decimals = max(decimals, len(f"{face.default:.6f}".rstrip("0").partition(".")[2]))
+        decimals = 0 if is_whole else _decimals(face)
         step = 10.0**-decimals
         low = -MOST if face.lower is None else face.lower + step * face.lower_is_open
         high = MOST if face.upper is None else face.upper - step * face.upper_is_open
@@ -199,8 +198,17 @@ def _add_files_button(edit: Any) -> None:
     edit.native.layout().addWidget(button)
 
 
+def _decimals(face: Face) -> int:
+    if face.unit == "min":
+        return 1
+    if face.default is None:
+        return RATE_DECIMALS if face.is_by_others else FINE_DECIMALS
+    return max(DECIMALS, len(f"{face.default:.6f}".rstrip("0").partition(".")[2]))
+
+
 def _text_of(value: Any) -> str:
-    return "" if value is None else ", ".join(str(one) for one in value)
+    texts = (f"{one:.4g}" if isinstance(one, float) else str(one) for one in value or ())
+    return ", ".join(texts)
 
 
 def _tuple_of(face: Face, text: str) -> Any:

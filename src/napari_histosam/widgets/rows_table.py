@@ -64,6 +64,8 @@ class RowsTable(QTableView):
         Height of a row.
     least, most
         Rows that are seen at least and at most without scrolling.
+    width_px
+        Least width.
     sort_column
         What rows are sorted by, descending, until a heading is clicked; None: they come as given.
 
@@ -84,10 +86,11 @@ class RowsTable(QTableView):
         row_px: int,
         least: int,
         most: int,
+        width_px: int = 240,
         sort_column: int | None = None,
     ) -> None:
         super().__init__()
-        self._identity, self._bounds = identity, (least, most)
+        self._identity, self._bounds, self._width_px = identity, (least, most), width_px
         self._model = _Model(columns)
         self.setModel(self._model)
         if sort_column is not None:
@@ -154,7 +157,7 @@ class RowsTable(QTableView):
         least, most = self._bounds
         rows = min(max(len(self._model.rows), least), most)
         height = self.horizontalHeader().sizeHint().height() + 2 * self.frameWidth() + 4
-        return QSize(240, height + rows * self.verticalHeader().defaultSectionSize())
+        return QSize(self._width_px, height + rows * self.verticalHeader().defaultSectionSize())
 
     def minimumSizeHint(self) -> QSize:  # Qt's name
         """The same."""

@@ -117,6 +117,6 @@ def test_what_does_not_apply_is_hidden_and_not_given(form: SettingsForm) -> None
 
 
 def test_rows_that_a_problem_names_are_marked(form: SettingsForm) -> None:
-    form.mark("share is 2; it must be below 1; mode.share is fine")
+    form.mark("share is 2; it must be below 1; no mode is named")
     marked = [name for name, row in form._rows.items() if row.label.styleSheet()]
     assert marked == ["share"]
