@@ -51,7 +51,7 @@ class ImproveSettings(JobSettings):
     """Folder of slides, or a slide; a slide may be repeated. Slides without an annotation are left
     out."""
     annotations: tuple[Path, ...] = setting(
-        (), "Annotations", default_text="by the slides", path="folder"
+        (), "Annotations", default_text="by the slides", path="slides"
     )
     """Folder of annotations (GeoJSON, XML, mask TIFF), or one for each slide in the same order."""
     model: str = like(TrainConfig, "model")

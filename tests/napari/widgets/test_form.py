@@ -22,17 +22,17 @@ class Blurs:
 
 
 class Sampling(JobSettings):
-    out: Path = setting(caption="Folder", help="Of results.", path="folder")
-    model: str = setting("histosam-tiny", caption="Model", help="To start from.", path="model")
-    slides: tuple[Path, ...] = setting((), caption="Slides", help="Many.", path="slides")
-    share: float = setting(0.25, caption="Share", help="Of all.", ge=0, lt=1)
-    count: int | None = setting(None, caption="Count", help="Of them.", unit="px", ge=1)
-    rate: float = setting(None, caption="Rate", help="Learnt.", gt=0)
-    mode: Literal["fast", "exact"] = setting("fast", caption="Mode", help="Which.", only="sam")
-    early: bool | None = setting(None, caption="Early", help="Or late.")
-    crop: tuple[int, int] | None = setting(None, caption="Crop", help="Size.")
-    names: tuple[str, ...] | None = setting(None, caption="Names", help="Of classes.")
-    blurs: Blurs = setting(Blurs(), caption="Blurs", help="Which.", group="Blurs")
+    out: Path = setting(..., "Folder", help="Of results.", path="folder")
+    model: str = setting("histosam-tiny", "Model", help="To start from.", path="model")
+    slides: tuple[Path, ...] = setting((), "Slides", help="Many.", path="slides")
+    share: float = setting(0.25, "Share", help="Of all.", ge=0, lt=1)
+    count: int | None = setting(None, "Count", help="Of them.", unit="px", ge=1)
+    rate: float = setting(None, "Rate", help="Learnt.", gt=0)
+    mode: Literal["fast", "exact"] = setting("fast", "Mode", help="Which.", only="sam")
+    early: bool | None = setting(None, "Early", help="Or late.")
+    crop: tuple[int, int] | None = setting(None, "Crop", help="Size.")
+    names: tuple[str, ...] | None = setting(None, "Names", help="Of classes.")
+    blurs: Blurs = setting(Blurs(), "Blurs", help="Which.", group="Blurs")
 
 
 @pytest.fixture
@@ -42,9 +42,8 @@ def form() -> SettingsForm:
 
 def test_a_setting_that_is_added_has_a_row_and_reaches_the_job(tmp_path: Path) -> None:
     class More(TrainConfig):
-        sharpness: float = setting(
-            0.5, caption="Sharpness", help="Of edges.", unit="px", ge=0, le=2, group="Learning"
-        )
+        sharpness: float = setting(0.5, "Sharpness", unit="px", ge=0, le=2, group="Learning")
+        """Of edges."""
 
     form = SettingsForm(More, ("epochs",), skip=("out",))
     form.unfold()
