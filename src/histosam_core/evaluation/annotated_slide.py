@@ -24,7 +24,7 @@ from histosam_core.slide import open_slide
 if TYPE_CHECKING:
     from histosam_core.model import TrainingGeometry
 
-__all__ = ["AnnotatedSlide", "RegionExample", "SlideSource"]
+__all__ = ["AnnotatedSlide", "SlideSource"]
 
 THUMBNAIL_PX = 1024
 """Longest side of an example's image; its truth and masks are kept at full size."""
@@ -55,35 +55,8 @@ class SlideSource:
         return slide_stem(self.slide)
 
 
-@dataclass(frozen=True, slots=True)
-class RegionExample:
-    """A region as the report shows it; see `EvaluationPatch`.
-
-    Parameters
-    ----------
-    image
-        (h, w, 3) uint8 RGB, no side longer than `THUMBNAIL_PX`.
-    gt_mask
-        (H, W) int8 at the resolution of the clicks: 1, 0, -1.
-    id, slide
-        As in the region's record.
-    """
-
-    image: NDArray[np.uint8]
-    gt_mask: NDArray[np.int8]
-    id: str
-    slide: str
-
-
 class AnnotatedSlide:
     """An open slide with its annotation, on the grid of a checkpoint; closes as a context.
-
-    Parameters
-    ----------
-    source
-        Which.
-    geometry
-        The checkpoint's.
 
     Raises
     ------
@@ -139,9 +112,8 @@ class AnnotatedSlide:
         """
         return draw_truth(self.annotation, self.grid, region, self.grid.window_px)
 
-    def example(self, region: TumorRegion, region_id: str) -> RegionExample:
-        """Read a region's thumbnail, and draw its truth."""
+    def example(self, region: TumorRegion) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+        """Read a region's thumbnail, (h, w, 3) RGB, and draw its truth, (H, W) of 1, 0, -1."""
         truth = self.truth(region)
         place = truth.region(self.grid, max(1.0, max(truth.mask.shape) / THUMBNAIL_PX))
-        image = self.slide.read_frame(place.frame(self.scale.mpp), place.size_wh)
-        return RegionExample(image, truth.mask, region_id, self.source.name)
+        return self.slide.read_frame(place.frame(self.scale.mpp), place.size_wh), truth.mask

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.atomic import new_file
-
-if TYPE_CHECKING:
-    from histosam_core.evaluation.protocol.trial import EvaluationPatch
 
 __all__ = ["read_image", "read_mask", "read_truth", "save_example", "save_mask"]
 
@@ -27,11 +23,11 @@ def save_mask(folder: Path, index: int, mask: NDArray[np.bool_], repeat: int = 0
     _write(_mask_path(folder, index, repeat), mask.astype(np.uint8) * 255, options)
 
 
-def save_example(folder: Path, index: int, patch: EvaluationPatch) -> None:
-    """Write a patch's image (JPEG) and truth (PNG) into a run folder."""
-    bgr = np.ascontiguousarray(patch.image[..., ::-1])
+def save_example(folder: Path, index: int, image: NDArray[np.uint8], gt_mask: ArrayLike) -> None:
+    """Write (h, w, 3) RGB as JPEG, and its truth, (H, W) of 1, 0, -1, as PNG into a run folder."""
+    bgr = np.ascontiguousarray(image[..., ::-1])
     _write(_image_path(folder, index), bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    truth = np.asarray(patch.gt_mask)
+    truth = np.asarray(gt_mask)
     grey = np.where(truth == 1, 255, np.where(truth == -1, IGNORED_GREY, 0)).astype(np.uint8)
     _write(_truth_path(folder, index), grey, [])
 

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -30,7 +30,7 @@ from histosam_core.clicks import Click, User
 from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import EvaluationRecordsError, OutputExistsError, OutputWriteError
 from histosam_core.evaluation.pictures import save_mask
-from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings
+from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings, is_finished
 
 __all__ = ["COLUMNS", "EvaluationResult", "PatchRecord", "RunWriter", "read_records"]
 
@@ -49,28 +49,20 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class PatchRecord:
-    """The rows of one finished patch.
+    """The rows of one finished patch, or region of a slide.
 
     Parameters
     ----------
-    index
-        Its place in the patch store; names its pictures.
-    patch_id, slide
-        As the store calls them.
+    index, patch_id, slide
+        Its place in the patch store, which names its pictures, and its names there.
     location_xy
         Its upper-left corner, level-0 pixels (x, y), where known.
     tumor_fraction
         Share of tumour in it, where known.
     clicks
         The n clicks, patch pixels (x, y).
-    ious
-        (n,) float32.
-    encode_s
-        Seconds to encode it.
-    decode_s, wall_s
-        (n,) float64, see `ClickRun`.
-    repeat
-        Which of the user's repeats this is, from 0.
+    ious, encode_s, decode_s, wall_s, repeat
+        See `ClickRun`.
     """
 
     index: int
@@ -86,30 +78,11 @@ class PatchRecord:
     repeat: int = 0
 
     @classmethod
-    def of_run(
-        cls,
-        run: ClickRun,
-        *,
-        index: int,
-        patch_id: str,
-        slide: str,
-        location_xy: tuple[float, float] | None,
-        tumor_fraction: float | None,
-    ) -> PatchRecord:
-        """Return what is kept of the clicks on one patch or region."""
-        return cls(
-            index=index,
-            patch_id=patch_id,
-            slide=slide,
-            location_xy=location_xy,
-            tumor_fraction=tumor_fraction,
-            clicks=tuple(run.clicks),
-            ious=run.ious,
-            encode_s=run.encode_s,
-            decode_s=run.decode_s,
-            wall_s=run.wall_s,
-            repeat=run.repeat,
-        )
+    def of_run(cls, run: ClickRun, **place: Any) -> PatchRecord:
+        """Return what is kept of a run; `place` says on which patch or region."""
+        facts = {field.name: getattr(run, field.name) for field in fields(run)}
+        del facts["mask"]
+        return cls(**place, **facts | {"clicks": tuple(run.clicks)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +91,8 @@ class EvaluationResult:
 
     Parameters
     ----------
-    name
-        The model's name in tables and legends.
-    dataset
-        The data set's name.
+    name, dataset
+        The model's name in tables and legends, and the data set's.
     settings
         The protocol as it was run.
     patches
@@ -173,13 +144,9 @@ class RunWriter:
     folder
         The run folder; None: nothing is written.
     header
-        What is run; `settings`, `checkpoint` and `dataset` in it must match for a run to resume.
-    overwrite
-        Throw away what an earlier run left there.
-    resume
-        Take up an unfinished run of the same settings.
-    keep_finished
-        Take a finished run of the same settings as it is, instead of refusing the folder.
+        What is run; must be the same for an earlier run to resume.
+    overwrite, resume, keep_finished
+        What becomes of an earlier run there: see `evaluate`.
 
     Attributes
     ----------
@@ -292,19 +259,9 @@ class RunWriter:
         for i, click in enumerate(record.clicks):
             yield (
                 f"{model}@{dataset}",
-                model,
-                dataset,
-                record.index,
-                record.patch_id,
-                record.repeat,
-                record.slide,
-                x0,
-                y0,
-                fraction,
-                i + 1,
-                f"{click.xy[0]:g}",
-                f"{click.xy[1]:g}",
-                int(click.is_positive),
+                *(model, dataset, record.index, record.patch_id, record.repeat, record.slide),
+                *(x0, y0, fraction, i + 1),
+                *(f"{click.xy[0]:g}", f"{click.xy[1]:g}", int(click.is_positive)),
                 # The shortest text that reads back as the same float32.
                 str(record.ious[i]),
                 f"{record.encode_s if i == 0 else 0:.6f}",
@@ -352,8 +309,7 @@ def _read_run(folder: Path) -> EvaluationResult:
         header = json.loads((folder / HEADER_NAME).read_text())
         settings = ProtocolSettings(**header["settings"])
         name, dataset = header["name"], header["dataset"]["name"]
-        rows_path = folder / ROWS_NAME
-        with rows_path.open(newline="") as file:
+        with (folder / ROWS_NAME).open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row.get("wall_s")]
         by_patch: dict[tuple[str, str], list[dict[str, str]]] = {}
         for row in rows:
@@ -364,7 +320,8 @@ def _read_run(folder: Path) -> EvaluationResult:
         raise EvaluationRecordsError(
             f"{folder} is not a readable evaluation ({type(error).__name__}: {error}); run it again"
         ) from error
-    whole = [p for p in patches if _is_finished(p, settings)]
+    # A run may be cut off within a patch's rows.
+    whole = [patch for patch in patches if is_finished(patch.ious, settings)]
     whole.sort(key=lambda patch: (patch.index, patch.repeat))
     return EvaluationResult(name, dataset, settings, tuple(whole), header, folder)
 
@@ -387,13 +344,6 @@ def _patch_record(rows: Sequence[Mapping[str, str]]) -> PatchRecord:
         wall_s=np.array([float(r["wall_s"]) for r in rows]),
         repeat=int(first.get("repeat") or 0),
     )
-
-
-def _is_finished(patch: PatchRecord, settings: ProtocolSettings) -> bool:
-    """Whether the protocol would have stopped here: a run may be cut off within a patch's rows."""
-    n = len(patch.ious)
-    reached = n >= settings.min_clicks and patch.ious[-1] >= np.float32(settings.target_iou)
-    return n >= settings.max_clicks or bool(reached)
 
 
 def _deciding(header: Mapping[str, Any], key: str) -> Any:

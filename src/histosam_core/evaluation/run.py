@@ -248,7 +248,8 @@ def record_run(
     )
     if writer.folder is not None and result.of_repeat(0).patches:
         for example in choose_examples(result, N_EXAMPLES_EACH):
-            save_example(writer.folder, example.record.index, work.example(example.record.index))
+            index = example.record.index
+            save_example(writer.folder, index, *work.example(index))
     if failed:
         header["left_out"] = header.get("left_out", {}) | failed
     finished = datetime.now(UTC).isoformat(timespec="seconds")

@@ -41,10 +41,8 @@ class RegionPicture:
 
     Parameters
     ----------
-    source
-        The slide and its annotation.
-    geometry
-        The scale and windows that it was clicked on with.
+    source, geometry
+        The slide and its annotation, and the scale and windows that it was clicked on with.
     truth
         The region, all its pixels.
     image
@@ -70,10 +68,8 @@ def open_region(
 
     Parameters
     ----------
-    result
-        From `evaluate_slides`, or read back.
-    record
-        One of its regions.
+    result, record
+        From `evaluate_slides`, or read back, and one of its regions.
     longest_px
         Of the image's sides at most.
 
@@ -129,14 +125,10 @@ def walk_through_region(
     ----------
     model
         Any `InteractiveModel`; it sees windows of the run's scale, whatever its own is.
-    region
-        From `open_region`.
-    clicks
-        Of the region's record: pixels (x, y) of the truth.
-    mask_threshold
-        The run's.
-    progress
-        Told the clicks done.
+    region, clicks
+        From `open_region`, and of its record: pixels (x, y) of the truth.
+    mask_threshold, progress
+        See `walk_through`.
 
     Raises
     ------

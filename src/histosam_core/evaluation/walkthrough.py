@@ -44,18 +44,7 @@ TOLERANCE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class RecordedClicks:
-    """A user who makes recorded clicks again, in order, whatever the model answers.
-
-    Parameters
-    ----------
-    clicks
-        The n clicks.
-
-    Raises
-    ------
-    ConfigError
-        There is no click.
-    """
+    """A user who makes recorded clicks again, whatever the model answers; there must be one."""
 
     clicks: Sequence[Click]
 
@@ -209,12 +198,9 @@ def disagreement(mask_a: ArrayLike, mask_b: ArrayLike, gt_mask: ArrayLike) -> ND
         raise ConfigError(
             f"masks {a.shape} and {b.shape} and truth {truth.shape} must be of one shape"
         )
-    is_object = truth == 1
-    right_a, right_b = a == is_object, b == is_object
-    classes = np.zeros(truth.shape, dtype=np.uint8)
-    classes[right_a & right_b & is_object] = BOTH_RIGHT
-    classes[right_a & ~right_b] = ONLY_A_RIGHT
-    classes[~right_a & right_b] = ONLY_B_RIGHT
-    classes[~right_a & ~right_b] = BOTH_WRONG
+    right_a, right_b = a == (truth == 1), b == (truth == 1)
+    one_wrong = np.where(right_a, ONLY_A_RIGHT, ONLY_B_RIGHT)
+    both = np.where(right_a, np.where(truth == 1, BOTH_RIGHT, 0), BOTH_WRONG)
+    classes: NDArray[np.uint8] = np.where(right_a == right_b, both, one_wrong).astype(np.uint8)
     classes[truth == -1] = 0
     return classes

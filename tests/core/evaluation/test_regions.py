@@ -149,14 +149,14 @@ def test_the_thumbnail_is_bounded_and_the_truth_is_not(
     slide: AnnotatedSlide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("histosam_core.evaluation.annotated_slide.THUMBNAIL_PX", 100)
-    example = slide.example(slide.regions(0.0)[0][0], "case#1")
-    assert max(example.image.shape) == 100
-    assert max(example.gt_mask.shape) > 300
+    image, truth = slide.example(slide.regions(0.0)[0][0])
+    assert max(image.shape) == 100
+    assert max(truth.shape) > 300
     # Both show the same place: dark where there is tumour.
-    rows = np.linspace(0, example.gt_mask.shape[0] - 1, example.image.shape[0]).round().astype(int)
-    cols = np.linspace(0, example.gt_mask.shape[1] - 1, example.image.shape[1]).round().astype(int)
-    tumour = example.gt_mask[np.ix_(rows, cols)] != 0
-    assert ((example.image[..., 0] < 180) == tumour).mean() > 0.95
+    rows = np.linspace(0, truth.shape[0] - 1, image.shape[0]).round().astype(int)
+    cols = np.linspace(0, truth.shape[1] - 1, image.shape[1]).round().astype(int)
+    tumour = truth[np.ix_(rows, cols)] != 0
+    assert ((image[..., 0] < 180) == tumour).mean() > 0.95
 
 
 def test_the_users_resolution_wins(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ Slides, patch stores and checkpoints are opened by path: every worker must see t
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -156,10 +157,8 @@ class ClusterRunner(Runner):
             # Large enough to fill batches, small enough that all workers end at about one time.
             fair = math.ceil(len(todo) / (4 * max(self.n_workers, 1)))
             size = max(1, min(work.most_at_once, fair))
-            for outcomes in self._map(
-                work, [todo[i : i + size] for i in range(0, len(todo), size)]
-            ):
-                yield from outcomes
+            portions = [todo[i : i + size] for i in range(0, len(todo), size)]
+            yield from itertools.chain.from_iterable(self._map(work, portions))
 
     def _map(self, work: Work | None, portions: Sequence[Any]) -> Iterator[Any]:
         """Yield what workers make of each portion of a work, and of none: the described model."""

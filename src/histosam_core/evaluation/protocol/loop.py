@@ -81,12 +81,10 @@ def run_trials(
         Answers the clicks.
     width
         Trials that advance together; others wait until one is finished.
-    n_workers
-        Loops that share the machine, and so its wall time.
+    n_workers, watch
+        Loops that share the machine, and so the time that the watch takes of each step.
     each
         Lets the users click.
-    watch
-        Takes each step's time, which its trials share.
     on_step
         Called after each click of all trials, in a pause of the watch; may raise to stop.
     """
@@ -118,10 +116,8 @@ class ModelAnswers:
 
     Parameters
     ----------
-    model
-        Any `InteractiveModel`.
-    clock
-        Returns seconds.
+    model, clock
+        Any `InteractiveModel`, and what returns seconds.
     batched
         Whether to use the batched forms of a model that has them.
     n_workers

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histosam_core.clicks.users import IDEAL
 from histosam_core.embeddings.image_cache import CachedEncoder
@@ -26,6 +26,9 @@ from histosam_core.evaluation.records import PatchRecord
 from histosam_core.model.interface import complete, is_batched
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from histosam_core.clicks import User
     from histosam_core.embeddings.image_cache import EmbeddingCache, Encoded
     from histosam_core.evaluation.protocol.loop import Clock
@@ -89,9 +92,9 @@ class PatchWork:
             )
             yield Outcome(record, run.mask)
 
-    def example(self, index: int) -> EvaluationPatch:
-        """Return a patch."""
-        return self.patches[index]
+    def example(self, index: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Return image and truth of a patch."""
+        return self.patches[index].image, self.patches[index].gt_mask
 
 
 def _no_step() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from histosam_core.clicks import Click, User
-    from histosam_core.evaluation.annotated_slide import RegionExample, SlideSource
+    from histosam_core.evaluation.annotated_slide import SlideSource
     from histosam_core.evaluation.protocol.runners import Key, LocalRunner, Report
     from histosam_core.evaluation.slide_regions import RegionTruth, TumorRegion
     from histosam_core.model import InteractiveModel, TrainingGeometry
@@ -165,11 +165,10 @@ class RegionWork:
             message = f"{title}: {len(run.clicks)} clicks, IoU {run.ious[-1]:.2f}"
             yield Outcome(record, run.mask, message)
 
-    def example(self, index: int) -> RegionExample:
+    def example(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
         """Read a region's thumbnail, and draw its truth."""
-        job = self.jobs[index]
-        with AnnotatedSlide(job.source, self.geometry) as slide:
-            return slide.example(job.region, job.region_id)
+        with AnnotatedSlide(self.jobs[index].source, self.geometry) as slide:
+            return slide.example(self.jobs[index].region)
 
     def _title(self, index: int, repeat: int) -> str:
         return self.jobs[index].region_id + (f" ({repeat + 1})" if repeat else "")

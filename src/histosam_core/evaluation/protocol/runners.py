@@ -67,29 +67,26 @@ class Outcome:
 
 
 class Work(Protocol):
-    """Patches or regions to click on; pickles, so that it can go to other machines."""
+    """Patches or regions to click on; pickles, so that it can go to other machines.
+
+    `settings` and `user` say when to stop and who clicks, `batch_size` how many trials advance
+    together, `most_at_once` how many a worker of a cluster takes at once.
+    """
 
     @property
-    def settings(self) -> ProtocolSettings:
-        """When to stop."""
-
+    def settings(self) -> ProtocolSettings: ...
     @property
-    def user(self) -> User:
-        """Who clicks."""
-
+    def user(self) -> User: ...
     @property
-    def batch_size(self) -> int:
-        """Trials that advance together."""
-
+    def batch_size(self) -> int: ...
     @property
-    def most_at_once(self) -> int:
-        """Trials that a worker of a cluster takes at once, at most."""
+    def most_at_once(self) -> int: ...
 
     def run(self, here: LocalRunner, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
         """Click on some of them with the model that is here; yield outcomes as they come."""
 
-    def example(self, index: int) -> Any:
-        """Read image and truth of one, as an `EvaluationPatch`."""
+    def example(self, index: int) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Read one's image, (h, w, 3) RGB, and truth, (H, W) of 1, 0, -1."""
 
 
 class Runner(ABC):
@@ -132,11 +129,11 @@ class LocalRunner(Runner):
 
     @property
     def described(self) -> Mapping[str, Any]:
-        """The model's checkpoint as `describe_model` has it."""
+        """See `describe_model`."""
         return describe_model(self.model)
 
     def run(self, work: Work, todo: Sequence[Key], report: Report) -> Iterator[Outcome]:
-        """Do some of a work; yield what comes of each patch or region as soon as it is there."""
+        """Do some of a work here."""
         return work.run(self, todo, report)
 
 

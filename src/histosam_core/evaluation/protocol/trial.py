@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,27 +20,25 @@ __all__ = [
     "ProtocolSettings",
     "Trial",
     "checked_truth",
+    "is_finished",
 ]
 
 
 class EvaluationPatch(Protocol):
-    """What evaluation needs of a patch; `histosam_core.dataset.Patch` has it."""
+    """What evaluation needs of a patch; `histosam_core.dataset.Patch` has it.
+
+    `image` is (H, W, 3) uint8 RGB; `gt_mask` (H, W) bool or whole numbers: 1 object, 0 background,
+    -1 ignored; `id` is unique in the data set; `slide` names what it was cut from.
+    """
 
     @property
-    def image(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB."""
-
+    def image(self) -> NDArray[np.uint8]: ...
     @property
-    def gt_mask(self) -> NDArray[Any]:
-        """(H, W) bool or whole numbers: 1 object, 0 background, -1 ignored."""
-
+    def gt_mask(self) -> NDArray[Any]: ...
     @property
-    def id(self) -> str:
-        """Name of the patch, unique in its data set."""
-
+    def id(self) -> str: ...
     @property
-    def slide(self) -> str:
-        """Name of the slide it was cut from."""
+    def slide(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +136,15 @@ class Trial:
     ----------
     gt_mask
         (H, W) int8: 1 object, 0 background, -1 ignored.
-    settings
-        When to stop.
-    user, rng
-        Who clicks, and the source of the user's draws.
+    settings, user, rng
+        When to stop, who clicks, and the source of the user's draws.
     index, repeat
         Its place in the data set, and which of the user's repeats it is.
+    embedding, previous
+        What the model made of the image, and its last `Prediction`.
 
     Attributes
     ----------
-    embedding, previous : Any
-        What the model made of the image, and its last `Prediction`.
     mask : (H, W) bool
         After the last click; empty before the first.
     saved_s : float
@@ -178,10 +174,7 @@ class Trial:
     @property
     def is_finished(self) -> bool:
         """Whether the protocol stops here."""
-        n = len(self.ious)
-        if n >= self.settings.max_clicks:
-            return True
-        return n >= self.settings.min_clicks and self.ious[-1] >= self.settings.target_iou
+        return is_finished(self.ious, self.settings)
 
     def click(self) -> None:
         """Let the user click."""
@@ -209,6 +202,15 @@ class Trial:
             wall_s=np.array(self.wall_s),
             repeat=self.repeat,
         )
+
+
+def is_finished(ious: Sequence[float] | NDArray[np.float32], settings: ProtocolSettings) -> bool:
+    """Whether the protocol stops after clicks with these IoUs."""
+    n = len(ious)
+    if n >= settings.max_clicks:
+        return True
+    # In the precision of the IoUs: the loop's are float64, those of records float32.
+    return n >= settings.min_clicks and bool(ious[-1] >= type(ious[-1])(settings.target_iou))
 
 
 def checked_truth(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -39,13 +39,10 @@ class Difference:
         Patches that both runs hold.
     noc
         Mean difference of the number of clicks, with its interval over the same patches.
-    p
-        Of the sign-flip test: how often a difference at least as large comes about where there is
-        none. See `histosam_core.metrics.sign_flip_test`.
+    p, p_wilcoxon
+        Of the tests `histosam_core.metrics.sign_flip_test` and `wilcoxon_test`.
     p_holm
         `p` corrected for all pairs of models that are compared at this threshold on this data set.
-    p_wilcoxon
-        Of Wilcoxon's signed-rank test, beside it.
     tested
         What changes sign together: "slides", or "patches" where there are too few slides. The
         latter says nothing about other slides.
@@ -84,41 +81,12 @@ def compare(
     seed
         Of the bootstrap.
     """
-    differences: list[Difference] = []
-    for reference, other in combinations(results, 2):
-        if (reference.dataset, reference.user) != (other.dataset, other.user):
-            continue
-        by_id = {(patch.patch_id, patch.repeat): patch for patch in reference.patches}
-        pairs = [
-            (by_id[p.patch_id, p.repeat], p)
-            for p in other.patches
-            if (p.patch_id, p.repeat) in by_id
-        ]
-        budget = min(reference.settings.max_clicks, other.settings.max_clicks)
-        target = min(reference.settings.target_iou, other.settings.target_iou)
-        patches = PatchMeans(replace(other, patches=tuple(patch for _, patch in pairs)))
-        for threshold in thresholds if pairs else ():
-            if not can_tell(threshold, target):
-                continue
-            before, after = (
-                np.minimum(clicks_to_reach([p[i].ious for p in pairs], threshold, budget), budget)
-                for i in (0, 1)
-            )
-            values = patches.mean(after - before)
-            test = sign_flip_test(values, patches.slides, rng=np.random.default_rng(seed))
-            differences.append(
-                Difference(
-                    dataset=other.dataset,
-                    name=other.name,
-                    reference=reference.name,
-                    threshold=threshold,
-                    n_patches=len(values),
-                    noc=estimate_mean(values, patches.slides, seed),
-                    p=test.p,
-                    p_wilcoxon=wilcoxon_test(values, patches.slides).p,
-                    tested="slides" if test.units == "groups" else "patches",
-                )
-            )
+    differences = [
+        difference
+        for reference, other in combinations(results, 2)
+        if (reference.dataset, reference.user) == (other.dataset, other.user)
+        for difference in _pair(reference, other, thresholds, seed)
+    ]
     families: dict[tuple[str, float], list[int]] = {}
     for i, difference in enumerate(differences):
         families.setdefault((difference.dataset, difference.threshold), []).append(i)
@@ -126,3 +94,33 @@ def compare(
         for i, p in zip(family, holm([differences[i].p for i in family]), strict=True):
             differences[i] = replace(differences[i], p_holm=p)
     return differences
+
+
+def _pair(
+    reference: EvaluationResult, other: EvaluationResult, thresholds: Sequence[float], seed: int
+) -> Iterator[Difference]:
+    by_id = {(patch.patch_id, patch.repeat): patch for patch in reference.patches}
+    pairs = [(by_id[key], p) for p in other.patches if (key := (p.patch_id, p.repeat)) in by_id]
+    budget = min(reference.settings.max_clicks, other.settings.max_clicks)
+    target = min(reference.settings.target_iou, other.settings.target_iou)
+    patches = PatchMeans(replace(other, patches=tuple(patch for _, patch in pairs)))
+    for threshold in thresholds if pairs else ():
+        if not can_tell(threshold, target):
+            continue
+        before, after = (
+            np.minimum(clicks_to_reach([p[i].ious for p in pairs], threshold, budget), budget)
+            for i in (0, 1)
+        )
+        values = patches.mean(after - before)
+        test = sign_flip_test(values, patches.slides, rng=np.random.default_rng(seed))
+        yield Difference(
+            dataset=other.dataset,
+            name=other.name,
+            reference=reference.name,
+            threshold=threshold,
+            n_patches=len(values),
+            noc=estimate_mean(values, patches.slides, seed),
+            p=test.p,
+            p_wilcoxon=wilcoxon_test(values, patches.slides).p,
+            tested="slides" if test.units == "groups" else "patches",
+        )

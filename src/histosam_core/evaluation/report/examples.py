@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -24,15 +24,7 @@ Rank = Literal["best", "median", "worst"]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A patch worth showing, and why.
-
-    Parameters
-    ----------
-    rank
-        Its place among the patches of its run.
-    record
-        Its rows.
-    """
+    """A patch worth showing, and its place among the patches of its run."""
 
     rank: Rank
     record: PatchRecord
@@ -59,35 +51,13 @@ def choose_examples(result: EvaluationResult, n_each: int = 1) -> list[Example]:
     return [Example(places[place], ranked[place]) for place in sorted(places)]
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One model's answer on an example patch."""
-
-    name: str
-    colour: str
-    outline: str
-    clicks: tuple[tuple[int, float, float, bool], ...]
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleView:
-    """An example patch with every model's answer."""
-
-    key: str
-    image: str
-    size_wh: tuple[int, int]
-    why: str
-    patch_id: str
-    slide: str
-    truth: str
-    panels: tuple[Panel, ...]
-
-
 def example_views(
     runs: Sequence[EvaluationResult], key: str, colours: Mapping[str, str]
-) -> list[ExampleView]:
-    """Return the best, median and worst patches of each run, with every run's answer on them."""
+) -> list[dict[str, Any]]:
+    """Return the best, median and worst patches of each run, with every run's answer on them.
+
+    They are what the template shows; `key` begins the names of its pictures in the page.
+    """
     n_each = 2 if len(runs) == 1 else 1
     why: dict[str, list[str]] = {}
     for run in runs:
@@ -113,36 +83,37 @@ def example_views(
             continue
         image, truth = stored[0]
         views.append(
-            ExampleView(
-                key=f"{key}-{i}",
-                image=data_uri(image, "image/jpeg"),
-                size_wh=(truth.shape[1], truth.shape[0]),
-                why=", ".join(reasons),
-                patch_id=patch_id,
-                slide=records[0][1].slide,
-                truth=outline_path(truth == 1),
-                panels=tuple(_panel(run, record, colours[run.name]) for run, record in records),
-            )
+            {
+                "key": f"{key}-{i}",
+                "image": data_uri(image, "image/jpeg"),
+                "size_wh": (truth.shape[1], truth.shape[0]),
+                "why": ", ".join(reasons),
+                "patch_id": patch_id,
+                "slide": records[0][1].slide,
+                "truth": outline_path(truth == 1),
+                "panels": [_panel(run, record, colours[run.name]) for run, record in records],
+            }
         )
     return views
 
 
-def _panel(run: EvaluationResult, record: PatchRecord, colour: str) -> Panel:
+def _panel(run: EvaluationResult, record: PatchRecord, colour: str) -> dict[str, Any]:
+    """One model's answer."""
     mask = None if run.folder is None else read_mask(run.folder, record.index)
     n = len(record.clicks)
     caption = f"{n} click{'s' if n != 1 else ''}, IoU {record.ious[-1]:.2f}"
     if record.ious[-1] < run.settings.target_iou <= 1:
         caption += ", target not reached"
-    return Panel(
-        name=run.name,
-        colour=colour,
-        outline="" if mask is None else outline_path(mask),
-        clicks=tuple(
-            (i + 1, c.xy[0] + 0.5, c.xy[1] + 0.5, c.is_positive)
-            for i, c in enumerate(record.clicks)
-        ),
-        caption=caption,
-    )
+    return {
+        "name": run.name,
+        "colour": colour,
+        "outline": "" if mask is None else outline_path(mask),
+        "clicks": [
+            (i, click.xy[0] + 0.5, click.xy[1] + 0.5, click.is_positive)
+            for i, click in enumerate(record.clicks, 1)
+        ],
+        "caption": caption,
+    }
 
 
 def outline_path(mask: NDArray[np.bool_]) -> str:

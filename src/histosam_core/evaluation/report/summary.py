@@ -96,8 +96,8 @@ class RunSummary:
 
     Parameters
     ----------
-    name, dataset
-        The model and the data set.
+    name, dataset, user
+        The model, the data set, and who clicked, in a few words.
     n_patches, n_slides, n_clicks
         What was evaluated; a patch counts once, however often a user clicks on it.
     max_clicks, target_iou
@@ -118,8 +118,6 @@ class RunSummary:
         What the intervals resample: "slides", or "patches" where there is one slide only.
     is_complete
         Whether every patch that was asked for is there.
-    user
-        Who clicked, in a few words.
     noc_by_slide
         Threshold -> mean over the slides of each slide's NoC: every slide counts the same, however
         many patches it has.
@@ -169,26 +167,23 @@ def summarise(
     seed
         Of the bootstrap; the same seed gives the same intervals.
     """
-    target, budget = result.settings.target_iou, result.settings.max_clicks
+    target, budget, records = result.settings.target_iou, result.settings.max_clicks, result.patches
     needed = {
         t: clicks_to_reach(result.iou_curves, t, budget)
         for t in sorted({*thresholds, *failure_thresholds})
         if can_tell(t, target)
     }
+    clicks = {t: np.minimum(needed[t], budget) for t in thresholds if t in needed}
+    failed = {t: np.isinf(needed[t]) for t in failure_thresholds if t in needed}
     # Repeats of a patch are no patches of their own: intervals are those of the patches' means.
     patches = PatchMeans(result)
 
     def estimate(values: Any) -> Estimate:
         return estimate_mean(patches.mean(values), patches.slides, seed)
 
-    n_clicks = sum(len(patch.clicks) for patch in result.patches)
-    wall_s = sum(float(patch.wall_s.sum()) for patch in result.patches)
-    decode_s = sum(float(patch.decode_s.sum()) for patch in result.patches)
-    encode_s = sum(patch.encode_s for patch in result.patches)
-    clicks = {t: np.minimum(needed[t], budget) for t in thresholds if t in needed}
-    failed = {t: np.isinf(needed[t]) for t in failure_thresholds if t in needed}
+    n_clicks = sum(len(record.clicks) for record in records)
     slides = _slides(result, patches, clicks, failed)
-    n_repeats = len({patch.repeat for patch in result.patches})
+    repeats = [record.repeat for record in records]
     return RunSummary(
         name=result.name,
         dataset=result.dataset,
@@ -200,9 +195,9 @@ def summarise(
         noc={t: estimate(values) for t, values in clicks.items()},
         failures={t: estimate(values) for t, values in failed.items()},
         failures_ritm={t: estimate(needed[t] >= budget) for t in failed},
-        spc_s=_ratio(wall_s, n_clicks),
-        encode_s=_ratio(encode_s, len(result.patches)),
-        decode_s=_ratio(decode_s, n_clicks),
+        spc_s=_ratio(sum(float(record.wall_s.sum()) for record in records), n_clicks),
+        encode_s=_ratio(sum(record.encode_s for record in records), len(records)),
+        decode_s=_ratio(sum(float(record.decode_s.sum()) for record in records), n_clicks),
         miou=tuple(miou_per_click(result.iou_curves, budget).tolist()),
         resampled="slides" if len(slides) > 1 else "patches",
         is_complete=result.is_complete,
@@ -212,9 +207,9 @@ def summarise(
         },
         slides=slides,
         repeats={
-            t: _spread([p.repeat for p in result.patches], values, patches)
+            t: _spread(repeats, values, patches)
             for t, values in clicks.items()
-            if n_repeats > 1
+            if len(set(repeats)) > 1
         },
     )
 
@@ -226,19 +221,19 @@ def _slides(
     failed: Mapping[float, NDArray[np.bool_]],
 ) -> tuple[SlideSummary, ...]:
     names = np.array(patches.slides, dtype=object)
-    last = patches.mean([patch.ious[-1] for patch in result.patches])
-    by_patch = {t: patches.mean(values) for t, values in clicks.items()}
-    failed_by_patch = {t: patches.mean(values) for t, values in failed.items()}
+    last = patches.mean([record.ious[-1] for record in result.patches])
+    noc = {t: patches.mean(values) for t, values in clicks.items()}
+    failures = {t: patches.mean(values) for t, values in failed.items()}
     slides = []
     for slide in dict.fromkeys(patches.slides):
         here = names == slide
         slides.append(
             SlideSummary(
-                slide=slide,
-                n_patches=int(here.sum()),
-                noc={t: float(values[here].mean()) for t, values in by_patch.items()},
-                failures={t: float(values[here].mean()) for t, values in failed_by_patch.items()},
-                last_iou=float(last[here].mean()),
+                slide,
+                int(here.sum()),
+                {t: float(values[here].mean()) for t, values in noc.items()},
+                {t: float(values[here].mean()) for t, values in failures.items()},
+                float(last[here].mean()),
             )
         )
     return tuple(slides)
