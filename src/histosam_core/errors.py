@@ -86,7 +86,7 @@ class DownloadError(HistoSamError, OSError):
 
 
 class LicenceError(HistoSamError, PermissionError):
-    """A model's licence restricts what it may be used for, and nobody has accepted it yet."""
+    """A model's licence restricts what it may be used for, and it has not been accepted yet."""
 
 
 class ConfigError(HistoSamError, ValueError):

@@ -1,4 +1,4 @@
-"""What an annotation file says of a slide: regions, and label masks of any part of it."""
+"""What an annotation file holds of a slide: regions, and label masks of any part of it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Annotation(ABC):
 class PolygonAnnotation(Annotation):
     """Regions held as polygons.
 
-    Tumour is every region whose label says so (`is_tumor`). Where a file has none, its regions
+    Tumour is every region whose label means it (`is_tumor`). Where a file has none, its regions
     without a class are taken for tumour. Exclusions are cut out; ignored regions win over both.
 
     Parameters
@@ -175,7 +175,7 @@ class PolygonAnnotation(Annotation):
         """Return this annotation with all that it does not cover ignored; see `Annotation`."""
         tumor = self.tumor_regions()
         known = [
-            # Whoever drew a hole has said what is in it.
+            # What lies in a hole that somebody drew is known too.
             shapely.union_all(
                 [shapely.Polygon(part.exterior) for part in shapely.get_parts(region.geometry)]
             ).buffer(margin_px)

@@ -39,7 +39,7 @@ def read_annotations(
 ) -> Annotation:
     """Read an annotation file of any kind this project knows.
 
-    GeoJSON (``.geojson``, ``.json``), ASAP or ImageScope XML (told apart by their root), a label
+    GeoJSON (``.geojson``, ``.json``), ASAP or ImageScope XML (distinguished by their root), a label
     mask (``.tif``, ``.tiff``; its pixels are read when asked for), or the folder of OME-Zarr
     labels (``.zarr``).
 
@@ -48,7 +48,7 @@ def read_annotations(
     path
         The file, or the folder of OME-Zarr labels.
     labels
-        Classes that count as tumour; None: those whose name says so. Masks have no classes.
+        Classes that count as tumour; None: those whose name means tumour. Masks have no classes.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def find_annotation(
     Raises
     ------
     AnnotationError
-        There is none; the message says which names were tried where.
+        There is none; the message names what was tried where.
     """
     slide_path = Path(slide_path)
     if folder is None:

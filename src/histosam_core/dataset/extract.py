@@ -137,30 +137,12 @@ def extract_patches(
         Folder to make: ``<split>.zarr`` each, ``dataset.json``, ``preview.png``.
     annotations
         Folder of the annotations; None: beside the slides, see `find_annotation`.
-    mpp
-        Micrometres per patch pixel; 2.0 is 5x.
-    patch_size_px
-        Edge of a patch.
-    stride_px
-        Step of the grid in patch pixels; None: the patch size, no overlap.
-    tumor_fraction
-        Least and greatest share of tumour.
-    min_tissue
-        Least share of tissue; 0 keeps everything and reads no overview.
+    mpp, patch_size_px, stride_px, tumor_fraction, min_tissue, seed, slide_mpp, labels, \
+known_within_um, min_known
+        See `ExtractionSettings`; stride None is the patch size, so that patches do not overlap.
     splits
         Split to share, or slide name to split, see `assign_splits`; or a function of the
         slides' plans, such as `split_patches` with its settings.
-    seed
-        Of the assignment by shares.
-    slide_mpp
-        The slides' um per level-0 pixel, where their files state none or a wrong one.
-    labels
-        Classes that count as tumour; None: those whose name says so.
-    known_within_um
-        None: the annotation holds for the whole slide. A number: only for its outlines, so far
-        around them, and areas marked as annotated; the rest is ignored.
-    min_known
-        Least share of a patch that is not ignored.
     skip_unannotated
         Leave slides without an annotation out instead of raising.
     workers
@@ -190,22 +172,22 @@ def extract_patches(
         A slide is missing or cannot be read.
     """
     settings = ExtractionSettings(
-        mpp=float(mpp),
-        patch_size_px=int(patch_size_px),
-        stride_px=int(patch_size_px if stride_px is None else stride_px),
-        tumor_fraction=(float(tumor_fraction[0]), float(tumor_fraction[1])),
-        min_tissue=float(min_tissue),
+        mpp=mpp,
+        patch_size_px=patch_size_px,
+        stride_px=patch_size_px if stride_px is None else stride_px,
+        tumor_fraction=tumor_fraction,
+        min_tissue=min_tissue,
         slide_mpp=slide_mpp,
         labels=None if labels is None else tuple(labels),
-        seed=int(seed),
+        seed=seed,
         known_within_um=known_within_um,
-        min_known=float(min_known),
+        min_known=min_known,
     )
     if not callable(splits) and not _is_by_name(splits):
         check_shares({split: float(share) for split, share in splits.items()})
     out = Path(out)
     if not overwrite and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        # Said now, not after minutes of planning.
+        # Now, not after minutes of planning.
         raise OutputExistsError(f"{out} exists; choose another folder or pass --overwrite")
     n_workers = min(8, os.cpu_count() or 1) if workers is None else max(1, int(workers))
     pairs, notes = find_pairs(slides, annotations, skip_unannotated=skip_unannotated)

@@ -69,7 +69,7 @@ def find_pairs(
     SlideNotFoundError
         There is no slide.
     AnnotationError
-        A slide has no annotation; the message says which names were tried.
+        A slide has no annotation; the message lists the names that were tried.
     ConfigError
         Pairs were given together with an annotation folder.
     """

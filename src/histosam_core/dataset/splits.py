@@ -114,8 +114,8 @@ def _by_share(names: list[str], shares: Mapping[str, float], seed: int) -> dict[
     counts = dict.fromkeys(shares, 1)
     wanted = {name: share * len(names) for name, share in shares.items()}
     for _ in range(len(names) - len(shares)):
-        hungriest = max(shares, key=lambda name: wanted[name] - counts[name])
-        counts[hungriest] += 1
+        neediest = max(shares, key=lambda name: wanted[name] - counts[name])
+        counts[neediest] += 1
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     taken = iter(shuffled)
     return {next(taken): split for split, count in counts.items() for _ in range(count)}

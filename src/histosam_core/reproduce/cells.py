@@ -49,7 +49,7 @@ ALL_CELLS: tuple[Cell, ...] = tuple(Cell(method, one) for method in METHODS for 
 class CellState:
     """How a cell stands.
 
-    "begun": some of its patches are done; "not run": it cannot be; "not chosen": nobody asked.
+    "begun": some of its patches are done; "not run": it cannot be; "not chosen": not asked for.
     """
 
     cell: Cell

@@ -136,7 +136,7 @@ class _Figure:
     ours: str
     paper: str
     difference: str
-    kind: str  # "better", "worse", "alike", or "" where nothing can be said
+    kind: str  # "better", "worse", "alike", or "" where nothing can be compared
     is_best: bool
     is_paper_best: bool
 

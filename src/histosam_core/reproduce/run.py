@@ -97,10 +97,10 @@ class _Work:
     """One attempt at a reproduction."""
 
     def __init__(
-        self, settings: ReproduceSettings, selection: Selection, bars: Bars, tell: OnEvent
+        self, settings: ReproduceSettings, selection: Selection, bars: Bars, on_event: OnEvent
     ) -> None:
         self.settings, self.selection = settings, selection
-        self.bars, self.tell = bars, tell
+        self.bars, self.on_event = bars, on_event
         self.cells = selection.cells
         self.problems: dict[tuple[str, str], str] = {}
         self.notices: list[str] = []
@@ -140,7 +140,7 @@ class _Work:
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
-        self.tell({"event": "notice", "text": text})
+        self.on_event({"event": "notice", "text": text})
 
     def _check_tuning_settings(self) -> None:
         """Raise for a wrong setting now, not after hours of clicking."""
@@ -184,7 +184,7 @@ class _Work:
         for cell in self._open_cells(method):
             self._click(cell, model)
             place = dict(zip(("stage", "set", "method"), cell.key, strict=True))
-            self.tell({"event": "cell", **place, "status": "done"})
+            self.on_event({"event": "cell", **place, "status": "done"})
 
     def _model(self, method: Method) -> InteractiveModel:
         weights = find_weights(self.settings.models[method.family], self.settings.weights)
@@ -198,7 +198,7 @@ class _Work:
         if tuned is None:
             weights = find_weights(self.settings.models[method.family], self.settings.weights)
             load_weights(weights, "cpu", family=method.family)  # wrong ones raise before the tuning
-            tuned = tune(self.settings, method, weights, bars=self.bars, on_event=self.tell)
+            tuned = tune(self.settings, method, weights, bars=self.bars, on_event=self.on_event)
         return load_model(tuned.checkpoint, self.settings.device)
 
     def _click(self, cell: Cell, model: InteractiveModel) -> None:
@@ -209,7 +209,7 @@ class _Work:
         folder = run_folder(settings, cell)
         cut = prepared(settings, cell.patch_set)
         if cut is None:
-            return  # the cell's state says why
+            return  # the cell's state has the reason
         then = header_of(folder).get("checkpoint")
         now = json.loads(json.dumps(describe_model(model), default=str))
         if then is not None and then != now:

@@ -154,9 +154,9 @@ def _state(
 def _why_not(view: Survey, cell: Cell, missing: Mapping[str, str], problems: Problems) -> str:
     """Why a cell cannot be run; empty where it can."""
     method, patch_set = cell.method, cell.patch_set
-    told = problems.get(("set", patch_set.key)) or problems.get((method.stage, method.key))
-    if told:
-        return told
+    problem = problems.get(("set", patch_set.key)) or problems.get((method.stage, method.key))
+    if problem:
+        return problem
     is_tuned = method.stage == "finetuned" and method.key in view.tuned
     if method.family in missing and not is_tuned:
         return missing[method.family]
@@ -200,7 +200,7 @@ def _result(view: Survey, cell: Cell) -> EvaluationResult | None:
 
 @lru_cache(maxsize=2 * len(ALL_CELLS))
 def _read(folder: Path, stamps: tuple[int, ...]) -> EvaluationResult:
-    """Read a run; again only when its files have changed, as their times tell."""
+    """Read a run; again only when its files have changed, by their times."""
     (result,) = read_records(folder)
     return result
 
@@ -234,7 +234,7 @@ def paper_seconds(cell: Cell, n_patches: int) -> float:
 
 
 def header_of(folder: Path) -> Mapping[str, Any]:
-    """Return what an evaluation says it was, or nothing where there is none to read."""
+    """Return the header of an evaluation; empty where there is none to read."""
     try:
         header = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

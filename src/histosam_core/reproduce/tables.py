@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "csv_table", "latex_table", "rows_of"]
 
 DIGITS: Mapping[str, int] = {"spc_s": 3}
-"""Digits behind the point; 2 where nothing is said, as in the paper."""
+"""Digits behind the point; 2 for the others, as in the paper."""
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"}
 
@@ -170,8 +170,8 @@ def _latex_row(data: str, row: Row, best: Mapping[str, float]) -> Iterator[str]:
     for metric in METRICS:
         paper = number(row.paper[metric], metric)
         difference = number(row.difference(metric), metric, signed=True)
-        told = f"{paper}, ${difference}$" if difference else paper
-        below.append(f"{{\\scriptsize {told}}}")
+        text = f"{paper}, ${difference}$" if difference else paper
+        below.append(f"{{\\scriptsize {text}}}")
     yield f" & & {' & '.join(below)} \\\\"
 
 

@@ -99,7 +99,7 @@ def ome_metadata(xml: str) -> SlideMetadata:
             objective.get("NominalMagnification") or objective.get("CalibratedMagnification")
         ),
         scanner=" ".join(filter(None, names)) or root.attrib.get("Creator", ""),
-        properties={f"ome.{tag}.{k}": v for tag, said in found.items() for k, v in said.items()},
+        properties={f"ome.{tag}.{k}": v for tag, tags in found.items() for k, v in tags.items()},
     )
 
 
@@ -110,8 +110,8 @@ def resolution_metadata(
     um = _UM_PER_RESOLUTION_UNIT.get(unit)
     if um is None or not all(math.isfinite(r) and r > 0 for r in resolution_xy):
         return SlideMetadata()
-    mpp_xy, said = believable_mpp(um / resolution_xy[0], um / resolution_xy[1], source)
-    return SlideMetadata(mpp_xy=mpp_xy, mpp_source=said)
+    mpp_xy, source = believable_mpp(um / resolution_xy[0], um / resolution_xy[1], source)
+    return SlideMetadata(mpp_xy=mpp_xy, mpp_source=source)
 
 
 def openslide_metadata(properties: Mapping[str, str]) -> SlideMetadata:
@@ -130,8 +130,8 @@ def openslide_metadata(properties: Mapping[str, str]) -> SlideMetadata:
 
 def merge_metadata(first: SlideMetadata, second: SlideMetadata) -> SlideMetadata:
     """Take each entry from `first` where it has one, else from `second`."""
-    first_says_why = second.mpp_xy is None and first.mpp_source != NOT_STATED
-    source = first if first.mpp_xy is not None or first_says_why else second
+    first_gives_reason = second.mpp_xy is None and first.mpp_source != NOT_STATED
+    source = first if first.mpp_xy is not None or first_gives_reason else second
     return SlideMetadata(
         mpp_xy=source.mpp_xy,
         mpp_source=source.mpp_source,

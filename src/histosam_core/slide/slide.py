@@ -107,7 +107,7 @@ class Slide:
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What the file says about itself, as text."""
+        """Everything that the file states, as text."""
         return MappingProxyType(dict(self.reader.metadata.properties))
 
     @property

@@ -113,7 +113,7 @@ def feature_of(region: AnnotatedRegion) -> dict[str, Any]:
 def region_of(feature: Mapping[str, Any]) -> tuple[AnnotatedRegion | None, str | None]:
     """Return a Feature as a region, and a word on what was repaired.
 
-    The region is None where the Feature has no area; the note says so. Raises LookupError,
+    The region is None where the Feature has no area, with a note. Raises LookupError,
     TypeError or ValueError for what is not a Feature.
     """
     if feature["type"] != "Feature":

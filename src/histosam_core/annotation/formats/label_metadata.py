@@ -1,4 +1,4 @@
-"""What an OME-Zarr label image says of itself: written (0.5), and read from any program (0.4, 0.5).
+"""The metadata of an OME-Zarr label image: written (0.5), and read from any program (0.4, 0.5).
 
 A scale and a translation give the centre of pixel (0, 0) and the step to the next, in micrometres
 of the slide (in level-0 pixels where its mpp is unknown). Pixel centres lie at whole numbers in
@@ -79,7 +79,7 @@ def ome_of(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def label_texts(image_label: Mapping[str, Any]) -> dict[int, LabelText]:
-    """Read what ``image-label`` says of each label; what is garbled counts as not said."""
+    """Read what ``image-label`` states of each label; what is garbled counts as not stated."""
     texts: dict[int, LabelText] = {}
     for value, entry in _entries(image_label.get("properties")):
         names = [entry[key] for key in _CLASS_KEYS if isinstance(entry.get(key), str)]
@@ -103,7 +103,7 @@ def _is_byte(value: Any) -> bool:
 
 
 def label_frame(multiscale: Mapping[str, Any], image: Mapping[str, Any] | None) -> Frame | None:
-    """Return where a label image's finest level lies over level 0; None where nothing tells.
+    """Return where a label image's finest level lies over level 0; None where it is not stated.
 
     `image` is the multiscale of the image that the labels belong to; its finest level is level 0.
     Labels without a translation begin at the slide's corner.

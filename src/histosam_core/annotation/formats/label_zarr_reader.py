@@ -58,8 +58,8 @@ def read_label_zarr(path: str | os.PathLike[str]) -> PolygonAnnotation:
     Returns
     -------
     PolygonAnnotation
-        In the order of the labels. Pixels of another program are put where its metadata says that
-        they lie on its image, and taken for level-0 pixels where it says nothing (noted). Its
+        In the order of the labels. Pixels of another program are put where its metadata places
+        them on its image, and taken for level-0 pixels where it does not (noted). Its
         classes and colours come from ``image-label``.
 
     Raises
@@ -71,9 +71,9 @@ def read_label_zarr(path: str | os.PathLike[str]) -> PolygonAnnotation:
     path = Path(path)
     try:
         image = _open(_label_folder(path))
-        said = image.attributes.get(MARK)
-        if isinstance(said, Mapping) and said["version"] == FORMAT_VERSION:
-            regions, notes = _own_regions(image, said)
+        mark = image.attributes.get(MARK)
+        if isinstance(mark, Mapping) and mark["version"] == FORMAT_VERSION:
+            regions, notes = _own_regions(image, mark)
         else:
             regions, notes = _foreign_regions(image)
     except AnnotationError:
@@ -154,23 +154,23 @@ class _LabelImage:
 
 
 def _own_regions(
-    image: _LabelImage, said: Mapping[str, Any]
+    image: _LabelImage, mark: Mapping[str, Any]
 ) -> tuple[list[AnnotatedRegion], list[str]]:
     """Return the regions as written, those whose pixels were edited traced anew."""
     written: dict[int, AnnotatedRegion] = {}
     notes = []
-    for label, feature in enumerate(said["features"], start=1):
+    for label, feature in enumerate(mark["features"], start=1):
         region, note = region_of(feature)
         if region is not None:
             written[label] = region
         if note is not None:
             notes.append(f"label {label} {note}")
-    d = float(said["downsample"])
+    d = float(mark["downsample"])
     height, width = image.shape
-    if any(abs(wh / d - px) >= 1 for wh, px in zip(said["slide_wh"], (width, height), strict=True)):
+    if any(abs(wh / d - px) >= 1 for wh, px in zip(mark["slide_wh"], (width, height), strict=True)):
         raise AnnotationError(
             f"{image.folder} has {width} x {height} px, which do not cover its slide of "
-            f"{said['slide_wh']} px at downsample {d:g}; export the labels again"
+            f"{mark['slide_wh']} px at downsample {d:g}; export the labels again"
         )
     drawings = [drawings_of(region.geometry, label) for label, region in written.items()]
     grid = LabelGrid.of(chain.from_iterable(drawings), Frame((0.0, 0.0), (d, d)), (width, height))
@@ -187,7 +187,7 @@ def _own_regions(
 
     traced = trace_labels(image.blocks(), grid.frame, changed)
     texts = label_texts(image.image_label)
-    mpp = said.get("slide_mpp")
+    mpp = mark.get("slide_mpp")
     regions = []
     for label in sorted(written.keys() | traced.keys()):
         region, outline = written.get(label), traced.get(label)

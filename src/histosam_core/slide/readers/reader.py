@@ -1,4 +1,4 @@
-"""What every slide reader offers: levels of RGB pixels and what the file says about itself."""
+"""What every slide reader offers: levels of RGB pixels and what the file states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["NOT_STATED", "LevelLayout", "Reader", "SlideMetadata", "UnsupportedS
 
 
 NOT_STATED = "not stated in the file"
-"""The mpp_source of a file that says nothing about its scale."""
+"""The mpp_source of a file that does not state its scale."""
 
 
 class UnsupportedSlideError(SlideFormatError):

@@ -149,7 +149,7 @@ class TiffReader:
     def _decode_plane(
         self, level: _Level, data: bytes, index: int, at: tuple[int, int]
     ) -> NDArray[Any]:
-        # A JPEG decoder fills what is missing with grey and says nothing; the end mark tells.
+        # A JPEG decoder fills what is missing with grey, silently; a missing end mark shows it.
         cut = level.is_jpeg and data.rstrip(b"\0\xff")[-1:] != _JPEG_END[-1:]
         if not cut:
             try:
@@ -224,7 +224,7 @@ def _make_level(level: LevelPages, path: Path) -> _Level:
 
 
 def _codec_missing(decode_segment: Callable[..., Any], page: Any) -> str:
-    """Ask the decoder for an empty segment: tifffile says there when it has no codec."""
+    """Ask the decoder for an empty segment: tifffile raises there when it has no codec."""
     if page.compression == 1:
         return ""
     try:
@@ -294,7 +294,7 @@ def _colour_of(page: Any, n_pages: int, path: Path) -> Callable[[NDArray[Any]], 
     Raises
     ------
     SlideFormatError
-        Signed or floating-point samples: nothing says what white is.
+        Signed or floating-point samples, whose white is not known.
     UnsupportedSlideError
         CMYK, Lab and the like.
     """
