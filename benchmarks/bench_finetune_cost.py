@@ -28,8 +28,8 @@ from histosam_core.model.load import make_interactive
 from histosam_core.model.sam.network import build_network
 from histosam_core.training import TrainConfig, finetune
 from histosam_core.training import loop as loop_module
-from histosam_core.training.embeddings import PatchEncoder
 from histosam_core.training.families.sam import SamLearner
+from histosam_core.training.families.sam_embeddings import PatchEncoder
 from histosam_core.training.families.specialist import SpecialistLearner
 from histosam_core.training.optimiser import Optimiser
 from histosam_core.training.recipes import recipe_of_architecture

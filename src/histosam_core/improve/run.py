@@ -176,9 +176,9 @@ def _save(settings: ImproveSettings) -> None:
 def _check_model(settings: ImproveSettings) -> CheckpointInfo:
     """Load the model as the tuning will, before any long work; return what it says of itself."""
     from histosam_core.training.families.sam_parts import load_base
-    from histosam_core.training.scenarios import find_scenario
+    from histosam_core.training.scenarios import SCENARIOS
 
-    scenario = find_scenario(settings.scenario)
+    scenario = SCENARIOS[settings.scenario]
     early_features = settings.tuning.get("early_features")
     return load_base(settings.model, settings.device, scenario, early_features=early_features).info
 
@@ -211,9 +211,9 @@ def _tune(
     on_event: OnEvent | None,
 ) -> TrainResult:
     from histosam_core.training import finetune
-    from histosam_core.training.scenarios import find_scenario
+    from histosam_core.training.scenarios import SCENARIOS
 
-    starts_fresh = find_scenario(settings.scenario).decoder not in model.decoders
+    starts_fresh = SCENARIOS[settings.scenario].decoder not in model.decoders
     n_patches = summary.n_patches["train"]
     patches = open_patches(settings.out / "patches", "train")
     has_state = (settings.out / "tuning" / "state.pt").is_file()

@@ -61,6 +61,11 @@ class Processes:
         return cls(int(state.process_index), int(state.num_processes), str(state.device))
 
     @property
+    def share(self) -> tuple[int, int]:
+        """`rank` and `count`: this process gets every count-th patch of a batch."""
+        return self.rank, self.count
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes and reports."""
         return self.rank == 0

@@ -31,6 +31,8 @@ __all__ = ["Example", "Examples", "Focus", "TrainingPatch", "open_training_patch
 
 ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS, FOCUS = range(7)
 """What a generator is for."""
+BATCHES_AHEAD = 2
+"""Batches that workers make before they are needed."""
 
 
 class TrainingPatch(Protocol):
@@ -67,7 +69,7 @@ class Focus:
     box: tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Example:
     """One sample of a step.
 
@@ -75,14 +77,16 @@ class Example:
     ----------
     index
         The patch's place among the training patches.
-    key
-        Names patch and variant in the embedding cache; None where there is none to reuse.
     image
         (H, W, 3) uint8 RGB, augmented; None when the embedding is kept.
     gt_mask
         (H, W) int8: 1 object, 0 background, -1 ignored.
     clicks
         First clicks, patch pixels.
+    rng
+        Source of the clicks on errors, whatever else is in the batch.
+    key
+        Names patch and variant in the embedding cache; None where there is none to reuse.
     embedding
         (C, h, w) from the cache, on the CPU, or None.
     focus
@@ -90,10 +94,11 @@ class Example:
     """
 
     index: int
-    key: tuple[int, int] | None
     image: NDArray[np.uint8] | None
     gt_mask: NDArray[np.int8]
     clicks: list[Click]
+    rng: np.random.Generator
+    key: tuple[int, int] | None = None
     embedding: Tensor | None = None
     focus: Focus | None = None
 
@@ -129,7 +134,7 @@ class Examples:
         variants: int = 0,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.patches, self.share, self._config = patches, share, config
+        self.patches, self._config, self._share = patches, config, share
         self.batch_size = min(config.batch_size * config.accumulate_steps, len(patches))
         whole = len(patches) // self.batch_size
         self.steps_per_epoch = min(whole, config.max_steps_per_epoch or whole)
@@ -139,76 +144,72 @@ class Examples:
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[list[Example]]:
         """Yield this process's share of the epoch's batches from step `first_step` on."""
-        rank, count = self.share
-        order = self.rng(ORDER, epoch).permutation(len(self.patches))
-        steps = range(first_step, self.steps_per_epoch)
-        jobs = [
-            [
-                (epoch, int(index))
-                for index in order[step * self.batch_size :][: self.batch_size][rank::count]
-            ]
-            for step in steps
+        rank, count = self._share
+        order = self._rng(ORDER, epoch).permutation(len(self.patches))
+        batches = [
+            [int(index) for index in order[step * self.batch_size :][: self.batch_size]]
+            for step in range(first_step, self.steps_per_epoch)
         ]
         if not self._config.workers:
-            for batch in jobs:
-                yield [self.example(*job) for job in batch]
+            for batch in batches:
+                yield [self._example(epoch, index) for index in batch[rank::count]]
             return
         with ThreadPoolExecutor(self._config.workers, "patches") as pool:
             ahead: deque[list[Future[Example]]] = deque()
             try:
-                for batch in jobs:
-                    ahead.append([pool.submit(self.example, *job) for job in batch])
-                    if len(ahead) > 2:
+                for batch in batches:
+                    mine = batch[rank::count]
+                    ahead.append([pool.submit(self._example, epoch, index) for index in mine])
+                    if len(ahead) > BATCHES_AHEAD:
                         yield [future.result() for future in ahead.popleft()]
                 while ahead:
                     yield [future.result() for future in ahead.popleft()]
             finally:
-                for future in (future for batch_ahead in ahead for future in batch_ahead):
-                    future.cancel()
+                for futures in ahead:
+                    for future in futures:
+                        future.cancel()
 
-    def step_rng(self, epoch: int, step: int) -> np.random.Generator:
-        """Source of what is drawn for a batch as a whole: how many error-region clicks."""
-        return self.rng(STEP, epoch, step)
-
-    def error_rng(self, epoch: int, example: Example) -> np.random.Generator:
-        """Source of a sample's error-region clicks, whatever else is in its batch."""
-        return self.rng(ERRORS, epoch, example.index)
+    def n_error_clicks(self, epoch: int, step: int) -> int:
+        """Draw how many clicks on errors the samples of a batch get."""
+        return int(self._rng(STEP, epoch, step).integers(0, self._config.max_iterations + 1))
 
     def augmented(self, index: int, variant: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
         """Return image and mask of a variant of a patch; the same whenever it is asked for."""
         patch = self.patches[index]
         gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
-        draws = self.rng(AUGMENT, variant, index)
+        draws = self._rng(AUGMENT, variant, index)
         return augment(patch.image, gt_mask, self._config.augment, draws)
 
-    def example(self, epoch: int, index: int) -> Example:
-        key: tuple[int, int] | None = None
-        image: NDArray[np.uint8] | None = None
-        variant = epoch
-        if self.variants:
-            variant = int(self.rng(VARIANT, epoch, index).integers(self.variants))
-            key = (index, variant)
-        kept = self.cache.get(key) if self.cache is not None and key is not None else None
+    def _example(self, epoch: int, index: int) -> Example:
+        if not self.variants:
+            image, gt_mask = self.augmented(index, epoch)
+            return self._with_clicks(epoch, index, image, gt_mask)
+        key = index, int(self._rng(VARIANT, epoch, index).integers(self.variants))
+        kept = self.cache.get(key) if self.cache is not None else None
         if kept is not None:
-            embedding, gt_mask = kept
-        else:
-            embedding = None
-            image, gt_mask = self.augmented(index, variant)
-        return Example(
-            index, key, image, gt_mask, self.first_clicks(epoch, index, gt_mask), embedding
-        )
+            return self._with_clicks(epoch, index, None, kept[1], key=key, embedding=kept[0])
+        image, gt_mask = self.augmented(*key)
+        return self._with_clicks(epoch, index, image, gt_mask, key=key)
 
-    def first_clicks(self, epoch: int, index: int, gt_mask: NDArray[np.int8]) -> list[Click]:
-        """Draw the clicks that a sample starts with."""
-        return first_clicks(
+    def _with_clicks(
+        self,
+        epoch: int,
+        index: int,
+        image: NDArray[np.uint8] | None,
+        gt_mask: NDArray[np.int8],
+        **more: Any,
+    ) -> Example:
+        config = self._config
+        clicks = first_clicks(
             gt_mask,
-            self.rng(CLICKS, epoch, index),
-            max_clicks=self._config.max_random_clicks,
-            first_at_centre=self._config.first_click_centre,
-            single_click_share=self._config.single_click_share,
+            self._rng(CLICKS, epoch, index),
+            max_clicks=config.max_random_clicks,
+            first_at_centre=config.first_click_centre,
+            single_click_share=config.single_click_share,
         )
+        return Example(index, image, gt_mask, clicks, self._rng(ERRORS, epoch, index), **more)
 
-    def rng(self, *what: int) -> np.random.Generator:
+    def _rng(self, *what: int) -> np.random.Generator:
         return np.random.default_rng((self._config.seed, *what))
 
 

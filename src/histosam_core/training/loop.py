@@ -272,12 +272,8 @@ class _Run:
                 break
             log.begin(title)
 
-            draws = examples.step_rng(epoch, state.steps_in_epoch)
-            prompted = learner.prompt(
-                batch,
-                iterations=int(draws.integers(0, config.max_iterations + 1)),
-                sources=[examples.error_rng(epoch, example) for example in batch],
-            )
+            n_clicks = examples.n_error_clicks(epoch, state.steps_in_epoch)
+            prompted = learner.prompt(batch, n_clicks)
             means = learner.take_gradient(prompted, examples.batch_size, optimiser.backward)
             if not optimiser.clip(means.loss):
                 raise TrainingDivergedError(

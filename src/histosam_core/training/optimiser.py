@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
     from histosam_core.training.config import TrainConfig
 
-__all__ = [
-    "Optimiser",
-    "WeightInterpolation",
-    "learning_rate_factor",
-    "make_scaler",
-    "warmup_length",
-]
+__all__ = ["Optimiser", "WeightInterpolation", "learning_rate_factor", "make_scaler"]
 
 LEAST_SCALE = 1.0
 """A gradient that is no number at this scale of the loss is not for want of half's range."""
@@ -70,25 +64,10 @@ class Optimiser:
         return float(self._adam.param_groups[0]["lr"])
 
     def set_rate(self, step: int, total_steps: int, share_of_time: float = 0.0) -> None:
-        """Set the learning rate for a step; each parameter gets its share of it.
-
-        Parameters
-        ----------
-        step, total_steps
-            Steps done, and of the whole run.
-        share_of_time
-            Share of the time budget that is used; the rate falls by time where that is faster.
-        """
-        config = self._config
-        rate = config.learning_rate * learning_rate_factor(
-            step,
-            max(step / total_steps, share_of_time),
-            warmup=warmup_length(config.warmup_steps, total_steps),
-            milestones=config.milestones,
-            milestone_factor=config.milestone_factor,
-        )
+        """Set the rate for a step; parameters get their shares. See `learning_rate_factor`."""
+        factor = learning_rate_factor(self._config, step, total_steps, share_of_time)
         for group in self._adam.param_groups:
-            group["lr"] = rate * group["share"]
+            group["lr"] = self._config.learning_rate * factor * group["share"]
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss, scaled so that half precision does not lose it."""
@@ -141,37 +120,25 @@ def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None
     return torch.amp.GradScaler(device_type)
 
 
-def warmup_length(warmup_steps: int, total_steps: int) -> int:
-    """Steps of warm-up: as set, but never more than a tenth of the run."""
-    return min(warmup_steps, total_steps // 10)
-
-
 def learning_rate_factor(
-    step: int,
-    progress: float,
-    *,
-    warmup: int,
-    milestones: Sequence[float],
-    milestone_factor: float,
+    config: TrainConfig, step: int, total_steps: int, share_of_time: float = 0.0
 ) -> float:
-    """What the learning rate is multiplied by in one step.
+    """What the learning rate is multiplied by in one step: warm-up, then a fall at milestones.
 
     Parameters
     ----------
-    step
-        Steps done before it.
-    progress
-        Share of the run done before it, 0 to 1.
-    warmup
-        Steps of linear rise from zero.
-    milestones
-        Shares of the run from which on the rate is `milestone_factor` lower, once more each.
-    milestone_factor
-        Usually 0.1.
+    config
+        Warm-up, at most a tenth of all steps, and milestones.
+    step, total_steps
+        Steps done before it, and of the whole run.
+    share_of_time
+        Share of the time budget that is used; the rate falls by time where that is faster.
     """
+    warmup = min(config.warmup_steps, total_steps // 10)
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    passed = sum(progress >= milestone for milestone in milestones)
-    return rise * milestone_factor**passed
+    progress = max(step / total_steps, share_of_time)
+    passed = sum(progress >= milestone for milestone in config.milestones)
+    return rise * config.milestone_factor**passed
 
 
 class WeightInterpolation:

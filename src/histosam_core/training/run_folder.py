@@ -11,7 +11,6 @@ import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,46 +51,28 @@ SAFETENSORS_HALF = ".tmp??????"
 """What safetensors writes beside a file before it gets its name."""
 
 
-@dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of a run's files, and how they are written and read."""
+    """Paths of a run's files, and how they are written and read.
 
-    path: Path
+    Attributes
+    ----------
+    config, log, curves : Path
+        Settings as JSON; the log as CSV, and as a picture.
+    best, last : Path
+        Checkpoints of the best validated epoch and of the last one.
+    state : Path
+        What an interrupted run goes on from.
+    tensorboard : Path
+        Folder of the log for TensorBoard.
+    """
 
-    @property
-    def config(self) -> Path:
-        """The settings as JSON."""
-        return self.path / "config.json"
-
-    @property
-    def log(self) -> Path:
-        """The log as CSV."""
-        return self.path / "log.csv"
-
-    @property
-    def curves(self) -> Path:
-        """The log as a picture."""
-        return self.path / "curves.png"
-
-    @property
-    def best(self) -> Path:
-        """Checkpoint of the best validated epoch."""
-        return self.path / "best.safetensors"
-
-    @property
-    def last(self) -> Path:
-        """Checkpoint of the last epoch."""
-        return self.path / "last.safetensors"
-
-    @property
-    def state(self) -> Path:
-        """What an interrupted run goes on from."""
-        return self.path / "state.pt"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of the log for TensorBoard."""
-        return self.path / "tensorboard"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config, self.log = path / "config.json", path / "log.csv"
+        self.curves, self.state = path / "curves.png", path / "state.pt"
+        self.best, self.last = path / "best.safetensors", path / "last.safetensors"
+        self.tensorboard = path / "tensorboard"
+        self._files = (self.state, self.best, self.last, self.log, self.curves, self.config)
 
     @property
     def has_begun_only(self) -> bool:
@@ -128,10 +109,6 @@ class RunFolder:
                 half.unlink(missing_ok=True)
         for half in self.path.glob(SAFETENSORS_HALF):
             half.unlink(missing_ok=True)
-
-    @property
-    def _files(self) -> tuple[Path, ...]:
-        return (self.state, self.best, self.last, self.log, self.curves, self.config)
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write the state; values are tensors and plain Python values."""

@@ -1,7 +1,7 @@
 """The fine-tuning scenarios: which parts train, which decoder, dense click prompts or not.
 
-A table only, without torch, so that help texts and widgets can show it at once; parts.py applies it
-to a network.
+A table only, without torch, so that help texts and widgets can show it at once;
+families/sam_parts.py applies it to a network.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from histosam_core.errors import ConfigError
-
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import Decoder
 
-__all__ = ["SCENARIOS", "Part", "Scenario", "find_scenario"]
+__all__ = ["SCENARIOS", "Part", "Scenario"]
 
 Part = Literal["image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"]
 
@@ -66,11 +64,7 @@ class Scenario:
         return True if choice is None and self.adds_early_features else choice
 
 
-def _table(*scenarios: Scenario) -> Mapping[str, Scenario]:
-    return MappingProxyType({scenario.name: scenario for scenario in scenarios})
-
-
-SCENARIOS: Mapping[str, Scenario] = _table(
+_SCENARIOS = (
     Scenario(
         "md",
         "Train SAM's mask decoder; both encoders stay frozen. Fast.",
@@ -104,19 +98,6 @@ SCENARIOS: Mapping[str, Scenario] = _table(
         adds_early_features=True,
     ),
 )
+
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType({one.name: one for one in _SCENARIOS})
 """Scenarios by name: the paper's four (its "Ours" is `refining`), and this project's own."""
-
-
-def find_scenario(name: str) -> Scenario:
-    """Return the scenario of that name.
-
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    try:
-        return SCENARIOS[name]
-    except KeyError:
-        names = ", ".join(SCENARIOS)
-        raise ConfigError(f"no scenario {name!r}; choose one of {names}") from None

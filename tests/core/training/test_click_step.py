@@ -51,8 +51,7 @@ class Step:
         (self.batch,) = self.learner.examples.batches(1)
 
     def make(self, iterations: int = 2) -> StepMeans:
-        sources = [self.learner.examples.error_rng(1, example) for example in self.batch]
-        prompted = self.learner.prompt(self.batch, iterations, sources)
+        prompted = self.learner.prompt(self.batch, iterations)
         return self.learner.take_gradient(prompted, 4, torch.Tensor.backward)
 
     def gradient(self) -> torch.Tensor:

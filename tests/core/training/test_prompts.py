@@ -9,7 +9,6 @@ import torch
 from histosam_core.clicks import Click
 from histosam_core.model.sam.network import SamNetwork, build_network
 from histosam_core.training.prompts import (
-    add_error_clicks,
     first_clicks,
     pack_clicks,
 )
@@ -48,51 +47,11 @@ def test_a_patch_that_is_not_square_fills_a_part_of_the_input(network: SamNetwor
     assert points_xy[0, 0].tolist() == [31.25, 15.25]
 
 
-def test_no_iteration_gives_no_mask_prompt(network: SamNetwork, rng: np.random.Generator) -> None:
-    first = [[Click((20, 20))]]
-    clicks, previous = add_error_clicks(
-        network, torch.zeros(1, 128, 4, 4), [_mask()], first, 0, [rng]
-    )
-    assert previous is None
-    assert clicks == first
-
-
-def test_each_iteration_adds_a_click_on_an_error_of_the_answer_before(
-    network: SamNetwork, rng: np.random.Generator
-) -> None:
-    gt = [_mask(), np.zeros((48, 48), np.int8)]
-    first = [[Click((20, 20))], [Click((3, 3), False)]]
-    embeddings = torch.randn(2, 128, 4, 4, generator=torch.Generator().manual_seed(0))
-    embeddings.requires_grad_()
-    clicks, previous = add_error_clicks(network, embeddings, gt, first, 3, [rng, rng])
-    assert previous is not None
-    assert previous.shape == (2, 1, 16, 16)
-    assert not previous.requires_grad
-    assert [len(sample) for sample in first] == [1, 1]
-    assert len(clicks[0]) == 4
-    for sample, mask in zip(clicks, gt, strict=True):
-        for click in sample[1:]:
-            x, y = (int(v) for v in click.xy)
-            assert (mask[y, x] == 1) == click.is_positive
-
-
-def test_the_same_draws_give_the_same_clicks(network: SamNetwork) -> None:
-    embeddings = torch.randn(1, 128, 4, 4, generator=torch.Generator().manual_seed(0))
-    runs = [
-        add_error_clicks(
-            network, embeddings, [_mask()], [[Click((9, 9))]], 3, [np.random.default_rng(5)]
-        )
-        for _ in range(2)
-    ]
-    assert runs[0][0] == runs[1][0]
-    assert torch.equal(runs[0][1], runs[1][1])
-
-
 def test_single_clicks_come_as_often_as_set(rng: np.random.Generator) -> None:
     gt = _mask()
     for _ in range(10):
-        (click,) = first_clicks(gt, rng, single_click_share=1.0)
+        (click,) = first_clicks(gt, rng, max_clicks=24, single_click_share=1.0)
         assert click.is_positive
-    counts = [len(first_clicks(gt, rng)) for _ in range(200)]
+    counts = [len(first_clicks(gt, rng, max_clicks=24, single_click_share=0.0)) for _ in range(200)]
     assert np.mean([count == 1 for count in counts]) < 0.15
     assert max(counts) > 8

@@ -6,9 +6,10 @@ clicks as points; mirrored too, where flips are averaged, in the same batch.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 import torch
@@ -110,6 +111,17 @@ class ClickModel:
             net = folded(net)
         self._net: Any = net.to(self.device).eval()
         self._bytes_per_region = 0
+
+    def over(self, network: nn.Module, device: str | torch.device) -> Self:
+        """Return a model that answers as this one does, with `network` itself, not a folded copy.
+
+        Its network may be trained meanwhile.
+        """
+        other = copy.copy(self)
+        other.device = pick_device(device)
+        other.network = network
+        other._net = network.to(other.device).eval()
+        return other
 
     def encode(self, image: NDArray[np.uint8]) -> ClickImage:
         """(H, W, 3) uint8 RGB -> its pixels on the device. What costs comes with the clicks.

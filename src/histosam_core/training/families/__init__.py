@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from histosam_core.training.scenarios import find_scenario
+from histosam_core.training.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
@@ -57,7 +57,7 @@ def start_learner(
     from histosam_core.training.families.sam import SamLearner
     from histosam_core.training.families.sam_parts import starting_model
 
-    scenario = find_scenario(config.scenario)
+    scenario = SCENARIOS[config.scenario]
     return SamLearner(
         config,
         scenario,

@@ -65,25 +65,22 @@ class CropExamples(Examples):
         share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(patches, config, share=share)
-        self._size_hw, self._augmentation = config.crop_size or (0, 0), config.augment
         self._way: Way = way
         self._draw_focus = draw_focus
 
-    def example(self, epoch: int, index: int) -> Example:
-        """Make one sample."""
-        patch = self.patches[index]
+    def _example(self, epoch: int, index: int) -> Example:
+        patch, config, focus = self.patches[index], self._config, None
         image, gt_mask = draw_crop(
             patch.image,
             np.asarray(patch.gt_mask).astype(np.int8),
-            self._size_hw,
-            self._augmentation,
-            self.rng(AUGMENT, epoch, index),
+            config.crop_size or (0, 0),
+            config.augment,
+            self._rng(AUGMENT, epoch, index),
             way=self._way,
         )
-        clicks, focus = self.first_clicks(epoch, index, gt_mask), None
         if self._draw_focus is not None:
-            focus = self._draw_focus(image, gt_mask, self.rng(FOCUS, epoch, index))
-        return Example(index, None, image, gt_mask, clicks, focus=focus)
+            focus = self._draw_focus(image, gt_mask, self._rng(FOCUS, epoch, index))
+        return self._with_clicks(epoch, index, image, gt_mask, focus=focus)
 
 
 def draw_crop(

@@ -9,7 +9,7 @@ stay ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from histosam_core.model.focalclick.focus import mask_box
-from histosam_core.model.focalclick.model import FocalClickModel
 from histosam_core.training.examples import Focus
 from histosam_core.training.families.specialist import (
     MoreLosses,
@@ -28,9 +27,6 @@ from histosam_core.training.families.specialist import (
     mask_planes,
 )
 from histosam_core.training.losses import bce_loss, weighted_normalized_focal_loss
-
-if TYPE_CHECKING:
-    from histosam_core.training.config import TrainConfig
 
 __all__ = ["FocalClickLearner", "draw_focus", "points_in_focus", "trimap_of"]
 
@@ -185,26 +181,6 @@ class FocalClickLearner(SpecialistLearner):
 
     crop_way = "window"
     draw_focus = staticmethod(draw_focus)
-
-    @staticmethod
-    def input_settings(config: TrainConfig) -> dict[str, Any]:
-        """The size of the crops, where it is not FocalClick's own."""
-        size = config.crop_size
-        return {} if size is None or size == config.recipe.crop_size else {"infer_size": size[0]}
-
-    @staticmethod
-    def model_over(
-        network: Any, base: Any, own: Mapping[str, Any], given: Mapping[str, Any]
-    ) -> FocalClickModel:
-        """Return a model that answers as `base` does, with `network` itself."""
-        return FocalClickModel(
-            network,
-            infer_size=own.get("infer_size", base.infer_size),
-            focus_ratio=base.focus_ratio,
-            zoom_in=base.zoom_in,
-            merge_threshold=base.merge_threshold,
-            **given,
-        )
 
     def more_losses(self, prompted: Prompted, n_in_all: int) -> MoreLosses:
         """Return what refines the enlarged parts of the crops, and takes the losses of that."""

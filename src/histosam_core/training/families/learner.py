@@ -58,19 +58,15 @@ class Learner(Protocol):
     def share_of(self, name: str) -> float:
         """Share of the learning rate that a parameter gets."""
 
-    def prompt(
-        self, batch: Sequence[Example], iterations: int, sources: Sequence[np.random.Generator]
-    ) -> Any:
+    def prompt(self, batch: Sequence[Example], n_clicks: int) -> Any:
         """Let the network answer a batch and click on its errors, without gradient.
 
         Parameters
         ----------
         batch
             This process's share.
-        iterations
+        n_clicks
             Clicks drawn from the error region; the same in all processes.
-        sources
-            What each sample's clicks are drawn from.
 
         Returns
         -------

@@ -17,21 +17,22 @@ from torch import Tensor
 
 from histosam_core.errors import ConfigError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory
-from histosam_core.model.sam.interactive import to_image_size
-from histosam_core.training.embeddings import PatchEncoder, open_caches
+from histosam_core.model.sam.interactive import to_image_size, to_mask_input
 from histosam_core.training.examples import Examples
 from histosam_core.training.families.learner import StepMeans
+from histosam_core.training.families.sam_embeddings import PatchEncoder, open_caches
 from histosam_core.training.families.sam_parts import (
     part_of,
     prepare_for_training,
     set_training_mode,
 )
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
-from histosam_core.training.prompts import add_error_clicks, pack_clicks
+from histosam_core.training.prompts import click_on_errors, pack_clicks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from histosam_core.clicks import Click
     from histosam_core.model.sam.embedding import ImageEmbedding
     from histosam_core.model.sam.interactive import SamModel
     from histosam_core.training.compute import Compute
@@ -39,15 +40,25 @@ if TYPE_CHECKING:
     from histosam_core.training.examples import Example, TrainingPatch
     from histosam_core.training.scenarios import Scenario
 
-__all__ = ["SamLearner"]
+__all__ = ["Prompted", "SamLearner"]
 
 
 @dataclass(slots=True)
-class _Prompted:
+class Prompted:
     """A batch with its prompts.
 
-    `embeddings` (B, C, h, w) are what errors were judged by, without gradient; `encoded` is the
-    same with its gradient, where the encoder learns and the batch went through it in one pass.
+    Parameters
+    ----------
+    batch
+        This process's share.
+    embeddings
+        (B, C, h, w) that errors were judged by, without gradient.
+    encoded
+        The same with gradient, where the encoder learns and takes the batch in one pass.
+    points_xy, labels
+        From `pack_clicks`.
+    mask_input
+        (B, 1, 4h, 4w) made of the last answer; None where there was none.
     """
 
     batch: Sequence[Example]
@@ -77,11 +88,6 @@ class SamLearner:
         Called before a frozen image encoder encodes; may raise to stop.
     notice
         Called with a line that the user should read.
-
-    Attributes
-    ----------
-    encoder : PatchEncoder
-        Gives the embeddings.
     """
 
     settings: Mapping[str, Any] = {}
@@ -110,11 +116,9 @@ class SamLearner:
         others = self.network.state_dict().keys() - dict(self.network.named_parameters()).keys()
         self.buffers = sorted(name for name in others if part_of(name) in scenario.trained)
         self._parameters = [self.network.get_parameter(name) for name in self.names]
+        variants = config.augment_variants if scenario.freezes_encoder else 0
         self.examples: Examples = Examples(
-            train_patches,
-            config,
-            variants=config.augment_variants if scenario.freezes_encoder else 0,
-            share=(compute.processes.rank, compute.processes.count),
+            train_patches, config, variants=variants, share=compute.processes.share
         )
         training = validation = None
         if scenario.freezes_encoder:
@@ -136,9 +140,7 @@ class SamLearner:
         """Share of the learning rate that a parameter gets."""
         return self._config.encoder_lr_factor if part_of(name) == "image_encoder" else 1.0
 
-    def prompt(
-        self, batch: Sequence[Example], iterations: int, sources: Sequence[np.random.Generator]
-    ) -> _Prompted:
+    def prompt(self, batch: Sequence[Example], n_clicks: int) -> Prompted:
         """Let the network answer and click on its errors; see `Learner.prompt`.
 
         Raises
@@ -146,39 +148,23 @@ class SamLearner:
         ConfigError
             The patches differ in size.
         """
-        gt_masks = [example.gt_mask for example in batch]
-        if len({mask.shape for mask in gt_masks}) > 1:
+        patch_hw, *others = {example.gt_mask.shape for example in batch}
+        if others:
             raise ConfigError("all patches of a run must be of one size; prepare them again")
-        patch_hw = (gt_masks[0].shape[0], gt_masks[0].shape[1])
-
-        def longest_anywhere(width: int) -> int:
-            return int(self._compute.processes.largest([width])[0])
-
+        clicks = [list(example.clicks) for example in batch]
         embeddings, encoded = self._embed(batch)
         self.network.eval()
-        with self._compute.autocast():
-            clicks, mask_input = add_error_clicks(
-                self.network,
-                embeddings,
-                gt_masks,
-                [example.clicks for example in batch],
-                iterations,
-                sources,
-                in_parts=self._compute.micro_batches.run,
-                agree=longest_anywhere,
-            )
-        width = longest_anywhere(max(len(sample) for sample in clicks))
-        points_xy, labels = pack_clicks(clicks, patch_hw, self.network, width)
-        return _Prompted(batch, embeddings, encoded, points_xy, labels, mask_input)
+        mask_input = self._click_on_errors(batch, embeddings, clicks, n_clicks)
+        points_xy, labels = self._pack(clicks, patch_hw)
+        return Prompted(batch, embeddings, encoded, points_xy, labels, mask_input)
 
     def take_gradient(
-        self, prompted: _Prompted, n_in_all: int, backward: Callable[[Tensor], None]
+        self, prompted: Prompted, n_in_all: int, backward: Callable[[Tensor], None]
     ) -> StepMeans:
         """Let the network answer once more and take the gradient; see `Learner.take_gradient`."""
         network, micro_batches = self.network, self._compute.micro_batches
         batch = prompted.batch
         gt_masks = np.stack([example.gt_mask for example in batch])
-        patch_hw = (gt_masks.shape[1], gt_masks.shape[2])
         target = torch.from_numpy(gt_masks)[:, None].to(network.device)
         set_training_mode(network, self._scenario)
 
@@ -189,7 +175,7 @@ class SamLearner:
                 low_res, quality = network.decode(
                     features, prompted.points_xy[part], prompted.labels[part], mask_input
                 )
-            logits = to_image_size(network, low_res.float(), patch_hw)
+            logits = to_image_size(network, low_res.float(), gt_masks.shape[1:])
             losses, overlap = self._losses(logits, quality, target[part])
             loss = losses.sum() / n_in_all
             backward(loss)
@@ -214,6 +200,44 @@ class SamLearner:
     ) -> tuple[ImageEmbedding, NDArray[np.int8]]:
         """Embedding and (H, W) int8 mask of one validation patch, not augmented."""
         return self.encoder.embed_whole(patches, index)
+
+    @torch.no_grad()
+    def _click_on_errors(
+        self,
+        batch: Sequence[Example],
+        embeddings: Tensor,
+        clicks: list[list[Click]],
+        n_clicks: int,
+    ) -> Tensor | None:
+        """Let the network answer, and `clicks` grow; return the mask input of the last answer.
+
+        As RITM trains: each answer goes back in as the mask input, by way of the patch's size, as
+        in use.
+        """
+        gt_masks = [example.gt_mask for example in batch]
+        patch_hw = gt_masks[0].shape
+        mask_input: Tensor | None = None
+
+        def answer(part: slice) -> Tensor:
+            before = None if mask_input is None else mask_input[part]
+            low_res, _quality = self.network.decode(
+                embeddings[part], points_xy[part], labels[part], before
+            )
+            return to_image_size(self.network, low_res.float(), patch_hw)
+
+        with self._compute.autocast():
+            for _ in range(n_clicks):
+                points_xy, labels = self._pack(clicks, patch_hw)
+                logits = torch.cat(self._compute.micro_batches.run(len(batch), answer))
+                mask_input = to_mask_input(self.network, logits)
+                sources = [example.rng for example in batch]
+                click_on_errors(clicks, gt_masks, torch.sigmoid(logits), sources)
+        return mask_input
+
+    def _pack(self, clicks: list[list[Click]], patch_hw: Any) -> tuple[Tensor, Tensor]:
+        """Pack clicks, padded to the longest list in all processes."""
+        (width,) = self._compute.processes.largest([max(1, *map(len, clicks))])
+        return pack_clicks(clicks, patch_hw, self.network, int(width))
 
     def _losses(self, logits: Tensor, quality: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) losses, and the (B,) IoUs; no gradient through the latter."""
@@ -249,7 +273,7 @@ class SamLearner:
 
         return torch.cat(micro_batches.run(len(batch), encode)), None
 
-    def _with_gradient(self, prompted: _Prompted, part: slice) -> Tensor:
+    def _with_gradient(self, prompted: Prompted, part: slice) -> Tensor:
         if self.encoder.frozen:
             return prompted.embeddings[part]
         if prompted.encoded is not None:

@@ -85,7 +85,7 @@ class SpecialistLearner:
     config
         How is trained.
     model
-        Clicked on in validation; it answers with `network` itself.
+        Clicked on in validation; it answers with `network` itself, not a folded copy.
     network
         What is trained.
     train_patches
@@ -108,7 +108,7 @@ class SpecialistLearner:
         self.model, self.network = model, network
         self._config, self._recipe, self._compute = config, config.recipe, compute
         self._device = next(network.parameters()).device
-        self.settings: Mapping[str, Any] = self.input_settings(config)
+        self.settings: Mapping[str, Any] = input_settings(config)
         network.requires_grad_(True)
         self.names = [name for name, _ in network.named_parameters()]
         self.buffers = sorted(network.state_dict().keys() - set(self.names))
@@ -119,7 +119,7 @@ class SpecialistLearner:
             config,
             way=self.crop_way,
             draw_focus=self.draw_focus,
-            share=(compute.processes.rank, compute.processes.count),
+            share=compute.processes.share,
         )
 
     @classmethod
@@ -149,48 +149,13 @@ class SpecialistLearner:
         base: Any = load_model(config.model, str(compute.device)) if model is None else model
         check_family(base, config)
         network = base.network if model is None else copy.deepcopy(base.network)
-        given = {
-            "flip": base.flip,
-            "max_net_clicks": base.max_net_clicks,
-            "device": compute.device,
-            "info": base.info,
-            "fold": False,
-        }
-        answering = cls.model_over(network, base, cls.input_settings(config), given)
+        answering, own = base.over(network, compute.device), input_settings(config)
+        if "infer_size" in own:
+            answering.infer_size = own["infer_size"]
+        if "zoom_in" in own and answering.zoom_in is not None:
+            target_size = tuple(own["zoom_in"]["target_size"])
+            answering.zoom_in = replace(answering.zoom_in, target_size=target_size)
         return cls(config, answering, network, train_patches, compute)
-
-    @staticmethod
-    def model_over(
-        network: Any, base: Any, own: Mapping[str, Any], given: Mapping[str, Any]
-    ) -> Any:
-        """Return a model that answers as `base` does, with `network` itself.
-
-        Parameters
-        ----------
-        network
-            What is trained.
-        base
-            The model that the run starts from.
-        own
-            From `input_settings`.
-        given
-            Arguments that every family takes.
-        """
-        zoom_in = base.zoom_in
-        if zoom_in is not None and "zoom_in" in own:
-            zoom_in = replace(zoom_in, target_size=tuple(own["zoom_in"]["target_size"]))
-        return type(base)(network, zoom_in=zoom_in, **given)
-
-    @staticmethod
-    def input_settings(config: TrainConfig) -> dict[str, Any]:
-        """Settings of a model that fit what its network was trained on, as JSON has them.
-
-        Empty where crops are of the family's own size, and for RITM, which takes any.
-        """
-        size, recipe = config.crop_size, config.recipe
-        if size is None or size == recipe.crop_size or recipe.name != "simpleclick":
-            return {}
-        return {"zoom_in": {"target_size": list(size)}}
 
     def share_of(self, name: str) -> float:
         """Share of the learning rate that a parameter gets."""
@@ -202,14 +167,12 @@ class SpecialistLearner:
             depth=self._depth,
         )
 
-    def prompt(
-        self, batch: Sequence[Example], iterations: int, sources: Sequence[np.random.Generator]
-    ) -> Prompted:
+    def prompt(self, batch: Sequence[Example], n_clicks: int) -> Prompted:
         """Let the network answer crops of one size and click on its errors; see `Learner`."""
         images = image_planes([e.image for e in batch if e.image is not None]).to(self._device)
         clicks = [list(example.clicks) for example in batch]
         self.network.eval()
-        previous = self._click_on_errors(images, batch, clicks, iterations, sources)
+        previous = self._click_on_errors(images, batch, clicks, n_clicks)
         return Prompted(
             batch,
             torch.cat((images, previous), 1),
@@ -273,17 +236,16 @@ class SpecialistLearner:
         images: Tensor,
         batch: Sequence[Example],
         clicks: list[list[Click]],
-        iterations: int,
-        sources: Sequence[np.random.Generator],
+        n_clicks: int,
     ) -> Tensor:
         """Let the network answer and click on its errors; return (B, 1, H, W) probabilities.
 
-        The lists of clicks grow. Without iterations there is no answer, and all is zero.
+        The lists of clicks grow. Without clicks there is no answer, and all is zero.
         """
         network, compute = self.network, self._compute
         size = images.shape[-2:]
         previous = images.new_zeros((len(batch), 1, *size))
-        if not iterations:
+        if not n_clicks:
             return previous
         gt_masks = [example.gt_mask for example in batch]
 
@@ -298,12 +260,12 @@ class SpecialistLearner:
 
         with compute.autocast():
             prepared = torch.cat(compute.micro_batches.run(len(batch), prepare))
-            for _ in range(iterations):
+            for _ in range(n_clicks):
                 points = point_table(clicks).to(self._device)
                 disks = disk_maps(points, (size[0], size[1]), network.click_radius)
                 logits = torch.cat(compute.micro_batches.run(len(batch), answer))
                 previous = torch.sigmoid(logits)
-                click_on_errors(clicks, gt_masks, previous, sources)
+                click_on_errors(clicks, gt_masks, previous, [e.rng for e in batch])
         return previous
 
     def _losses(self, answer: Mapping[str, Tensor], target: Tensor) -> Tensor:
@@ -335,6 +297,19 @@ class SpecialistLearner:
     def _forget_gradients(self) -> None:
         for parameter in self.network.parameters():
             parameter.grad = None
+
+
+def input_settings(config: TrainConfig) -> dict[str, Any]:
+    """Settings of a model that fit what its network was trained on, as JSON has them.
+
+    Empty where crops are of the family's own size, and for RITM, which takes any.
+    """
+    size, recipe = config.crop_size, config.recipe
+    if size is None or size == recipe.crop_size or recipe.name == "ritm":
+        return {}
+    if recipe.name == "simpleclick":
+        return {"zoom_in": {"target_size": list(size)}}
+    return {"infer_size": size[0]}
 
 
 def share_of(

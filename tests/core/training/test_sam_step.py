@@ -46,8 +46,7 @@ class Step:
 
     def make(self) -> StepMeans:
         (batch,) = self.examples.batches(1)
-        sources = [self.examples.error_rng(1, example) for example in batch]
-        prompted = self.learner.prompt(batch, 2, sources)
+        prompted = self.learner.prompt(batch, 2)
         return self.learner.take_gradient(prompted, 6, torch.Tensor.backward)
 
     def gradient(self) -> torch.Tensor:
@@ -101,8 +100,35 @@ def test_samples_draw_their_clicks_whatever_is_in_their_batch(
     step: Callable[[str, int], Step],
 ) -> None:
     examples = step("refining", 6).examples
-    (batch,) = examples.batches(1)
-    first = examples.error_rng(1, batch[3]).random(4)
-    assert np.array_equal(first, examples.error_rng(1, batch[3]).random(4))
-    assert not np.array_equal(first, examples.error_rng(1, batch[2]).random(4))
-    assert not np.array_equal(first, examples.error_rng(2, batch[3]).random(4))
+
+    def draws(epoch: int, place: int) -> np.ndarray:
+        (batch,) = examples.batches(epoch)
+        return batch[place].rng.random(4)
+
+    assert np.array_equal(draws(1, 3), draws(1, 3))
+    assert not np.array_equal(draws(1, 3), draws(1, 2))
+    assert not np.array_equal(draws(1, 3), draws(2, 3))
+
+
+def test_clicks_on_errors_follow_each_answer(step: Callable[[str, int], Step]) -> None:
+    made = step("refining", 6)
+    (batch,) = made.examples.batches(1)
+    n_first = [len(example.clicks) for example in batch]
+    before = made.learner.prompt(batch, 0)
+    assert before.mask_input is None
+    assert (before.labels >= 0).sum(1).tolist() == n_first
+    prompted = made.learner.prompt(batch, 3)
+    assert [len(example.clicks) for example in batch] == n_first  # left as they were
+    assert prompted.mask_input is not None
+    assert prompted.mask_input.shape == (6, 1, 16, 16)
+    assert not prompted.mask_input.requires_grad
+    added = (prompted.labels >= 0).sum(1) - torch.tensor(n_first)
+    assert added.max() == 3
+    for sample, example in enumerate(batch):
+        for place in range(n_first[sample], n_first[sample] + int(added[sample])):
+            x, y = (round(float(v)) for v in prompted.points_xy[sample, place])
+            assert (example.gt_mask[y, x] == 1) == bool(prompted.labels[sample, place])
+    (again,) = made.examples.batches(1)
+    other = made.learner.prompt(again, 3)
+    assert torch.equal(prompted.points_xy, other.points_xy)
+    assert torch.equal(prompted.mask_input, other.mask_input)

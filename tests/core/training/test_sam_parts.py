@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from histosam_core.errors import CheckpointError, ConfigError
+from histosam_core.errors import CheckpointError
 from histosam_core.model.sam.network import SamNetwork, build_network
 from histosam_core.training.families.sam_parts import (
     adapt_network,
@@ -13,7 +13,7 @@ from histosam_core.training.families.sam_parts import (
     prepare_for_training,
     set_training_mode,
 )
-from histosam_core.training.scenarios import SCENARIOS, find_scenario
+from histosam_core.training.scenarios import SCENARIOS
 
 PAPER = {
     "md": ({"mask_decoder"}, "sam"),
@@ -34,11 +34,6 @@ def test_the_table_is_the_papers() -> None:
     for scenario in SCENARIOS.values():
         assert scenario.explanation
         assert "\n" not in scenario.explanation
-
-
-def test_an_unknown_scenario_is_refused_with_the_names() -> None:
-    with pytest.raises(ConfigError, match="refining"):
-        find_scenario("ours")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
