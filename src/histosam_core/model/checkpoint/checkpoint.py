@@ -1,15 +1,12 @@
 """Checkpoints: weights plus what they are, in one safetensors file; and the files of others.
 
-A file of ours carries a description (checkpoint_info.py). Weights that SAM, torch_em, RITM,
-FocalClick, SimpleClick or anyone else saved with ``torch.save`` are read too (weights_file.py).
 Whatever the file, its keys and shapes must be exactly those of the network.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -67,13 +64,7 @@ def describe_network(
     licence: str = NOT_STATED,
     settings: Mapping[str, Any] | None = None,
 ) -> CheckpointInfo:
-    """Fill a `CheckpointInfo` with what the network itself knows; it is in no file yet.
-
-    Raises
-    ------
-    CheckpointError
-        A network that can be saved by no name.
-    """
+    """Fill a `CheckpointInfo` with what the network itself knows; it is in no file yet."""
     return _described(
         network,
         CheckpointInfo(
@@ -193,20 +184,20 @@ def load_checkpoint(
             "pass the matching file or ask for its architecture"
         )
     info = replace(info, sha256=file_sha256(path))
-    if info.architecture not in get_args(Architecture):
-        if decoder is not None or dense_prompts or early_features:
-            raise CheckpointError(
-                f"{path} holds {info.architecture}, which has none of SAM's decoders, dense "
-                "prompts and early features; leave those out"
-            )
-        with _naming(path):
-            return fill_click_network(info.architecture, file.state), info
-    if not info.decoders:
+    is_sam = info.architecture in get_args(Architecture)
+    if not is_sam and (decoder is not None or dense_prompts or early_features):
+        raise CheckpointError(
+            f"{path} holds {info.architecture}, which has none of SAM's decoders, dense "
+            "prompts and early features; leave those out"
+        )
+    if is_sam and not info.decoders:
         raise CheckpointError(f"{path} holds no mask decoder; choose a whole SAM checkpoint")
-    chosen = decoder or info.decoders[0]
-    if early_features is None:
-        early_features = info.early_features and chosen == "refining"
-    with _naming(path):
+    try:
+        if not is_sam:
+            return fill_click_network(info.architecture, file.state), info
+        chosen = decoder or info.decoders[0]
+        if early_features is None:
+            early_features = info.early_features and chosen == "refining"
         network, fresh = start_network(
             cast("Architecture", info.architecture),
             file.state,
@@ -215,6 +206,8 @@ def load_checkpoint(
             early_features=early_features,
             image_size=info.preprocessing.image_size,
         )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     network.pixel_mean.copy_(torch.tensor(info.preprocessing.pixel_mean).view(1, 3, 1, 1))
     network.pixel_std.copy_(torch.tensor(info.preprocessing.pixel_std).view(1, 3, 1, 1))
     provenance = {**info.provenance, **({"fresh_layers": list(fresh)} if fresh else {})}
@@ -279,15 +272,6 @@ def _describe_file(path: Path, file: WeightsFile, asked: str | None) -> Checkpoi
         decoders=decoders_in(file.state),
         preprocessing=Preprocessing(256 if sam == "histosam_tiny" else 1024),
     )
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what is wrong with its weights."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _sam_architecture(path: Path, state: Mapping[str, Tensor]) -> Architecture:

@@ -16,17 +16,8 @@ from histosam_core.model.sam.network import PIXEL_MEAN, PIXEL_STD, Architecture,
 __all__ = ["CheckpointInfo", "Preprocessing", "info_from_metadata", "metadata_of"]
 
 FORMAT_VERSION = 1
-METADATA_KEYS = (
-    "histosam_format",
-    "name",
-    "architecture",
-    "decoders",
-    "dense_prompts",
-    "scenario",
-    "geometry",
-    "preprocessing",
-    "provenance",
-)
+LATER: dict[str, Any] = {"early_features": False, "licence": NOT_STATED, "settings": {}}
+"""What older files do not speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +85,7 @@ class CheckpointInfo(ModelInfo):
 
 
 def metadata_of(info: CheckpointInfo) -> dict[str, str]:
-    """Turn the description into the file's metadata: JSON strings by name."""
+    """Return the file's metadata: JSON strings by name."""
     facts = {
         "histosam_format": FORMAT_VERSION,
         "name": info.name,
@@ -113,34 +104,30 @@ def metadata_of(info: CheckpointInfo) -> dict[str, str]:
 
 
 def info_from_metadata(path: Path, metadata: Mapping[str, str]) -> CheckpointInfo:
-    """Read what `metadata_of` wrote.
+    """Read what `metadata_of` wrote; refuse what is malformed, or of a newer program."""
 
-    Raises
-    ------
-    CheckpointError
-        Keys are missing or malformed, or a newer program wrote them.
-    """
+    def read(key: str) -> Any:
+        return json.loads(metadata[key]) if key in metadata else LATER[key]
+
     try:
-        facts = {key: json.loads(metadata[key]) for key in METADATA_KEYS}
-        version = int(facts["histosam_format"])
-        size = facts["preprocessing"]
-        is_sam = facts["architecture"] in get_args(Architecture)
+        version = int(read("histosam_format"))
+        size = read("preprocessing")
+        is_sam = read("architecture") in get_args(Architecture)
         info = CheckpointInfo(
-            name=str(facts["name"]),
-            architecture=str(facts["architecture"]),
-            decoder=facts["decoders"][0] if is_sam else "",
-            dense_prompts=bool(facts["dense_prompts"]),
-            scenario=facts["scenario"],
-            geometry=TrainingGeometry(**facts["geometry"]),
+            name=str(read("name")),
+            architecture=str(read("architecture")),
+            decoder=read("decoders")[0] if is_sam else "",
+            dense_prompts=bool(read("dense_prompts")),
+            scenario=read("scenario"),
+            geometry=TrainingGeometry(**read("geometry")),
             preprocessing=Preprocessing(
                 int(size["image_size"]), tuple(size["pixel_mean"]), tuple(size["pixel_std"])
             ),
-            provenance=dict(facts["provenance"]),
-            decoders=tuple(facts["decoders"]),
-            # Older files do not speak of the rest.
-            early_features=bool(json.loads(metadata.get("early_features", "false"))),
-            licence=str(json.loads(metadata.get("licence", f'"{NOT_STATED}"'))),
-            settings=dict(json.loads(metadata.get("settings", "{}"))),
+            provenance=dict(read("provenance")),
+            decoders=tuple(read("decoders")),
+            early_features=bool(read("early_features")),
+            licence=str(read("licence")),
+            settings=dict(read("settings")),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise CheckpointError(

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from histosam_core.errors import CheckpointError
 from histosam_core.model import baselines
 from histosam_core.model.checkpoint.weights_file import misfits
+from histosam_core.model.focalclick.network import FocalClickNetwork
 from histosam_core.model.specialists.click_network import IMAGENET_MEAN, IMAGENET_STD, ClickNetwork
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ _MARKS = (
     "backbone.blocks.",
     "neck.down_",
 )
-# By width, width of the OCR head, and blocks of the first stage.
-_HRNETS: _Sizes = {(18, 48, 2): "hrnet18s", (18, 64, 4): "hrnet18", (32, 128, 4): "hrnet32"}
+# By width, twice the width of the OCR head, and blocks of the first stage.
+_HRNETS: _Sizes = {(18, 96, 2): "hrnet18s", (18, 128, 4): "hrnet18", (32, 256, 4): "hrnet32"}
 # By width and depth of the third stage, the only one that tells B1 to B5 apart.
 _SEGFORMERS: _Sizes = {(32, 2): "segformerB0", (64, 18): "segformerB3"}
 _PLAIN_VITS: _Sizes = {
@@ -66,7 +67,7 @@ _CONFIG = {
 
 
 def click_architectures() -> tuple[str, ...]:
-    """Return the networks' names, as `histosam_core.model.baselines.network` takes them."""
+    """Return the networks' names, as `baselines.network` takes them."""
     families = ("ritm_", "focalclick_", "simpleclick_")
     return tuple(name for name in baselines.network_names() if name.startswith(families))
 
@@ -79,7 +80,7 @@ def is_click_state(state: State) -> bool:
 def find_click_architecture(
     path: Path, file: WeightsFile, asked: str | None = None
 ) -> tuple[str, bool]:
-    """Tell which network a file without our metadata is of.
+    """Tell which network a file without our metadata is of, and whether that is certain.
 
     Parameters
     ----------
@@ -88,14 +89,8 @@ def find_click_architecture(
     file
         Its weights, for which `is_click_state`, and configuration.
     asked
-        The network that is expected, which decides between S1 and S2 where the file does not say.
-
-    Returns
-    -------
-    architecture : str
-        One of `click_architectures`.
-    is_certain : bool
-        False where S2 is but assumed.
+        The network that is expected, which decides between S1 and S2 where the file does not say;
+        else S2 is assumed.
 
     Raises
     ------
@@ -120,7 +115,8 @@ def find_click_architecture(
     if not found.startswith("focalclick_"):
         return found, True
     stated = parameters.get("pipeline_version")
-    variants = {name.rpartition("_")[2]: name for name in _variants(found)}
+    names = [name for name in click_architectures() if name.rpartition("_")[0] == found]
+    variants = {name.rpartition("_")[2]: name for name in names}
     if stated is not None:
         named = variants.get(str(stated).upper())
         if named is None:
@@ -135,13 +131,7 @@ def find_click_architecture(
 
 
 def network_architecture(network: ClickNetwork) -> str:
-    """Return a network's name, one of `click_architectures`.
-
-    Raises
-    ------
-    CheckpointError
-        It is none of them.
-    """
+    """Return a network's name, one of `click_architectures`; refuse a network without one."""
     found = _without_input_size(network.state_dict())
     if found is None:
         raise CheckpointError(
@@ -150,29 +140,12 @@ def network_architecture(network: ClickNetwork) -> str:
         )
     if not found.startswith("focalclick_"):
         return found
-    return f"{found}_{'S1' if getattr(network, 'halves_input', False) else 'S2'}"
+    halves_input = isinstance(network, FocalClickNetwork) and network.halves_input
+    return f"{found}_{'S1' if halves_input else 'S2'}"
 
 
 def fill_click_network(architecture: str, state: State) -> ClickNetwork:
-    """Build a network with given weights.
-
-    Parameters
-    ----------
-    architecture
-        One of `click_architectures`.
-    state
-        Weights under the official names, of any floating type.
-
-    Returns
-    -------
-    ClickNetwork
-        float32 on the CPU, in evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        Keys or shapes do not fit; the first few are named.
-    """
+    """Build a network with weights under the official names, float32 on the CPU, in evaluation."""
     with torch.device("meta"):  # no random weights are drawn that are thrown away at once
         network = baselines.network(architecture)
     own = network.state_dict()
@@ -182,7 +155,8 @@ def fill_click_network(architecture: str, state: State) -> ClickNetwork:
             f"the weights do not fit {architecture}: {problems}; pass a checkpoint of this network"
         )
     given = {key: state[key].to(own[key].dtype) for key in own}
-    if any(buffer.is_meta for buffer in _unsaved_buffers(network)):
+    unsaved = {name: buffer for name, buffer in network.named_buffers() if name not in own}
+    if any(buffer.is_meta for buffer in unsaved.values()):
         network = baselines.network(architecture)
     network.load_state_dict(given, assign=True)
     assert isinstance(network, ClickNetwork)  # noqa: S101
@@ -194,30 +168,25 @@ def _without_input_size(state: State) -> str | None:
 
     Where a weight that tells is missing, the others do; what is missing is said later.
     """
-    if any(key.startswith("feature_extractor.backbone.") for key in state):
-        prefix = "feature_extractor.backbone."
-        facts = (
-            _size(state, f"{prefix}patch_embed1.proj.weight", 0),
+    prefix = "feature_extractor.backbone."
+    if any(key.startswith(prefix) for key in state):
+        width, depth = (
+            _size(state, f"{prefix}patch_embed1.proj.weight"),
             _count(state, f"{prefix}block3."),
         )
-        return _named("focalclick_", _SEGFORMERS, facts)
+        return _named("focalclick_", _SEGFORMERS, (width, depth))
     if any(key.startswith(("feature_extractor.", "maps_transform.", "refiner.")) for key in state):
         prefix = "feature_extractor."
-        ocr = _size(state, f"{prefix}conv3x3_ocr.1.weight", 0)
-        hrnet = (
-            _size(state, f"{prefix}transition1.0.0.weight", 0),
-            None if ocr is None else ocr // 2,
+        facts = (
+            _size(state, f"{prefix}transition1.0.0.weight"),
+            _size(state, f"{prefix}conv3x3_ocr.1.weight"),
             _count(state, f"{prefix}layer1."),
         )
-        is_focal = any(key.startswith("refiner.") for key in state)
-        name = _named("", _HRNETS, hrnet)
-        if name is None:
-            return None
-        if is_focal:
-            return None if name == "hrnet18" else f"focalclick_{name}"
-        return f"ritm_{name}_itm"
-    width = _size(state, "backbone.pos_embed", 2)
-    return _named("simpleclick_", _PLAIN_VITS, (width,))
+        name = _named("", _HRNETS, facts)
+        if any(key.startswith("refiner.") for key in state):
+            return None if name in (None, "hrnet18") else f"focalclick_{name}"
+        return None if name is None else f"ritm_{name}_itm"
+    return _named("simpleclick_", _PLAIN_VITS, (_size(state, "backbone.pos_embed", 2),))
 
 
 def _named(prefix: str, table: _Sizes, facts: tuple[int | None, ...]) -> str | None:
@@ -227,7 +196,7 @@ def _named(prefix: str, table: _Sizes, facts: tuple[int | None, ...]) -> str | N
     return None
 
 
-def _size(state: State, key: str, axis: int) -> int | None:
+def _size(state: State, key: str, axis: int = 0) -> int | None:
     shape = state[key].shape if key in state else ()
     return shape[axis] if len(shape) > axis else None
 
@@ -236,10 +205,6 @@ def _count(state: State, prefix: str) -> int | None:
     """How many blocks there are under a prefix."""
     numbers = {key[len(prefix) :].partition(".")[0] for key in state if key.startswith(prefix)}
     return len(numbers) or None
-
-
-def _variants(found: str) -> list[str]:
-    return [name for name in click_architectures() if name.rpartition("_")[0] == found]
 
 
 def _config_values(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,8 +221,3 @@ def _config_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
-
-
-def _unsaved_buffers(network: nn.Module) -> list[Tensor]:
-    saved = network.state_dict().keys()
-    return [buffer for name, buffer in network.named_buffers() if name not in saved]

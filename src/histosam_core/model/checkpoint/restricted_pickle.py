@@ -1,9 +1,8 @@
 """A pickle module that makes tensors and plain values, and nothing else.
 
-SimpleClick's checkpoints keep their configuration beside the weights, and in it an object and a
-function of SimpleClick's own, which ``torch.load(weights_only=True)`` refuses. `torch.load` reads
-them with this module in place of `pickle`: the two names get stand-ins that do nothing, and every
-other name that is not in a plain state_dict is refused before anything is made of it.
+SimpleClick's checkpoints hold an object and a function of its own beside the weights, which
+``torch.load(weights_only=True)`` refuses. With this module in place of `pickle` these two names get
+stand-ins that do nothing, and any other name that is not in a plain state_dict is refused.
 """
 
 from __future__ import annotations
@@ -39,13 +38,7 @@ class Unpickler(pickle.Unpickler):
     """An unpickler that knows `STAND_INS` and what a state_dict is made of."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
-        """Return what a name in the file stands for.
-
-        Raises
-        ------
-        pickle.UnpicklingError
-            Any name that is not expected; the message has it in the words of torch.
-        """
+        """Return what a name in the file stands for; refuse the unexpected in torch's words."""
         name = f"{module_name}.{global_name}"
         if name in _PLAIN:
             return _PLAIN[name]
