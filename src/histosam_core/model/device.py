@@ -66,10 +66,8 @@ def naming_a_full_memory(device: torch.device) -> Iterator[None]:
             raise
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        raise OutOfMemoryError(_message(device)) from error
-
-
-def _message(device: torch.device) -> str:
-    if device.type == "cpu":
-        return "the memory is full; choose a smaller model, or close other programs"
-    return f"the memory of the GPU ({device}) is full; choose the CPU or a smaller model"
+        raise OutOfMemoryError(
+            "the memory is full; choose a smaller model, or close other programs"
+            if device.type == "cpu"
+            else f"the memory of the GPU ({device}) is full; choose the CPU or a smaller model"
+        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
@@ -178,31 +178,20 @@ def is_batched(model: InteractiveModel) -> TypeGuard[BatchedInteractiveModel]:
 def complete(model: Any) -> InteractiveModel:
     """Return a model that states all that `InteractiveModel` does.
 
-    Somebody's own model needs ``encode`` and ``decode`` alone. What it does not state is filled in:
-    its class's name, the paper's geometry, the CPU. An attribute ``takes_boxes`` is heard.
+    Somebody's own model needs ``encode`` and ``decode`` alone. What neither its ``info`` nor its
+    attributes ``path`` and ``takes_boxes`` state is filled in, as are the CPU and its class's name.
     """
-    info = getattr(model, "info", None)
-    if isinstance(info, ModelInfo) and getattr(model, "device", None) is not None:
+    info, device = getattr(model, "info", None), getattr(model, "device", None)
+    if isinstance(info, ModelInfo) and device is not None:
         return model  # type: ignore[no-any-return]
-    plain = ModelInfo(type(model).__name__)
-
-    def said(name: str) -> str:
-        return str(getattr(info, name, None) or getattr(plain, name))
-
-    stated = ModelInfo(
-        name=said("name"),
-        geometry=getattr(info, "geometry", None) or plain.geometry,
-        licence=said("licence"),
-        sha256=said("sha256"),
-        path=str(getattr(info, "path", None) or getattr(model, "path", None) or ""),
-        decoder=said("decoder"),
-        takes_boxes=bool(getattr(model, "takes_boxes", getattr(info, "takes_boxes", False))),
-    )
-    if isinstance(info, ModelInfo):
-        stated = info
+    if not isinstance(info, ModelInfo):
+        stated = {f.name: getattr(info, f.name, None) for f in fields(ModelInfo)}
+        for name in ("path", "takes_boxes"):
+            stated[name] = getattr(model, name, stated[name])
+        stated["name"] = stated["name"] or type(model).__name__
+        info = ModelInfo(**{name: value for name, value in stated.items() if value is not None})
     has_batches = hasattr(model, "encode_batch") and hasattr(model, "decode_batch")
-    kind = _CompletedBatched if has_batches else _Completed
-    return kind(model, stated, getattr(model, "device", None) or "cpu")
+    return (_CompletedBatched if has_batches else _Completed)(model, info, device or "cpu")
 
 
 class _Completed:
@@ -245,13 +234,7 @@ class _CompletedBatched(_Completed):
 
 
 def check_image(image: object) -> None:
-    """Make sure that `image` is (H, W, 3) uint8 RGB with pixels.
-
-    Raises
-    ------
-    ImageError
-        It is not.
-    """
+    """Raise ImageError unless `image` is (H, W, 3) uint8 RGB with pixels."""
     if not isinstance(image, np.ndarray):
         raise ImageError(f"an image must be a uint8 array; this is a {type(image).__name__}")
     described = f"{image.shape} {image.dtype}; convert it first"

@@ -23,19 +23,7 @@ FEW_ROWS = 32
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`, with gradients, on any device and of any type.
 
-    Parameters
-    ----------
-    x
-        (..., K).
-    weight
-        (N, K).
-    bias
-        (N,), or None.
-
-    Returns
-    -------
-    Tensor
-        (..., N).
+    (..., K) by weight (N, K) and bias (N,) -> (..., N).
     """
     rows = x.numel() // max(1, x.shape[-1])
     suits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
@@ -77,15 +65,7 @@ def use_linear(module: nn.Module) -> None:
 
 
 class Pointwise(nn.Conv2d):
-    """A 1x1 convolution by `linear`; costs no copy where channels lie innermost.
-
-    Parameters
-    ----------
-    inputs, outputs
-        Channels.
-    bias
-        Whether it has one.
-    """
+    """A 1x1 convolution by `linear`; costs no copy where channels lie innermost."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 1, bias=bias)

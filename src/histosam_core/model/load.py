@@ -109,12 +109,11 @@ def load_model(
     }
     if not is_named:
         network, info = load_checkpoint(path, architecture=architecture, **options)
-        licence = info.licence
-        if licence == NOT_STATED:  # terms that come with the network hold for any weights of it
+        info = replace(info, path=str(path.absolute()))
+        if info.licence == NOT_STATED:  # terms of the network hold for any weights of it
             same = (spec for spec in registry.MODELS.values() if spec.terms)
             of_network = {spec.architecture: spec.licence for spec in same}
-            licence = of_network.get(info.architecture, NOT_STATED)
-        info = replace(info, path=str(path.absolute()), licence=licence)
+            info = replace(info, licence=of_network.get(info.architecture, NOT_STATED))
         return make_interactive(network, info, chosen_device)
     spec = find_spec(name)
     if not spec.decoders and (decoder is not None or dense_prompts or early_features):
@@ -146,14 +145,12 @@ def make_interactive(
     device: str | torch.device = "auto",
     **settings: Any,
 ) -> Model:
-    """Make a network answer clicks, as its family's own evaluation does.
+    """Make a network that `load_checkpoint` gives answer clicks, as its family's evaluation does.
 
     Parameters
     ----------
-    network
-        As `load_checkpoint` gives it.
-    info
-        What it says of itself. Its ``settings`` are the model's.
+    network, info
+        What to make a model of, and what it says of itself, its ``settings`` included.
     device
         As for `load_model`.
     settings

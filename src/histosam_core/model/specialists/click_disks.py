@@ -53,20 +53,10 @@ def click_disks(
 
 
 def disk_maps(points: Tensor, size_hw: tuple[int, int], radius: float) -> Tensor:
-    """Draw the disks of clicks that come as RITM, FocalClick and SimpleClick hand them on.
+    """`click_disks` of clicks as RITM, FocalClick and SimpleClick hand them on.
 
-    Parameters
-    ----------
-    points
-        (B, 2N, 3): N rows for positive clicks, N for negative ones, each (y, x, number of the
-        click); rows whose y and x are both negative are padding.
-    size_hw, radius
-        As for `click_disks`.
-
-    Returns
-    -------
-    Tensor
-        (B, 2, H, W) float32: positive, negative.
+    `points` are (B, 2N, 3): N rows for positive clicks, N for negative ones, each (y, x, number of
+    the click); rows whose y and x are both negative are padding.
     """
     n = points.shape[1] // 2
     signs = (torch.arange(2 * n, device=points.device) < n).long()

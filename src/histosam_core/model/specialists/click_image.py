@@ -46,11 +46,11 @@ class ClickImage:
         self._lock = Lock()
 
     def __getstate__(self) -> dict[str, object]:
-        """What is pickled or copied: not the prepared regions, which are made again."""
+        """Leave out the prepared regions, which are made again."""
         return {"pixels": self.pixels, "_bytes_per_region": self._bytes_per_region}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Take what `__getstate__` gave."""
+        """Start without prepared regions."""
         self.pixels = state["pixels"]
         self._bytes_per_region = state["_bytes_per_region"]
         self._kept = OrderedDict()
@@ -69,15 +69,8 @@ class ClickImage:
     def prepared(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
         """Return what is kept under a key, or make it; the longest unused is dropped.
 
-        Safe to call from several threads. Two that miss the same key may both make it; what they
-        make is alike.
-
-        Parameters
-        ----------
-        key
-            All that the result depends on but for the pixels.
-        make
-            Makes it. Nobody may change it afterwards.
+        The key names all that the result depends on but for the pixels. Two threads that miss the
+        same key may both make it; what they make is alike, and nobody may change it.
         """
         with self._lock:
             found = self._kept.get(key)

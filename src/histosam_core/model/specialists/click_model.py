@@ -61,9 +61,8 @@ class ClickModel:
     Parameters
     ----------
     net
-        ``forward(x, points)`` with x (B, 4, H, W), RGB in 0..1 and the previous probability, and
-        points (B, 2N, 3) as `disk_maps` takes them, returns a dict with ``instances``: (B, 1, h, w)
-        logits. Of a `ClickNetwork`, what does not depend on clicks is kept between them.
+        A `ClickNetwork`, of which is kept between clicks what does not depend on them, or another
+        module with its `forward`.
     flip
         Average the logits with those of the mirrored input.
     max_net_clicks
@@ -76,11 +75,6 @@ class ClickModel:
         Compute with a copy of a `ClickNetwork`, made now, whose batch norms are folded into its
         convolutions. Where there is no copy, the network itself is moved to the device and set to
         evaluation mode.
-
-    Attributes
-    ----------
-    network : nn.Module
-        The network given.
 
     Raises
     ------
@@ -124,15 +118,7 @@ class ClickModel:
         return other
 
     def encode(self, image: NDArray[np.uint8]) -> ClickImage:
-        """(H, W, 3) uint8 RGB -> its pixels on the device. What costs comes with the clicks.
-
-        Raises
-        ------
-        ImageError
-            The array is not (H, W, 3) uint8, or has no pixels.
-        OutOfMemoryError
-            The device has too little memory left.
-        """
+        """(H, W, 3) uint8 RGB -> its pixels on the device. What costs comes with the clicks."""
         check_image(image)
         with torch.inference_mode(), naming_a_full_memory(self.device):
             return ClickImage(image, self.device, self._bytes_per_region)
@@ -214,26 +200,11 @@ class ClickModel:
         probability: Tensor | None,
         points: NDArray[np.float64],
     ) -> dict[str, Tensor]:
-        """Call the network.
+        """Call the network on a region of the image, resized to `size_hw`; None: on all of it.
 
-        Parameters
-        ----------
-        image
-            What is clicked on.
-        seen
-            Region of the image; None: all of it.
-        size_hw
-            The network's input: what the region is resized to.
-        probability
-            (1, 1, H, W) of the previous answer, the image's size; None: there is none.
-        points
-            (2N, 3) in pixels of the input; see `click_points`.
-
-        Returns
-        -------
-        dict of str to Tensor
-            What the network answers; ``instances`` is (B, 1, h, w) float32 and finite, and B is 2
-            with flips.
+        `probability`, (1, 1, H, W), is the previous answer's; `points`, (2N, 3), are in pixels of
+        the input. ``instances`` of what the network answers is (B, 1, h, w) float32 and finite,
+        and B is 2 with flips.
         """
         if probability is None:
             before = torch.zeros((1 + self.flip, 1, *size_hw), device=self.device)
@@ -309,13 +280,7 @@ def to_logits(probability: Tensor) -> Tensor:
 
 
 def checked_logits(logits: Tensor) -> Tensor:
-    """Return a network's (B, 1, h, w) answer as float32 after making sure that it is numbers.
-
-    Raises
-    ------
-    PredictionError
-        It does not.
-    """
+    """Return a network's (B, 1, h, w) answer as float32; refuse what is not a number."""
     logits = logits.float()
     if not bool(torch.isfinite(logits).all()):
         raise PredictionError(

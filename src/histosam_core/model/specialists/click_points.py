@@ -23,14 +23,7 @@ NO_POINT = (-1.0, -1.0, -1.0)
 
 
 def click_points(clicks: Sequence[Click], max_clicks: int | None = None) -> NDArray[np.float64]:
-    """Put clicks into a table.
-
-    Parameters
-    ----------
-    clicks
-        All clicks so far, pixels (x, y).
-    max_clicks
-        Only the first of them go into the table. None: all.
+    """Put clicks, in pixels (x, y), into a table; of many the first `max_clicks` alone.
 
     Returns
     -------
@@ -53,17 +46,7 @@ def click_points(clicks: Sequence[Click], max_clicks: int | None = None) -> NDAr
 def points_in(
     points: NDArray[np.float64], roi: Roi, size_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Bring points to pixels of a region that is resized, as RITM does.
-
-    Parameters
-    ----------
-    points
-        From `click_points`, pixels of the image.
-    roi
-        The region.
-    size_hw
-        What it is resized to.
-    """
+    """Bring points from `click_points` to pixels of a region resized to `size_hw`, as RITM does."""
     top, bottom, left, right = roi
     moved = points.copy()
     real = points[:, 2] >= 0
@@ -83,12 +66,7 @@ def mirrored(points: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 def pixel_yx(click: Click, image_hw: tuple[int, int]) -> tuple[int, int]:
     """Return the pixel (row, column) that a click lies in; off by less than one is on the border.
 
-    Raises
-    ------
-    ConfigError
-        A coordinate is not a number.
-    ClickOutsideSlideError
-        The click lies outside the image.
+    A click elsewhere, or nowhere, is refused.
     """
     height, width = image_hw
     x, y = click.xy

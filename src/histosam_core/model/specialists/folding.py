@@ -28,17 +28,9 @@ def folded(network: Network) -> Network:
     Modules with a true attribute ``channels_last`` get their weights in that order, which changes
     no answer.
 
-    Parameters
-    ----------
-    network
-        It is not changed.
-
-    Returns
-    -------
-    nn.Module
-        Of the same class, in evaluation mode and without gradients. Its answers are those of
-        ``network.eval()`` but for rounding. An `nn.Identity` stands where a batch norm was, so its
-        state dict is no checkpoint.
+    The copy has the same class, is in evaluation mode and without gradients. Its answers are those
+    of ``network.eval()`` but for rounding. An `nn.Identity` stands where a batch norm was, so its
+    state dict is no checkpoint.
     """
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(copied.modules()):
