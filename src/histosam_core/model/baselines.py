@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import UnknownModelError
+from histosam_core.model.registry.registry import MODELS
 
 if TYPE_CHECKING:
     from torch import nn
-
 
 __all__ = ["canonical_name", "network", "network_names"]
 
@@ -21,22 +21,8 @@ _VARIANTS = {
 }
 """By family: where the functions stand that build its networks."""
 
-_SHORT_NAMES = {
-    "ritm_hrnet18s_itm": "ritm_h18s",
-    "ritm_hrnet18_itm": "ritm_h18",
-    "ritm_hrnet32_itm": "ritm_h32",
-    "focalclick_hrnet18s_S1": "focalclick_h18s_s1",
-    "focalclick_hrnet18s_S2": "focalclick_h18s_s2",
-    "focalclick_hrnet32_S2": "focalclick_h32_s2",
-    "focalclick_segformerB0_S1": "focalclick_b0_s1",
-    "focalclick_segformerB0_S2": "focalclick_b0_s2",
-    "focalclick_segformerB3_S2": "focalclick_b3_s2",
-    "simpleclick_xtiny448": "",
-    "simpleclick_vitb448": "simpleclick_vit_b",
-    "simpleclick_vitl448": "simpleclick_vit_l",
-    "simpleclick_vith448": "simpleclick_vit_h",
-    "mobile_sam": "",
-}
+_TEST_NETWORK = "simpleclick_xtiny448"
+"""Small, and without published weights."""
 
 
 def network_names() -> tuple[str, ...]:
@@ -45,7 +31,8 @@ def network_names() -> tuple[str, ...]:
     RITM (Sofiiuk et al. 2022), FocalClick (Chen et al. 2022), SimpleClick (Liu et al. 2023) and
     MobileSAM (Zhang et al. 2023).
     """
-    return tuple(_SHORT_NAMES)
+    published = [spec.architecture for spec in MODELS.values() if spec.family in _VARIANTS]
+    return (*dict.fromkeys(published), _TEST_NETWORK, "mobile_sam")
 
 
 def canonical_name(name: str) -> str:
@@ -54,7 +41,7 @@ def canonical_name(name: str) -> str:
     Parameters
     ----------
     name
-        One of them or its short form, such as "ritm_h18s" or "simpleclick_vit_b", in any case and
+        One of them or a model's name, such as "ritm_h18s" or "simpleclick_vit_b", in any case and
         with either "-" or "_".
 
     Raises
@@ -62,8 +49,8 @@ def canonical_name(name: str) -> str:
     UnknownModelError
         No network of that name; the message has those that come close.
     """
-    known = {canonical.lower(): canonical for canonical in _SHORT_NAMES}
-    known |= {short: canonical for canonical, short in _SHORT_NAMES.items() if short}
+    known = {canonical.lower(): canonical for canonical in network_names()}
+    known |= {s.name: s.architecture for s in MODELS.values() if s.architecture in known.values()}
     sought = name.strip().lower().replace("-", "_")
     if sought in known:
         return known[sought]
@@ -77,15 +64,12 @@ def canonical_name(name: str) -> str:
 def network(name: str) -> nn.Module:
     """Build a network with random weights, in evaluation mode.
 
+    Its state dict has the keys and shapes of the method's published checkpoints.
+
     Parameters
     ----------
     name
         As for `canonical_name`.
-
-    Returns
-    -------
-    nn.Module
-        Its state dict has the keys and shapes of the method's published checkpoints.
 
     Raises
     ------

@@ -15,8 +15,8 @@ import xxhash
 from histosam_core.errors import DownloadError, OutputWriteError
 from histosam_core.file_lock import lock_file
 from histosam_core.model.registry import download as module
-from histosam_core.model.registry.digest import Digest
 from histosam_core.model.registry.download import download, partial_path
+from histosam_core.model.registry.registry import Digest
 
 from .weights_server import CONTENT, LOGIN, Server
 

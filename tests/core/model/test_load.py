@@ -32,9 +32,9 @@ from histosam_core.model import (
 from histosam_core.model.checkpoint.header import file_sha256
 from histosam_core.model.interface import is_batched
 from histosam_core.model.load import make_interactive
-from histosam_core.model.registry.digest import noted_hash_path
 from histosam_core.model.registry.model_choice import load_choice, parse_model
 from histosam_core.model.registry.registry import MODELS, weights_path
+from histosam_core.model.registry.weights import noted_hash_path
 
 KINDS: dict[str, type] = {
     "ritm_h18s": RitmModel,

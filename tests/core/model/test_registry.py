@@ -31,9 +31,13 @@ from histosam_core.model import (
 from histosam_core.model.checkpoint.header import file_sha256
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.model.registry import registry, weights
-from histosam_core.model.registry.digest import Digest, noted_hash_path
-from histosam_core.model.registry.registry import weights_path
-from histosam_core.model.registry.weights import fetch_weights, note_weights, noted_digest
+from histosam_core.model.registry.registry import Digest, weights_path
+from histosam_core.model.registry.weights import (
+    fetch_weights,
+    note_weights,
+    noted_digest,
+    noted_hash_path,
+)
 from histosam_core.paths import cache_folder
 
 from .weights_server import CONTENT, LOGIN, Server
@@ -301,7 +305,7 @@ def test_a_folder_that_cannot_be_written_still_serves(
     def refuse(*_: object, **__: object) -> None:
         raise OutputWriteError("read-only")
 
-    monkeypatch.setattr("histosam_core.model.registry.digest.new_file", refuse)
+    monkeypatch.setattr("histosam_core.model.registry.weights.new_file", refuse)
     note_weights(spec, "0" * 64)
     assert noted_digest(spec) is None
     assert fetch_weights(spec.name) == weights_path(spec)

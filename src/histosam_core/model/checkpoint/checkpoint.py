@@ -175,7 +175,9 @@ def load_checkpoint(
         No such architecture.
     """
     path = Path(path)
-    asked = None if architecture is None else _canonical(architecture)
+    asked = architecture
+    if asked is not None and asked not in get_args(Architecture):
+        asked = MODELS[asked].architecture if asked in MODELS else canonical_name(asked)
     file = read_weights(path)
     info = _describe_file(path, file, asked)
     if asked is not None and info.architecture != asked:
@@ -237,15 +239,6 @@ def _described(network: SamNetwork | ClickNetwork, info: CheckpointInfo) -> Chec
         decoders=(network.decoder, *(d for d in held if d != network.decoder)),
         early_features=network.early_features,
     )
-
-
-def _canonical(architecture: str) -> str:
-    """The one name of an architecture."""
-    if architecture in get_args(Architecture):
-        return architecture
-    if architecture in MODELS:
-        return MODELS[architecture].architecture
-    return canonical_name(architecture)
 
 
 def _describe_file(path: Path, file: WeightsFile, asked: str | None) -> CheckpointInfo:

@@ -21,7 +21,7 @@ from histosam_core.model.checkpoint.header import HEAD_BYTES, file_kind, kind_of
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.model.registry.digest import Digest
+    from histosam_core.model.registry.registry import Digest
 
 __all__ = ["download", "partial_path"]
 

@@ -24,18 +24,10 @@ ACCEPT_VARIABLE = "HISTOSAM_ACCEPT_LICENCE"
 
 
 def licence_to_confirm(name: str) -> str | None:
-    """Return what a person must accept before a model's first use.
+    """Return what a person must accept before a model's first use, in a line with the address.
 
-    Parameters
-    ----------
-    name
-        Of a model; one that is not in `list_models`, such as an own model or a path, asks nothing.
-
-    Returns
-    -------
-    str or None
-        One line of text with the licence's address; None where there is nothing to accept, or it
-        was accepted before.
+    None where there is nothing to accept, as for models that are not in `list_models`, or where it
+    was accepted before.
     """
     spec = registry.MODELS.get(name)
     return None if spec is None or not spec.terms or _is_accepted(spec) else _text(spec)
@@ -64,19 +56,9 @@ def accept_licence(name: str) -> None:
 
 
 def require_licence(spec: registry.ModelSpec, *, accept: bool = False) -> None:
-    """Make sure that a model's licence is accepted, or forbids nothing.
+    """Raise LicenceError unless a model's licence is accepted, or forbids nothing.
 
-    Parameters
-    ----------
-    spec
-        The model.
-    accept
-        The caller accepts it for the user, which is noted.
-
-    Raises
-    ------
-    LicenceError
-        It is not; the message has what it forbids, and how to accept it.
+    With `accept` the caller accepts it for the user, which is noted.
     """
     if not spec.terms or _is_accepted(spec):
         return

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from histosam_core.atomic import new_file
@@ -41,17 +41,7 @@ _COMMON_STEMS = frozenset({"best", "last", "checkpoint", "model"})
 
 @dataclass(frozen=True, slots=True)
 class OwnModel:
-    """A checkpoint that its user gave a name.
-
-    Parameters
-    ----------
-    name
-        What `load_model` takes.
-    path
-        The checkpoint's file.
-    added
-        When it was added: ISO 8601, UTC.
-    """
+    """A checkpoint that its user gave a name; `added`: when, ISO 8601, UTC."""
 
     name: str
     path: Path
@@ -59,11 +49,7 @@ class OwnModel:
 
 
 def own_models_folder() -> Path:
-    """Where the names are kept, and the checkpoints that this program added itself.
-
-    The folder ``models`` of $HISTOSAM_DATA, else of the platform's data folder; it need not be
-    there yet.
-    """
+    """Where the names are kept, and the checkpoints that this program added; perhaps not there."""
     return data_folder() / "models"
 
 
@@ -159,21 +145,12 @@ def remove_own_model(name: str) -> None:
 def free_name(wanted: str) -> str:
     """Return a name that no model has, as near to `wanted` as may be."""
     base = re.sub(r"[^\w.+-]+", "-", wanted).strip("-.+")[:70] or "model"
-    for number in count(1):
-        name = base if number == 1 else f"{base}-{number}"
-        if not _is_ours(name) and _read(_file_of(name)) is None:
-            return name
-    raise AssertionError("count does not end")
+    names = chain([base], (f"{base}-{number}" for number in count(2)))
+    return next(n for n in names if not _is_ours(n) and _read(_file_of(n)) is None)
 
 
 def find_spec(name: str) -> registry.ModelSpec:
-    """Return the model of ours of a name.
-
-    Raises
-    ------
-    UnknownModelError
-        No such name; the message has those that come close.
-    """
+    """Return the model of ours of a name, or raise `unknown_model`."""
     if name not in registry.MODELS:
         raise unknown_model(name)
     return registry.MODELS[name]

@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,16 +13,42 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import xxhash
+
 from histosam_core.model.interface import NOT_STATED, TrainingGeometry
-from histosam_core.model.registry.digest import Digest
 from histosam_core.paths import cache_folder
 
-__all__ = ["BUNDLED", "MODELS", "Family", "ModelSpec", "Where", "list_models", "weights_path"]
+__all__ = ["BUNDLED", "MODELS", "Digest", "ModelSpec", "Where", "list_models", "weights_path"]
 
 BUNDLED = "histosam-tiny"
 
 Family = Literal["histosam", "sam", "ritm", "focalclick", "simpleclick"]
 Where = Literal["bundled", "downloaded", "not downloaded", "by hand", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The hash a file must have: "sha256", or "xxh128" where no sha256 is published.
+
+    `value` is in hexadecimal.
+    """
+
+    algorithm: str
+    value: str
+
+    @staticmethod
+    def of(path: Path, algorithm: str = "sha256") -> Digest:
+        """Return the hash of the file at `path`."""
+        with path.open("rb") as file:
+            made = hashlib.file_digest(file, xxhash.xxh128 if algorithm == "xxh128" else algorithm)
+        return Digest(algorithm, made.hexdigest())
+
+    def matches(self, path: Path) -> bool:
+        """Whether the file at `path` has this hash."""
+        return Digest.of(path, self.algorithm).value == self.value.lower()
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +68,8 @@ class ModelSpec:
         In the cache folder, or in the package for a bundled model.
     about
         What it was trained on, in a few words.
-    decoders
-        Which of SAM's decoders the weights hold, the default first; empty for other networks.
+    decoders, takes_boxes, encodes_ahead
+        As in `ModelInfo`.
     licence, code_licence
         Of the weights, and of the code that they were published with.
     citation
@@ -63,8 +90,6 @@ class ModelSpec:
     terms, terms_url
         What the licence forbids, for a person to accept before the first use, and the whole
         licence; empty: nothing that must be accepted.
-    takes_boxes, encodes_ahead
-        As in `ModelInfo`.
     """
 
     name: str

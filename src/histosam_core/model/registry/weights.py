@@ -1,20 +1,33 @@
-"""How the weights of a model known by name come to this machine."""
+"""How the weights of a model known by name come to this machine.
+
+Where no hash is published, the sha256 of the file that came first is noted in a small JSON file
+beside it, and the file is refused when it changes.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from histosam_core.errors import CheckpointError, DownloadError
+from histosam_core.atomic import new_file
+from histosam_core.errors import CheckpointError, DownloadError, OutputWriteError
 from histosam_core.model.checkpoint.header import file_kind
-from histosam_core.model.registry.digest import Digest, note_hash, noted_hash, noted_hash_path
 from histosam_core.model.registry.download import download
 from histosam_core.model.registry.licence import require_licence
 from histosam_core.model.registry.own_models import find_spec
-from histosam_core.model.registry.registry import ModelSpec, weights_path
+from histosam_core.model.registry.registry import Digest, ModelSpec, weights_path
 from histosam_core.progress import ProgressCallback, silent
 
-__all__ = ["MIRROR_VARIABLE", "fetch_weights", "note_weights", "noted_digest"]
+__all__ = [
+    "MIRROR_VARIABLE",
+    "fetch_weights",
+    "note_weights",
+    "noted_digest",
+    "noted_hash_path",
+]
 
 MIRROR_VARIABLE = "HISTOSAM_MIRROR"
 """A base URL that has the files of weights by their names, to be asked in place of their own."""
@@ -62,7 +75,7 @@ def fetch_weights(
             )
         return path
     require_licence(spec, accept=accept_licence)
-    expected = spec.digest or noted_hash(path)
+    expected = spec.digest or _noted_hash(path)
     if path.is_file() and _is_usable(spec, path, expected):
         return path
     mirror = mirror or os.environ.get(MIRROR_VARIABLE) or None
@@ -77,7 +90,7 @@ def fetch_weights(
         by_hand += "; the file that is there now is not the published one"
     download(url, path, digest=expected, by_hand=by_hand, progress=progress)
     if expected is None:
-        note_hash(path, Digest.of(path).value, url)
+        _note_hash(path, Digest.of(path).value, url)
     return path
 
 
@@ -87,23 +100,48 @@ def note_weights(spec: ModelSpec, sha256: str) -> None:
     Nothing is noted where a hash is published, or noted already.
     """
     path = weights_path(spec)
-    if not spec.is_bundled and spec.digest is None and noted_hash(path) is None:
-        note_hash(path, sha256, "put there by hand")
+    if not spec.is_bundled and spec.digest is None and _noted_hash(path) is None:
+        _note_hash(path, sha256, "put there by hand")
 
 
 def noted_digest(spec: ModelSpec) -> Digest | None:
     """Return the hash that a model's file had when it first came; None: nothing is noted."""
-    return None if spec.is_bundled else noted_hash(weights_path(spec))
+    return None if spec.is_bundled else _noted_hash(weights_path(spec))
+
+
+def noted_hash_path(path: Path) -> Path:
+    """Where the hash of the file at `path` is noted."""
+    return path.with_name(f"{path.name}.sha256.json")
+
+
+def _noted_hash(path: Path) -> Digest | None:
+    note = noted_hash_path(path)
+    try:
+        return Digest("sha256", str(json.loads(note.read_text(encoding="utf-8"))["sha256"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DownloadError(
+            f"{note}, which notes the sha256 of {path.name}, cannot be read; delete it if you "
+            "trust the file beside it"
+        ) from error
+
+
+def _note_hash(path: Path, sha256: str, source: str) -> None:
+    """Note the sha256 of a file that came for the first time; not in a folder that is read-only."""
+    facts = {
+        "file": path.name,
+        "sha256": sha256,
+        "size_bytes": path.stat().st_size,
+        "source": source,
+        "noted": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with suppress(OutputWriteError), new_file(noted_hash_path(path)) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _is_usable(spec: ModelSpec, path: Path, expected: Digest | None) -> bool:
-    """Whether the file that is there may be used; what can be downloaded again need not be.
-
-    Raises
-    ------
-    DownloadError
-        It may not, and a person must see to it.
-    """
+    """Whether the file that is there may be used; refuse what a person must see to."""
     if expected is not None and expected.matches(path):
         return True
     if file_kind(path) == "web page":

@@ -34,11 +34,8 @@ class ImageEmbedding:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the embedding as arrays that `from_arrays` takes back bit for bit.
 
-        Returns
-        -------
-        dict
-            ``features``, the tensor's own dtype, its axes ordered as they lie in memory;
-            ``axes`` (3,) int64, that order; ``image_hw`` (2,) int64.
+        ``features``, the tensor's own dtype, its axes ordered as they lie in memory; ``axes`` (3,)
+        int64, that order; ``image_hw`` (2,) int64.
         """
         # The order is kept since kernels, and so the last bits of a mask, may depend on it.
         strides = self.features.stride()
@@ -56,21 +53,10 @@ class ImageEmbedding:
         shape: tuple[int, int, int],
         device: torch.device,
     ) -> ImageEmbedding:
-        """Return the embedding that `to_arrays` was called on.
+        """Return the embedding that `to_arrays` was called on, on a device.
 
-        Parameters
-        ----------
-        arrays
-            From `to_arrays`. On a CPU the embedding goes on using them: leave them as they are.
-        shape
-            (C, h, w) that the features must have.
-        device
-            Where to put them.
-
-        Raises
-        ------
-        ImageError
-            The arrays are no embedding, or one of another shape.
+        On a CPU it goes on using the arrays: leave them as they are. ImageError where they are no
+        embedding, or one of another `shape`, (C, h, w).
         """
         try:
             axes = [int(axis) for axis in arrays["axes"]]

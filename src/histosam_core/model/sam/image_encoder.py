@@ -81,22 +81,9 @@ SAM_ENCODERS: dict[str, EncoderGeometry] = {
 
 
 def build_image_encoder(architecture: str) -> FusedImageEncoder:
-    """Build SAM's image encoder with random weights.
+    """Build SAM's image encoder, one of `SAM_ENCODERS`, with random weights.
 
-    Parameters
-    ----------
-    architecture
-        "sam_vit_b", "sam_vit_l" or "sam_vit_h".
-
-    Returns
-    -------
-    FusedImageEncoder
-        (B, 3, 1024, 1024) float32 preprocessed -> (B, 256, 64, 64) float32.
-
-    Raises
-    ------
-    ConfigError
-        No such encoder.
+    (B, 3, 1024, 1024) float32 preprocessed -> (B, 256, 64, 64) float32.
     """
     if architecture not in SAM_ENCODERS:
         names = ", ".join(SAM_ENCODERS)
@@ -105,18 +92,7 @@ def build_image_encoder(architecture: str) -> FusedImageEncoder:
 
 
 class FusedImageEncoder(ImageEncoderViT):  # type: ignore[misc]
-    """SAM's image encoder, (B, 3, S, S) -> (B, C, S/16, S/16); see the module's text.
-
-    Parameters
-    ----------
-    geometry
-        Size of the ViT.
-
-    Attributes
-    ----------
-    early_channels : int
-        Channels of the early features, which are the ViT's width.
-    """
+    """SAM's image encoder, (B, 3, S, S) -> (B, C, S/16, S/16); see the module's text."""
 
     def __init__(self, geometry: EncoderGeometry) -> None:
         super().__init__(
@@ -172,14 +148,7 @@ class FusedImageEncoder(ImageEncoderViT):  # type: ignore[misc]
 class FusedBlock(nn.Module):
     """A transformer block with SAM's names; `window_size` 0 attends to the whole image.
 
-    Parameters
-    ----------
-    dim, num_heads
-        Channels C and attention heads.
-    window_size
-        Side of a window in tokens, or 0.
-    grid
-        Side of the image in tokens.
+    `window_size` and `grid`, the image's side, are in tokens.
     """
 
     def __init__(self, dim: int, num_heads: int, *, window_size: int, grid: int) -> None:

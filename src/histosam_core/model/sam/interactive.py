@@ -63,21 +63,20 @@ class SamModel:
         self._first_layers = FirstLayers()
 
     def encode(self, image: NDArray[np.uint8]) -> ImageEmbedding:
-        """(H, W, 3) uint8 RGB -> its embedding: the costly part, once per image.
+        """(H, W, 3) uint8 RGB -> its embedding: the costly part, once per image."""
+        return self.encode_batch([image])[0]
+
+    def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
+        """B images of (H, W, 3) uint8, of any sizes -> B embeddings.
+
+        Images of one size share a pass through the network, which may change the last bits.
 
         Raises
         ------
         ImageError
-            The array is not (H, W, 3) uint8, or has no pixels.
+            An array is not (H, W, 3) uint8, or has no pixels.
         OutOfMemoryError
             The device has too little memory left.
-        """
-        return self.encode_batch([image])[0]
-
-    def encode_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageEmbedding]:
-        """B images of (H, W, 3) uint8, of any sizes -> B embeddings; see `encode`.
-
-        Images of one size share a pass through the network, which may change the last bits.
         """
         for image in images:
             check_image(image)
@@ -173,7 +172,7 @@ class SamModel:
         return self.network.encoder_hash()
 
     def embedding_to_arrays(self, embedding: ImageEmbedding) -> dict[str, NDArray[Any]]:
-        """Return an embedding as NumPy arrays, for a store on disk; see `ImageEmbedding`."""
+        """Return an embedding as NumPy arrays, for a store on disk."""
         return embedding.to_arrays()
 
     def embedding_from_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> ImageEmbedding:
@@ -247,22 +246,8 @@ class SamModel:
 def to_image_size(network: SamNetwork, low_res: Tensor, image_hw: tuple[int, int]) -> Tensor:
     """Bring low-resolution logits to the image's size.
 
-    As SAM does: bilinear to the model input, its padding cut off, bilinear to the image;
-    ``align_corners=False``.
-
-    Parameters
-    ----------
-    network
-        Whose model input it is.
-    low_res
-        (B, 1, 4h, 4w) logits from `SamNetwork.decode`.
-    image_hw
-        Height and width (H, W) of the image in pixels.
-
-    Returns
-    -------
-    Tensor
-        (B, 1, H, W).
+    (B, 1, 4h, 4w) from `SamNetwork.decode` -> (B, 1, H, W), as SAM does: bilinear to the model
+    input, its padding cut off, bilinear to the image; ``align_corners=False``.
     """
     size = network.image_size
     height, width = network.input_size_hw(*image_hw)
@@ -295,22 +280,10 @@ def _resampling(low: int, full: int, used: int, size: int) -> Tensor:
 
 
 def to_mask_input(network: SamNetwork, logits: Tensor) -> Tensor:
-    """Bring logits at image size to the mask input of the prompt encoder.
+    """Bring logits (B, 1, H, W) to the mask input of the prompt encoder, (B, 1, 4h, 4w).
 
     The image is padded to a square with background (the lowest logit, at most 0), then resized
     (bilinear, antialiased), so that it lies in the mask input as it lies in the model input.
-
-    Parameters
-    ----------
-    network
-        Whose mask input it is.
-    logits
-        (B, 1, H, W) float32.
-
-    Returns
-    -------
-    Tensor
-        (B, 1, 4h, 4w).
     """
     height, width = logits.shape[-2:]
     side = max(height, width)

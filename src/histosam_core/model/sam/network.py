@@ -37,17 +37,10 @@ class SamNetwork(nn.Module):
     image_encoder
         (B, 3, S, S) -> (B, C, h, w); has `img_size`, and `early_channels` and `with_early` where
         the decoder takes early features.
-    prompt_encoder
-        SAM's, or `DenseClickPromptEncoder`.
-    mask_decoder
-        `SamMaskDecoder` or `RefiningMaskDecoder`.
+    prompt_encoder, mask_decoder
+        SAM's or one of this project's.
     architecture, decoder
         What was built, for checkpoints.
-
-    Attributes
-    ----------
-    image_size : int
-        S: the longest side of an image is resized to it, the rest is padded with zeros.
     """
 
     pixel_mean: Tensor
@@ -75,7 +68,7 @@ class SamNetwork(nn.Module):
 
     @property
     def image_size(self) -> int:
-        """Side of the square model input in pixels."""
+        """S, side of the square model input in pixels."""
         return int(self.image_encoder.img_size)  # type: ignore[arg-type]
 
     @property

@@ -41,14 +41,12 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
         *,
         first: FirstLayer | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict one mask per prompt set.
+        """Predict one mask per prompt set: (B, 1, 4h, 4w) logits and (B, 1) predicted IoUs.
 
         Parameters
         ----------
-        image_embeddings
-            (B, C, h, w), one per prompt set.
-        image_pe
-            (1, C, h, w) positional encoding.
+        image_embeddings, image_pe
+            (B, C, h, w), one per prompt set, and (1, C, h, w), their positional encoding.
         sparse_prompt_embeddings
             (B, N, C) point and box tokens.
         dense_prompt_embeddings
@@ -56,13 +54,6 @@ class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
         first
             The transformer's first layer of these embeddings, where it is known; it goes with a
             `DensePrompt`.
-
-        Returns
-        -------
-        low_res_logits
-            (B, 1, 4h, 4w) unthresholded mask.
-        quality
-            (B, 1) predicted IoU.
         """
         tokens, image = self._attend(
             image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, first
@@ -132,10 +123,9 @@ class GlobalSelfAttention(nn.Module):
     yes: SAM's image_pe, as in its two-way transformer).
     """
 
-    def __init__(self, dim: int, *, heads: int = 8, use_position: bool = True) -> None:
+    def __init__(self, dim: int, *, heads: int = 8) -> None:
         super().__init__()
         self.heads = heads
-        self.use_position = use_position
         self.norm = nn.LayerNorm(dim)
         self.query_key = nn.Linear(dim, 2 * dim)
         self.value = nn.Linear(dim, dim)
@@ -144,9 +134,8 @@ class GlobalSelfAttention(nn.Module):
     def forward(self, image: Tensor, image_pe: Tensor) -> Tensor:
         """(B, C, h, w) and (1, C, h, w) -> (B, C, h, w)."""
         batch, dim, height, width = image.shape
-        tokens = self.norm(image.flatten(2).transpose(1, 2))
-        position = image_pe.flatten(2).transpose(1, 2) if self.use_position else 0.0
-        query, key = self.query_key(tokens + position).chunk(2, dim=-1)
+        tokens = self.norm(to_tokens(image))
+        query, key = self.query_key(tokens + to_tokens(image_pe)).chunk(2, dim=-1)
         split = (batch, height * width, self.heads, dim // self.heads)
         mixed = functional.scaled_dot_product_attention(
             query.view(split).transpose(1, 2),
@@ -233,8 +222,6 @@ class RefiningMaskDecoder(SamMaskDecoder):
         Channels C of the image embedding (SAM: 256).
     transformer
         SAM's two-way transformer.
-    attention_heads, attention_position
-        What the paper leaves open of the self-attention layer; see `GlobalSelfAttention`.
     keep_sam_head
         Keep SAM's own up-scaling head beside the new one (pre-training trains both at once).
     iou_head_hidden_dim
@@ -248,8 +235,6 @@ class RefiningMaskDecoder(SamMaskDecoder):
         *,
         transformer_dim: int,
         transformer: nn.Module,
-        attention_heads: int = 8,
-        attention_position: bool = True,
         keep_sam_head: bool = False,
         iou_head_hidden_dim: int = 256,
         early_channels: int = 0,
@@ -261,9 +246,7 @@ class RefiningMaskDecoder(SamMaskDecoder):
         )
         if not keep_sam_head:
             del self.output_upscaling, self.output_hypernetworks_mlps
-        self.refine_attention = GlobalSelfAttention(
-            transformer_dim, heads=attention_heads, use_position=attention_position
-        )
+        self.refine_attention = GlobalSelfAttention(transformer_dim)
         self.refine_path = nn.Sequential(
             UpConvBlock(transformer_dim),
             UpConvBlock(transformer_dim // 2),

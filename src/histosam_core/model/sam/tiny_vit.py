@@ -48,11 +48,6 @@ class TinyViTEncoder(nn.Module):
         S in pixels, a multiple of 16; no weight depends on it.
     out_chans
         Channels of the embedding.
-
-    Attributes
-    ----------
-    early_channels : int
-        Channels of the early features.
     """
 
     early_channels = WIDTHS[EARLY_STAGE + 1]

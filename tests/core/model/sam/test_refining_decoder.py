@@ -61,13 +61,11 @@ def test_refining_decoder_keeps_sams_transformer_and_drops_its_product() -> None
     assert all(k.startswith("refine_") for k in keys - sam_keys)
 
 
-def test_self_attention_depends_on_position_only_when_asked() -> None:
+def test_self_attention_depends_on_position() -> None:
     torch.manual_seed(0)
     image, position = torch.randn(1, 64, 4, 4), torch.randn(1, 64, 4, 4)
-    for use_position in (True, False):
-        layer = GlobalSelfAttention(64, use_position=use_position)
-        same = torch.equal(layer(image, position), layer(image, 2 * position))
-        assert same is not use_position
+    layer = GlobalSelfAttention(64)
+    assert not torch.equal(layer(image, position), layer(image, 2 * position))
 
 
 def test_keeping_sams_head_gives_both_answers() -> None:
