@@ -203,13 +203,17 @@ class JobSettings(BaseModel):
         """Return plain values, as JSON holds them."""
         return {name: self._plain(getattr(self, name)) for name in type(self).model_fields}
 
-    def check_same(self, earlier: Mapping[str, Any]) -> None:
+    def check_same(
+        self, earlier: Mapping[str, Any], *, otherwise: str = "choose another folder"
+    ) -> None:
         """Make sure that work goes on with the settings that it began with.
 
         Parameters
         ----------
         earlier
             Those, as `as_dict` returned them; one that was not there yet had its default.
+        otherwise
+            What else a user can do, for the message.
 
         Raises
         ------
@@ -217,14 +221,14 @@ class JobSettings(BaseModel):
             Settings differ that are not `free_on_resume`.
         """
         now = self.as_dict()
-        usual = {name: self._plain(one.default) for name, one in type(self).model_fields.items()}
-        then = {name: earlier.get(name, usual[name]) for name in now}
-        changed = [n for n in now if n not in self.free_on_resume and now[n] != then[n]]
+        free = {name: getattr(self, name) for name in self.free_on_resume}
+        then = type(self).from_dict({**earlier, **free}).as_dict()
+        changed = [name for name in now if now[name] != then[name]]
         if changed:
             listed = "; ".join(f"{n} was {then[n]!r}, now {now[n]!r}" for n in changed)
             raise ConfigError(
                 f"work that goes on keeps its settings ({listed}); leave them as they were, or "
-                "choose another folder"
+                f"{otherwise}"
             )
 
     def _plain(self, value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ def finetune(
                 progress=progress,
                 on_event=job.report,
             )
-        job.result(**as_json(result), checkpoint=str(result.best_checkpoint))
+        job.result(**as_json(result), checkpoint=result.best_checkpoint)
         return result
 
     run_job(
@@ -107,18 +108,8 @@ def finetune(
 
 def as_json(result: TrainResult) -> dict[str, Any]:
     """Plain values for `--json`."""
-    return {
-        "run_folder": str(result.run_folder),
-        "best_checkpoint": str(result.best_checkpoint),
-        "last_checkpoint": str(result.last_checkpoint),
-        "before": result.before.as_dict(),
-        "best": result.best.as_dict(),
-        "last": result.last.as_dict(),
-        "best_epoch": result.best_epoch,
-        "epochs": result.epochs,
-        "steps": result.steps,
-        "seconds": result.seconds,
-    }
+    scores = {name: getattr(result, name).as_dict() for name in ("before", "best", "last")}
+    return {**asdict(result), **scores}
 
 
 def _show(settings: TrainConfig, result: TrainResult) -> None:

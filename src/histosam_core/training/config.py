@@ -40,6 +40,12 @@ class TrainConfig(JobSettings):
     """
 
     title: ClassVar[str] = "fine-tuning settings"
+    free_on_resume: ClassVar[frozenset[str]] = frozenset(
+        {
+            "out", "device", "workers", "cache_mb", "cache_dir", "cache_disk_mb",
+            "save_every_minutes", "tensorboard",
+        }
+    )  # fmt: skip
 
     out: Path = setting(..., "Run folder", group="Data", path="folder")
     """Run folder; made if missing."""

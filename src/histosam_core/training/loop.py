@@ -22,7 +22,7 @@ from histosam_core.training.families import start_learner
 from histosam_core.training.optimiser import Optimiser, WeightInterpolation
 from histosam_core.training.run_folder import RunFolder, checkpoint_info
 from histosam_core.training.run_log import RunLog, TensorBoardLog
-from histosam_core.training.state import TrainState, check_same_settings
+from histosam_core.training.state import TrainState
 from histosam_core.training.stopping import StopRequest, TimeBudget
 from histosam_core.training.validation import evenly_spread, validate
 
@@ -391,7 +391,8 @@ def _saved_state(
         return None
     if resume:
         saved = folder.load_state()
-        check_same_settings(config, saved)
+        anew = f"start a new run from {config.out}/last.safetensors"
+        config.check_same(saved["config"], otherwise=anew)
         return saved
     if not overwrite:
         folder.check_free()

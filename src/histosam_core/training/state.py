@@ -17,17 +17,9 @@ if TYPE_CHECKING:
     from histosam_core.training.optimiser import Optimiser
     from histosam_core.training.stopping import TimeBudget
 
-__all__ = ["Row", "TrainState", "check_same_settings"]
+__all__ = ["Row", "TrainState"]
 
 Row = dict[str, float | int | None]
-
-FREE_ON_RESUME = frozenset(
-    {
-        "out", "device", "workers", "cache_mb", "cache_dir", "cache_disk_mb", "save_every_minutes",
-        "tensorboard",
-    }
-)  # fmt: skip
-"""Settings that may differ when a run is resumed: they decide where and how fast, not what."""
 
 
 @dataclass(slots=True)
@@ -178,23 +170,4 @@ class TrainState:
         self.before, self.best, self.last = (
             ValidationScores.from_dict(values) if values else None
             for values in (saved["scores"][name] for name in ("before", "best", "last"))
-        )
-
-
-def check_same_settings(config: TrainConfig, saved: dict[str, Any]) -> None:
-    """Raise ConfigError where a run that is resumed has other settings than it began with."""
-    # By way of today's settings, so that those which the run did not know have their defaults.
-    now, then = config.as_dict(), type(config).from_dict(saved["config"]).as_dict()
-    changed = sorted(
-        name
-        for name in now.keys() | then.keys()
-        if name not in FREE_ON_RESUME and now.get(name) != then.get(name)
-    )
-    if changed:
-        listed = "; ".join(
-            f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in changed
-        )
-        raise ConfigError(
-            f"a resumed run keeps its settings ({listed}); leave them as they were, or start a new "
-            f"run from {config.out}/last.safetensors"
         )
