@@ -12,7 +12,7 @@ from typing import Literal
 
 from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError
-from histosam_core.session.objects import AcceptedObject, Start
+from histosam_core.session.objects import AcceptedObject, Start, cut_objects
 from histosam_core.session.operations import (
     Accept,
     Delete,
@@ -29,7 +29,6 @@ from histosam_core.session.operations import (
     TakeOver,
     Undo,
 )
-from histosam_core.session.overlap import cut_objects
 
 __all__ = ["Draft", "State", "accepting", "apply", "taking_over"]
 

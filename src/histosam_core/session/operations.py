@@ -7,7 +7,7 @@ the state of a session; `Session.apply` carries it out, `to_json` writes it, `fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from histosam_core.annotation import feature_of
@@ -25,8 +25,7 @@ from histosam_core.session.as_json import (
     start_from_json,
     start_to_json,
 )
-from histosam_core.session.objects import AcceptedObject, Color, Start
-from histosam_core.session.overlap import OverlapRule
+from histosam_core.session.objects import AcceptedObject, Color, OverlapRule, Start
 
 __all__ = [
     "NAMES",
@@ -212,49 +211,22 @@ NAMES: dict[type[Any], str] = {
     TakeOver: "take_over",
 }
 """What a journal calls each kind of operation."""
+_KINDS = {name: kind for kind, name in NAMES.items()}
 
 
 def to_json(operation: Operation) -> dict[str, Any]:
     """Return ``op`` and facts as JSON values; an `Accept` and a `SetClass` must have an object."""
-    return {"op": NAMES[type(operation)], **_facts(operation)}
-
-
-def _facts(operation: Operation) -> dict[str, Any]:
+    name = {"op": NAMES[type(operation)]}
     match operation:
         case Click() | Box() | Lasso():
-            return prompt_to_json(operation)
-        case RemovePrompts(indices):
-            return {"indices": list(indices)}
-        case MoveClick(index, xy):
-            return {"index": index, "xy": list(xy)}
-        case Undo(undoes):
-            return {"undoes": undoes or "click"}
-        case Accept(object=AcceptedObject() as one):
-            return {
-                "object": object_to_json(one),
-                "overlap": operation.overlap,
-                "min_island_px": operation.min_island_px,
-                "changed": [object_to_json(other) for other in operation.changed],
-                "removed": list(operation.removed),
-            }
-        case Reopen(key) | Delete(key):
-            return {"id": key}
-        case Refine(start):
-            return {"start": start_to_json(start)}
-        case SetClass(key, object=AcceptedObject() as one):
-            return {"id": key, "properties": feature_of(one.region)["properties"]}
-        case Import(objects):
-            return {"objects": [object_to_json(one) for one in objects]}
-        case TakeOver(start, prompts, reopened, place):
-            return {
-                "start": start_to_json(start),
-                "prompts": [prompt_to_json(prompt) for prompt in prompts],
-                "reopened": None if reopened is None else object_to_json(reopened),
-                "place": place,
-            }
-        case Redo() | Drop():
-            return {}
-    raise ValueError(f"{type(operation).__name__} does not say yet what comes of it")
+            return name | prompt_to_json(operation)
+        case Accept(object=None) | SetClass(object=None):
+            raise ValueError(f"{operation} does not say yet what comes of it")
+        case SetClass(object=AcceptedObject() as one):
+            return name | {"id": one.id, "properties": feature_of(one.region)["properties"]}
+    left_out = ("label", "color") if isinstance(operation, Accept) else ()
+    told = [one.name for one in fields(operation) if one.name not in left_out]
+    return name | {key: _written(getattr(operation, key)) for key in told}
 
 
 def from_json(facts: Facts, read_object: ReadObject = object_from_json) -> Operation:
@@ -265,50 +237,41 @@ def from_json(facts: Facts, read_object: ReadObject = object_from_json) -> Opera
     LookupError, TypeError, ValueError
         It is no operation, or not whole.
     """
-    match facts["op"]:
-        case "click" | "box" | "lasso":
-            return prompt_from_json(facts)
-        case "remove":
-            return RemovePrompts(tuple(facts["indices"]))
-        case "move":
-            x, y = facts["xy"]
-            return MoveClick(facts["index"], (x, y))
-        case "undo":
-            return Undo(facts.get("undoes", "click"))
-        case "redo":
-            return Redo()
-        case "accept":
-            one = read_object(facts["object"])
-            return Accept(
-                one.label,
-                one.region.color,
-                facts.get("overlap", "allow"),
-                facts.get("min_island_px", 0),
-                one,
-                tuple(map(read_object, facts.get("changed", ()))),
-                tuple(facts.get("removed", ())),
-            )
-        case "drop":
-            return Drop()
-        case "reopen":
-            return Reopen(facts["id"])
-        case "refine":
-            return Refine(start_from_json(facts["start"]))
-        case "relabel":
-            return SetClass(facts["id"], *_class_in(facts["properties"]))
-        case "delete":
-            return Delete(facts["id"])
-        case "import":
-            return Import(tuple(map(read_object, facts["objects"])))
-        case "take_over":
-            reopened = facts["reopened"]
-            return TakeOver(
-                start_from_json(facts["start"]),
-                prompts_from_json(facts["prompts"]),
-                None if reopened is None else read_object(reopened),
-                facts["place"],
-            )
-    raise ValueError(f"{facts['op']!r} is no operation that this program knows")
+    kind = _KINDS.get(facts["op"])
+    if kind is None:
+        raise ValueError(f"{facts['op']!r} is no operation that this program knows")
+    if kind in (Click, Box, Lasso):
+        return prompt_from_json(facts)
+    if kind is SetClass:
+        return SetClass(facts["id"], *_class_in(facts["properties"]))
+    readers: dict[str, Callable[[Any], Any]] = {
+        "start": start_from_json,
+        "prompts": prompts_from_json,
+        "object": read_object,
+        "objects": lambda listed: tuple(map(read_object, listed)),
+        "changed": lambda listed: tuple(map(read_object, listed)),
+        "removed": tuple,
+        "reopened": lambda one: None if one is None else read_object(one),
+    }
+    known = [one.name for one in fields(kind) if one.name in facts]
+    read = {key: readers.get(key, lambda value: value)(facts[key]) for key in known}
+    if kind is Accept:
+        read |= {"label": read["object"].label, "color": read["object"].region.color}
+    operation: Operation = kind(**read)
+    return operation
+
+
+def _written(value: Any) -> Any:
+    match value:
+        case AcceptedObject():
+            return object_to_json(value)
+        case Start():
+            return start_to_json(value)
+        case Click() | Box() | Lasso():
+            return prompt_to_json(value)
+        case tuple():
+            return [_written(one) for one in value]
+    return value
 
 
 def _class_in(properties: Facts) -> tuple[str, Color | None]:

@@ -10,30 +10,96 @@ the evaluation gives on its patch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 from histosam_core.clicks import Box, Click, Lasso, Prompt
-from histosam_core.errors import ClickOutsideSlideError, ConfigError
+from histosam_core.errors import ConfigError
 from histosam_core.model.interface import Prediction
-from histosam_core.session.answers import Answer, ClickResult
 from histosam_core.session.apply import Draft
 from histosam_core.session.canvas.canvas import Canvas
-from histosam_core.session.canvas.drawn_areas import box_of, check_lasso, draw_lasso, hold_lassos
-from histosam_core.session.canvas.drawn_tiles import drawn_tiles
+from histosam_core.session.canvas.drawn import (
+    box_of,
+    check_lasso,
+    draw_lasso,
+    drawn_tiles,
+    hold_lassos,
+)
 from histosam_core.session.canvas.kept_canvases import KeptCanvases
-from histosam_core.session.overlap import without
+from histosam_core.session.objects import without
 from histosam_core.session.windows.predictor import Predictor, Timings
 
 if TYPE_CHECKING:
+    from histosam_core.geometry import Region
     from histosam_core.session.canvas.canvas import CanvasSnapshot
     from histosam_core.session.objects import Start
     from histosam_core.session.windows.windows import Window, WindowGrid
 
-__all__ = ["Outline"]
+__all__ = ["Answer", "ClickResult", "Outline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one window answered: the model's `Prediction` but for its logits; see `ClickResult`."""
+
+    window: Window
+    quality: float | None
+    state: Any
+    timings: Timings
+    is_new_window: bool
+    was_ready: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClickResult:
+    """The mask after a click, an undo or a redo, where it changed; unpacks as mask, region.
+
+    Parameters
+    ----------
+    mask
+        (h, w) bool, the object's mask in the window.
+    region
+        The window: level-0 corner, size, mpp. Its frame: ``region.frame(session.slide_mpp)``. For
+        a box of several windows the rectangle round them, for a lasso the one round it.
+    prompt
+        The click, box or lasso that was made, undone or redone; level-0 pixels. Of an edit the
+        last one that was answered again.
+    quality
+        The model's own estimate of the window's IoU; None where it gives none.
+    timings
+        Seconds the answer took when it was made.
+    is_new_window
+        Whether the object had not used the window before.
+    was_ready
+        Whether the window's embedding was in the store.
+    """
+
+    mask: NDArray[np.bool_]
+    region: Region
+    prompt: Prompt
+    quality: float | None
+    timings: Timings
+    is_new_window: bool
+    was_ready: bool
+
+    @property
+    def click(self) -> Click:
+        """The prompt, where it is a click; ConfigError where it is a box or a lasso."""
+        if not isinstance(self.prompt, Click):
+            kind = type(self.prompt).__name__.lower()
+            raise ConfigError(f"the answer is to a {kind}, not to a click; take its prompt")
+        return self.prompt
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the mask and its region."""
+        yield self.mask
+        yield self.region
 
 
 class Outline:
@@ -93,18 +159,12 @@ class Outline:
             return prompt
         if isinstance(prompt, Lasso):
             return check_lasso(prompt, self.grid.slide_wh)
-        x0, y0, x1, y1 = prompt.xyxy
+        self.grid.covering(prompt.xyxy)
+        (x0, y0, x1, y1), (w, h) = prompt.xyxy, self.grid.slide_wh
+        x0, y0, x1, y1 = max(x0, -0.5), max(y0, -0.5), min(x1, w - 0.5), min(y1, h - 0.5)
         if not (x0 < x1 and y0 < y1):
             raise ConfigError("the box has no area; draw it from one corner to the opposite one")
-        w, h = self.grid.slide_wh
-        if x0 >= w - 0.5 or y0 >= h - 0.5 or x1 <= -0.5 or y1 <= -0.5:
-            raise ClickOutsideSlideError(
-                f"the box ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}) lies off the slide, which is "
-                f"{w} x {h} level-0 pixels; draw it on the slide"
-            )
-        box = Box((max(x0, -0.5), max(y0, -0.5), min(x1, w - 0.5), min(y1, h - 0.5)))
-        self.grid.covering(box.xyxy)
-        return box
+        return Box((x0, y0, x1, y1))
 
     def geometry(self, *, min_island_px: int = 0) -> Any:
         """Trace the mask; an outline that it began from, if unchanged, is returned exactly."""

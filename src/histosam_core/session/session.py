@@ -24,7 +24,7 @@ from histosam_core.session.apply import State, accepting, apply, taking_over
 from histosam_core.session.header import Header
 from histosam_core.session.journal.fold import RestoredState, fold
 from histosam_core.session.journal.recorder import Recorder
-from histosam_core.session.objects import AcceptedObject, Color, Start
+from histosam_core.session.objects import AcceptedObject, Color, OverlapRule, Start, without
 from histosam_core.session.operations import (
     Accept,
     Delete,
@@ -39,8 +39,7 @@ from histosam_core.session.operations import (
     SetClass,
     Undo,
 )
-from histosam_core.session.outline import Outline, mean_quality
-from histosam_core.session.overlap import OverlapRule, without
+from histosam_core.session.outline import ClickResult, Outline, mean_quality
 from histosam_core.session.windows.predictor import Predictor
 from histosam_core.session.windows.scale import slide_scale
 from histosam_core.session.windows.windows import WindowGrid
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from histosam_core.embeddings.memory import EmbeddingStore
     from histosam_core.geometry import Region
     from histosam_core.model import InteractiveModel, TrainingGeometry
-    from histosam_core.session.answers import ClickResult
     from histosam_core.session.canvas.canvas import CanvasSnapshot
     from histosam_core.session.journal.file import JournalWriter
     from histosam_core.slide import Slide

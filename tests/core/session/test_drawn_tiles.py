@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from histosam_core.annotation import rasterise
 from histosam_core.geometry import Region
 from histosam_core.session.canvas.canvas import BACKGROUND_LOGIT, Canvas
-from histosam_core.session.canvas.drawn_tiles import drawn_tiles
+from histosam_core.session.canvas.drawn import drawn_tiles
 from histosam_core.session.windows.windows import Window, WindowGrid
 
 GRID = WindowGrid(slide_wh=(1000, 800), slide_mpp=0.5, mpp=1.0, window_px=128)

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from histosam_core.annotation import mask_to_geometry
 from histosam_core.geometry import Frame
-from histosam_core.session.overlap import cut_objects, without
+from histosam_core.session.objects import cut_objects, without
 
 seeds = st.integers(0, 2**32 - 1)
 downsamples = st.sampled_from([1.0, 4.0, 2.0 / 0.499])

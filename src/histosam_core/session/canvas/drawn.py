@@ -1,12 +1,15 @@
-"""An outline as tiles of a canvas: what an object begins from that no model has made.
+"""What no model has made: outlines that an object begins from, and areas drawn by hand (lassos).
 
-It is drawn a row of tiles at a time, and tiles that lie wholly inside or outside are one and the
-same object, so that an outline of centimetres takes little memory.
+An outline becomes tiles of a canvas, a row of tiles at a time; tiles that lie wholly inside or
+outside are one and the same object, so that an outline of centimetres takes little memory. A lasso
+is laid on a canvas and held there against later answers.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +18,14 @@ from numpy.typing import NDArray
 
 from histosam_core.annotation import rasterise
 from histosam_core.annotation.rasterise import edges_of
+from histosam_core.annotation.regions import polygonal
+from histosam_core.clicks import Click, Lasso
+from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.geometry import Region
 from histosam_core.session.canvas.canvas import (
     BACKGROUND_LOGIT,
     TILE_PX,
+    Canvas,
     CanvasSnapshot,
     Tile,
     TileIndex,
@@ -26,9 +33,10 @@ from histosam_core.session.canvas.canvas import (
 )
 
 if TYPE_CHECKING:
-    from histosam_core.session.windows.windows import WindowGrid
+    from histosam_core.clicks import Prompt
+    from histosam_core.session.windows.windows import Window, WindowGrid
 
-__all__ = ["drawn_tiles", "pixels_under"]
+__all__ = ["box_of", "check_lasso", "draw_lasso", "drawn_tiles", "hold_lassos"]
 
 EDGE_PX = 1e-6
 """An outline this near to the slide's edge lies on it."""
@@ -44,7 +52,7 @@ def drawn_tiles(geometry: Any, grid: WindowGrid) -> CanvasSnapshot:
     uniform = {is_set: _tile(*_squares(is_set, deep)) for is_set in (False, True)}
     tiles: dict[TileIndex, Tile] = {}
     for polygon in shapely.get_parts(_to_the_grids_end(geometry, grid)):
-        x0, y0, x1, y1 = pixels_under(polygon, grid)
+        x0, y0, x1, y1 = _pixels_under(polygon, grid)
         if x0 >= x1:
             continue
         edges = edges_of(polygon)
@@ -65,12 +73,49 @@ def drawn_tiles(geometry: Any, grid: WindowGrid) -> CanvasSnapshot:
     return tiles
 
 
-def pixels_under(polygon: Any, grid: WindowGrid) -> tuple[int, int, int, int]:
+def _pixels_under(polygon: Any, grid: WindowGrid) -> tuple[int, int, int, int]:
     """Return the first and end grid pixel (x0, y0, x1, y1) of an outline; x0 = x1 off the slide."""
     left, top, right, bottom = ((v + 0.5) / grid.downsample for v in polygon.bounds)
     w, h = grid.size_wh
     x0, y0 = max(math.floor(left), 0), max(math.floor(top), 0)
     return x0, y0, max(min(math.ceil(right), w), x0), max(min(math.ceil(bottom), h), y0)
+
+
+def check_lasso(lasso: Lasso, slide_wh: tuple[int, int]) -> Lasso:
+    """Return a lasso; ConfigError if it has no area, ClickOutsideSlideError if off the slide."""
+    area = _area_of(lasso)
+    if area is None:
+        raise ConfigError("the lasso encloses no area; draw it round what is meant")
+    w, h = slide_wh
+    if not shapely.box(-0.5, -0.5, w - 0.5, h - 0.5).intersects(area):
+        raise ClickOutsideSlideError(
+            f"the lasso lies off the slide, which is {w} x {h} level-0 pixels; draw it on the slide"
+        )
+    return lasso
+
+
+def draw_lasso(canvas: Canvas, lasso: Lasso) -> None:
+    """Set or clear the pixels whose centres lie in a lasso, checked before."""
+    x0, y0, x1, y1 = box_of(canvas, lasso)
+    inside = rasterise(_area_of(lasso), canvas.region((x0, y0, x1, y1)), canvas.grid.slide_mpp)
+    canvas.draw((x0, y0), inside, is_positive=lasso.is_positive)
+
+
+def hold_lassos(canvas: Canvas, window: Window, prompts: Sequence[Prompt]) -> None:
+    """Draw again, after a window's answer, the lassos in it that still hold, in order.
+
+    A lasso holds until a later click inside it says the opposite.
+    """
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, Lasso) and _reaches(canvas, prompt, window):
+            if not _is_contradicted(prompt, prompts[number + 1 :]):
+                draw_lasso(canvas, prompt)
+
+
+def box_of(canvas: Canvas, lasso: Lasso) -> tuple[int, int, int, int]:
+    """Return the grid pixels (x0, y0, x1, y1) round a lasso, those off the slide left out."""
+    x0, y0, x1, y1 = _pixels_under(_area_of(lasso), canvas.grid)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
 def _to_the_grids_end(geometry: Any, grid: WindowGrid) -> Any:
@@ -98,3 +143,26 @@ def _tile(mask: NDArray[np.bool_], depth: NDArray[np.uint8]) -> Tile:
     for flags in (logits.flags, mask.flags, depth.flags):
         flags.writeable = False
     return Tile(logits, mask, depth, int(np.count_nonzero(mask)))
+
+
+def _reaches(canvas: Canvas, lasso: Lasso, window: Window) -> bool:
+    (wx, wy), side = window.location_xy, window.side_px
+    x0, y0, x1, y1 = box_of(canvas, lasso)
+    return x0 < wx + side and x1 > wx and y0 < wy + side and y1 > wy
+
+
+def _is_contradicted(lasso: Lasso, later: Sequence[Prompt]) -> bool:
+    sign = lasso.is_positive
+    opposite = [one.xy for one in later if isinstance(one, Click) and one.is_positive != sign]
+    if not opposite:
+        return False
+    x, y = np.array(opposite).T
+    return bool(shapely.intersects_xy(_area_of(lasso), x, y).any())
+
+
+@lru_cache(maxsize=256)
+def _area_of(lasso: Lasso) -> Any:
+    """Return a lasso's area, crossings resolved by the even-odd rule; None where it has none."""
+    if len(lasso.points_xy) < 3:
+        return None
+    return polygonal(shapely.Polygon(lasso.points_xy))[0]
