@@ -173,72 +173,38 @@ class Session:
         return None if shown is None else self._outline.result(shown)
 
     def click(self, xy: XY, is_positive: bool = True) -> ClickResult:
-        """Answer a click.
-
-        Parameters
-        ----------
-        xy
-            Level-0 pixels (x, y), pixel centres at whole numbers.
-        is_positive
-            Whether this point belongs to the object.
-        """
+        """Answer a click at a level-0 pixel (x, y), pixel centres at whole numbers."""
         return self._answered(Click(xy, is_positive))
 
     def box(self, xyxy: tuple[float, float, float, float]) -> ClickResult:
-        """Answer a box: the object lies inside it.
+        """Answer a box (x0, y0, x1, y1), level-0 pixels: the object lies inside it.
 
-        A box larger than a window is answered window by window. It holds for later clicks in its
-        windows until a positive click beside it.
-
-        Parameters
-        ----------
-        xyxy
-            Two opposite corners (x0, y0, x1, y1), level-0 pixels; cut at the slide's edge.
+        It is cut at the slide's edge; one larger than a window is answered window by window. It
+        holds for later clicks in its windows until a positive click beside it.
         """
         return self._answered(Box(xyxy))
 
     def lasso(self, points_xy: Iterable[XY], is_positive: bool = True) -> ClickResult:
         """Draw by hand: what lies inside belongs to the object, or does not, whatever a model says.
 
-        No model is asked. Later answers leave the drawn area as it is until a click inside it says
-        the opposite.
-
-        Parameters
-        ----------
-        points_xy
-            Corners (x, y) in order, level-0 pixels; cut at the slide's edge.
-        is_positive
-            Whether the area belongs to the object.
+        The corners (x, y), level-0 pixels, are joined in order. No model is asked. Later answers
+        leave the drawn area as it is until a click inside it says the opposite.
         """
         return self._answered(Lasso(tuple(points_xy), is_positive))
 
     def remove_prompts(self, indices: Iterable[int]) -> ClickResult | None:
-        """Make the object what it would be without some of its prompts.
+        """Make the object what it would be without some of its prompts, by places in `prompts`.
 
         What came before them stays; what came after is answered again, in order. Of a reopened
-        object every prompt can be taken out: it is then made anew from its origin.
-
-        Parameters
-        ----------
-        indices
-            Places in `prompts`.
-
-        Returns
-        -------
-        ClickResult or None
-            Of the last prompt; None when no prompt is left, or nothing was to be taken out.
+        object every prompt can be taken out: it is then made anew from its origin. None when no
+        prompt is left, or none was to be taken out.
         """
         return self.apply(RemovePrompts(tuple(indices)))
 
     def move_click(self, index: int, xy: XY) -> ClickResult:
-        """Make the object what it would be had a click been made elsewhere; see `remove_prompts`.
+        """Make the object what it would be had a click been made at another level-0 pixel (x, y).
 
-        Parameters
-        ----------
-        index
-            Place of the click in `prompts`.
-        xy
-            Where it should be, level-0 pixels.
+        `index` is its place in `prompts`. See `remove_prompts`.
         """
         return self._answered(MoveClick(index, xy))
 
@@ -250,11 +216,8 @@ class Session:
         accept before it, or one followed by `reopen`, `refine` or a change of the accepted objects,
         is not.
 
-        Returns
-        -------
-        ClickResult or None
-            The mask as it now is where the undone prompt was answered; None where there is no such
-            place, or nothing to undo.
+        The answer is the mask as it now is where the undone prompt was answered; None where there
+        is no such place, or nothing to undo.
         """
         return self.apply(Undo())
 
@@ -291,8 +254,6 @@ class Session:
         ------
         EmptyMaskError
             Nothing is left to accept; the current object stays.
-        ConfigError
-            There is no such rule.
         """
         operation = Accept(label, color, overlap, min_island_px)
         one = self._outlined(operation)
@@ -319,12 +280,8 @@ class Session:
     def refine(self, geometry: Any, clicks: Sequence[Prompt] = ()) -> None:
         """Start the current object from an outline; what was current is dropped.
 
-        Parameters
-        ----------
-        geometry
-            shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at whole numbers.
-        clicks
-            Prompts that have led to it; passed to the model where they lie in a window.
+        `geometry` is a shapely Polygon or MultiPolygon, level-0 pixels (x, y), pixel centres at
+        whole numbers. The `clicks` that have led to it go to the model where they lie in a window.
         """
         self.apply(Refine(Start(geometry, tuple(clicks), geometry)))
 
@@ -333,14 +290,7 @@ class Session:
     ) -> AcceptedObject:
         """Give an accepted object, known by its id, another class; return it as it now is.
 
-        Parameters
-        ----------
-        accepted
-            One of `objects`.
-        label
-            The new class.
-        color
-            (red, green, blue), 0 to 255; None: the class's usual colour.
+        Without a colour (red, green, blue) it gets the class's usual one.
         """
         self.apply(SetClass(accepted.id, label, color))
         return self.objects[self._state.place_of(accepted.id)]
@@ -350,15 +300,10 @@ class Session:
         self.apply(Delete(accepted.id))
 
     def add_objects(self, regions: Iterable[AnnotatedRegion]) -> tuple[AcceptedObject, ...]:
-        """Add outlines from a file to the accepted objects; return the new ones in order.
+        """Add outlines, as `read_geojson` gives them, to the accepted objects; return the new ones.
 
         Where this tool wrote them, their clicks come with them. An outline whose id is there
         already replaces that object.
-
-        Parameters
-        ----------
-        regions
-            As `read_geojson` and the other readers give them.
         """
         new = tuple(AcceptedObject.imported(region, self.slide_mpp) for region in regions)
         self.apply(Import(new))
@@ -408,10 +353,8 @@ class Session:
         ConfigError
             This session has prompts or objects of its own, or its slide another size than the
             journal's.
-        PredictionError, SlideError
-            The current object cannot be made again; nothing is changed.
-        JournalError
-            The journal cannot be written.
+        PredictionError, SlideError, JournalError
+            As for `apply`; nothing is changed.
         """
         if self.objects or not self._state.is_blank:
             raise ConfigError(
@@ -532,30 +475,17 @@ class Session:
         return self._state.can_redo
 
     def window_for(self, xy: XY) -> Region:
-        """Return the window that a click at the level-0 point (x, y) would go to.
-
-        Raises
-        ------
-        ClickOutsideSlideError
-            The point lies off the slide.
-        """
+        """Return the window that a click at a level-0 pixel (x, y) of the slide would go to."""
         return self.grid.region(self._outline.window_for(xy))
 
     def mask_region(self, region: Region | None = None) -> tuple[NDArray[np.bool_], Region]:
-        """Return the current object's mask, whole or in one window.
+        """Return the current object's mask, (h, w) bool, and the region where it lies.
 
         Parameters
         ----------
         region
             A region of this session (`ClickResult.region`, `windows`); None: the mask's bounding
             box.
-
-        Returns
-        -------
-        mask
-            (h, w) bool.
-        region
-            Where it lies.
 
         Raises
         ------
@@ -573,15 +503,8 @@ class Session:
         return canvas.read(self.grid.location_of(region), region.size_wh).mask, region
 
     def probability_region(self, region: Region) -> NDArray[np.float32]:
-        """Return how likely each pixel of a region belongs to the current object.
+        """Return how likely each pixel of a region, as for `mask_region`, belongs to the object.
 
-        Parameters
-        ----------
-        region
-            As for `mask_region`, which also says the errors.
-
-        Returns
-        -------
         (h, w) float32, 0 to 1; nearly 0 where no window has answered.
         """
         part = self._outline.canvas.read(self.grid.location_of(region), region.size_wh)
