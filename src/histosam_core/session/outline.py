@@ -11,7 +11,7 @@ the evaluation gives on its patch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -37,7 +37,6 @@ from histosam_core.session.windows.predictor import Predictor, Timings
 
 if TYPE_CHECKING:
     from histosam_core.geometry import Region
-    from histosam_core.session.canvas.canvas import CanvasSnapshot
     from histosam_core.session.objects import Start
     from histosam_core.session.windows.windows import Window, WindowGrid
 
@@ -118,31 +117,27 @@ class Outline:
     def __init__(self, predictor: Predictor, grid: WindowGrid, mask_threshold: float) -> None:
         self.predictor = predictor
         self.grid = grid
-        self.canvas = Canvas(grid, mask_threshold)
+        self.canvas = self._blank = Canvas(grid, mask_threshold)
         self.kept = KeptCanvases()
         self.draft = Draft()
         self._answers: WeakKeyDictionary[Draft, tuple[Answer, ...]] = WeakKeyDictionary()
-        self._begun: WeakKeyDictionary[Start, CanvasSnapshot] = WeakKeyDictionary()
+        self._latest: WeakKeyDictionary[Draft, dict[Window, Answer]] = WeakKeyDictionary()
+        self._begun: WeakKeyDictionary[Start, Canvas] = WeakKeyDictionary()
 
     def show(self, draft: Draft) -> None:
         """Make the mask that of a draft. Where the model cannot answer, it stays what it was."""
-        shown = self.canvas.snapshot()
-        missing = []
-        nearest = draft
+        missing, nearest = [], draft
         while nearest.before is not None and self.kept.find(nearest) is None:
             missing.append(nearest)
             nearest = nearest.before
-        try:
-            kept = self.kept.find(nearest)
-            self.canvas.restore(self._start_of(nearest) if kept is None else kept)
-            for step in reversed(missing):
-                answers = self._answer(step)
-                self._answers.setdefault(step, answers)
-                self.kept.keep(step, self.canvas.snapshot())
-        except BaseException:
-            self.canvas.restore(shown)
-            raise
-        self.draft = draft
+        canvas = self.kept.find(nearest) or self._begun_with(nearest.start)
+        for step in reversed(missing):
+            canvas, answers = self._answer(canvas, step)
+            self._answers.setdefault(step, answers)
+            latest = {answer.window: answer for answer in self._answers[step]}
+            self._latest[step] = {**self.latest(step.before), **latest}
+            self.kept.keep(step, canvas)
+        self.draft, self.canvas = draft, canvas
 
     def check(self, prompt: Prompt) -> Prompt:
         """Refuse a prompt that no window can answer; return it, a box cut at the slide's edge.
@@ -179,15 +174,16 @@ class Outline:
 
     def window_for(self, xy: tuple[float, float], draft: Draft | None = None) -> Window:
         """Return the window that would answer a click at a level-0 point."""
-        draft = draft or self.draft
-        answered = (self._answers.get(step) for step in reversed(draft.steps()))
-        current = next((answers[-1].window for answers in answered if answers), None)
+        step = draft = draft or self.draft
+        while step.before is not None and not self._answers.get(step):
+            step = step.before
+        answers = self._answers.get(step)
+        current = answers[-1].window if answers else None
         return self.grid.serving(xy, current, self.latest(draft))
 
     def latest(self, draft: Draft | None = None) -> dict[Window, Answer]:
         """Return the windows used, in order of first use, with the latest answer of each."""
-        steps = (draft or self.draft).steps()
-        return {a.window: a for step in steps for a in self._answers.get(step, ())}
+        return self._latest.get(draft or self.draft, {})
 
     def result(self, step: Draft) -> ClickResult:
         """Return what the mask shows now where the last prompt of a draft was answered."""
@@ -215,35 +211,34 @@ class Outline:
             all(answer.was_ready for answer in answers),
         )
 
-    def _start_of(self, draft: Draft) -> CanvasSnapshot:
-        """Return the canvas that an object begins with."""
-        start = draft.start
-        if start.geometry is None:
-            return {}
+    def _begun_with(self, start: Start) -> Canvas:
         if start not in self._begun:
-            self._begun[start] = drawn_tiles(start.geometry, self.grid)
+            tiles = {} if start.geometry is None else drawn_tiles(start.geometry, self.grid)
+            self._begun[start] = replace(self._blank, tiles=tiles)
         return self._begun[start]
 
-    def _answer(self, step: Draft) -> tuple[Answer, ...]:
+    def _answer(self, canvas: Canvas, step: Draft) -> tuple[Canvas, tuple[Answer, ...]]:
         """Let windows answer the last prompt of a draft, on the canvas of the one before."""
         prompt, before = step.prompt, step.before
         if prompt is None or before is None:
             raise AssertionError("a step has a prompt")
         if isinstance(prompt, Lasso):
-            draw_lasso(self.canvas, prompt)
-            return ()
+            return draw_lasso(canvas, prompt), ()
         if isinstance(prompt, Box):
             windows = self.grid.covering(prompt.xyxy)
         else:
             windows = (self.window_for(prompt.xy, before),)
-        prompts, latest = step.prompts, self.latest(before)
-        return tuple([self._answer_in(w, prompts, latest.get(w)) for w in windows])
+        prompts, latest, answers = step.prompts, self.latest(before), []
+        for window in windows:
+            canvas, answer = self._answer_in(window, canvas, prompts, latest.get(window))
+            answers.append(answer)
+        return canvas, tuple(answers)
 
     def _answer_in(
-        self, window: Window, prompts: Sequence[Prompt], earlier: Answer | None
-    ) -> Answer:
-        """Let a window answer the last of the prompts, and put its answer on the canvas."""
-        stands = self.canvas.read_window(window)
+        self, window: Window, canvas: Canvas, prompts: Sequence[Prompt], earlier: Answer | None
+    ) -> tuple[Canvas, Answer]:
+        """Let a window answer the last of the prompts."""
+        stands = canvas.read_window(window)
         previous = None
         if earlier is not None:
             previous = Prediction(stands.logits, earlier.quality, earlier.state)
@@ -251,17 +246,9 @@ class Outline:
             previous = Prediction(stands.logits)
         clicks, box = self._seen_in(window, prompts)
         answer = self.predictor.predict(self.grid.region(window), clicks, previous, box=box)
-        prediction = answer.prediction
-        self.canvas.write_window(window, prediction.logits)
-        hold_lassos(self.canvas, window, prompts)
-        return Answer(
-            window,
-            prediction.quality,
-            prediction.state,
-            answer.timings,
-            earlier is None,
-            answer.was_ready,
-        )
+        now, is_new, was_ready = answer.prediction, earlier is None, answer.was_ready
+        canvas = hold_lassos(canvas.answered(window, now.logits), window, prompts)
+        return canvas, Answer(window, now.quality, now.state, answer.timings, is_new, was_ready)
 
     def _seen_in(self, window: Window, prompts: Sequence[Prompt]) -> tuple[list[Click], Box | None]:
         """Return the clicks that lie in a window, and the box that holds there.

@@ -452,7 +452,7 @@ class Session:
         Tiles never change: what differs between two snapshots are the tiles that are not the same
         objects.
         """
-        return self._outline.canvas.snapshot()
+        return self._outline.canvas.tiles
 
     @property
     def objects(self) -> tuple[AcceptedObject, ...]:

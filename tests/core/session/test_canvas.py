@@ -48,7 +48,7 @@ def test_new_canvas_is_empty(canvas: Canvas) -> None:
 def test_an_answer_is_read_back_bit_for_bit(canvas: Canvas, rng: np.random.Generator) -> None:
     window = Window((100, 37), 128)
     logits = rng.normal(size=(128, 128)).astype(np.float32)
-    canvas.write_window(window, logits)
+    canvas = canvas.answered(window, logits)
     part = canvas.read_window(window)
     assert np.array_equal(part.logits, logits)
     assert np.array_equal(part.mask, logits_to_mask(logits, 0.5))
@@ -60,14 +60,14 @@ def test_a_second_answer_of_the_same_window_replaces_the_first(
     window = Window((64, 64), 128)
     for _ in range(3):
         logits = rng.normal(size=(128, 128)).astype(np.float32)
-        canvas.write_window(window, logits)
+        canvas = canvas.answered(window, logits)
     assert np.array_equal(canvas.read_window(window).logits, logits)
 
 
 def test_inner_part_of_a_new_answer_stands_and_its_rim_fades_out(canvas: Canvas) -> None:
     first, second = Window((0, 0), 128), Window((64, 0), 128)
-    canvas.write_window(first, np.full((128, 128), 4, np.float32))
-    canvas.write_window(second, np.full((128, 128), -4, np.float32))
+    canvas = canvas.answered(first, np.full((128, 128), 4, np.float32))
+    canvas = canvas.answered(second, np.full((128, 128), -4, np.float32))
     row = canvas.read((0, 40), (192, 1)).logits[0]
     assert (row[:64] == 4).all()
     assert (row[64 + 16 :] == -4).all()
@@ -79,7 +79,7 @@ def test_inner_part_of_a_new_answer_stands_and_its_rim_fades_out(canvas: Canvas)
 def test_answer_at_the_border_is_cut_at_the_slides_edge() -> None:
     grid = WindowGrid((100, 1000), slide_mpp=1.0, mpp=1.0, window_px=128)
     canvas = Canvas(grid, 0.5)
-    canvas.write_window(grid.window_at((50, 20)), np.full((128, 128), 4, np.float32))
+    canvas = canvas.answered(grid.window_at((50, 20)), np.full((128, 128), 4, np.float32))
     assert canvas.bounding_box == (0, 0, 100, 128)
     assert canvas.area_px == 100 * 128
 
@@ -87,7 +87,7 @@ def test_answer_at_the_border_is_cut_at_the_slides_edge() -> None:
 def test_outline_ends_at_the_slides_edge_within_a_grid_pixel() -> None:
     grid = WindowGrid((257, 257), slide_mpp=0.5, mpp=1.0, window_px=128)
     canvas = Canvas(grid, 0.5)
-    canvas.write_window(grid.window_at((256, 256)), np.full((128, 128), 4, np.float32))
+    canvas = canvas.answered(grid.window_at((256, 256)), np.full((128, 128), 4, np.float32))
     assert canvas.bounding_box == (1, 1, 129, 129)
     assert canvas.to_geometry().bounds == (1.5, 1.5, 256.5, 256.5)
 
@@ -95,7 +95,7 @@ def test_outline_ends_at_the_slides_edge_within_a_grid_pixel() -> None:
 def test_holes_and_islands_survive(canvas: Canvas) -> None:
     mask = square(hole=True)
     mask[100:104, 5:9] = True
-    canvas.write_window(Window((30, 50), 128), logits_of(mask))
+    canvas = canvas.answered(Window((30, 50), 128), logits_of(mask))
     geometry = canvas.to_geometry()
     assert sorted(len(p.interiors) for p in geometry.geoms) == [0, 1]
     assert geometry.area == canvas.area_px * 4
@@ -107,7 +107,7 @@ def test_holes_and_islands_survive(canvas: Canvas) -> None:
 def test_specks_below_a_size_are_left_out_on_request(canvas: Canvas) -> None:
     mask = square()
     mask[100:104, 5:9] = True
-    canvas.write_window(Window((0, 0), 128), logits_of(mask))
+    canvas = canvas.answered(Window((0, 0), 128), logits_of(mask))
     assert len(canvas.to_geometry(min_island_px=16).geoms) == 2
     assert len(canvas.to_geometry(min_island_px=17).geoms) == 1
 
@@ -117,7 +117,9 @@ def test_object_larger_than_a_window_has_one_seamless_outline(canvas: Canvas) ->
     truth = (xx - 240) ** 2 + (yy - 200) ** 2 < 150**2
     for x in range(64, 330, 64):
         for y in range(32, 260, 64):
-            canvas.write_window(Window((x, y), 128), logits_of(truth[y : y + 128, x : x + 128]))
+            canvas = canvas.answered(
+                Window((x, y), 128), logits_of(truth[y : y + 128, x : x + 128])
+            )
     geometry = canvas.to_geometry()
     assert len(geometry.geoms) == 1
     assert np.array_equal(canvas.read((0, 0), (500, 400)).mask, truth)
@@ -130,21 +132,18 @@ def test_island_inside_the_bounding_box_of_another_part_is_traced_once() -> None
     ring = np.zeros((1000, 1000), bool)
     ring[:40] = ring[-40:] = ring[:, :40] = ring[:, -40:] = True
     ring[480:520, 480:520] = True
-    canvas.draw((100, 100), ring, is_positive=True)
+    canvas = canvas.drawn((100, 100), ring, is_positive=True)
     geometry = canvas.to_geometry()
     assert geometry.is_valid
     assert len(geometry.geoms) == 2
     assert geometry.area == ring.sum()
 
 
-def test_restored_snapshot_is_bit_for_bit_and_untouched_by_later_answers(
-    canvas: Canvas, rng: np.random.Generator
-) -> None:
+def test_a_canvas_is_untouched_by_later_answers(canvas: Canvas, rng: np.random.Generator) -> None:
     window = Window((0, 0), 128)
-    canvas.write_window(window, rng.normal(size=(128, 128)).astype(np.float32))
-    before, snapshot = canvas.read_window(window), canvas.snapshot()
-    canvas.write_window(Window((32, 0), 128), np.full((128, 128), 9, np.float32))
-    canvas.restore(snapshot)
+    canvas = canvas.answered(window, rng.normal(size=(128, 128)).astype(np.float32))
+    before = canvas.read_window(window)
+    canvas.answered(Window((32, 0), 128), np.full((128, 128), 9, np.float32))
     after = canvas.read_window(window)
     assert np.array_equal(before.logits, after.logits)
     assert np.array_equal(before.mask, after.mask)
@@ -153,24 +152,24 @@ def test_restored_snapshot_is_bit_for_bit_and_untouched_by_later_answers(
 
 
 def test_unchanged_tiles_are_shared_between_snapshots(canvas: Canvas) -> None:
-    canvas.write_window(Window((0, 0), 128), logits_of(square()))
-    first = canvas.snapshot()
-    canvas.write_window(Window((256, 256), 128), logits_of(square()))
-    second = canvas.snapshot()
+    canvas = canvas.answered(Window((0, 0), 128), logits_of(square()))
+    first = canvas.tiles
+    canvas = canvas.answered(Window((256, 256), 128), logits_of(square()))
+    second = canvas.tiles
     assert all(second[index] is tile for index, tile in first.items())
 
 
 def test_a_mask_from_outside_gives_way_to_the_inner_part_of_an_answer(canvas: Canvas) -> None:
-    canvas.draw((-10, -10), np.ones((60, 60), bool), is_positive=True)
+    canvas = canvas.drawn((-10, -10), np.ones((60, 60), bool), is_positive=True)
     assert canvas.bounding_box == (0, 0, 50, 50)
     assert canvas.read((0, 0), (1, 1)).logits[0, 0] == -BACKGROUND_LOGIT
-    canvas.write_window(Window((-20, 0), 128), np.full((128, 128), -4, np.float32))
+    canvas = canvas.answered(Window((-20, 0), 128), np.full((128, 128), -4, np.float32))
     assert canvas.area_px == 0
 
 
 def test_answer_of_another_size_is_refused(canvas: Canvas) -> None:
     with pytest.raises(ValueError, match="do not fill"):
-        canvas.write_window(Window((0, 0), 128), np.zeros((64, 64), np.float32))
+        canvas.answered(Window((0, 0), 128), np.zeros((64, 64), np.float32))
 
 
 SMALL = WindowGrid(slide_wh=(300, 220), slide_mpp=1.0, mpp=1.0, window_px=96)
@@ -208,20 +207,20 @@ def test_any_sequence_of_answers_and_undos_equals_a_dense_array(
 ) -> None:
     canvas = Canvas(SMALL, 0.5)
     dense = [DenseCanvas()]
-    snapshots = [canvas.snapshot()]
+    canvases = [canvas]
     for action in sequence:
         if isinstance(action, str):
             if len(dense) > 1:
                 dense.pop()
-                snapshots.pop()
-                canvas.restore(snapshots[-1])
+                canvases.pop()
+                canvas = canvases[-1]
             continue
         x, y, seed = action
         window = Window((x, y), 96)
         answer = np.random.default_rng(seed).normal(size=(96, 96)).astype(np.float32)
-        canvas.write_window(window, answer)
+        canvas = canvas.answered(window, answer)
         dense.append(dense[-1].written(window, answer))
-        snapshots.append(canvas.snapshot())
+        canvases.append(canvas)
     part = canvas.read((0, 0), (300, 220))
     assert np.array_equal(part.logits, dense[-1].logits)
     assert np.array_equal(part.depth, dense[-1].depth)
@@ -244,7 +243,7 @@ def test_outline_rasterises_back_to_the_mask(seed: int, slide_mpp: float) -> Non
     for _ in range(3):
         x, y = int(rng.integers(-10, 220)), int(rng.integers(-10, 150))
         coarse = rng.normal(size=(12, 12)).astype(np.float32)
-        canvas.write_window(Window((x, y), 96), np.kron(coarse, np.ones((8, 8), np.float32)))
+        canvas = canvas.answered(Window((x, y), 96), np.kron(coarse, np.ones((8, 8), np.float32)))
     geometry = canvas.to_geometry()
     assert geometry.is_valid
     w, h = grid.size_wh

@@ -31,8 +31,8 @@ class Pile:
     def show(self, *places: tuple[int, int]) -> None:
         canvas = Canvas(GRID, 0.49)
         for x, y in places:
-            canvas.draw((x, y), np.ones((100, 100), bool), is_positive=True)
-        self.layers.show(canvas.snapshot(), GRID.downsample)
+            canvas = canvas.drawn((x, y), np.ones((100, 100), bool), is_positive=True)
+        self.layers.show(canvas.tiles, GRID.downsample)
 
     def is_on(self, x: int, y: int) -> bool:
         """Whether the mask layer shows the object at a level-0 point."""

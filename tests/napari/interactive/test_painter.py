@@ -20,19 +20,19 @@ GRID = WindowGrid((64_000, 48_000), 0.5, 2.0, 128)
 def canvas_with(*places: tuple[int, int], side: int = 100) -> Canvas:
     canvas = Canvas(GRID, 0.49)
     for x, y in places:
-        canvas.draw((x, y), np.ones((side, side), bool), is_positive=True)
+        canvas = canvas.drawn((x, y), np.ones((side, side), bool), is_positive=True)
     return canvas
 
 
 def painted(canvas: Canvas, stage: Stage) -> NDArray[np.uint8]:
     shown = np.zeros(stage.shape, np.uint8)
-    paint(shown, stage, canvas.snapshot(), canvas.snapshot().keys())
+    paint(shown, stage, canvas.tiles, canvas.tiles.keys())
     return shown
 
 
 def test_what_is_painted_is_the_canvas() -> None:
     canvas = canvas_with((700, 500), (830, 590))
-    stage = stage_for(canvas.snapshot())
+    stage = stage_for(canvas.tiles)
     x, y = (64 * t for t in stage.first_tile_xy)
     h, w = stage.shape
     assert np.array_equal(painted(canvas, stage), canvas.read((x, y), (w, h)).mask)
@@ -47,7 +47,7 @@ def test_a_stage_holds_its_tiles_with_room_on_all_sides() -> None:
 
 def test_a_large_object_is_shown_with_fewer_pixels() -> None:
     canvas = canvas_with((0, 0), (9000, 9000))
-    stage = stage_for(canvas.snapshot())
+    stage = stage_for(canvas.tiles)
     assert stage.step > 1
     assert max(stage.shape) <= MAX_STAGE_PX
     shown = painted(canvas, stage)
@@ -59,21 +59,20 @@ def test_a_large_object_is_shown_with_fewer_pixels() -> None:
 
 def test_only_tiles_that_an_answer_touched_differ() -> None:
     canvas = canvas_with((640, 640), side=64)
-    before = canvas.snapshot()
-    canvas.draw((6400, 640), np.ones((64, 64), bool), is_positive=True)
-    assert changed_tiles(before, canvas.snapshot()) == [(100, 10)]
+    before = canvas.tiles
+    canvas = canvas.drawn((6400, 640), np.ones((64, 64), bool), is_positive=True)
+    assert changed_tiles(before, canvas.tiles) == [(100, 10)]
 
 
 def test_undo_repaints_what_it_takes_away() -> None:
     canvas = canvas_with((640, 640))
-    start, stage = canvas.snapshot(), stage_for(canvas.snapshot())
+    start, stage = canvas.tiles, stage_for(canvas.tiles)
     shown = painted(canvas, stage)
     kept = shown.copy()
-    canvas.draw((700, 700), np.ones((120, 120), bool), is_positive=True)
-    after = canvas.snapshot()
+    canvas = canvas.drawn((700, 700), np.ones((120, 120), bool), is_positive=True)
+    after = canvas.tiles
     paint(shown, stage, after, changed_tiles(start, after))
     assert shown.sum() > kept.sum()
-    canvas.restore(start)
     paint(shown, stage, start, changed_tiles(after, start))
     assert np.array_equal(shown, kept)
 
@@ -86,9 +85,9 @@ def test_frame_places_the_stage_over_level0() -> None:
 
 def test_heat_is_the_probability() -> None:
     canvas = canvas_with((640, 640), side=64)
-    tile = canvas.snapshot()[10, 10]
+    tile = canvas.tiles[10, 10]
     assert heat_of(tile).max() == pytest.approx(255, abs=1)
-    stage = stage_for(canvas.snapshot())
+    stage = stage_for(canvas.tiles)
     mask, heat = np.zeros(stage.shape, np.uint8), np.zeros(stage.shape, np.uint8)
-    paint(mask, stage, canvas.snapshot(), [(10, 10)], heat)
+    paint(mask, stage, canvas.tiles, [(10, 10)], heat)
     assert np.array_equal(heat > 127, mask == 1)

@@ -1,8 +1,8 @@
 """The object's mask in slide coordinates: sparse tiles of logits, changed by whole windows.
 
-Tiles of 64 px on the window grid are made where an answer first reaches them and are never changed
-afterwards: a write makes new ones. A snapshot is therefore a dictionary of references, and going
-back to one restores the canvas bit for bit.
+Tiles of 64 px on the window grid are made where an answer first reaches them. Neither they nor a
+canvas ever change: an answer makes a canvas that shares with the one before all tiles that it does
+not reach.
 
 How an answer replaces what was there. In the inner part of its window it stands as the model gave
 it. In the rim, where the model saw too little round a pixel, an earlier answer may stand that lay
@@ -13,7 +13,7 @@ it fades out towards the window's edge and leaves no seam. Where nothing stood, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +66,15 @@ class Tile:
     depth: NDArray[np.uint8]
     area_px: int
 
+    @classmethod
+    def of(
+        cls, logits: NDArray[np.float32], mask: NDArray[np.bool_], depth: NDArray[np.uint8]
+    ) -> Tile:
+        """Take over arrays that nobody else writes to."""
+        for flags in (logits.flags, mask.flags, depth.flags):
+            flags.writeable = False
+        return cls(logits, mask, depth, int(np.count_nonzero(mask)))
+
 
 CanvasSnapshot = Mapping[TileIndex, Tile]
 
@@ -79,6 +88,7 @@ class CanvasPart:
     depth: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Canvas:
     """The mask of one object on a `WindowGrid`.
 
@@ -90,33 +100,29 @@ class Canvas:
         A pixel belongs to the object where the probability exceeds it.
     """
 
-    def __init__(self, grid: WindowGrid, mask_threshold: float) -> None:
-        self.grid = grid
-        self.mask_threshold = mask_threshold
-        self._tiles: CanvasSnapshot = {}
+    grid: WindowGrid
+    mask_threshold: float
+    tiles: CanvasSnapshot = field(default_factory=dict)
 
-    def snapshot(self) -> CanvasSnapshot:
-        """Return what `restore` takes; costs nothing, and never changes."""
-        return self._tiles
-
-    def restore(self, snapshot: CanvasSnapshot) -> None:
-        """Make the canvas exactly what it was at `snapshot`."""
-        self._tiles = snapshot
-
-    def write_window(self, window: Window, logits: NDArray[np.float32]) -> None:
-        """Let a window's answer, (side, side) float32, replace what stands inside it."""
+    def answered(self, window: Window, logits: NDArray[np.float32]) -> Canvas:
+        """Let a window's answer, (side, side) float32, replace what stands in it."""
         (x, y), side = window.location_xy, window.side_px
         if logits.shape != (side, side):
             raise ValueError(f"logits {logits.shape} do not fill a window of {side} px")
-        new_depth = self.grid.depth(window)
         x0, y0, x1, y1 = self._clipped(x, y, side, side)
         inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
-        self._write(x0, y0, logits[inside].astype(np.float32), new_depth[inside])
+        new, depth = logits[inside].astype(np.float32), self.grid.depth(window)[inside]
+        old = self.read((x0, y0), (x1 - x0, y1 - y0))
+        weight = np.ones(new.shape, np.float32)
+        shallow = depth < old.depth
+        weight[shallow] = depth[shallow].astype(np.float32) / old.depth[shallow]
+        mixed = np.where(weight < 1, weight * new + (1 - weight) * old.logits, new)
+        return self._with(x0, y0, mixed.astype(np.float32), np.maximum(depth, old.depth))
 
-    def draw(
+    def drawn(
         self, location_xy: tuple[int, int], inside: NDArray[np.bool_], *, is_positive: bool
-    ) -> None:
-        """Set or clear the pixels of an area, as sure as can be; what lies round it stays.
+    ) -> Canvas:
+        """Return the canvas where the pixels of an area are set or cleared, as sure as can be.
 
         `inside`, (h, w) bool, begins at the grid pixel `location_xy`; what lies off the slide is
         left out. It counts as an answer in the inner part of a window: a later window's inner part
@@ -125,13 +131,13 @@ class Canvas:
         x, y = location_xy
         x0, y0, x1, y1 = self._clipped(x, y, inside.shape[1], inside.shape[0])
         if x0 >= x1 or y0 >= y1:
-            return
+            return self
         area = inside[y0 - y : y1 - y, x0 - x : x1 - x]
         part = self.read((x0, y0), (x1 - x0, y1 - y0))
         logit = -BACKGROUND_LOGIT if is_positive else BACKGROUND_LOGIT
         logits = np.where(area, np.float32(logit), part.logits)
         depth = np.where(area, np.uint8(self.grid.margin_px + 1), part.depth)
-        self._put(x0, y0, logits, depth)
+        return self._with(x0, y0, logits, depth)
 
     def read(self, location_xy: tuple[int, int], size_wh: tuple[int, int]) -> CanvasPart:
         """Read a rectangle of grid pixels: new arrays, background where nothing is known."""
@@ -142,7 +148,7 @@ class Canvas:
             np.zeros((h, w), np.uint8),
         )
         for index, of_part, of_tile in tile_spans(x, y, w, h):
-            tile = self._tiles.get(index)
+            tile = self.tiles.get(index)
             if tile is not None:
                 part.logits[of_part] = tile.logits[of_tile]
                 part.mask[of_part] = tile.mask[of_tile]
@@ -156,7 +162,7 @@ class Canvas:
     @property
     def area_px(self) -> int:
         """Pixels of the mask."""
-        return sum(tile.area_px for tile in self._tiles.values())
+        return sum(tile.area_px for tile in self.tiles.values())
 
     @property
     def area_um2(self) -> float:
@@ -166,7 +172,7 @@ class Canvas:
     @property
     def bounding_box(self) -> tuple[int, int, int, int] | None:
         """First and end pixel (x0, y0, x1, y1) of the mask in grid pixels; None when empty."""
-        boxes = [_box(index, tile) for index, tile in self._tiles.items() if tile.area_px]
+        boxes = [_box(index, tile) for index, tile in self.tiles.items() if tile.area_px]
         if not boxes:
             return None
         lows, highs = np.min(boxes, axis=0), np.max(boxes, axis=0)
@@ -204,29 +210,22 @@ class Canvas:
         width, height = self.grid.size_wh
         return max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
 
-    def _write(self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]) -> None:
-        h, w = logits.shape
-        old = self.read((x, y), (w, h))
-        weight = np.ones((h, w), np.float32)
-        shallow = depth < old.depth
-        weight[shallow] = depth[shallow].astype(np.float32) / old.depth[shallow]
-        mixed = np.where(weight < 1, weight * logits + (1 - weight) * old.logits, logits)
-        self._put(x, y, mixed.astype(np.float32), np.maximum(depth, old.depth))
-
-    def _put(self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]) -> None:
-        """Make new tiles of what stands in a rectangle from now on."""
+    def _with(
+        self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]
+    ) -> Canvas:
+        """Put new tiles where a rectangle from (x, y) on has changed."""
         h, w = logits.shape
         mask = logits_to_mask(logits, self.mask_threshold)
-        tiles = dict(self._tiles)
+        tiles = dict(self.tiles)
         for index, of_part, of_tile in tile_spans(x, y, w, h):
             tiles[index] = _replaced(
                 tiles.get(index), of_tile, logits[of_part], mask[of_part], depth[of_part]
             )
-        self._tiles = tiles
+        return replace(self, tiles=tiles)
 
     def _connected(self) -> list[tuple[int, int, NDArray[np.bool_]]]:
         """Groups of touching tiles (corners count): first grid pixel x, y and the group's mask."""
-        left = {index for index, tile in self._tiles.items() if tile.area_px}
+        left = {index for index, tile in self.tiles.items() if tile.area_px}
         groups = []
         for start in sorted(left, key=lambda index: (index[1], index[0])):
             if start not in left:
@@ -243,7 +242,7 @@ class Canvas:
             mask = np.zeros(((ty1 - ty0) * TILE_PX, (tx1 - tx0) * TILE_PX), np.bool_)
             for tx, ty in group:
                 y, x = (ty - ty0) * TILE_PX, (tx - tx0) * TILE_PX
-                mask[y : y + TILE_PX, x : x + TILE_PX] = self._tiles[tx, ty].mask
+                mask[y : y + TILE_PX, x : x + TILE_PX] = self.tiles[tx, ty].mask
             groups.append((int(tx0) * TILE_PX, int(ty0) * TILE_PX, mask))
         return groups
 
@@ -262,9 +261,7 @@ def _replaced(
     else:
         new_logits, new_mask, new_depth = tile.logits.copy(), tile.mask.copy(), tile.depth.copy()
     new_logits[of_tile], new_mask[of_tile], new_depth[of_tile] = logits, mask, depth
-    for flags in (new_logits.flags, new_mask.flags, new_depth.flags):
-        flags.writeable = False
-    return Tile(new_logits, new_mask, new_depth, int(np.count_nonzero(new_mask)))
+    return Tile.of(new_logits, new_mask, new_depth)
 
 
 def tile_spans(

@@ -94,14 +94,14 @@ def check_lasso(lasso: Lasso, slide_wh: tuple[int, int]) -> Lasso:
     return lasso
 
 
-def draw_lasso(canvas: Canvas, lasso: Lasso) -> None:
-    """Set or clear the pixels whose centres lie in a lasso, checked before."""
+def draw_lasso(canvas: Canvas, lasso: Lasso) -> Canvas:
+    """Return the canvas with the pixels set or cleared whose centres lie in a lasso, checked."""
     x0, y0, x1, y1 = box_of(canvas, lasso)
     inside = rasterise(_area_of(lasso), canvas.region((x0, y0, x1, y1)), canvas.grid.slide_mpp)
-    canvas.draw((x0, y0), inside, is_positive=lasso.is_positive)
+    return canvas.drawn((x0, y0), inside, is_positive=lasso.is_positive)
 
 
-def hold_lassos(canvas: Canvas, window: Window, prompts: Sequence[Prompt]) -> None:
+def hold_lassos(canvas: Canvas, window: Window, prompts: Sequence[Prompt]) -> Canvas:
     """Draw again, after a window's answer, the lassos in it that still hold, in order.
 
     A lasso holds until a later click inside it says the opposite.
@@ -109,7 +109,8 @@ def hold_lassos(canvas: Canvas, window: Window, prompts: Sequence[Prompt]) -> No
     for number, prompt in enumerate(prompts):
         if isinstance(prompt, Lasso) and _reaches(canvas, prompt, window):
             if not _is_contradicted(prompt, prompts[number + 1 :]):
-                draw_lasso(canvas, prompt)
+                canvas = draw_lasso(canvas, prompt)
+    return canvas
 
 
 def box_of(canvas: Canvas, lasso: Lasso) -> tuple[int, int, int, int]:
@@ -140,9 +141,7 @@ def _squares(is_set: bool, depth: int) -> tuple[NDArray[np.bool_], NDArray[np.ui
 
 def _tile(mask: NDArray[np.bool_], depth: NDArray[np.uint8]) -> Tile:
     logits = np.where(mask, np.float32(-BACKGROUND_LOGIT), np.float32(BACKGROUND_LOGIT))
-    for flags in (logits.flags, mask.flags, depth.flags):
-        flags.writeable = False
-    return Tile(logits, mask, depth, int(np.count_nonzero(mask)))
+    return Tile.of(logits, mask, depth)
 
 
 def _reaches(canvas: Canvas, lasso: Lasso, window: Window) -> bool:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from histosam_core.session.apply import Draft
-    from histosam_core.session.canvas.canvas import CanvasSnapshot
+    from histosam_core.session.canvas.canvas import Canvas
 
 __all__ = ["KeptCanvases"]
 
@@ -32,16 +32,16 @@ class KeptCanvases:
     """
 
     def __init__(self) -> None:
-        self._recent: WeakKeyDictionary[Draft, CanvasSnapshot] = WeakKeyDictionary()
-        self._milestones: WeakKeyDictionary[Draft, CanvasSnapshot] = WeakKeyDictionary()
+        self._recent: WeakKeyDictionary[Draft, Canvas] = WeakKeyDictionary()
+        self._milestones: WeakKeyDictionary[Draft, Canvas] = WeakKeyDictionary()
 
-    def keep(self, draft: Draft, canvas: CanvasSnapshot) -> None:
+    def keep(self, draft: Draft, canvas: Canvas) -> None:
         """Keep the canvas of a draft; drop what is too old."""
         if draft.n % EVERY == 0:
             _put(self._milestones, MILESTONES, draft, canvas)
         _put(self._recent, RECENT, draft, canvas)
 
-    def find(self, draft: Draft) -> CanvasSnapshot | None:
+    def find(self, draft: Draft) -> Canvas | None:
         """Return the canvas of a draft; None where it is not kept."""
         canvas = self._recent.get(draft)
         return self._milestones.get(draft) if canvas is None else canvas
@@ -50,9 +50,7 @@ class KeptCanvases:
         return len({*self._recent, *self._milestones})
 
 
-def _put(
-    held: WeakKeyDictionary[Draft, CanvasSnapshot], most: int, draft: Draft, canvas: CanvasSnapshot
-) -> None:
+def _put(held: WeakKeyDictionary[Draft, Canvas], most: int, draft: Draft, canvas: Canvas) -> None:
     held.pop(draft, None)
     held[draft] = canvas
     if len(held) > most:

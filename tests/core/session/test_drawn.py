@@ -18,9 +18,7 @@ GRID = WindowGrid(slide_wh=(1000, 800), slide_mpp=0.5, mpp=1.0, window_px=128)
 
 
 def drawn(geometry, grid: WindowGrid = GRID) -> Canvas:
-    canvas = Canvas(grid, 0.5)
-    canvas.restore(drawn_tiles(geometry, grid))
-    return canvas
+    return Canvas(grid, 0.5, drawn_tiles(geometry, grid))
 
 
 @settings(max_examples=40, deadline=None)
@@ -82,5 +80,5 @@ def test_a_hole_in_one_polygon_is_filled_by_another() -> None:
 
 def test_an_outline_gives_way_to_the_inner_part_of_an_answer() -> None:
     canvas = drawn(shapely.box(-0.5, -0.5, 99.5, 99.5))
-    canvas.write_window(Window((-20, 0), 128), np.full((128, 128), -4, np.float32))
+    canvas = canvas.answered(Window((-20, 0), 128), np.full((128, 128), -4, np.float32))
     assert canvas.area_px == 0
