@@ -6,6 +6,7 @@ Geometry, brightness, contrast and colour shift have RITM's ranges; the stain ji
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,44 +39,30 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.int8]
 
 
+def _switch(caption: str, help_text: str, *, is_on: bool = True) -> Any:
+    return field(default=is_on, metadata={"caption": caption, "help": help_text})
+
+
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
     """Which augmentations are on; off by default is what the paper does not have."""
 
-    dihedral: bool = field(
-        default=True,
-        metadata={
-            "caption": "Flips and quarter turns",
-            "help": "All eight symmetries of the square, equally likely: tissue has no up.",
-        },
+    dihedral: bool = _switch(
+        "Flips and quarter turns",
+        "All eight symmetries of the square, equally likely: tissue has no up.",
     )
-    resize: bool = field(
-        default=True,
-        metadata={
-            "caption": "Scale",
-            "help": "Scale by 0.75 to 1.40, then crop back to the patch's size.",
-        },
+    resize: bool = _switch("Scale", "Scale by 0.75 to 1.40, then crop back to the patch's size.")
+    brightness_contrast: bool = _switch(
+        "Brightness and contrast",
+        "Brightness +-0.25, contrast -0.15 to +0.40, in three draws of four.",
     )
-    brightness_contrast: bool = field(
-        default=True,
-        metadata={
-            "caption": "Brightness and contrast",
-            "help": "Brightness +-0.25, contrast -0.15 to +0.40, in three draws of four.",
-        },
+    rgb_shift: bool = _switch(
+        "Colour shift", "Shift each colour by up to 10 grey values, in three draws of four."
     )
-    rgb_shift: bool = field(
-        default=True,
-        metadata={
-            "caption": "Colour shift",
-            "help": "Shift each colour by up to 10 grey values, in three draws of four.",
-        },
-    )
-    stain: bool = field(
-        default=False,
-        metadata={
-            "caption": "Stain (haematoxylin and eosin)",
-            "help": "Jitter the density of haematoxylin and eosin.",
-        },
+    stain: bool = _switch(
+        "Stain (haematoxylin and eosin)",
+        "Jitter the density of haematoxylin and eosin.",
+        is_on=False,
     )
 
     @classmethod

@@ -57,12 +57,7 @@ def find_pairs(
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Pair every slide with its annotation file; see `extract_patches` for the arguments.
 
-    Returns
-    -------
-    pairs
-        (slide, annotation) paths, in the slides' order.
-    notes
-        One line for each slide left out.
+    Return (slide, annotation) paths, in the slides' order, and a line for each slide left out.
 
     Raises
     ------

@@ -41,21 +41,11 @@ Parts = Mapping[str, tuple["SlidePlan", ...]]
 
 @dataclass(frozen=True, slots=True)
 class PatchSplit:
-    """Which patches go to which part of a data set.
+    """Which patches go to which part of a data set."""
 
-    Parameters
-    ----------
-    parts
-        Part to the plans of its slides; a slide may have a plan in several parts.
-    by
-        How far the parts are apart, see `SplitBy`.
-    notes
-        What was left out, and why.
-    """
-
-    parts: Parts
-    by: SplitBy
-    notes: tuple[str, ...] = ()
+    parts: Parts  # the plans of each part's slides; a slide may have a plan in several parts
+    by: SplitBy  # how far the parts are apart
+    notes: tuple[str, ...] = ()  # what was left out, and why
 
 
 def split_patches(

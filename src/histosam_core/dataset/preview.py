@@ -26,14 +26,9 @@ def write_preview(path: Path, folder: Path, splits: Sequence[str]) -> None:
 
 
 def contact_sheet(store: PatchStore, n: int = _PER_SPLIT) -> Rgb:
-    """Draw up to `n` patches, evenly spread over a split, under a heading.
+    """Draw up to `n` patches, evenly spread over a split, under a heading: (H, W, 3) uint8.
 
-    Tumour is outlined in green, ignored parts in orange.
-
-    Returns
-    -------
-    ndarray
-        (H, W, 3) uint8, its width the same for every store.
+    Tumour is outlined in green, ignored parts in orange. The width is the same for every store.
     """
     picked = np.unique(np.linspace(0, len(store) - 1, min(n, len(store))).round().astype(int))
     cell = _EDGE_PX + _GAP_PX

@@ -60,10 +60,7 @@ def assign_splits(
 def check_shares(shares: Mapping[str, float]) -> dict[str, float]:
     """Return the splits that are asked for, their shares scaled to sum to 1.
 
-    Raises
-    ------
-    ConfigError
-        A share is negative or not finite, or none is above 0.
+    ConfigError where a share is negative or not finite, or none is above 0.
     """
     if any(not math.isfinite(v) or v < 0 for v in shares.values()):
         raise ConfigError(f"split shares must be 0 or more, not {dict(shares)}")

@@ -23,19 +23,10 @@ def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
 
 
 def to_uint8(samples: NDArray[Any], max_value: int | None = None) -> NDArray[np.uint8]:
-    """Scale unsigned samples of any depth to 0..255.
+    """Scale unsigned samples of any depth, or bool, to 0..255.
 
-    Parameters
-    ----------
-    samples
-        uint8, uint16, uint32 or bool.
-    max_value
-        The value that means full intensity; None means the largest one the type holds.
-
-    Raises
-    ------
-    TypeError
-        Signed or floating-point samples: their range is not known.
+    `max_value` means full intensity; None: the largest that the type holds. TypeError for signed or
+    floating-point samples, whose range is not known.
     """
     if samples.dtype == np.bool_:
         return np.where(samples, np.uint8(WHITE), np.uint8(0))
@@ -52,21 +43,10 @@ def to_uint8(samples: NDArray[Any], max_value: int | None = None) -> NDArray[np.
 def to_rgb(
     samples: NDArray[Any], *, has_alpha: bool = False, max_value: int | None = None
 ) -> NDArray[np.uint8]:
-    """Turn (H, W, S) samples into (H, W, 3) RGB.
+    """Turn (H, W, S) samples into (H, W, 3) RGB; see `to_uint8` for their types.
 
-    Parameters
-    ----------
-    samples
-        S = 1 (grey) or 3 (RGB), plus any further samples. See `to_uint8` for the types.
-    has_alpha
-        The sample after the colour is straight alpha, laid over white; otherwise it is dropped.
-    max_value
-        The value that means full intensity, see `to_uint8`.
-
-    Raises
-    ------
-    TypeError
-        Signed or floating-point samples.
+    S is 1 (grey) or 3 (RGB), plus any further samples. The one after the colour is straight alpha,
+    laid over white, where there `has_alpha`; otherwise it is dropped.
     """
     eight = to_uint8(samples, max_value)
     colours = 3 if eight.shape[2] >= 3 else 1

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Level", "best_level", "level_downsample", "make_levels", "span_of", "split_key"]
 
+_COARSER = 1.05  # how much coarser than asked for a level may be
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Level:
@@ -148,7 +150,7 @@ def make_levels(reader: Reader) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def best_level(levels: Sequence[Level], downsample: float, tolerance: float = 0.05) -> Level:
+def best_level(levels: Sequence[Level], downsample: float) -> Level:
     """Return the coarsest level that holds the detail asked for.
 
     Parameters
@@ -156,29 +158,17 @@ def best_level(levels: Sequence[Level], downsample: float, tolerance: float = 0.
     levels
         Finest first.
     downsample
-        Level-0 pixels per pixel wanted.
-    tolerance
-        A level may be coarser than asked by this share: enlarging by a few per cent loses nothing
-        that the eye sees and saves reading the level below.
+        Level-0 pixels per pixel wanted. A level may be coarser by a twentieth: enlarging by a few
+        per cent loses nothing that the eye sees and saves reading the level below.
     """
-    fit = [level for level in levels if level.downsample <= downsample * (1 + tolerance)]
+    fit = [level for level in levels if level.downsample <= downsample * _COARSER]
     return max(fit, key=lambda level: level.downsample) if fit else levels[0]
 
 
 def split_key(key: Any, ndim: int) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return what an index says of rows, of columns and of the axes after them.
+    """Split the index of an array of `ndim` axes into rows, columns and the rest.
 
-    Parameters
-    ----------
-    key
-        What stands in an array's brackets; an ellipsis is resolved.
-    ndim
-        Axes of the array, at least two.
-
-    Raises
-    ------
-    IndexError
-        There are more keys than axes.
+    An ellipsis is resolved; IndexError where there are more keys than axes.
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     if Ellipsis in [k for k in keys if not isinstance(k, np.ndarray)]:
@@ -193,17 +183,7 @@ def split_key(key: Any, ndim: int) -> tuple[Any, Any, tuple[Any, ...]]:
 def span_of(key: Any, length: int) -> tuple[int, int, Any]:
     """Return the first pixel and the number of pixels to read, and the key into what is read.
 
-    Parameters
-    ----------
-    key
-        A whole number or a slice.
-    length
-        Of the axis.
-
-    Raises
-    ------
-    IndexError
-        The number lies outside the axis.
+    `key` is a slice, or a whole number; IndexError where that lies outside an axis of `length`.
     """
     if isinstance(key, slice):
         picked = range(*key.indices(length))

@@ -42,16 +42,16 @@ def write_svs(
     tiles. As in Aperio's files a level has ``floor(size / downsample)`` pixels; each of them is the
     mean of exactly the ``downsample x downsample`` level-0 pixels that it covers.
 
+    The file appears under its name only when it is complete.
+
     Parameters
     ----------
     path
         The file to write, or to replace; conventionally ``*.svs``. Its folder is made when missing.
     image
         (H, W, 3) uint8, RGB.
-    mpp
-        Micrometres per level-0 pixel, along x and y.
-    magnification
-        The objective's power, e.g. 20.
+    mpp, magnification
+        Micrometres per level-0 pixel; the objective's power, e.g. 20.
     tile_px
         Side of a tile in pixels, a multiple of 16.
     downsamples
@@ -61,11 +61,6 @@ def write_svs(
         JPEG quality, 1 to 100. Colour is stored as YCbCr with halved chroma.
     scanner
         Written as ScanScope ID; no ``|`` and no line break.
-
-    Returns
-    -------
-    Path
-        `path`. The file appears under that name only when it is complete.
 
     Raises
     ------

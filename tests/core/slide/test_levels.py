@@ -82,9 +82,3 @@ def test_best_level_is_the_coarsest_with_enough_detail(
 ) -> None:
     with open_slide(write_tiff(noise_image, downsamples=(1, 2, 4))) as slide:
         assert best_level(slide.levels, wanted).index == index
-
-
-def test_tolerance_zero_never_enlarges(noise_image: Image, write_tiff: WriteTiff) -> None:
-    with open_slide(write_tiff(noise_image, downsamples=(1, 2))) as slide:
-        assert best_level(slide.levels, 1.999, tolerance=0).index == 0
-        assert best_level(slide.levels, 2, tolerance=0).index == 1
