@@ -22,27 +22,18 @@ PREFERRED_SPLIT = "test"
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Everything that is chosen in the dock.
-
-    Parameters
-    ----------
-    models
-        Names or checkpoints' paths, with a decoder or without; see `parse_model`.
-    out
-        Results folder.
-    patches
-        Patch stores.
-    slides
-        A folder of annotated slides, whose tumour regions are clicked on as a whole.
-    given
-        Other settings of `EvaluateSettings` by name, where they are not the default.
-    """
+    """Everything that is chosen in the dock."""
 
     models: tuple[str, ...]
+    """Names or checkpoints' paths, with a decoder or without; see `parse_model`."""
     out: Path
+    """Results folder."""
     patches: tuple[Path, ...] = ()
+    """Patch stores."""
     slides: Path | None = None
+    """A folder of annotated slides, whose tumour regions are clicked on as a whole."""
     given: Mapping[str, Any] = field(default_factory=dict)
+    """Other settings of `EvaluateSettings` by name, where they are not the default."""
 
     @property
     def title(self) -> str:

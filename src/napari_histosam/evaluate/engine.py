@@ -44,31 +44,21 @@ LoadModel = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A patch, or a region of a slide.
-
-    Parameters
-    ----------
-    result, record
-        The run and the patch in it.
-    image
-        (H, W, 3) uint8 RGB.
-    truth
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    mpp
-        Micrometres per pixel.
-    last_mask
-        (H, W) bool after the last click, as the run kept it; None where it did not.
-    region
-        Where it lies on its slide, of which a large region is thinned here; None: a patch.
-    """
+    """A patch, or a region of a slide."""
 
     result: EvaluationResult
     record: PatchRecord
+    """The run and the patch in it."""
     image: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB."""
     truth: NDArray[np.int8]
+    """(H, W) int8: 1 object, 0 background, -1 ignored."""
     mpp: float
+    """Micrometres per pixel."""
     last_mask: NDArray[np.bool_] | None = None
+    """(H, W) bool after the last click, as the run kept it; None where it did not."""
     region: RegionPicture | None = None
+    """Where it lies on its slide, of which a large region is thinned here; None: a patch."""
 
     @property
     def clicks_xy(self) -> list[tuple[float, float]]:
@@ -79,27 +69,18 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A patch that is open, as far as its masks are there.
-
-    Parameters
-    ----------
-    picture
-        Its pixels.
-    walk
-        The masks of the run's own model; None until they are there.
-    other
-        The run that it is compared with.
-    other_walk
-        The masks of that run's model on the same clicks.
-    mismatch
-        How the masks depart from the record; empty where they do not.
-    """
+    """A patch that is open, as far as its masks are there."""
 
     picture: Picture
+    """Its pixels."""
     walk: Walkthrough | None = None
+    """The masks of the run's own model; None until they are there."""
     other: EvaluationResult | None = None
+    """The run that it is compared with."""
     other_walk: Walkthrough | None = None
+    """The masks of that run's model on the same clicks."""
     mismatch: str = ""
+    """How the masks depart from the record; empty where they do not."""
 
     @property
     def n_clicks(self) -> int:
@@ -139,10 +120,7 @@ class Opened:
 class Engine:
     """Opens patches, and gives their clicks to models, of which the last two are kept.
 
-    Parameters
-    ----------
-    load
-        Takes source and device, and the decoder by its name; None: `load_choice`.
+    `load` takes source and device, and the decoder by its name; None: `load_choice`.
     """
 
     def __init__(self, load: LoadModel | None = None) -> None:
@@ -154,10 +132,8 @@ class Engine:
 
         Raises
         ------
-        PatchStoreError
-            The store is gone, cannot be read, or holds other patches now.
-        EvaluationRecordsError, AnnotationError, SlideError
-            Likewise for a slide.
+        PatchStoreError, EvaluationRecordsError, AnnotationError, SlideError
+            It is gone, cannot be read, or is another one now.
         """
         import pandas  # noqa: F401 - napari's first layer would, and hold the window
 
@@ -175,11 +151,7 @@ class Engine:
                 f"{path} no longer holds {record.patch_id}; it was prepared anew: evaluate again"
             )
         patch = store[record.index]
-        mask = (
-            None if result.folder is None else read_mask(result.folder, record.index, record.repeat)
-        )
-        if mask is not None and mask.shape != patch.gt_mask.shape:
-            mask = None
+        mask = _last_mask(result, record, patch.gt_mask.shape)
         return Picture(result, record, patch.image, patch.gt_mask, patch.mpp, mask)
 
     def walk(
@@ -197,11 +169,11 @@ class Engine:
         picture
             From `open`.
         run
-            Whose model answers; says which of a file's decoders.
+            Whose model answers; its own record of the decoder goes before that of `source`.
         source
-            What `parse_model` takes; the run's own record of the decoder goes before it.
+            What `parse_model` takes.
         progress
-            Told the clicks done; may raise to break off.
+            Called with the clicks done; may raise to break off.
 
         Raises
         ------
@@ -212,24 +184,13 @@ class Engine:
         choice = parse_model(source)
         model = self._model(choice.source, checkpoint.get("decoder") or choice.decoder)
         threshold = picture.result.settings.mask_threshold
+        given = picture.record.clicks
+        how: Any = {"mask_threshold": threshold, "progress": progress}
         if picture.region is not None:
             from histosam_core.evaluation.slide_walkthrough import walk_through_region
 
-            return walk_through_region(
-                model,
-                picture.region,
-                picture.record.clicks,
-                mask_threshold=threshold,
-                progress=progress,
-            )
-        return walk_through(
-            model,
-            picture.image,
-            picture.truth,
-            picture.record.clicks,
-            mask_threshold=threshold,
-            progress=progress,
-        )
+            return walk_through_region(model, picture.region, given, **how)
+        return walk_through(model, picture.image, picture.truth, given, **how)
 
     def close(self) -> None:
         """Let go of the models."""
@@ -264,11 +225,18 @@ def _open_region(result: EvaluationResult, record: PatchRecord) -> Picture:
     from histosam_core.evaluation.slide_walkthrough import open_region, thin
 
     region = open_region(result, record)
-    mask = None if result.folder is None else read_mask(result.folder, record.index, record.repeat)
-    if mask is not None:
-        mask = thin(mask, region.step) if mask.shape == region.truth.mask.shape else None
+    mask = _last_mask(result, record, region.truth.mask.shape)
+    mask = None if mask is None else thin(mask, region.step)
     truth = thin(region.truth.mask, region.step)
     return Picture(result, record, region.image, truth, region.mpp * region.step, mask, region)
+
+
+def _last_mask(
+    result: EvaluationResult, record: PatchRecord, shape: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """The mask that a run kept; None where it kept none, or one of another image."""
+    kept = None if result.folder is None else read_mask(result.folder, record.index, record.repeat)
+    return kept if kept is not None and kept.shape == shape else None
 
 
 def _thinned(click: Click, step: int) -> tuple[float, float]:

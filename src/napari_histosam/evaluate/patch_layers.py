@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from histosam_core.evaluation.walkthrough import (
     BOTH_RIGHT,
@@ -27,10 +26,7 @@ __all__ = [
     "IGNORED_RGB",
     "OTHER_RGB",
     "TRUTH_RGB",
-    "make_labels",
-    "make_numbered_clicks",
-    "make_patch",
-    "set_disc_size",
+    "make_layer",
     "show_clicks",
 ]
 
@@ -54,93 +50,58 @@ LABELS: Mapping[ours.Role, tuple[str, Mapping[int, RGB], float, int]] = {
     "other mask": ("Mask of the other model", {1: OTHER_RGB}, 0.9, 2),
 }
 """Role -> name, colours, opacity, contour width."""
-DISC_SHARE = 0.03  # of the image's side
+DISC_SHARE = 0.03
+"""Of the image's side."""
 
 
-def make_patch(
-    owner: object, image: NDArray[np.uint8], affine: NDArray[np.float64], units: Any, name: str
-) -> Any:
-    """Return the Image layer of a patch, (H, W, 3) uint8."""
-    from napari.layers import Image
-
-    return Image(
-        image,
-        rgb=True,
-        name=name,
-        affine=affine,
-        units=units,
-        metadata={ours.TAG: ours.LayerTag("patch", owner)},
-    )
-
-
-def make_labels(
-    owner: object,
-    role: ours.Role,
-    data: NDArray[np.uint8],
-    affine: NDArray[np.float64],
-    units: Any,
-) -> Any:
-    """Return the Labels layer of one of `LABELS`."""
-    from napari.layers import Labels
-
-    name, colors, opacity, contour = LABELS[role]
-    layer = Labels(
-        data,
-        name=name,
-        affine=affine,
-        units=units,
-        colormap=ours.label_colormap(colors),
-        opacity=opacity,
-        metadata={ours.TAG: ours.LayerTag(role, owner)},
-    )
-    layer.contour = contour
-    layer.editable = False
-    return layer
-
-
-def make_numbered_clicks(owner: object, affine: NDArray[np.float64], units: Any) -> Any:
-    """Return the Points layer of clicks, empty; `set_disc_size` and `show_clicks` go on."""
-    from napari.layers import Points
-
-    layer = Points(
-        np.empty((0, 2)),
-        name="Clicks",
-        affine=affine,
-        units=units,
-        symbol="disc",
-        face_color="transparent",
-        border_color=ours.POSITIVE,
-        border_width=0.25,
-        canvas_size_limits=ours.SCREEN_PX,
-        features={"number": np.empty(0, int)},
-        text={"string": "{number}", "color": "white", "size": 11, "anchor": "upper_left"},
-        metadata={ours.TAG: ours.LayerTag(ours.CLICKS, owner)},
-    )
-    layer.editable = False
-    return layer
-
-
-def set_disc_size(layer: Any, side_px: int) -> None:
-    """Let the clicks of a layer be as large as suits an image of `side_px`."""
-    layer.selected_data = set()
-    layer.current_size = DISC_SHARE * side_px
-
-
-def show_clicks(
-    layer: Any, clicks: Sequence[Click], clicks_xy: Sequence[tuple[float, float]]
-) -> None:
-    """Let a layer of `make_numbered_clicks` show these clicks, numbered from 1.
+def make_layer(owner: object, role: ours.Role, data: Any, **place: Any) -> Any:
+    """Return the layer of a role: the image of a patch, its clicks, or one of `LABELS`.
 
     Parameters
     ----------
-    layer
-        The layer.
-    clicks
-        What they are.
-    clicks_xy
-        Where they lie on the image.
+    owner
+        Goes into the layer's tag.
+    role
+        What it shows.
+    data
+        (H, W, 3) uint8 RGB, or (H, W) uint8 classes; clicks begin without any.
+    place
+        Affine and units.
     """
+    from napari.layers import Image, Labels, Points
+
+    place["metadata"] = {ours.TAG: ours.LayerTag(role, owner)}
+    if role == "patch":
+        return Image(data, rgb=True, **place)
+    if role == ours.CLICKS:
+        layer = Points(
+            np.empty((0, 2)),
+            name="Clicks",
+            symbol="disc",
+            face_color="transparent",
+            border_color=ours.POSITIVE,
+            border_width=0.25,
+            canvas_size_limits=ours.SCREEN_PX,
+            features={"number": np.empty(0, int)},
+            text={"string": "{number}", "color": "white", "size": 11, "anchor": "upper_left"},
+            **place,
+        )
+    else:
+        name, colors, opacity, contour = LABELS[role]
+        colormap = ours.label_colormap(colors)
+        layer = Labels(data, name=name, colormap=colormap, opacity=opacity, **place)
+        layer.contour = contour
+    layer.editable = False
+    return layer
+
+
+def show_clicks(
+    layer: Any, clicks: Sequence[Click], clicks_xy: Sequence[tuple[float, float]], side_px: int
+) -> None:
+    """Let the layer of clicks show these, numbered from 1, at these pixels of an image."""
     # Data, not `shown`: napari 0.9.2 paints points that are not shown.
+    layer.selected_data = set()
+    layer.current_size = DISC_SHARE * side_px
     layer.data = to_row_column(clicks_xy)
     layer.features = {"number": np.arange(1, len(clicks) + 1)}
     layer.size = layer.current_size

@@ -42,67 +42,41 @@ Stamp = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One model on one data set, as far as it has come.
-
-    Parameters
-    ----------
-    folder
-        The run folder, by which it is known.
-    result
-        Its records.
-    summary
-        Its line of the table.
-    n_done, n_expected
-        Patches times repeats: finished, and asked for.
-    """
+    """One model on one data set, as far as it has come."""
 
     folder: Path
+    """The run folder, by which it is known."""
     result: EvaluationResult
+    """Its records."""
     summary: RunSummary
+    """Its line of the table."""
     n_done: int
     n_expected: int
+    """Patches times repeats: finished, and asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Results:
-    """All runs of a folder.
-
-    Parameters
-    ----------
-    folder
-        Where they are.
-    runs
-        In the order in which they were started.
-    problems
-        A line per run folder that cannot be read.
-    """
+    """All runs of a folder."""
 
     folder: Path
+    """Where they are."""
     runs: tuple[Run, ...] = ()
+    """In the order in which they were started."""
     problems: tuple[str, ...] = ()
-
-    def run(self, folder: Path | None) -> Run | None:
-        """Return the run of a run folder; None where there is none."""
-        return next((run for run in self.runs if run.folder == folder), None)
+    """A line per run folder that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchRow:
-    """One patch of a run.
-
-    Parameters
-    ----------
-    record
-        Its clicks.
-    clicks_needed
-        To the run's target, 0.90 at most; infinity where it was never reached.
-    last_iou
-        After the last click.
-    """
+    """One patch of a run."""
 
     record: PatchRecord
+    """Its clicks."""
     clicks_needed: float
+    """To the run's target, 0.90 at most; infinity where it was never reached."""
     last_iou: float
+    """After the last click."""
 
 
 class ResultsReader:

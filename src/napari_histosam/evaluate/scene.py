@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_histosam.evaluate.patch_layers import (
-    make_labels,
-    make_numbered_clicks,
-    make_patch,
-    set_disc_size,
-    show_clicks,
-)
+from napari_histosam.evaluate.patch_layers import make_layer, show_clicks
 from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
@@ -73,33 +66,24 @@ class Scene:
         for layer in self._layers.values():
             layer.visible = False  # else napari slices it anew at each change
             layer.affine, layer.units = affine, units
-        name, shape = picture.record.patch_id, picture.truth.shape
-        patch, clicks = self._layers.get("patch"), self._layers.get(ours.CLICKS)
-        if patch is None:
-            self._add("patch", make_patch(self._owner, picture.image, affine, units, name))
-        else:
-            patch.data, patch.name = picture.image, name
-            patch.visible = True
-        self._show_labels("truth", lambda: np.where(picture.truth == -1, 2, picture.truth))
-        if clicks is None:
-            clicks = make_numbered_clicks(self._owner, affine, units)
-            self._add(ours.CLICKS, clicks)
-        clicks.data = np.empty((0, 2))  # `show` puts them there
-        clicks.visible = True
-        set_disc_size(clicks, max(shape))
-        self._look_at(shape, affine)
+        self._set("patch", picture.image)
+        self._layers["patch"].name = picture.record.patch_id
+        self._set("truth", np.where(picture.truth == -1, 2, picture.truth).astype(np.uint8))
+        self._set(ours.CLICKS, np.empty((0, 2)))  # `show` puts them there
+        self._look_at(picture.truth.shape, affine)
 
     def show(self, opened: Opened, click: int, mode: Mode) -> None:
         """Show the state after a click, 1 the first."""
-        self._show_clicks(click)
+        picture = self._picture
+        if picture is not None:
+            record, xys = picture.record, picture.clicks_xy
+            side_px = max(picture.truth.shape)
+            show_clicks(self._layers[ours.CLICKS], record.clicks[:click], xys[:click], side_px)
         is_pair = opened.other_walk is not None
-        self._show_labels(ours.MASK, lambda: opened.mask(click))
-        self._show_labels("other mask", lambda: opened.other_mask(click) if is_pair else None)
-        self._show_labels("change", lambda: opened.change(click) if mode == "change" else None)
-        self._show_labels(
-            "disagreement",
-            lambda: opened.disagreement(click) if mode == "disagreement" else None,
-        )
+        self._set(ours.MASK, opened.mask(click))
+        self._set("other mask", opened.other_mask(click) if is_pair else None)
+        self._set("change", opened.change(click) if mode == "change" else None)
+        self._set("disagreement", opened.disagreement(click) if mode == "disagreement" else None)
         mask = self._layers.get(ours.MASK)
         if mask is not None:
             as_outline = is_pair or mode != "mask"
@@ -122,24 +106,19 @@ class Scene:
         """Let go of the viewer; our layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
-    def _show_clicks(self, click: int) -> None:
-        layer, picture = self._layers.get(ours.CLICKS), self._picture
-        if layer is not None and picture is not None:
-            show_clicks(layer, picture.record.clicks[:click], picture.clicks_xy[:click])
-
-    def _show_labels(self, role: ours.Role, data_of: Callable[[], NDArray[Any] | None]) -> None:
-        """Let the layer of a role show these classes; it is hidden where there are none."""
-        data, layer = data_of(), self._layers.get(role)
+    def _set(self, role: ours.Role, data: NDArray[Any] | None) -> None:
+        """Let the layer of a role show this; it is hidden where there is nothing."""
+        layer = self._layers.get(role)
         if data is None:
             if layer is not None:
                 layer.visible = False
             return
-        classes = data.astype(np.uint8)
+        data = data.astype(np.uint8) if data.dtype == bool else data
         if layer is None:
-            layer = make_labels(self._owner, role, classes, *self._place)
-            self._add(role, layer)
+            affine, units = self._place
+            self._add(role, make_layer(self._owner, role, data, affine=affine, units=units))
         else:
-            layer.data = classes
+            layer.data = data
             if not layer.visible:
                 layer.visible = True
 

@@ -19,18 +19,12 @@ __all__ = ["Accepted", "accepted_in", "write_accepted"]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The objects accepted on one slide.
-
-    Parameters
-    ----------
-    slide
-        The slide's file; None where the image is no file, which cannot be learnt from.
-    source
-        Gives the objects.
-    """
+    """The objects accepted on one slide."""
 
     slide: Path | None
+    """The slide's file; None where the image is no file, which cannot be learnt from."""
     source: AnnotationSource
+    """Gives the objects."""
 
     @property
     def n_objects(self) -> int:

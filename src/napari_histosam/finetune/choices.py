@@ -28,25 +28,17 @@ N_PATCHES = 64
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """Everything that is chosen in the dock.
-
-    Parameters
-    ----------
-    source
-        "viewer": objects accepted in this viewer, written to files before the start. "slides":
-        annotated slides. "patches": a folder that `histosam prepare` wrote.
-    tuning
-        Settings of `TrainConfig` by name, "out" and "model" among them.
-    data
-        Settings that say what is learnt from: "patches", or those of `ImproveSettings`.
-    n_objects
-        Objects accepted in the viewer.
-    """
+    """Everything that is chosen in the dock."""
 
     source: Source
+    """"viewer": objects accepted in this viewer, written to files before the start. "slides":
+    annotated slides. "patches": a folder that `histosam prepare` wrote."""
     tuning: Mapping[str, Any]
+    """Settings of `TrainConfig` by name, "out" and "model" among them."""
     data: Mapping[str, Any]
+    """Settings that say what is learnt from: "patches", or those of `ImproveSettings`."""
     n_objects: int = 0
+    """Objects accepted in the viewer."""
 
     @property
     def kind(self) -> Literal["finetune", "improve"]:

@@ -29,36 +29,25 @@ __all__ = ["SpecialistCost", "count_patches", "estimate", "training_seconds"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one patch of 400 px costs an architecture, in seconds of one CPU core; and memory.
-
-    Parameters
-    ----------
-    encode
-        Its embedding, forward only.
-    encode_and_learn
-        The same with its gradient; None where it was not measured.
-    step
-        The rest of a training step, by decoder.
-    click
-        One validation click, by decoder.
-    embedding_mb
-        Of one that is kept, in full precision.
-    early_mb
-        Of the early features that it has beside it where the decoder takes them.
-    base_mb, patch_mb, learning_patch_mb
-        Memory of the process, and what a patch of the batch adds with the image encoder frozen and
-        trained.
-    """
+    """What one patch of 400 px costs an architecture, in seconds of one CPU core; and memory."""
 
     encode: float
+    """Its embedding, forward only."""
     encode_and_learn: float | None
+    """The same with its gradient; None where it was not measured."""
     step: Mapping[str, float]
+    """The rest of a training step, by decoder."""
     click: Mapping[str, float]
+    """One validation click, by decoder."""
     embedding_mb: float
+    """Of one that is kept, in full precision."""
     early_mb: float
+    """Of the early features that it has beside it where the decoder takes them."""
     base_mb: float
     patch_mb: float
     learning_patch_mb: float | None
+    """Memory of the process, and what a patch of the batch adds with the image encoder frozen and
+    trained."""
 
 
 COSTS: Mapping[str, Cost] = {
@@ -90,22 +79,15 @@ COSTS: Mapping[str, Cost] = {
 
 @dataclass(frozen=True, slots=True)
 class SpecialistCost:
-    """What a network of RITM's, FocalClick's or SimpleClick's costs on one CPU core; and memory.
-
-    Parameters
-    ----------
-    step
-        Seconds of a training step per crop of its own size; it grows with the area.
-    click
-        Seconds of one validation click on a patch of 400 px.
-    base_mb, patch_mb
-        Memory of the process, and what a crop of its own size adds.
-    """
+    """What a network of RITM's, FocalClick's or SimpleClick's costs on one CPU core; and memory."""
 
     step: float
+    """Seconds of a training step per crop of its own size; it grows with the area."""
     click: float
+    """Seconds of one validation click on a patch of 400 px."""
     base_mb: float
     patch_mb: float
+    """Memory of the process, and what a crop of its own size adds."""
 
 
 SPECIALIST_COSTS: Mapping[str, SpecialistCost] = {

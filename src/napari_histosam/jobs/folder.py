@@ -8,7 +8,6 @@ its processes, ``control`` their orders.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from histosam_core.atomic import new_file
 from histosam_core.errors import OutputWriteError
 from histosam_core.file_lock import is_locked
 
-__all__ = ["JobFolder"]
+__all__ = ["Event", "JobFolder"]
 
 Document = Literal["job", "settings", "sitting"]
+Event = dict[str, Any]
 
 PIECE_BYTES = 64 * 1024
 """Of a process's events that are searched for its first and last ones."""
@@ -31,12 +31,9 @@ FRAME = " \t│╭╰─╮╯"
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
-    """Paths of a job's files, and how they are written and read.
+    """A job's files, and how they are written and read; what cannot be read is empty.
 
-    Parameters
-    ----------
-    path
-        The folder.
+    Writing raises OutputWriteError where the folder cannot be written.
     """
 
     path: Path
@@ -62,7 +59,7 @@ class JobFolder:
         return self.path / "settings.json"
 
     def read(self, name: Document) -> dict[str, Any]:
-        """Read one of the JSON files; empty where nothing can be read."""
+        """Read one of the JSON files."""
         try:
             read = json.loads(_read(self.path / f"{name}.json"))
         except ValueError:
@@ -70,33 +67,29 @@ class JobFolder:
         return read if isinstance(read, dict) else {}
 
     def write(self, name: Document, values: Mapping[str, object]) -> None:
-        """Write one of the JSON files; OutputWriteError where the folder cannot be written."""
+        """Write one of the JSON files."""
         with new_file(self.path / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")
 
     def begin_sitting(self) -> dict[str, int]:
-        """Prepare for a process; return where in the files its events and errors will begin.
-
-        Raises
-        ------
-        OutputWriteError, OSError
-            The folder cannot be written.
-        """
+        """Prepare for a process; return where in the files its events and errors will begin."""
         self.write_order("run")
-        with self.events.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # the last process died in the middle of a line
+        try:
+            with self.events.open("ab+") as file:
+                file.seek(max(0, file.tell() - 1))
+                if file.read(1) not in (b"", b"\n"):  # the last process died within a line
                     file.write(b"\n")
-        errors_from = self.errors.stat().st_size if self.errors.exists() else 0
-        return {"events_from": self.events.stat().st_size, "errors_from": errors_from}
+            errors_from = self.errors.stat().st_size if self.errors.exists() else 0
+            return {"events_from": self.events.stat().st_size, "errors_from": errors_from}
+        except OSError as error:
+            raise self.unwritable(error) from error
 
     def order(self) -> str:
         """Return the process's order."""
         return _read(self.control).decode(errors="replace").strip()
 
     def write_order(self, word: str) -> None:
-        """Give the process an order; OutputWriteError where the folder cannot be written."""
+        """Give the process an order."""
         try:
             # In place: the lock is on the file that is there.
             self.control.write_text(word + "\n", encoding="utf-8")
@@ -107,25 +100,20 @@ class JobFolder:
         """Whether a process works on it."""
         return is_locked(self.control)
 
-    def has_begun(self) -> bool:
-        """Whether the last process came as far as its first event."""
-        return any(event["event"] == "start" for event in self._first())
+    def first_event(self) -> Event:
+        """Return the first event of the last process, which names it."""
+        start = self.read("sitting").get("events_from", 0)
+        events = _parse(_read(self.events, start, PIECE_BYTES))
+        return next((event for event in events if event["event"] == "start"), {})
 
-    def process(self) -> int | None:
-        """Return the last process's number, by its own word where it has begun."""
-        stated = [event.get("pid") for event in self._first() if event["event"] == "start"]
-        return stated[0] if stated else self.read("sitting").get("pid")
-
-    def tail(self) -> list[dict[str, Any]]:
+    def tail(self) -> list[Event]:
         """Return the last events of the last process."""
         begin = self.read("sitting").get("events_from", 0)
         with suppress(OSError):
             begin = max(begin, self.events.stat().st_size - PIECE_BYTES)
         return _parse(_read(self.events, begin))
 
-    def read_events(
-        self, offset: int, limit: int | None = None
-    ) -> tuple[list[dict[str, Any]], int]:
+    def read_events(self, offset: int, limit: int | None = None) -> tuple[list[Event], int]:
         """Return events from an offset on, and the offset to go on from; as `Job.read_events`."""
         read = _read(self.events, offset, -1 if limit is None else limit)
         whole = read[: read.rfind(b"\n") + 1]
@@ -133,10 +121,8 @@ class JobFolder:
 
     def last_words(self) -> str:
         """Return the last line that the last process wrote to standard error."""
-        text = _read(self.errors, self.read("sitting").get("errors_from", 0)).decode(
-            errors="replace"
-        )
-        lines = [line.strip(FRAME) for line in text.splitlines()]
+        text = _read(self.errors, self.read("sitting").get("errors_from", 0))
+        lines = [line.strip(FRAME) for line in text.decode(errors="replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "")
         return last.removeprefix("histosam: error: ")
 
@@ -147,11 +133,8 @@ class JobFolder:
             "folder that can be written"
         )
 
-    def _first(self) -> list[dict[str, Any]]:
-        return _parse(_read(self.events, self.read("sitting").get("events_from", 0), PIECE_BYTES))
 
-
-def _parse(lines: bytes) -> list[dict[str, Any]]:
+def _parse(lines: bytes) -> list[Event]:
     """The events in some lines; half lines and other output are left out."""
     events = []
     for line in lines.splitlines():

@@ -18,9 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from histosam_core.errors import JobError, OutputWriteError
+from histosam_core.errors import JobError
 from histosam_core.paths import data_folder
-from napari_histosam.jobs.folder import JobFolder
+from napari_histosam.jobs.folder import Event, JobFolder
 from napari_histosam.jobs.process import end_process, is_alive, start_process
 
 __all__ = ["ALIVE", "Awaited", "Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
@@ -30,13 +30,14 @@ Awaited = Literal["", "pause", "stop"]
 
 ALIVE: tuple[JobState, ...] = ("running", "paused")
 """States of a job whose process is there."""
-
 ENDS: Mapping[str, JobState] = {"result": "finished", "stopped": "stopped", "error": "failed"}
 """The events that a process ends with, and what the job is then."""
 AT_WORK = frozenset(("progress", "step", "validation"))
 """Events of work that has left something in the run folder."""
 START_SECONDS = 120.0
 """That a process may take until it has its lock."""
+KEPT = ("kind", "title", "arguments", "about", "working_folder", "created")
+"""What of a job its folder keeps."""
 LOST = (
     "the process ended without an error message: it was killed, the machine went down, or memory "
     "ran out; Resume goes on from the state that was saved last"
@@ -45,36 +46,31 @@ LOST = (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A long job; its folder is asked anew each time.
-
-    Parameters
-    ----------
-    folder
-        Holds everything that is known of it.
-    id
-        The folder's name.
-    kind
-        The verb: "finetune", "evaluate" or "improve".
-    title
-        What a user knows it by.
-    arguments
-        Of the command `histosam`, the verb first.
-    about
-        Whatever the caller wants to know again: plain values.
-    working_folder
-        That relative paths in `arguments` start from.
-    created
-        Seconds since the epoch.
-    """
+    """A long job; its folder is asked anew each time."""
 
     folder: Path
     id: str
+    """What holds everything that is known of it, and that folder's name."""
     kind: str
+    """The verb: "finetune", "evaluate" or "improve"."""
     title: str
+    """What a user knows it by."""
     arguments: tuple[str, ...]
+    """Of the command `histosam`, the verb first."""
     about: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the caller wants to know again: plain values."""
     working_folder: str = "."
+    """That relative paths start from."""
     created: float = 0.0
+    """Seconds since the epoch."""
+
+    @property
+    def out(self) -> Path | None:
+        """Folder of what it makes; None where nothing says so."""
+        given = self.about.get("out")
+        if given is None and "--out" in self.arguments[:-1]:
+            given = self.arguments[self.arguments.index("--out") + 1]
+        return None if given is None else Path(self.working_folder) / given
 
     def state(self) -> JobState:
         """Return its state.
@@ -82,13 +78,13 @@ class Job:
         It is "paused" as soon as a pause is asked for; `awaited` says whether it rests by now.
         "lost" is a job whose process has gone without an end.
         """
-        had_begun = self._files.has_begun()
+        had_begun = bool(self._files.first_event())
         if self._files.is_held():
             return "paused" if self._files.order() == "pause" else "running"
         ends = [ENDS[event["event"]] for event in self._files.tail() if event["event"] in ENDS]
         if ends:
             return ends[-1]
-        if self._files.has_begun():
+        if self._files.first_event():
             # It may have begun between the two looks; else its lock would still be held.
             return "lost" if had_begun else "running"
         return "running" if self._is_starting() else "failed"
@@ -100,13 +96,11 @@ class Job:
         """
         order = self._files.order()
         if order == "pause":
-            last = self._files.tail()[-1:]
-            return "" if last and last[0]["event"] == "paused" else "pause"
+            is_paused = [event["event"] for event in self._files.tail()[-1:]] == ["paused"]
+            return "" if is_paused else "pause"
         return "stop" if order == "stop" else ""
 
-    def read_events(
-        self, offset: int = 0, *, limit: int | None = None
-    ) -> tuple[list[dict[str, Any]], int]:
+    def read_events(self, offset: int = 0, *, limit: int | None = None) -> tuple[list[Event], int]:
         """Return the events from an offset on, and the offset to go on from.
 
         A line that is only half written is left for the next time; what is no event is left out.
@@ -121,23 +115,11 @@ class Job:
         return self._files.read_events(offset, limit)
 
     def pause(self) -> None:
-        """Let the work come to rest at its next step; it keeps its memory and goes on at once.
-
-        Raises
-        ------
-        JobError
-            It does not run.
-        """
+        """Let the work rest at its next step, its memory kept; JobError where it does not run."""
         self._order("pause")
 
     def stop(self) -> None:
-        """Let the work save its state and end.
-
-        Raises
-        ------
-        JobError
-            It does not run.
-        """
+        """Let the work save its state and end; JobError where it does not run."""
         self._order("stop")
 
     def resume(self) -> None:
@@ -160,7 +142,7 @@ class Job:
 
     def kill(self) -> None:
         """End the process at once; what it did since it last saved its state is lost."""
-        process = self._files.process()
+        process = self._process()
         if process is not None and self.state() in ALIVE:
             end_process(process)
 
@@ -194,16 +176,12 @@ class Job:
             ) from error
 
     @property
-    def out(self) -> Path | None:
-        """Folder of what it makes; None where nothing says so."""
-        given = self.about.get("out")
-        if given is None and "--out" in self.arguments[:-1]:
-            given = self.arguments[self.arguments.index("--out") + 1]
-        return None if given is None else Path(self.working_folder) / given
-
-    @property
     def _files(self) -> JobFolder:
         return JobFolder(self.folder)
+
+    def _process(self) -> int | None:
+        """The last process's number, by its own word where it has begun."""
+        return self._files.first_event().get("pid", self._files.read("sitting").get("pid"))
 
     def _is_starting(self) -> bool:
         sitting = self._files.read("sitting")
@@ -217,8 +195,8 @@ class Job:
 
     def _start(self, arguments: Sequence[str]) -> None:
         files = self._files
+        offsets = files.begin_sitting()
         try:
-            offsets = files.begin_sitting()
             process = start_process(
                 [*arguments, "--events", "--control", str(files.control)],
                 events=files.events,
@@ -226,13 +204,11 @@ class Job:
                 working_folder=self.working_folder,
                 name=self.id,
             )
-        except OutputWriteError:
-            raise
         except OSError as error:
             raise files.unwritable(error) from error
         try:
             files.write("sitting", {"pid": process, "started": time.time(), **offsets})
-        except OutputWriteError:
+        except BaseException:
             end_process(process)
             raise
 
@@ -244,12 +220,10 @@ class Job:
         again = [text for text in self.arguments if text not in ("--resume", "--overwrite")]
         if self.kind == "evaluate":  # goes on by itself
             return again
-        if self.kind == "finetune" and not self._has_saved_state():
+        has_state = self.out is not None and (self.out / "state.pt").is_file()
+        if self.kind == "finetune" and not has_state:
             return [*again, "--overwrite"]  # what lies there are its own first files
         return [*again, "--resume"]
-
-    def _has_saved_state(self) -> bool:
-        return self.out is not None and (self.out / "state.pt").is_file()
 
 
 def jobs_folder() -> Path:
@@ -278,7 +252,7 @@ def start_job(
     settings
         The command's settings by name, instead of arguments; the job's folder keeps them.
     about
-        Plain values that come back with the job.
+        Plain values that come back with the job; "out" is where its results will be.
 
     Raises
     ------
@@ -288,24 +262,22 @@ def start_job(
     now = time.time()
     stamp = datetime.fromtimestamp(now).strftime("%Y-%m-%dT%H-%M-%S")
     name = f"{stamp}-{kind}-{secrets.token_hex(2)}"
-    folder = jobs_folder() / name
-    files = JobFolder(folder)
+    files = JobFolder(jobs_folder() / name)
     if settings is not None:
         arguments = (kind, "--config", str(files.settings))
-    job = Job(folder, name, kind, title, tuple(arguments), dict(about or {}), os.getcwd(), now)
+    job = Job(files.path, name, kind, title, tuple(arguments), dict(about or {}), os.getcwd(), now)
     try:
-        folder.mkdir(parents=True)
+        files.path.mkdir(parents=True)
     except OSError as error:
         raise files.unwritable(error) from error
     try:
         if settings is not None:
             files.write("settings", settings)
         job._start(job.arguments)
-        names = ("kind", "title", "arguments", "about", "working_folder", "created")
-        files.write("job", {name: getattr(job, name) for name in names})
+        files.write("job", {name: getattr(job, name) for name in KEPT})
     except BaseException:
         job.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(files.path, ignore_errors=True)
         raise
     return job
 
@@ -320,16 +292,9 @@ def find_jobs(kind: str | None = None) -> list[Job]:
     for path in folder.iterdir() if folder.is_dir() else ():
         with suppress(KeyError, TypeError, ValueError):
             read = JobFolder(path).read("job")
-            job = Job(
-                folder=path,
-                id=path.name,
-                kind=str(read["kind"]),
-                title=str(read["title"]),
-                arguments=tuple(map(str, read["arguments"])),
-                about=dict(read["about"]),
-                working_folder=str(read["working_folder"]),
-                created=float(read["created"]),
-            )
-            if kind in (None, job.kind):
-                found.append(job)
+            kept = {name: read[name] for name in KEPT}
+            kept |= {"arguments": tuple(map(str, kept["arguments"]))}
+            kept |= {"about": dict(kept["about"]), "created": float(kept["created"])}
+            if kind in (None, kept["kind"]):
+                found.append(Job(folder=path, id=path.name, **kept))
     return sorted(found, key=lambda job: (job.created, job.id), reverse=True)

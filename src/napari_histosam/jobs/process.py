@@ -23,21 +23,9 @@ def start_process(
 ) -> int:
     """Start the command in a session of its own; return the process's number.
 
-    Parameters
-    ----------
-    arguments
-        Of the command `histosam`.
-    events, errors
-        Files that standard output and standard error are added to.
-    working_folder
-        The process's; this one's where it is gone.
-    name
-        Of the thread that waits for its end.
-
-    Raises
-    ------
-    OSError
-        A file cannot be written, or no process can be started.
+    Its output is added to two files. It works in `working_folder`, or in this process's where that
+    is gone; `name` is that of the thread that waits for its end. OSError where a file cannot be
+    written or no process can be started.
     """
     apart: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -71,6 +59,6 @@ def end_process(pid: int) -> None:
     """End a process, and those that it has started, at once; nothing where it has gone."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
+        for one in (*process.children(recursive=True), process):
             with suppress(psutil.Error):
                 one.kill()

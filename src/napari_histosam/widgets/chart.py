@@ -24,28 +24,19 @@ GREY = "#8a8f98"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart.
-
-    Parameters
-    ----------
-    name
-        In the legend; empty for none.
-    color
-        As ``#rrggbb``.
-    xs, ys
-        Its points.
-    is_faint
-        Drawn thin and pale, behind the others.
-    has_dots
-        Points are marked, as is right where they are few.
-    """
+    """One line of a chart."""
 
     name: str
+    """In the legend; empty for none."""
     color: str
+    """As ``#rrggbb``."""
     xs: Sequence[float]
     ys: Sequence[float]
+    """Its points."""
     is_faint: bool = False
+    """Drawn thin and pale, behind the others."""
     has_dots: bool = False
+    """Points are marked, as is right where they are few."""
 
 
 class Chart(QWidget):

@@ -1,4 +1,4 @@
-"""A model in a list of models: its title, and what one should know before choosing it."""
+"""The lines of a list of models: their titles, and what one should know before choosing one."""
 
 from __future__ import annotations
 

@@ -21,34 +21,23 @@ RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: what its cells say of a row.
-
-    Parameters
-    ----------
-    heading, tip
-        Its title, and what is shown under the mouse there.
-    text
-        Of a cell.
-    key
-        What rows are sorted by; None: the text.
-    more
-        Shown under the mouse in a cell; None: the text.
-    color
-        Of a square before the text, as ``#rrggbb``; None: no square.
-    width_px
-        None: as wide as its cells.
-    is_number
-        Whether cells are aligned on the right.
-    """
+    """A column: what its cells say of a row."""
 
     heading: str
     tip: str
+    """Its title, and what is shown under the mouse there."""
     text: Callable[[Any], str]
+    """Of a cell."""
     key: Callable[[Any], Any] | None = None
+    """What rows are sorted by; None: the text."""
     more: Callable[[Any], str] | None = None
+    """Shown under the mouse in a cell; None: the text."""
     color: Callable[[Any], str] | None = None
+    """Of a square before the text, as ``#rrggbb``; None: no square."""
     width_px: int | None = None
+    """None: as wide as its cells."""
     is_number: bool = True
+    """Whether cells are aligned on the right."""
 
 
 class RowsTable(QTableView):

@@ -16,21 +16,14 @@ CHECKED, UNCHECKED = Qt.CheckState.Checked, Qt.CheckState.Unchecked
 
 @dataclass(frozen=True, slots=True)
 class TickLine:
-    """One line.
-
-    Parameters
-    ----------
-    value
-        What it stands for.
-    title
-        What it says.
-    tip
-        Shown under the mouse.
-    """
+    """One line."""
 
     value: str
+    """What it stands for."""
     title: str
+    """What it says."""
     tip: str = ""
+    """Shown under the mouse."""
 
 
 class TickedList(QListWidget):

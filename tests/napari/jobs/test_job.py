@@ -281,6 +281,6 @@ def test_ctrl_c_in_the_terminal_of_napari_does_not_reach_the_job() -> None:
         job = endless()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert os.getsid(job._files.process() or 0) != os.getsid(0)
-    os.kill(job._files.process() or 0, signal.SIGINT)  # sent to it alone, it stops as asked
+    assert os.getsid(job._process() or 0) != os.getsid(0)
+    os.kill(job._process() or 0, signal.SIGINT)  # sent to it alone, it stops as asked
     wait(lambda: job.state() == "stopped")
