@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.settings import EvaluateSettings
-from histosam_core.model.registry.model_choice import (
-    DECODERS,
-    ModelChoice,
-    held_decoders,
-    parse_model,
-)
-from histosam_core.model.registry.own_models import list_own_models
-from histosam_core.model.registry.registry import BUNDLED, list_models
+from histosam_core.model.registry.model_choice import ModelChoice, parse_model
+from histosam_core.model.registry.registry import BUNDLED
 from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
 from napari_histosam.widgets.form import SettingsForm
 from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.model_box import CHECKPOINTS
-from napari_histosam.widgets.model_lines import model_state, model_tip
+from napari_histosam.widgets.model_lines import ListLine, model_lines
 from napari_histosam.widgets.parts import DEVICES, FROM_FILE, push_button
 from napari_histosam.widgets.start_panel import StartPanel
-from napari_histosam.widgets.ticked_list import TickedList, TickLine
-
-if TYPE_CHECKING:
-    from histosam_core.model.sam.network import Decoder
+from napari_histosam.widgets.ticked_list import TickedList
 
 __all__ = ["SetupPanel"]
 
@@ -162,27 +152,14 @@ class SetupPanel(QWidget):
             self._data = {path: k for path, k in self._data.items() if k != "slides"}
         self._data |= {str(path): kind for path in found}
         self.data.show_lines(
-            [TickLine(path, f"{_short(Path(path))} ({k})", path) for path, k in self._data.items()]
+            [ListLine(path, f"{_short(Path(path))} ({k})", path) for path, k in self._data.items()]
         )
         self.data.tick([path for path, k in self._data.items() if k != kind], False)
         self.data.tick([str(path) for path, is_meant in found.items() if is_meant])
 
     def refresh(self) -> None:
         """Look again at which models there are and which folder is free."""
-        lines: list[TickLine] = []
-        own_models = {own.name: own for own in list_own_models()}
-        for own in own_models.values():
-            lines += _by_decoder(ModelChoice(own.name), own.name, "your own", str(own.path))
-        for spec in list_models():
-            if spec.name not in own_models:
-                choice = ModelChoice(spec.name)
-                lines += _by_decoder(choice, spec.name, model_state(spec), model_tip(spec))
-        for choice in self._model_files:
-            lines += _by_decoder(choice, _short(Path(choice.source)), "", choice.source)
-        # What is here comes before what is still to be downloaded.
-        away = {spec.name for spec in list_models() if not spec.is_here}
-        lines.sort(key=lambda line: parse_model(line.value).source in away)
-        self.models.show_lines(lines)
+        self.models.show_lines(model_lines(self._model_files, by_decoder=True))
         if self.form.value("out") in (None, self._named):  # no folder that the user named
             self._named = free_results_folder()
             self.form.choose({"out": self._named})
@@ -236,24 +213,6 @@ def _group(title: str, first: QWidget, *buttons: QWidget) -> QGroupBox:
         row.addWidget(button)
     column.addLayout(row)
     return group
-
-
-def _by_decoder(choice: ModelChoice, title: str, where: str, tip: str) -> list[TickLine]:
-    """A line for a model, or one for each of its decoders where it has several."""
-
-    def line(choice: ModelChoice, decoder: Decoder | None, more: str = "") -> TickLine:
-        words = title if decoder is None else f"{title}, {DECODERS[decoder]}"
-        return TickLine(str(choice), f"{words} ({where})" if where else words, tip + more)
-
-    if choice.decoder is not None:
-        return [line(choice, choice.decoder)]
-    usual, *others = held_decoders(choice.source) or (None,)
-    if not others:
-        return [line(choice, None)]
-    return [
-        line(choice, usual, "\nThe decoder that it uses unless another one is asked for"),
-        *(line(replace(choice, decoder=one), one, "\nIts other decoder") for one in others),
-    ]
 
 
 def _short(path: Path) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtWidgets import QSizePolicy
+
 from histosam_core.evaluation.report.plots import colour_of
 from histosam_core.evaluation.report.summary import FAILURE_THRESHOLDS, NOC_THRESHOLDS, Estimate
 from histosam_core.evaluation.report.tables import MISSING, number, seconds
@@ -55,6 +57,7 @@ class RunsTable(RowsTable):
             most=6,
             width_px=456,
         )
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         font = self.font()
         font.setPointSizeF(SMALL * font.pointSizeF())
         self.setFont(font)

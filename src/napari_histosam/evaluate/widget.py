@@ -84,6 +84,7 @@ class EvaluateWidget(JobDock):
             _row(self._patches_title, self.open_button, self.export_button),
             self.patches_table,
             self.step_panel,
+            stretched=self.patches_table,
         )
         self._life = DockLife(self, self._end)
         self._enable()

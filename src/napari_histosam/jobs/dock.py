@@ -46,15 +46,16 @@ class JobDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._tabs)
 
-    def add_pages(self, new: QWidget, *jobs: QWidget) -> None:
-        """Show the page of settings, and the page of jobs with these parts below each other."""
+    def add_pages(self, new: QWidget, *jobs: QWidget, stretched: QWidget | None = None) -> None:
+        """Show the page of settings, and that of jobs: parts below each other, one stretched."""
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(4, 4, 4, 4)
         column.setSpacing(6)
         for part in (self.job_panel, *jobs):
-            column.addWidget(part)
-        column.addStretch(1)
+            column.addWidget(part, 1 if part is stretched else 0)
+        if stretched is None:
+            column.addStretch(1)
         self._tabs.addTab(Scrolled(new), "New")
         self._tabs.addTab(Scrolled(page), self._page)
         self._tabs.currentChanged.connect(lambda _: self.refresh())

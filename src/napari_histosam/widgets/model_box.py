@@ -13,9 +13,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from histosam_core.model.registry.own_models import list_own_models
-from histosam_core.model.registry.registry import BUNDLED, list_models
-from napari_histosam.widgets.model_lines import model_state, model_tip
+from histosam_core.model.registry.model_choice import ModelChoice
+from histosam_core.model.registry.registry import BUNDLED
+from napari_histosam.widgets.model_lines import model_lines
 from napari_histosam.widgets.parts import narrow_box
 
 __all__ = ["CHECKPOINTS", "ModelBox"]
@@ -74,20 +74,12 @@ class ModelBox(QWidget):
 
     def refresh(self) -> None:
         """List the models that there are now; what is chosen stays so, as long as it is there."""
-        listed: list[tuple[str, str, str]] = []
-        for own in list_own_models():
-            listed.append((f"{own.name} (your own)", own.name, str(own.path)))
-        for spec in list_models():
-            if spec.name not in {name for _, name, _ in listed}:
-                title = f"{spec.name} ({model_state(spec)})"
-                listed.append((title, spec.name, model_tip(spec)))
-        listed += [(Path(path).name, path, path) for path in self._files]
         before = self._box.currentData()
         self._box.blockSignals(True)
         self._box.clear()
-        for number, (title, value, tip) in enumerate(listed):
-            self._box.addItem(title, value)
-            self._box.setItemData(number, tip, _TOOLTIP)
+        for number, line in enumerate(model_lines([ModelChoice(path) for path in self._files])):
+            self._box.addItem(line.title, line.value)
+            self._box.setItemData(number, line.tip, _TOOLTIP)
         kept = self._box.findData(before)
         self._box.setCurrentIndex(kept if kept >= 0 else self._box.findData(BUNDLED))
         self._box.blockSignals(False)

@@ -2,12 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from histosam_core.model.registry.model_choice import DECODERS, ModelChoice, held_decoders
+from histosam_core.model.registry.own_models import list_own_models
+from histosam_core.model.registry.registry import list_models
 
 if TYPE_CHECKING:
     from histosam_core.model.registry.registry import ModelSpec
+    from histosam_core.model.sam.network import Decoder
 
-__all__ = ["model_state", "model_tip"]
+__all__ = ["ListLine", "model_lines", "model_state", "model_tip"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListLine:
+    """A line of a list."""
+
+    value: str
+    """What it stands for."""
+    title: str
+    tip: str = ""
+    """Shown under the mouse."""
+
+
+def model_lines(files: Sequence[ModelChoice], *, by_decoder: bool = False) -> list[ListLine]:
+    """Return the models that there are: what is here comes before what is to be downloaded.
+
+    Parameters
+    ----------
+    files
+        Checkpoints that were chosen before.
+    by_decoder
+        Whether a model that holds several decoders has a line for each, the usual one first.
+    """
+    own_models = {own.name: own for own in list_own_models()}
+    here: list[tuple[ModelChoice, str, str, str]] = []
+    away: list[tuple[ModelChoice, str, str, str]] = []
+    for own in own_models.values():
+        here.append((ModelChoice(own.name), own.name, "your own", str(own.path)))
+    for spec in list_models():
+        if spec.name not in own_models:
+            line = ModelChoice(spec.name), spec.name, model_state(spec), model_tip(spec)
+            (here if spec.is_here else away).append(line)
+    for choice in files:
+        here.append((choice, _short(choice.source), "", choice.source))
+    return [line for one in (*here, *away) for line in _lines(*one, by_decoder)]
+
+
+def _lines(
+    choice: ModelChoice, title: str, where: str, tip: str, by_decoder: bool
+) -> list[ListLine]:
+    """A line for a model, or one for each of its decoders where it has several."""
+
+    def line(choice: ModelChoice, decoder: Decoder | None, more: str = "") -> ListLine:
+        words = title if decoder is None else f"{title}, {DECODERS[decoder]}"
+        return ListLine(str(choice), f"{words} ({where})" if where else words, tip + more)
+
+    decoders = held_decoders(choice.source) if by_decoder and choice.decoder is None else ()
+    if len(decoders) < 2:
+        return [line(choice, choice.decoder)]
+    usual, *others = decoders
+    return [
+        line(choice, usual, "\nThe decoder that it uses unless another one is asked for"),
+        *(line(replace(choice, decoder=one), one, "\nIts other decoder") for one in others),
+    ]
+
+
+def _short(source: str) -> str:
+    """A path's last two parts."""
+    path = Path(source)
+    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name
 
 
 def model_state(spec: ModelSpec) -> str:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem
 
-__all__ = ["TickLine", "TickedList"]
+if TYPE_CHECKING:
+    from napari_histosam.widgets.model_lines import ListLine
+
+__all__ = ["TickedList"]
 
 TOOLTIP, VALUE = Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.UserRole
 CHECKED, UNCHECKED = Qt.CheckState.Checked, Qt.CheckState.Unchecked
-
-
-@dataclass(frozen=True, slots=True)
-class TickLine:
-    """One line."""
-
-    value: str
-    """What it stands for."""
-    title: str
-    """What it says."""
-    tip: str = ""
-    """Shown under the mouse."""
 
 
 class TickedList(QListWidget):
@@ -39,7 +30,7 @@ class TickedList(QListWidget):
 
     def __init__(self, height_px: int) -> None:
         super().__init__()
-        self._height_px = height_px
+        self.setFixedHeight(height_px)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.itemChanged.connect(lambda _: self.changed.emit())
 
@@ -59,7 +50,7 @@ class TickedList(QListWidget):
         items = [self.item(row) for row in range(self.count())]
         return [str(item.data(VALUE)) for item in items if item.checkState() == CHECKED]
 
-    def show_lines(self, lines: Sequence[TickLine]) -> None:
+    def show_lines(self, lines: Sequence[ListLine]) -> None:
         """Show these lines; those that were ticked stay so."""
         ticked = set(self.ticked)
         self.blockSignals(True)
@@ -79,11 +70,3 @@ class TickedList(QListWidget):
         for row in range(self.count()):
             if self.item(row).data(VALUE) in values:
                 self.item(row).setCheckState(CHECKED if is_ticked else UNCHECKED)
-
-    def sizeHint(self) -> QSize:  # Qt's name
-        """Some lines."""
-        return QSize(super().sizeHint().width(), self._height_px)
-
-    def minimumSizeHint(self) -> QSize:  # Qt's name
-        """Not less."""
-        return QSize(120, self._height_px)
