@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from histosam_core.errors import ConfigError, HistoSamError, OutputWriteError
+from histosam_core.errors import HistoSamError, OutputWriteError
 from histosam_core.model.checkpoint.checkpoint import save_checkpoint
 from histosam_core.model.device import pick_device
 from histosam_core.progress import ProgressCallback, silent
@@ -20,9 +19,9 @@ from histosam_core.training.compute import Compute, MicroBatches, Processes
 from histosam_core.training.examples import open_training_patches
 from histosam_core.training.families import start_learner
 from histosam_core.training.optimiser import Optimiser, WeightInterpolation
-from histosam_core.training.run_folder import RunFolder, checkpoint_info
+from histosam_core.training.run_folder import RunFolder
 from histosam_core.training.run_log import RunLog, TensorBoardLog
-from histosam_core.training.state import TrainState
+from histosam_core.training.state import TrainResult, TrainState, find_saved_state
 from histosam_core.training.stopping import StopRequest, TimeBudget
 from histosam_core.training.validation import evenly_spread, validate
 
@@ -33,41 +32,11 @@ if TYPE_CHECKING:
     from histosam_core.training.run_log import OnEvent
     from histosam_core.training.validation import ValidationScores
 
-__all__ = ["TrainResult", "TrainingDivergedError", "finetune"]
+__all__ = ["TrainingDivergedError", "finetune"]
 
 
 class TrainingDivergedError(HistoSamError, ArithmeticError):
     """The loss or its gradient is no longer a number."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a finished run left behind.
-
-    Parameters
-    ----------
-    run_folder
-        Holds config.json, log.csv, curves.png, state.pt and the checkpoints.
-    best_checkpoint, last_checkpoint
-        Of the epoch with the lowest validation NoC@85, and of the last one.
-    before, best, last
-        Validation of the model as it was given, of the best and of the last epoch.
-    best_epoch, epochs, steps
-        The best epoch, epochs and optimiser steps done.
-    seconds
-        Wall time, validation included, over all attempts.
-    """
-
-    run_folder: Path
-    best_checkpoint: Path
-    last_checkpoint: Path
-    before: ValidationScores
-    best: ValidationScores
-    last: ValidationScores
-    best_epoch: int
-    epochs: int
-    steps: int
-    seconds: float
 
 
 def finetune(
@@ -133,8 +102,8 @@ def finetune(
     processes = Processes.join(config.device)
     folder = RunFolder(Path(config.out))
     budget = TimeBudget(config.max_minutes, clock)
-    with _own_torch_random_state(config.seed), StopRequest() as stop:
-        saved = processes.on_main(lambda: _saved_state(config, folder, resume, overwrite))
+    with _own_torch_random_state(config.seed), StopRequest(processes) as stop:
+        saved = processes.on_main(lambda: find_saved_state(config, folder, resume, overwrite))
         log = RunLog(progress, on_event, budget, processes, stop)
         run = _Run(config, model, patches, validation, processes, budget, stop, log)
         if saved is not None:
@@ -151,21 +120,7 @@ def finetune(
             raise
         finally:
             log.close()
-    state = run.state
-    if state.before is None or state.best is None or state.last is None:
-        raise ConfigError("the run ended before its first epoch; allow it more time")
-    return TrainResult(
-        run_folder=folder.path,
-        best_checkpoint=folder.best,
-        last_checkpoint=folder.last,
-        before=state.before,
-        best=state.best,
-        last=state.last,
-        best_epoch=state.best_epoch,
-        epochs=state.epochs_done,
-        steps=state.step,
-        seconds=budget.seconds,
-    )
+    return run.state.result(folder)
 
 
 class _Run:
@@ -199,10 +154,8 @@ class _Run:
             validation,
             len(self.validated),
             self.compute,
-            on_encode=self._on_encode,
-            notice=log.notice,
+            log,
         )
-        _check_batch_size(config, learner.examples.batch_size, processes)
         changing = [*learner.names, *learner.buffers]
         self.interpolation = WeightInterpolation(learner.network, changing, config.keep_base)
         self.optimiser = Optimiser(config, learner.network, learner.names, learner.share_of)
@@ -219,7 +172,7 @@ class _Run:
         if state.finished:
             state.last = state.last or state.best
             return
-        self._agree()
+        self.stop.agree(self.time)
         if state.before is None:
             log.say("validating the model as it is")
             state.before = self._validate()
@@ -266,7 +219,7 @@ class _Run:
         title = f"epoch {epoch}/{config.epochs}"
         began = clock()
         for batch in examples.batches(epoch, state.steps_in_epoch):
-            self._agree()
+            self.stop.agree(self.time)
             # One step at least, so that every epoch has figures to report.
             if state.steps_in_epoch and self.time.is_spent():
                 break
@@ -318,8 +271,8 @@ class _Run:
                 self.validated,
                 self.config,
                 self.compute,
-                on_batch=self._agree,
-                on_click=self._look_up,
+                on_batch=lambda: self.stop.agree(self.time),
+                on_click=self.log.repeat,
             )
         took = self.time.clock() - began
         (self.time.validation_seconds,) = self.compute.processes.largest([took])
@@ -329,31 +282,6 @@ class _Run:
         """How many validations are to come in this epoch and those after it."""
         every, epochs = self.config.validate_every, self.config.epochs
         return epochs // every - (epoch - 1) // every + int(epochs % every != 0)
-
-    # Stopping: where several processes train together, only where all of them look.
-
-    def _agree(self) -> None:
-        """Stop if it was asked for, and agree on the time, so that all processes do the same."""
-        processes = self.compute.processes
-        if processes.count == 1:
-            self.stop.check()
-            return
-        wishes = [float(self.stop.requested), self.time.seconds]
-        stop, self.time.agreed_seconds = processes.largest(wishes)
-        if stop:
-            raise KeyboardInterrupt
-
-    def _look_up(self) -> None:
-        """Let the user see that validation goes on, and pause or stop it."""
-        if self.compute.processes.count == 1:
-            self.stop.check()
-            self.log.repeat()
-
-    def _on_encode(self) -> None:
-        """Let the user see, and stop, what may take a quarter of a minute for each patch."""
-        if self.compute.processes.count == 1:
-            self.stop.check()
-        self.log.encoded()
 
     # Files.
 
@@ -379,38 +307,8 @@ class _Run:
     def _save_checkpoint(self, path: Path, epoch: int, scores: ValidationScores | None) -> None:
         if self.compute.processes.is_main:
             with self.interpolation.applied():
-                info = checkpoint_info(self.state, epoch, scores)
+                info = self.state.checkpoint_info(epoch, scores)
                 save_checkpoint(path, self.learner.network, info)
-
-
-def _saved_state(
-    config: TrainConfig, folder: RunFolder, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
-    """State to go on from, or None to start; what is in the folder is left as it is."""
-    if resume and folder.has_begun_only:
-        return None
-    if resume:
-        saved = folder.load_state()
-        anew = f"start a new run from {config.out}/last.safetensors"
-        config.check_same(saved["config"], otherwise=anew)
-        return saved
-    if not overwrite:
-        folder.check_free()
-    return None
-
-
-def _check_batch_size(config: TrainConfig, batch_size: int, processes: Processes) -> None:
-    least = config.recipe.least_at_a_time
-    if batch_size >= processes.count * least:
-        return
-    if processes.count == 1:
-        raise ConfigError(
-            f"a step needs {least} patches or more, and there is one; prepare more patches"
-        )
-    raise ConfigError(
-        f"{processes.count} processes cannot share steps of {batch_size} patches; raise "
-        "batch_size, prepare more patches, or start fewer processes"
-    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The run folder: settings, log, curves, the state to resume from, what checkpoints say of it.
+"""The run folder: settings, log, curves, checkpoints and the state to resume from.
 
 Every file is written beside and renamed, so a crash leaves the last whole one.
 """
@@ -7,27 +7,18 @@ from __future__ import annotations
 
 import csv
 import pickle
-import platform
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import CheckpointError, ConfigError, OutputExistsError
-from histosam_core.model.checkpoint.checkpoint import CheckpointInfo, describe_network
-from histosam_core.model.interface import TrainingGeometry
-from histosam_core.version import __version__
 
-if TYPE_CHECKING:
-    from histosam_core.training.state import TrainState
-    from histosam_core.training.validation import ValidationScores
-
-__all__ = ["LOG_COLUMNS", "RunFolder", "checkpoint_info"]
+__all__ = ["LOG_COLUMNS", "RunFolder"]
 
 LOG_COLUMNS = (
     "epoch",
@@ -198,33 +189,3 @@ def _text(value: float | int | None) -> str:
     if value is None:
         return ""
     return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def checkpoint_info(
-    state: TrainState, epoch: int, scores: ValidationScores | None
-) -> CheckpointInfo:
-    """Return what a checkpoint of this moment says: scenario, base, data, settings, scores."""
-    config, learner, patches = state.config, state.learner, state.learner.examples.patches
-    base = learner.model.info
-    first, geometry = patches[0], getattr(patches, "geometry", None)
-    mpp = getattr(geometry, "mpp", None) or getattr(first, "mpp", None) or base.geometry.mpp
-    return describe_network(
-        learner.network,
-        name=f"{base.name}-{config.scenario}",
-        scenario=config.scenario,
-        geometry=TrainingGeometry(float(mpp), patch_size_px=int(first.gt_mask.shape[0])),
-        licence=base.licence,
-        settings={**getattr(base, "settings", {}), **learner.settings},
-        provenance={
-            "base": base.name,
-            "base_sha256": base.sha256,
-            "data": str(getattr(patches, "name", config.patches or "in memory")),
-            "n_training_patches": len(patches),
-            "epoch": epoch,
-            "steps": state.step,
-            "settings": config.as_dict(),
-            "validation": scores.as_dict() if scores else None,
-            "software": f"napari-histosam {__version__}, torch {version('torch')}, "
-            f"Python {platform.python_version()}",
-        },
-    )

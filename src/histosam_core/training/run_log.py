@@ -86,11 +86,14 @@ class RunLog:
         self._report(message, is_over=is_over)
 
     def repeat(self) -> None:
-        """Report the same again, so that the listener can pause or stop the run."""
-        self._report(self._doing)
+        """Report the same again, so that the listener can pause or stop a validation."""
+        if self._processes.count == 1:
+            self._stop.check()
+            self._report(self._doing)
 
     def encoded(self) -> None:
-        """Report one more patch that went through the image encoder."""
+        """Report one more patch that goes through the image encoder, which may take long."""
+        self._stop.check()
         self._n_encoded += 1
         self._report(f"{self._doing}, {self._n_encoded} patches encoded")
 

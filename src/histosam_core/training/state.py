@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from histosam_core.errors import ConfigError
+from histosam_core.model.checkpoint.checkpoint import CheckpointInfo, describe_network
+from histosam_core.model.interface import TrainingGeometry
 from histosam_core.training.validation import ValidationScores
+from histosam_core.version import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from histosam_core.training.compute import MicroBatches
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.families.learner import Learner
     from histosam_core.training.optimiser import Optimiser
+    from histosam_core.training.run_folder import RunFolder
     from histosam_core.training.stopping import TimeBudget
 
-__all__ = ["Row", "TrainState"]
+__all__ = ["Row", "TrainResult", "TrainState", "find_saved_state"]
 
 Row = dict[str, float | int | None]
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a finished run left behind.
+
+    Parameters
+    ----------
+    run_folder
+        Holds config.json, log.csv, curves.png, state.pt and the checkpoints.
+    best_checkpoint, last_checkpoint
+        Of the epoch with the lowest validation NoC@85, and of the last one.
+    before, best, last
+        Validation of the model as it was given, of the best and of the last epoch.
+    best_epoch, epochs, steps
+        The best epoch, epochs and optimiser steps done.
+    seconds
+        Wall time, validation included, over all attempts.
+    """
+
+    run_folder: Path
+    best_checkpoint: Path
+    last_checkpoint: Path
+    before: ValidationScores
+    best: ValidationScores
+    last: ValidationScores
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -102,6 +139,56 @@ class TrainState:
         since = sum(epoch > self.best_epoch for epoch in validated)
         return self.config.patience is not None and since >= self.config.patience
 
+    def result(self, folder: RunFolder) -> TrainResult:
+        """Return what the run, once it is finished, left in `folder`.
+
+        Raises
+        ------
+        ConfigError
+            It ended before its first epoch.
+        """
+        if self.before is None or self.best is None or self.last is None:
+            raise ConfigError("the run ended before its first epoch; allow it more time")
+        return TrainResult(
+            run_folder=folder.path,
+            best_checkpoint=folder.best,
+            last_checkpoint=folder.last,
+            before=self.before,
+            best=self.best,
+            last=self.last,
+            best_epoch=self.best_epoch,
+            epochs=self.epochs_done,
+            steps=self.step,
+            seconds=self.time.seconds,
+        )
+
+    def checkpoint_info(self, epoch: int, scores: ValidationScores | None) -> CheckpointInfo:
+        """Return what a checkpoint of this moment says: scenario, base, data, settings, scores."""
+        config, learner, patches = self.config, self.learner, self.learner.examples.patches
+        base = learner.model.info
+        first, geometry = patches[0], getattr(patches, "geometry", None)
+        mpp = getattr(geometry, "mpp", None) or getattr(first, "mpp", None) or base.geometry.mpp
+        return describe_network(
+            learner.network,
+            name=f"{base.name}-{config.scenario}",
+            scenario=config.scenario,
+            geometry=TrainingGeometry(float(mpp), patch_size_px=int(first.gt_mask.shape[0])),
+            licence=base.licence,
+            settings={**getattr(base, "settings", {}), **learner.settings},
+            provenance={
+                "base": base.name,
+                "base_sha256": base.sha256,
+                "data": str(getattr(patches, "name", config.patches or "in memory")),
+                "n_training_patches": len(patches),
+                "epoch": epoch,
+                "steps": self.step,
+                "settings": config.as_dict(),
+                "validation": scores.as_dict() if scores else None,
+                "software": f"napari-histosam {__version__}, torch {version('torch')}, "
+                f"Python {platform.python_version()}",
+            },
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Tensors and plain values from which `restore` goes on."""
         learner = self.learner
@@ -171,3 +258,27 @@ class TrainState:
             ValidationScores.from_dict(values) if values else None
             for values in (saved["scores"][name] for name in ("before", "best", "last"))
         )
+
+
+def find_saved_state(
+    config: TrainConfig, folder: RunFolder, resume: bool, overwrite: bool
+) -> dict[str, Any] | None:
+    """Return the state to go on from, or None to start; what is in the folder stays as it is.
+
+    Raises
+    ------
+    OutputExistsError
+        The folder is taken, and neither `resume` nor `overwrite` was asked for.
+    ConfigError
+        There is no run to resume, or it has other settings than it began with.
+    CheckpointError
+        The state is damaged, or of another format.
+    """
+    if resume and not folder.has_begun_only:
+        saved = folder.load_state()
+        anew = f"start a new run from {config.out}/last.safetensors"
+        config.check_same(saved["config"], otherwise=anew)
+        return saved
+    if not (resume or overwrite):
+        folder.check_free()
+    return None

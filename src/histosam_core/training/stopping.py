@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import FrameType
+
+    from histosam_core.training.compute import Processes
 
 __all__ = ["StopRequest", "TimeBudget"]
 
@@ -22,10 +24,16 @@ class StopRequest:
 
     A second signal stops at once, as without this class. Outside the main thread, where Python
     delivers no signals, it does nothing.
+
+    Parameters
+    ----------
+    processes
+        Who trains together: several stop only where all of them look, in `agree`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes) -> None:
         self.requested = False
+        self._processes = processes
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -33,20 +41,23 @@ class StopRequest:
             self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a stop was asked for."""
-        if self.requested:
+        """Raise KeyboardInterrupt if a stop was asked for and no other process waits for this."""
+        if self.requested and self._processes.count == 1:
             raise KeyboardInterrupt
+
+    def agree(self, time: TimeBudget) -> None:
+        """Stop if it was asked for, and agree on the time, so that all processes do the same."""
+        self.check()
+        if self._processes.count > 1:
+            wishes = [float(self.requested), time.seconds]
+            stop, time.agreed_seconds = self._processes.largest(wishes)
+            if stop:
+                raise KeyboardInterrupt
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -66,10 +77,8 @@ class TimeBudget:
 
     Attributes
     ----------
-    seconds_before : float
-        Of earlier attempts.
-    validation_seconds, step_seconds : float
-        What the last validation took, and steps of late.
+    seconds_before, validation_seconds, step_seconds : float
+        Of earlier attempts, of the last validation, and of a step of late.
     agreed_seconds : float or None
         Seconds so far that all processes agreed on; None where there is one.
     """

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
+from histosam_core.progress import silent
 from histosam_core.training import SCENARIOS, TrainConfig
 from histosam_core.training.compute import Compute, MicroBatches, Processes
 from histosam_core.training.families.sam import SamLearner
+from histosam_core.training.run_log import RunLog
+from histosam_core.training.stopping import StopRequest, TimeBudget
 
 if TYPE_CHECKING:
     from histosam_core.training.families.learner import StepMeans
@@ -28,7 +32,9 @@ class Step:
         config = TrainConfig(
             out="run", scenario=scenario, quality_weight=0.1, batch_size=6, augment_variants=2
         )
-        device = self.network.device
+        device, alone = self.network.device, Processes(0, 1, "cpu")
+        micro_batches = MicroBatches(size, device, self.notices.append)
+        time = TimeBudget(None, perf_counter)
         self.learner = SamLearner(
             config,
             chosen,
@@ -36,11 +42,8 @@ class Step:
             small_patches(6, 0),
             small_patches(1, 1),
             1,
-            Compute(
-                Processes(0, 1, "cpu"), MicroBatches(size, device, self.notices.append), device
-            ),
-            on_encode=lambda: None,
-            notice=self.notices.append,
+            Compute(alone, micro_batches, device),
+            RunLog(silent, None, time, alone, StopRequest(alone)),
         )
         self.examples = self.learner.examples
 

@@ -8,12 +8,15 @@ import threading
 
 import pytest
 
+from histosam_core.training.compute import Processes
 from histosam_core.training.stopping import StopRequest
+
+ALONE = Processes(0, 1, "cpu")
 
 
 def test_the_first_signal_waits_for_the_check_and_the_second_does_not() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with StopRequest() as stop:
+    with StopRequest(ALONE) as stop:
         stop.check()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested
@@ -25,7 +28,7 @@ def test_the_first_signal_waits_for_the_check_and_the_second_does_not() -> None:
 
 
 def test_a_request_to_terminate_counts_too() -> None:
-    with StopRequest() as stop:
+    with StopRequest(ALONE) as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             stop.check()
@@ -35,7 +38,7 @@ def test_outside_the_main_thread_it_leaves_signals_alone() -> None:
     seen = []
 
     def work() -> None:
-        with StopRequest() as stop:
+        with StopRequest(ALONE) as stop:
             stop.check()
             seen.append(signal.getsignal(signal.SIGINT))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from histosam_core.errors import ConfigError
 from histosam_core.training.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.families.learner import Learner
+    from histosam_core.training.run_log import RunLog
 
 __all__ = ["start_learner"]
 
@@ -24,9 +26,7 @@ def start_learner(
     validation_patches: Sequence[TrainingPatch],
     n_validated: int,
     compute: Compute,
-    *,
-    on_encode: Callable[[], None],
-    notice: Callable[[str], None],
+    log: RunLog,
 ) -> Learner:
     """Load or copy the model that a run starts from, ready to learn.
 
@@ -36,7 +36,7 @@ def start_learner(
         Names the model, unless it is given, and says how is trained.
     model
         It is copied, not changed.
-    train_patches, validation_patches, n_validated, compute, on_encode, notice
+    train_patches, validation_patches, n_validated, compute, log
         As for `SamLearner`; a specialist needs the first and `compute` alone.
 
     Raises
@@ -44,28 +44,33 @@ def start_learner(
     ConfigError
         The model cannot be trained, or not in the way that `config` says.
     """
-    recipe = config.recipe
+    recipe, processes = config.recipe, compute.processes
+    learner: Learner
     if recipe.name.startswith("focalclick"):
         from histosam_core.training.families.focalclick import FocalClickLearner
 
-        return FocalClickLearner.start(config, model, train_patches, compute)
-    if recipe.is_specialist:
+        learner = FocalClickLearner.start(config, model, train_patches, compute)
+    elif recipe.is_specialist:
         from histosam_core.training.families.specialist import SpecialistLearner
 
-        return SpecialistLearner.start(config, model, train_patches, compute)
+        learner = SpecialistLearner.start(config, model, train_patches, compute)
+    else:
+        from histosam_core.training.families.sam import SamLearner
+        from histosam_core.training.families.sam_parts import starting_model
 
-    from histosam_core.training.families.sam import SamLearner
-    from histosam_core.training.families.sam_parts import starting_model
-
-    scenario = SCENARIOS[config.scenario]
-    return SamLearner(
-        config,
-        scenario,
-        starting_model(config, scenario, model, compute.processes.device),
-        train_patches,
-        validation_patches,
-        n_validated,
-        compute,
-        on_encode=on_encode,
-        notice=notice,
-    )
+        scenario = SCENARIOS[config.scenario]
+        start = starting_model(config, scenario, model, processes.device)
+        learner = SamLearner(
+            config, scenario, start, train_patches, validation_patches, n_validated, compute, log
+        )
+    n, least = learner.examples.batch_size, recipe.least_at_a_time
+    if n < least:
+        raise ConfigError(
+            f"a step needs {least} patches or more, and there is one; prepare more patches"
+        )
+    if n < processes.count * least:
+        raise ConfigError(
+            f"{processes.count} processes cannot share steps of {n} patches; raise batch_size, "
+            "prepare more patches, or start fewer processes"
+        )
+    return learner

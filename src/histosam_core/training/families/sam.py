@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from histosam_core.training.compute import Compute
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, TrainingPatch
+    from histosam_core.training.run_log import RunLog
     from histosam_core.training.scenarios import Scenario
 
 __all__ = ["Prompted", "SamLearner"]
@@ -84,10 +85,8 @@ class SamLearner:
         Validation patches that are used.
     compute
         Processes, memory and precision.
-    on_encode
-        Called before a frozen image encoder encodes; may raise to stop.
-    notice
-        Called with a line that the user should read.
+    log
+        Gets a report of every patch that a frozen image encoder encodes, and may raise to stop.
     """
 
     settings: Mapping[str, Any] = {}
@@ -101,9 +100,7 @@ class SamLearner:
         validation_patches: Sequence[TrainingPatch],
         n_validated: int,
         compute: Compute,
-        *,
-        on_encode: Callable[[], None],
-        notice: Callable[[str], None],
+        log: RunLog,
     ) -> None:
         if config.keep_base and scenario.decoder not in model.info.decoders:
             raise ConfigError(
@@ -132,8 +129,7 @@ class SamLearner:
             cache=training,
             validation_cache=validation,
             compute=compute,
-            on_encode=on_encode,
-            notice=notice,
+            log=log,
         )
 
     def share_of(self, name: str) -> float:

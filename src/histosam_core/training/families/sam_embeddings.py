@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from histosam_core.training.compute import Compute
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, Examples, TrainingPatch
+    from histosam_core.training.run_log import RunLog
 
 __all__ = ["PatchEncoder", "open_caches"]
 
@@ -47,10 +48,9 @@ class PatchEncoder:
         Of training and of validation patches; None where the image encoder learns.
     compute
         Memory and precision.
-    on_encode
-        Called before a frozen encoder encodes; may raise to stop.
-    notice
-        Called with a line when the disk takes no more embeddings.
+    log
+        Gets a report before a frozen encoder encodes, and may raise to stop; and a notice when the
+        disk takes no more embeddings.
     """
 
     def __init__(
@@ -61,16 +61,14 @@ class PatchEncoder:
         cache: PatchEmbeddings | None,
         validation_cache: PatchEmbeddings | None,
         compute: Compute,
-        on_encode: Callable[[], None],
-        notice: Callable[[str], None],
+        log: RunLog,
     ) -> None:
         self.network = network
         self.cache = cache
         self.validation_cache = validation_cache
         self._half = half
         self._compute = compute
-        self._on_encode = on_encode
-        self._notice = notice
+        self._log = log
         self._noticed = False
 
     @property
@@ -87,7 +85,7 @@ class PatchEncoder:
         encoded: dict[int, Tensor] = {}
 
         def encode(part: slice) -> None:
-            self._on_encode()
+            self._log.encoded()
             examples = fresh[part]
             with torch.no_grad():
                 features = self._rounded(self.encode([e.image for e in examples]))
@@ -115,7 +113,7 @@ class PatchEncoder:
         cache = self.validation_cache
         kept = cache.get((index, 0)) if cache is not None else None
         if kept is None:
-            self._on_encode()
+            self._log.encoded()
             patch = patches[index]
             gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
             with torch.no_grad():
@@ -145,7 +143,7 @@ class PatchEncoder:
         cache.put(key, features, gt_mask)
         if cache.note and not self._noticed:
             self._noticed = True
-            self._notice(cache.note)
+            self._log.notice(cache.note)
 
     def _rounded(self, features: Tensor) -> Tensor:
         if self.cache is None:
