@@ -1,7 +1,7 @@
 """What a run computes with: processes that train together, memory, precision.
 
-Every process takes its share of each batch, in as many passes (micro-batches) as its memory needs.
-Gradients are summed, so that a step is the same however a batch is divided.
+Every process takes its share of each batch, in as many passes (micro-batches) as its memory needs;
+gradients are summed, so that a step is the same however a batch is divided.
 """
 
 from __future__ import annotations
@@ -23,24 +23,13 @@ __all__ = ["Compute", "MicroBatches", "Processes"]
 
 Value = TypeVar("Value")
 
-ADVICE = (
-    "choose a scenario with a frozen image encoder, a smaller model, precision bf16, or another "
-    "device"
-)
-CROP_ADVICE = "choose a smaller crop_size, a smaller model, precision bf16, or another device"
-EFFECT = "steps stay what they were"
-CROP_EFFECT = "the batch norms of the network, if it has any, see that many together"
+ADVICE = "choose {}, a smaller model, precision bf16, or another device"
 
 
 class Processes:
     """This process among those that train together; all call the same methods in the same order.
 
-    Parameters
-    ----------
-    rank, count
-        Which one of how many. The first one alone writes files and reports.
-    device
-        What this one computes on, as `pick_device` takes it.
+    It is number `rank` of `count`, and computes on `device`, as `pick_device` takes it.
     """
 
     def __init__(self, rank: int, count: int, device: str) -> None:
@@ -116,23 +105,18 @@ class Processes:
 
 
 class MicroBatches:
-    """Calls a function with parts of a batch that fit into memory.
+    """Calls a function with parts of a batch that fit into the memory of a device.
 
     Parameters
     ----------
     size
-        Patches at a time, until the memory is found too small for them.
+        Patches at a time; halved when they are found too many.
     device
         Where the work is done.
     notice
         Called with a line for the user when the size is halved.
     of_crops
         Whether a specialist is trained, for advice.
-
-    Attributes
-    ----------
-    size : int
-        Patches at a time from now on.
     """
 
     def __init__(
@@ -146,8 +130,11 @@ class MicroBatches:
         self.size = size
         self._device = device
         self._notice = notice
-        self._advice = CROP_ADVICE if of_crops else ADVICE
-        self._effect = CROP_EFFECT if of_crops else EFFECT
+        self._advice = ADVICE.format("a scenario with a frozen image encoder")
+        self._effect = "steps stay what they were"
+        if of_crops:
+            self._advice = ADVICE.format("a smaller crop_size")
+            self._effect = "the batch norms of the network, if it has any, see that many together"
 
     def run(
         self,
@@ -162,14 +149,10 @@ class MicroBatches:
 
         Parameters
         ----------
-        count
-            Patches in all.
-        work
-            Called again with half of its slice when that does not fit into memory.
-        at_most
-            Bound on the slices of this call.
-        at_least
-            No slice of this call is shorter, unless `count` is.
+        count, work
+            Patches in all; a slice that does not fit into memory is halved and tried again.
+        at_most, at_least
+            Bounds on the slices of this call; they are shorter only where `count` is.
         restart
             Called when the memory was full, to undo what was done: all begins again. None goes on
             with the slice that failed.
@@ -227,14 +210,10 @@ class Compute:
 
     Parameters
     ----------
-    processes
-        Who trains together.
-    micro_batches
-        How much fits into memory at a time.
-    device
-        Where this process computes.
-    precision
-        "fp32", "bf16" or "fp16".
+    processes, micro_batches
+        Who trains together, and how much fits into memory at a time.
+    device, precision
+        Where this process computes, in "fp32", "bf16" or "fp16".
     """
 
     processes: Processes

@@ -20,7 +20,7 @@ from histosam_core.training.examples import open_training_patches
 from histosam_core.training.families import start_learner
 from histosam_core.training.optimiser import Optimiser, WeightInterpolation
 from histosam_core.training.run_folder import RunFolder
-from histosam_core.training.run_log import RunLog, TensorBoardLog
+from histosam_core.training.run_log import RunLog, check_tensorboard
 from histosam_core.training.state import TrainResult, TrainState, find_saved_state
 from histosam_core.training.stopping import StopRequest, TimeBudget
 from histosam_core.training.validation import evenly_spread, validate
@@ -108,6 +108,7 @@ def finetune(
         run = _Run(config, model, patches, validation, processes, budget, stop, log)
         if saved is not None:
             run.state.restore(saved)
+            log.step = run.state.step
         processes.on_main(lambda: run.prepare_folder(is_new=saved is None, clear=overwrite))
         try:
             run.train()
@@ -168,7 +169,6 @@ class _Run:
     def train(self) -> None:
         """Train to the end of the epochs, of the patience or of the time budget."""
         config, state, log = self.config, self.state, self.log
-        log.step = state.step
         if state.finished:
             state.last = state.last or state.best
             return
@@ -288,12 +288,12 @@ class _Run:
     def prepare_folder(self, *, is_new: bool, clear: bool) -> None:
         """Delete what a killed process left half written, and write what a new run needs."""
         if self.config.tensorboard:
-            TensorBoardLog.check_installed()
+            check_tensorboard()
         if is_new and clear:
             self.folder.clear()
         self.folder.clear_leftovers()
         if self.config.tensorboard:
-            self.log.tensorboard = TensorBoardLog(self.folder.tensorboard, self.state.step)
+            self.log.open_tensorboard(self.folder.tensorboard)
         if is_new:
             self.config.save(self.folder.config)
             self.save_state()

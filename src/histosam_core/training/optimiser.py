@@ -28,14 +28,10 @@ class Optimiser:
 
     Parameters
     ----------
-    config
-        Says how.
-    network
-        What is trained.
-    names
-        The parameters that learn.
-    share_of
-        Returns the share of the learning rate that a parameter gets, by its name.
+    config, network
+        How and what is trained.
+    names, share_of
+        The parameters that learn, and the share of the learning rate that each gets.
     """
 
     def __init__(
@@ -106,13 +102,7 @@ class Optimiser:
 
 
 def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None:
-    """Return what keeps half-precision gradients in range; None for other precisions.
-
-    Raises
-    ------
-    ConfigError
-        Half precision on anything but a CUDA GPU.
-    """
+    """Return what keeps half-precision gradients in range, on CUDA GPUs alone; else None."""
     if precision != "fp16":
         return None
     if device_type != "cuda":
@@ -128,7 +118,7 @@ def learning_rate_factor(
     Parameters
     ----------
     config
-        Warm-up, at most a tenth of all steps, and milestones.
+        Warm-up, of which at most a tenth of the run is taken, and milestones.
     step, total_steps
         Steps done before it, and of the whole run.
     share_of_time
@@ -150,11 +140,9 @@ class WeightInterpolation:
 
     Parameters
     ----------
-    network
-        As it starts.
-    names
-        What will change, as its state dict has it: parameters, and running means with them. What
-        is no floating number is left as it is.
+    network, names
+        As it starts, and what will change in its state dict: parameters, and running means with
+        them. What is no floating number is left as it is.
     share
         Of the starting weights in the average; 0 leaves the network as it is.
     """

@@ -114,10 +114,8 @@ class RunFolder:
 
         Raises
         ------
-        ConfigError
-            There is none.
-        CheckpointError
-            It is damaged, or of another format.
+        ConfigError, CheckpointError
+            There is none; or it is damaged, or of another format.
         """
         if not self.state.is_file():
             raise ConfigError(

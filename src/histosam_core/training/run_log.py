@@ -14,16 +14,27 @@ if TYPE_CHECKING:
     from histosam_core.training.compute import Processes
     from histosam_core.training.stopping import StopRequest, TimeBudget
 
-__all__ = ["OnEvent", "RunLog", "TensorBoardLog"]
+__all__ = ["OnEvent", "RunLog", "check_tensorboard"]
 
 OnEvent = Callable[[Mapping[str, object]], None]
 """Called with ``{"event": "step" | "validation" | "notice", ...}``; may raise to stop the run."""
 
 SCALARS = {
-    "step": ("loss", "iou", "learning_rate"),
-    "validation": ("noc80", "noc85", "noc90", "iou_1_click", "iou_5_clicks", "iou_last_click"),
+    "step": ("training", ("loss", "iou", "learning_rate")),
+    "validation": (
+        "validation",
+        ("noc80", "noc85", "noc90", "iou_1_click", "iou_5_clicks", "iou_last_click"),
+    ),
 }
-"""What TensorBoard gets of each event."""
+"""Group and figures of each event that TensorBoard gets."""
+
+
+def check_tensorboard() -> None:
+    """Raise ConfigError where TensorBoard is not installed."""
+    if find_spec("tensorboard") is None:
+        raise ConfigError(
+            "tensorboard is on and not installed; pip install tensorboard, or leave it off"
+        )
 
 
 class RunLog:
@@ -32,22 +43,17 @@ class RunLog:
     Parameters
     ----------
     progress
-        Called with steps done and in all, or with seconds where the run has a time budget. May
-        raise KeyboardInterrupt to stop the run.
+        Called with steps done and in all, or with seconds where the run has a time budget.
     on_event
-        Called with every event; likewise.
-    time
-        Of the run.
-    processes, stop
-        Where there are several processes, what the callbacks raise becomes a request to stop that
-        they all honour.
+        Called with every event. Both may raise KeyboardInterrupt to stop the run.
+    time, processes, stop
+        Of the run. Where there are several processes, what is raised becomes a request to stop
+        that they all honour.
 
     Attributes
     ----------
     step, steps : int
         Steps done and in all.
-    tensorboard : TensorBoardLog or None
-        Gets every event too.
     """
 
     def __init__(
@@ -61,16 +67,24 @@ class RunLog:
         self._progress, self._on_event = progress, on_event
         self._time, self._processes, self._stop = time, processes, stop
         self.step = self.steps = 0
-        self.tensorboard: TensorBoardLog | None = None
         self._doing, self._n_encoded = "", 0
+        self._tensorboard: Any = None
+
+    def open_tensorboard(self, folder: Path) -> None:
+        """Write events as scalars, too; what an earlier attempt wrote from here on is hidden."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer: Any = SummaryWriter
+        self._tensorboard = writer(str(folder), purge_step=self.step or None)
 
     def event(self, kind: str, **figures: object) -> None:
         """Hand on an event; docs/finetuning.md lists kinds and figures."""
-        event = {"event": kind, **figures}
-        if self.tensorboard is not None:
-            self.tensorboard.write(event, self.step)
+        if self._tensorboard is not None and kind in SCALARS:
+            group, names = SCALARS[kind]
+            for name in names:
+                self._tensorboard.add_scalar(f"{group}/{name}", figures[name], self.step)
         if self._on_event is not None:
-            self._call(self._on_event, event)
+            self._call(self._on_event, {"event": kind, **figures})
 
     def notice(self, text: str) -> None:
         """Hand on what the user should know and what does not end the run."""
@@ -99,8 +113,8 @@ class RunLog:
 
     def close(self) -> None:
         """Close files."""
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
     def _report(self, message: str, *, is_over: bool = False) -> None:
         done, total = self.step, self.steps
@@ -117,40 +131,3 @@ class RunLog:
                 callback(*arguments)
             except KeyboardInterrupt:
                 self._stop.requested = True
-
-
-class TensorBoardLog:
-    """Writes a run's events as scalars.
-
-    Parameters
-    ----------
-    folder
-        Where TensorBoard is pointed to.
-    first_step
-        Where this attempt begins; TensorBoard shows nothing that an earlier one wrote from there.
-    """
-
-    def __init__(self, folder: Path, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        writer: Any = SummaryWriter
-        self._writer: Any = writer(str(folder), purge_step=first_step or None)
-
-    @staticmethod
-    def check_installed() -> None:
-        """Raise ConfigError where TensorBoard is not installed."""
-        if find_spec("tensorboard") is None:
-            raise ConfigError(
-                "tensorboard is on and not installed; pip install tensorboard, or leave it off"
-            )
-
-    def write(self, event: Mapping[str, object], step: int) -> None:
-        """Write the figures of an event of the run."""
-        kind = str(event["event"])
-        for name in SCALARS.get(kind, ()):
-            group = "training" if kind == "step" else kind
-            self._writer.add_scalar(f"{group}/{name}", event[name], step)
-
-    def close(self) -> None:
-        """Write what is pending."""
-        self._writer.close()

@@ -80,10 +80,8 @@ class TrainState:
         Whether the last epoch, the patience or the time budget is at its end.
     loss_sum, iou_sum
         Over the steps of the epoch that is going on.
-    before, best, last
-        Validation before training, of the best and of the last validated epoch.
-    best_epoch
-        The epoch of `best`.
+    before, best, last, best_epoch
+        Validation before training, of the best and of the last validated epoch; the best epoch.
     rows
         The log, a row per epoch.
     """
@@ -140,13 +138,7 @@ class TrainState:
         return self.config.patience is not None and since >= self.config.patience
 
     def result(self, folder: RunFolder) -> TrainResult:
-        """Return what the run, once it is finished, left in `folder`.
-
-        Raises
-        ------
-        ConfigError
-            It ended before its first epoch.
-        """
+        """Return what the run left in `folder`; ConfigError if it ended before its first epoch."""
         if self.before is None or self.best is None or self.last is None:
             raise ConfigError("the run ended before its first epoch; allow it more time")
         return TrainResult(
@@ -220,13 +212,7 @@ class TrainState:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from what `as_dict` gave.
-
-        Raises
-        ------
-        ConfigError
-            The base model or the patches are not those that the run began with.
-        """
+        """Go on from what `as_dict` gave; ConfigError for another base model or other patches."""
         learner = self.learner
         if saved["base_sha256"] != learner.model.info.sha256:
             raise ConfigError(

@@ -101,17 +101,10 @@ def validate(
         Its model answers, with the network as it is.
     patches, indices
         All validation patches, and which are clicked on.
-    config
-        Batch size and click budget.
-    compute
-        Shares the patches out.
+    config, compute
+        Batch size and click budget, and who shares the patches. All processes get the same scores.
     on_batch, on_click
         Called before each batch, in all processes; called between clicks. May raise to stop.
-
-    Returns
-    -------
-    ValidationScores
-        The same in every process.
     """
     processes = compute.processes
     curves: list[tuple[int, NDArray[np.float32]]] = []
@@ -150,16 +143,12 @@ def click_batch(
 
     Parameters
     ----------
-    model
-        Answers the clicks; its network should be in evaluation mode.
-    embeddings
-        B embeddings.
+    model, embeddings
+        Answers the clicks on B embeddings; its network should be in evaluation mode.
     gt_masks
         B masks, (H, W) int8: 1 object, 0 background, -1 ignored.
-    max_clicks
-        The budget.
-    check
-        Called between clicks; may raise to stop.
+    max_clicks, check
+        The budget; called between clicks and may raise to stop.
 
     Returns
     -------

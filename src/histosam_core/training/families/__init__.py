@@ -30,14 +30,7 @@ def start_learner(
 ) -> Learner:
     """Load or copy the model that a run starts from, ready to learn.
 
-    Parameters
-    ----------
-    config
-        Names the model, unless it is given, and says how is trained.
-    model
-        It is copied, not changed.
-    train_patches, validation_patches, n_validated, compute, log
-        As for `SamLearner`; a specialist needs the first and `compute` alone.
+    A model that is given is copied, not changed. Other parameters as for `SamLearner`.
 
     Raises
     ------

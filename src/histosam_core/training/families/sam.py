@@ -75,16 +75,12 @@ class SamLearner:
 
     Parameters
     ----------
-    config, scenario
-        How and what is trained.
+    config, scenario, compute
+        How and what is trained, and with what.
     model
         Its network learns.
-    train_patches, validation_patches
-        Patches of one size.
-    n_validated
-        Validation patches that are used.
-    compute
-        Processes, memory and precision.
+    train_patches, validation_patches, n_validated
+        Patches of one size, and how many of the latter are used.
     log
         Gets a report of every patch that a frozen image encoder encodes, and may raise to stop.
     """
@@ -137,13 +133,7 @@ class SamLearner:
         return self._config.encoder_lr_factor if part_of(name) == "image_encoder" else 1.0
 
     def prompt(self, batch: Sequence[Example], n_clicks: int) -> Prompted:
-        """Let the network answer and click on its errors; see `Learner.prompt`.
-
-        Raises
-        ------
-        ConfigError
-            The patches differ in size.
-        """
+        """Click on the network's errors, on patches of one size; see `Learner.prompt`."""
         patch_hw, *others = {example.gt_mask.shape for example in batch}
         if others:
             raise ConfigError("all patches of a run must be of one size; prepare them again")

@@ -44,24 +44,7 @@ def part_of(parameter_name: str) -> Part:
 def starting_model(
     config: TrainConfig, scenario: Scenario, model: InteractiveModel | None, device: str
 ) -> SamModel:
-    """Load or copy the model that a run starts from, with what the scenario adds.
-
-    Parameters
-    ----------
-    config
-        Names the model, unless it is given.
-    scenario
-        What is to be trained.
-    model
-        It is copied, not changed.
-    device
-        Where the run computes.
-
-    Raises
-    ------
-    ConfigError
-        The model is not of SAM's line.
-    """
+    """Load the model that a run starts from, or copy the one given, with what the scenario adds."""
     early = config.early_features
     if model is None:
         base = load_base(config.model, device, scenario, early_features=early)
@@ -76,17 +59,7 @@ def starting_model(
 def load_base(
     name_or_path: str, device: str, scenario: Scenario, *, early_features: bool | None = None
 ) -> SamModel:
-    """Load the model that a scenario starts from, with what the scenario adds; see `load_model`.
-
-    Parameters
-    ----------
-    name_or_path, device
-        As for `load_model`.
-    scenario
-        What is to be trained.
-    early_features
-        As in `TrainConfig`.
-    """
+    """Load a model with what a scenario adds; see `load_model` and `TrainConfig`."""
     model = load_model(
         name_or_path,
         device,
@@ -109,15 +82,6 @@ def adapt_network(
     What the scenario adds starts fresh, from torch's global random state: the refining layers at
     random, dense click prompts and early features without effect. `network` itself is returned
     when it fits.
-
-    Parameters
-    ----------
-    network
-        To start from.
-    scenario
-        What is to be trained.
-    early_features
-        As in `TrainConfig`.
 
     Raises
     ------

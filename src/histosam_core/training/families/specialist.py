@@ -82,16 +82,12 @@ class SpecialistLearner:
 
     Parameters
     ----------
-    config
-        How is trained.
-    model
-        Clicked on in validation; it answers with `network` itself, not a folded copy.
-    network
-        What is trained.
+    config, compute
+        How is trained, and with what.
+    model, network
+        Clicked on in validation; it answers with `network` itself, which learns.
     train_patches
         Patches to cut crops from.
-    compute
-        Processes, memory and precision.
     """
 
     crop_way: Way = "scaled"
@@ -130,22 +126,7 @@ class SpecialistLearner:
         train_patches: Sequence[TrainingPatch],
         compute: Compute,
     ) -> SpecialistLearner:
-        """Load or copy the model that a run starts from.
-
-        Parameters
-        ----------
-        config
-            Names the model, unless it is given.
-        model
-            It is copied, not changed.
-        train_patches, compute
-            As for the class.
-
-        Raises
-        ------
-        ConfigError
-            The model is not of the family that the settings are for.
-        """
+        """Load the model that a run starts from, or copy the one that is given."""
         base: Any = load_model(config.model, str(compute.device)) if model is None else model
         check_family(base, config)
         network = base.network if model is None else copy.deepcopy(base.network)
@@ -324,17 +305,14 @@ def share_of(
 
     Parameters
     ----------
-    name
-        As in the state dict of a network with the published names.
-    recipe
-        Not "sam".
+    name, recipe
+        The parameter's in the state dict, and the family's; not "sam".
     encoder_lr_factor
         The backbone's share.
-    layer_decay
-        d: of SimpleClick's blocks the last gets d times the backbone's share, the one before it
-        d^2 times, and so on down to what makes the tokens (Bao et al., "BEiT", ICLR 2022). None: 1.
-    depth
-        How many blocks there are.
+    layer_decay, depth
+        d: of SimpleClick's `depth` blocks the last gets d times the backbone's share, the one
+        before it d^2 times, and so on down to what makes the tokens (Bao et al., "BEiT", ICLR
+        2022). None: 1.
     """
     is_context = recipe == "ritm" and name.startswith(CONTEXT)
     if is_context or not name.startswith(BACKBONES[recipe]):
