@@ -29,6 +29,7 @@ __all__ = ["Row", "TrainResult", "TrainState", "find_saved_state"]
 
 Row = dict[str, float | int | None]
 
+
 @dataclass(frozen=True, slots=True)
 class TrainResult:
     """What a finished run left behind.
