@@ -26,7 +26,7 @@ from histosam_core.atomic import new_folder
 from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.recipes.synthetic.cohort import AnnotationFormat, Cohort, make_cohort
-from histosam_core.reproduce.paip2019 import PHASES
+from histosam_core.reproduce.cohorts import PHASES
 from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
 __all__ = [

@@ -1,8 +1,8 @@
-from .camelyon16 import find_camelyon16 as find_camelyon16
 from .cells import Selection as Selection
+from .cohorts import find_camelyon16 as find_camelyon16
+from .cohorts import find_paip2019 as find_paip2019
 from .kim2023 import paper_figures as paper_figures
 from .outputs import write_tables as write_tables
-from .paip2019 import find_paip2019 as find_paip2019
 from .run import look as look
 from .run import reproduce as reproduce
 from .settings import ReproduceSettings as ReproduceSettings

@@ -17,12 +17,12 @@ from histosam_core.dataset.settings import mpp_of_magnification
 from histosam_core.dataset.splits import read_split_file
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError, PatchStoreError
 from histosam_core.progress import ProgressCallback, silent
+from histosam_core.reproduce.cohorts import with_right_mask
 from histosam_core.reproduce.kim2023 import PAIP2019_TEST, TRAINING_PATCHES, Cohort, PatchSet
-from histosam_core.reproduce.paip2019 import with_right_mask
 from histosam_core.slide import open_slide
 
 if TYPE_CHECKING:
-    from histosam_core.reproduce.cohort_files import CohortFiles
+    from histosam_core.reproduce.cohorts import CohortFiles
     from histosam_core.reproduce.settings import ReproduceSettings
 
 __all__ = ["Bars", "CutSet", "cut_patch_set", "no_bars", "patch_folder", "prepared"]

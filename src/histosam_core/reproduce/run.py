@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 from histosam_core.errors import HistoSamError, OutputExistsError, OutputWriteError
 from histosam_core.reproduce.cells import Cell, Selection
 from histosam_core.reproduce.kim2023 import METHODS, PAIP2019_TEST, SETS, STAGES, Method, PatchSet
+from histosam_core.reproduce.models import (
+    MissingWeightsError,
+    find_weights,
+    load_weights,
+    read_tuned,
+    train_config,
+    tune,
+)
 from histosam_core.reproduce.patch_sets import Bars, cut_patch_set, no_bars, prepared
 from histosam_core.reproduce.settings import SETTINGS_FILE, SYNTHETIC_MARK, ReproduceSettings
 from histosam_core.reproduce.survey import (
@@ -19,8 +27,6 @@ from histosam_core.reproduce.survey import (
     run_folder,
     survey,
 )
-from histosam_core.reproduce.tuning import read_tuned, train_config, tune
-from histosam_core.reproduce.weights import MissingWeightsError, find_weights, load_weights
 from histosam_core.settings import read_settings
 
 if TYPE_CHECKING:

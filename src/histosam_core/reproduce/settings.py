@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.reproduce import kim2023
-from histosam_core.reproduce.camelyon16 import Part
-from histosam_core.reproduce.paip2019 import Mask
+from histosam_core.reproduce.cohorts import Mask, Part
 from histosam_core.settings import JobSettings, Problems, like, setting
 from histosam_core.training.config import TrainConfig
 

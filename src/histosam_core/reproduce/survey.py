@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import EvaluationRecordsError, HistoSamError
 from histosam_core.evaluation import EvaluationResult, read_records
-from histosam_core.reproduce.camelyon16 import find_camelyon16
 from histosam_core.reproduce.cells import ALL_CELLS, Cell, CellState, Selection
+from histosam_core.reproduce.cohorts import find_camelyon16, find_paip2019
 from histosam_core.reproduce.kim2023 import (
     PAIP2019_TEST,
     SETS,
@@ -22,13 +22,17 @@ from histosam_core.reproduce.kim2023 import (
     methods_of,
     paper_figures,
 )
-from histosam_core.reproduce.paip2019 import find_paip2019
+from histosam_core.reproduce.models import (
+    MissingWeightsError,
+    Tuned,
+    epochs_done,
+    find_weights,
+    read_tuned,
+)
 from histosam_core.reproduce.patch_sets import CutSet, prepared
-from histosam_core.reproduce.tuning import Tuned, epochs_done, read_tuned
-from histosam_core.reproduce.weights import MissingWeightsError, find_weights
 
 if TYPE_CHECKING:
-    from histosam_core.reproduce.cohort_files import CohortFiles
+    from histosam_core.reproduce.cohorts import CohortFiles
     from histosam_core.reproduce.settings import ReproduceSettings
 
 __all__ = ["Problems", "Survey", "find_cohorts", "run_folder", "survey"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from histosam_core.errors import SlideNotFoundError
-from histosam_core.reproduce.camelyon16 import (
+from histosam_core.reproduce.cohorts import (
     N_ANNOTATED,
     NOT_EXHAUSTIVE,
     REMOVED,

@@ -10,7 +10,7 @@ import pytest
 
 from histosam_core.annotation import write_mask_tiff
 from histosam_core.errors import SlideNotFoundError
-from histosam_core.reproduce.paip2019 import PHASES, find_paip2019, with_right_mask
+from histosam_core.reproduce.cohorts import PHASES, find_paip2019, with_right_mask
 
 from .files import touch
 
