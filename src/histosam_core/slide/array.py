@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import ConfigError, ImageError, SlideError
 from histosam_core.slide.colour import WHITE, over_white, to_rgb, to_uint8
-from histosam_core.slide.readers.reader import LevelLayout, SlideMetadata
+from histosam_core.slide.readers import LevelLayout, SlideMetadata
 from histosam_core.slide.slide import Slide
 
 __all__ = ["ArrayReader", "ArraySlide", "open_array"]

@@ -14,7 +14,7 @@ from histosam_core.geometry import Frame
 from histosam_core.slide.colour import WHITE
 
 if TYPE_CHECKING:
-    from histosam_core.slide.readers.reader import LevelLayout, Reader
+    from histosam_core.slide.readers import LevelLayout, Reader
 
 __all__ = ["Level", "best_level", "level_downsample", "make_levels", "span_of", "split_key"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from histosam_core.errors import SlideFormatError
-from histosam_core.slide.readers.reader import NOT_STATED, SlideMetadata
+from histosam_core.slide.readers import NOT_STATED, SlideMetadata
 
 __all__ = [
     "MPP_RANGE",

@@ -22,9 +22,9 @@ from histosam_core.errors import (
 )
 from histosam_core.geometry import Frame, Region
 from histosam_core.slide.levels import Level, best_level, make_levels
+from histosam_core.slide.readers import Reader, UnsupportedSlideError
 from histosam_core.slide.readers.openslide import OpenSlideReader, openslide_format
 from histosam_core.slide.readers.raster import RasterReader
-from histosam_core.slide.readers.reader import Reader, UnsupportedSlideError
 from histosam_core.slide.readers.tiff import TiffReader
 from histosam_core.slide.readers.tiff_levels import is_tiff
 from histosam_core.slide.resample import AxisGrid, resample

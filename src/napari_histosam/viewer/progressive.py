@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from histosam_core.errors import HistoSamError
 from histosam_core.slide.levels import Level
-from histosam_core.slide.readers.reader import LevelLayout
+from histosam_core.slide.readers import LevelLayout
 from histosam_core.slide.readers.tiles import TileCache
 from napari_histosam.viewer.display_levels import DisplayLevel, Rectangle, plan_levels
 from napari_histosam.viewer.tile_loader import TileLoader

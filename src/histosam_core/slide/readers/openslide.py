@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from histosam_core.errors import SlideError, SlideFormatError
 from histosam_core.slide.colour import over_white
 from histosam_core.slide.metadata import openslide_metadata
-from histosam_core.slide.readers.reader import LevelLayout, UnsupportedSlideError
+from histosam_core.slide.readers import LevelLayout, UnsupportedSlideError
 
 __all__ = ["OpenSlideReader", "openslide_format"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from histosam_core.errors import SlideError, SlideFormatError
 from histosam_core.slide.colour import over_white, to_rgb
 from histosam_core.slide.metadata import resolution_metadata
-from histosam_core.slide.readers.reader import LevelLayout, SlideMetadata, UnsupportedSlideError
+from histosam_core.slide.readers import LevelLayout, SlideMetadata, UnsupportedSlideError
 
 __all__ = ["RasterReader"]
 

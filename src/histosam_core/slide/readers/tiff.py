@@ -22,7 +22,7 @@ from histosam_core.slide.metadata import (
     ome_metadata,
     resolution_metadata,
 )
-from histosam_core.slide.readers.reader import LevelLayout, SlideMetadata, UnsupportedSlideError
+from histosam_core.slide.readers import LevelLayout, SlideMetadata, UnsupportedSlideError
 from histosam_core.slide.readers.tiff_levels import LevelPages, count_directories, find_levels
 from histosam_core.slide.readers.tiles import PositionedFile, TileCache
 
