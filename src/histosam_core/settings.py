@@ -41,7 +41,7 @@ from histosam_core.setting_faces import (
 
 __all__ = ["Face", "JobSettings", "Problems", "faces", "like", "read_settings", "setting"]
 
-_SAME: Any = object()
+_LEFT_OUT: Any = object()
 
 
 def setting(
@@ -88,13 +88,13 @@ def setting(
     return Field(default, title=caption, description=help, json_schema_extra=about, **bounds)
 
 
-def like(settings: type[JobSettings], name: str, default: Any = _SAME, **changes: Any) -> Any:
+def like(settings: type[JobSettings], name: str, default: Any = _LEFT_OUT, **changes: Any) -> Any:
     """Declare a setting as another class does, but for its default and for `changes`."""
     (face,) = (face for face in faces(settings) if face.name == name)
     declared = settings.model_fields[name]
     about: Any = declared.json_schema_extra
     words = {**about, "caption": face.caption, "help": face.help, "group": face.group}
-    default = declared.default if default is _SAME else default
+    default = declared.default if default is _LEFT_OUT else default
     return setting(default, **{**words, **bounds_of(declared), **changes})
 
 
@@ -138,8 +138,9 @@ class Problems:
 class JobSettings(BaseModel):
     """Base of the settings of a job; frozen, and checked as a whole when it is made.
 
-    Which settings were given, and not left to their defaults, `model_fields_set` says. A group may
-    be given as a mapping, a path as text, a tuple as a list, and one path where several may be.
+    Settings are given by name, the first one by position too. Which ones were given, and not left
+    to their defaults, `model_fields_set` says. A group may be a mapping, a path a text, a tuple a
+    list, and one path may stand where several may be.
 
     Raises
     ------
@@ -162,8 +163,10 @@ class JobSettings(BaseModel):
     has_absolute_paths: ClassVar[bool] = False
     """Whether the JSON file holds absolute paths, so that it can be read from any folder."""
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, first: Any = _LEFT_OUT, /, **values: Any) -> None:
         kind = type(self)
+        if first is not _LEFT_OUT:
+            values[next(iter(kind.model_fields))] = first
         wrong = Problems(kind)
         values = _typed(kind, kind.tidy(values), wrong)
         checked: JobSettings | None = self

@@ -101,7 +101,7 @@ def test_what_is_wrong_by_itself_is_not_told_twice() -> None:
 def test_plain_values_become_paths_tuples_and_groups() -> None:
     settings = Settings(out="a", slides=["b", "c"], extras={"loud": True})
     assert settings.slides == (Path("b"), Path("c"))
-    assert Settings(out="a", slides="b").slides == (Path("b"),)
+    assert Settings("a", slides="b").slides == (Path("b"),)
     assert settings.extras == Extras(loud=True)
     assert json.loads(json.dumps(settings.as_dict())) == {
         "out": "a", "slides": ["b", "c"], "share": 0.5, "steps": None, "colour": "red",
