@@ -28,6 +28,12 @@ FAMILIES = {
 """The families in the order of the list, and what they are called."""
 
 
+_AS_THEY_ARE = (
+    "name", "family", "architecture", "licence", "code_licence", "where", "url", "page",
+    "takes_boxes", "encodes_ahead", "citation",
+)  # fmt: skip
+
+
 def spec_facts(spec: ModelSpec) -> dict[str, Any]:
     """Facts of a model known by name, as JSON values."""
     from histosam_core.model.registry.licence import licence_to_confirm
@@ -37,30 +43,20 @@ def spec_facts(spec: ModelSpec) -> dict[str, Any]:
     path = weights_path(spec)
     noted = noted_digest(spec)
     return {
-        "name": spec.name,
-        "family": spec.family,
-        "architecture": spec.architecture,
+        **{name: getattr(spec, name) for name in _AS_THEY_ARE},
         "decoders": list(spec.decoders),
         "trained_on": spec.about,
         "mpp": spec.geometry.mpp,
         "patch_size_px": spec.geometry.patch_size_px,
-        "licence": spec.licence,
-        "code_licence": spec.code_licence,
         "terms": spec.terms or None,
         "terms_url": spec.terms_url or None,
         "must_accept_licence": licence_to_confirm(spec.name) is not None,
         "size_bytes": path.stat().st_size if path.is_file() else spec.size_bytes,
-        "where": spec.where,
         "path": str(path),
-        "url": spec.url,
-        "page": spec.page,
         "page_item": spec.page_item or None,
         "digest": str(spec.digest) if spec.digest else None,
         "noted_digest": str(noted) if noted else None,
-        "takes_boxes": spec.takes_boxes,
-        "encodes_ahead": spec.encodes_ahead,
         "cannot": list(spec.cannot),
-        "citation": spec.citation,
     }
 
 
@@ -139,33 +135,27 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    family = facts.get("family")
+    family, has_page = facts.get("family"), bool(facts["url"] or facts.get("page"))
+    noted = facts.get("noted_digest")
+    accepts = f"not accepted yet: histosam models --accept {facts['name']}"
+    window = f"{facts['patch_size_px']} px at {facts['mpp'] or 0:g} um/px"
     yield "name", facts["name"]
     yield "family", FAMILIES[family] if family else "your own"
     yield "network", facts["architecture"] or "not stated"
     yield "decoders", ", ".join(facts["decoders"])
     yield "trained on", facts["trained_on"] or "not stated"
-    if facts["mpp"] is not None:
-        yield "window", f"{facts['patch_size_px']} px at {facts['mpp']:g} um/px"
+    yield "window", window * (facts["mpp"] is not None)
     yield "size", _size(facts)
     yield "weights", f"{facts['where']}: {facts['path']}"
     yield "from", facts["url"] or facts.get("page") or ""
     yield "choose there", facts.get("page_item") or ""
-    if facts["url"] or facts.get("page"):
-        noted = facts.get("noted_digest")
+    if has_page:
         yield "hash", facts["digest"] or (f"noted: {noted}" if noted else "none published")
     yield "licence", facts["licence"] or "not stated"
     yield "code licence", facts.get("code_licence") or ""
     if facts.get("terms"):
         yield "terms", f"{facts['terms']} ({facts['terms_url']})"
-        yield (
-            "",
-            (
-                f"not accepted yet: histosam models --accept {facts['name']}"
-                if facts["must_accept_licence"]
-                else "accepted"
-            ),
-        )
+        yield "", accepts if facts["must_accept_licence"] else "accepted"
     yield "cannot", "; ".join(facts.get("cannot", ()))
     yield "cite", facts.get("citation") or ""
 

@@ -39,50 +39,34 @@ SPECIALIST = "specialist"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the models of a family are trained.
-
-    Parameters
-    ----------
-    name
-        Of the family.
-    title
-        For messages.
-    scenario
-        What `TrainConfig.scenario` is where it is left out.
-    learning_rate
-        Adam's, as published.
-    encoder_lr_factor
-        The image encoder's or the backbone's share of it.
-    milestones
-        Where it falls to a tenth, as shares of the whole run.
-    first_click_centre
-        Whether the first click lies in the object's middle.
-    crop_size
-        (H, W) of the crops it was trained on; None: it takes whole patches.
-    crop_multiple, small_crop_multiple
-        What H and W must be multiples of; and what below that.
-    is_square
-        Whether H and W must be the same.
-    auxiliary_weight
-        Of the cross-entropy on the auxiliary output; 0 where there is none.
-    least_at_a_time
-        Patches that must go through the network together in training: with one alone, the batch
-        norm after a mean over all pixels has nothing to normalise.
-    """
+    """How the models of a family are trained; sizes are (H, W) in pixels."""
 
     name: RecipeName
     title: str
+    """For messages."""
     scenario: str = SPECIALIST
+    """What `TrainConfig.scenario` is where it is left out."""
     learning_rate: float = 5e-4
+    """Adam's, as published."""
     encoder_lr_factor: float = 0.1
+    """The image encoder's or the backbone's share of it."""
     milestones: tuple[float, ...] = (20 / 30, 25 / 30)
+    """Where it falls to a tenth, as shares of the whole run."""
     first_click_centre: bool = False
+    """Whether the first click lies in the object's middle."""
     crop_size: tuple[int, int] | None = None
+    """Of the crops it was trained on; None: it takes whole patches."""
     crop_multiple: int = 1
+    """What H and W must be multiples of..."""
     small_crop_multiple: int = 1
+    """...and what where they are below that."""
     is_square: bool = False
+    """Whether H and W must be the same."""
     auxiliary_weight: float = 0.0
+    """Of the cross-entropy on the auxiliary output; 0 where there is none."""
     least_at_a_time: int = 1
+    """Patches that must go through the network together in training: with one alone, the batch norm
+    after a mean over all pixels has nothing to normalise."""
 
     @property
     def is_specialist(self) -> bool:
