@@ -86,8 +86,8 @@ class JobEvents:
         """Write an event, the time added.
 
         Of "step" and of "progress" at most five a second; the latest one held back is written a
-        little later, or before the next event of another kind: nothing ends before its last step,
-        and of work that lasts the beginning is told.
+        little later, or before the next event of another kind, so that the last step and the
+        first are always written.
 
         Parameters
         ----------
@@ -125,10 +125,10 @@ class JobEvents:
 
     @contextmanager
     def progress_bar(self, title: str) -> Iterator[ProgressCallback]:
-        """Yield a callback that reports progress, and that pauses or stops when told to.
+        """Yield a callback that reports progress, and pauses or stops as the control file says.
 
         The callback raises KeyboardInterrupt where the control file says "stop". Called again with
-        the same, it tells nothing new, but looks at the control file.
+        the same, it writes nothing new, but looks at the control file.
         """
         if self._stream is None:
             from histosam_core.console import progress_bar
@@ -142,17 +142,17 @@ class JobEvents:
                 yield show
             return
 
-        told: dict[str, object] = {}
+        last: dict[str, object] = {}
 
-        def tell(done: int, total: int, message: str = "") -> None:
-            nonlocal told
+        def write(done: int, total: int, message: str = "") -> None:
+            nonlocal last
             counted = {"done": done, "total": total, "message": message, "title": title}
-            if counted != told:
-                told = counted
+            if counted != last:
+                last = counted
                 self.emit({"event": "progress", **counted})
             self.obey()
 
-        yield tell
+        yield write
 
     def obey(self) -> None:
         """Do what the control file says: go on, wait until it says so, or stop.
@@ -196,7 +196,7 @@ class JobEvents:
         if self._stream is None:
             return
         line = json.dumps({name: _plain(value) for name, value in event.items()})
-        # The work does not end because nobody can be told of it: a full disk, a closed pipe.
+        # A full disk or a closed pipe does not end the work.
         with suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()

@@ -191,7 +191,7 @@ class JobSettings(BaseModel):
         """Decide, by `decide`, the settings that were left to others; override."""
 
     def check(self, wrong: Problems) -> None:
-        """Add to `wrong` what is amiss between settings; each is right by itself. Override."""
+        """Add to `wrong` what does not fit between settings; each fits by itself. Override."""
 
     def decide(self, name: str, value: Any) -> None:
         """Set what was left out, in `complete`; it does not count as given."""

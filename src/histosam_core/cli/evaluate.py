@@ -146,7 +146,7 @@ def _run(settings: EvaluateSettings, job: JobEvents, *, overwrite: bool) -> Resu
     keep = is_shared and settings.scheduler is None and bool(settings.patches)
     cache = EmbeddingCache(folder=settings.embeddings) if keep else None
     folders: list[Path] = []
-    told: set[str] = set()
+    shown: set[str] = set()
     for label, source in models.items():
         with evaluation.runner_of(
             source, settings.scheduler, device=settings.device, cache=cache
@@ -180,8 +180,8 @@ def _run(settings: EvaluateSettings, job: JobEvents, *, overwrite: bool) -> Resu
                         **common,
                     )
                 for text in _notes(result):
-                    if text not in told:
-                        told.add(text)
+                    if text not in shown:
+                        shown.add(text)
                         job.report({"event": "notice", "text": text})
         del runner  # before the next model is loaded
     settings.save(out / SETTINGS_FILE)

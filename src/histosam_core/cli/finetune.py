@@ -70,7 +70,7 @@ def finetune(
     if resume and overwrite:
         raise ConfigError("--resume goes on with a run and --overwrite deletes it; pass one")
     is_first = int(os.environ.get("RANK", "0")) == 0
-    told: list[TrainConfig] = []
+    used: list[TrainConfig] = []
 
     def work(job: JobEvents) -> TrainResult:
         from histosam_core.training import finetune as train
@@ -81,7 +81,7 @@ def finetune(
             if not config.is_file():
                 raise ConfigError(f"{config.parent} holds no run to resume; start it anew")
         settings = gather(TrainConfig, given, config=config, extra=setting)
-        told.append(settings)
+        used.append(settings)
 
         what = settings.recipe.title if settings.recipe.is_specialist else settings.scenario
         with job.progress_bar(f"Fine-tune {what}") if is_first else nullcontext(silent) as progress:
@@ -101,7 +101,7 @@ def finetune(
         stopped="Stopped; the state is saved. Go on with: histosam finetune "
         f"--out {given.get('out', 'OUT')} --resume",
         facts=as_json,
-        show=lambda result: _show(told[0], result),
+        show=lambda result: _show(used[0], result),
         speaks=is_first,
     )
 

@@ -1,4 +1,4 @@
-"""What `histosam models` tells of a model: as facts for machines, a line, or a page."""
+"""What `histosam models` shows of a model: facts as JSON, a line of the list, or a page."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def spec_facts(spec: ModelSpec) -> dict[str, Any]:
 
 
 def own_facts(own: OwnModel) -> dict[str, Any]:
-    """Facts of an own model, as those of ours; what its file does not tell is None or empty."""
+    """Facts of an own model, like those of ours; what its file does not state is None or empty."""
     from histosam_core.model.checkpoint.header import checkpoint_facts
     from histosam_core.model.interface import NOT_STATED
 
-    told = checkpoint_facts(own.path)
-    provenance, geometry = told.get("provenance", {}), told.get("geometry", {})
-    licence = told.get("licence", NOT_STATED)
+    stated = checkpoint_facts(own.path)
+    provenance, geometry = stated.get("provenance", {}), stated.get("geometry", {})
+    licence = stated.get("licence", NOT_STATED)
     return {
         "name": own.name,
-        "architecture": told.get("architecture"),
-        "decoders": told.get("decoders", []),
+        "architecture": stated.get("architecture"),
+        "decoders": stated.get("decoders", []),
         "trained_on": provenance.get("data"),
         "mpp": geometry.get("mpp"),
         "patch_size_px": geometry.get("patch_size_px"),

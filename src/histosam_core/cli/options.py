@@ -133,8 +133,8 @@ def _option(face: Face, usual: Any) -> Any:
         kind = tuple[str, ...]
     default = face.default if usual is None else usual
     text = face.default_text if usual is None else ""
-    is_told = default is not None and default is not False and default != ()
-    if not text and is_told and not isinstance(default, Mapping):
+    is_shown = default is not None and default is not False and default != ()
+    if not text and is_shown and not isinstance(default, Mapping):
         text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     facts = [face.unit] * bool(face.unit) + [f"default: {text}"] * bool(text)
     return Annotated[
@@ -218,7 +218,7 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
 
 
 def with_magnification(given: Given, magnification: float | None) -> Given:
-    """Return the settings with an objective's power told as um per pixel.
+    """Return the settings with an objective's power as um per pixel.
 
     Raises
     ------
@@ -268,7 +268,7 @@ def run_job(
     work
         The job. It stops by KeyboardInterrupt.
     stopped
-        What to tell after a stop: how to go on.
+        Message after a stop: how to go on.
     facts
         What `--json` prints of a result.
     show

@@ -36,11 +36,11 @@ def show_survey(view: Survey, selection: Selection) -> None:
             console.out.print(f"  missing: {more} more files; --json lists them")
     for one in SETS:
         cut = view.patches.get(one.key)
-        told = f"to be cut ({one.n_patches} in the paper)"
+        status = f"to be cut ({one.n_patches} in the paper)"
         if cut is not None:
             splits = ", ".join(f"{n} {split}" for split, n in cut.summary.n_patches.items())
-            told = f"cut: {splits} ({_in_paper(one.key, one.n_patches)})"
-        console.out.print(f"Patches, {one.title}: {told}", markup=False)
+            status = f"cut: {splits} ({_in_paper(one.key, one.n_patches)})"
+        console.out.print(f"Patches, {one.title}: {status}", markup=False)
     _show_cells(view)
     _show_reasons([state for state in view.states if state.reason])
     _show_times(view, selection)
@@ -128,12 +128,12 @@ def _show_times(view: Survey, selection: Selection) -> None:
     tunings = {s.cell.method for s in open_states if s.cell.method.stage == "finetuned"}
     budget = view.settings.max_minutes
     unknown = "time not known yet" if budget is None else f"at most {duration(60 * budget)} each"
-    told: dict[str, list[str]] = {}
+    by_words: dict[str, list[str]] = {}
     for method in (m for m in methods_of("finetuned") if m in tunings):
         left = view.seconds_of_tuning(method)
         words = unknown if left is None else f"about {duration(left)} more" if left else "done"
-        told.setdefault(words, []).append(method.title)
-    for words, titles in told.items():
+        by_words.setdefault(words, []).append(method.title)
+    for words, titles in by_words.items():
         console.out.print(f"Fine-tuning, {words}: {', '.join(titles)}", markup=False)
 
 

@@ -86,7 +86,7 @@ class ExtractionSettings(JobSettings):
 
 
 class PrepareSettings(ExtractionSettings):
-    """Everything that `histosam prepare` is told; names are those of `extract_patches`."""
+    """Everything that decides what `histosam prepare` cuts; named as in `extract_patches`."""
 
     slides: Path = setting(..., "Slides", path="slides", group="Data")
     """Folder of slides, or one slide."""

@@ -128,7 +128,7 @@ def recipe_of(model: str) -> Recipe:
     ----------
     model
         A registry name, one of the user's own, or a checkpoint's path. Of a file no more than
-        names are read. What tells nothing is taken for SAM's; loading it tells.
+        names are read. A file that states nothing is taken for SAM's until it is loaded.
     """
     spec = MODELS.get(model)
     if spec is not None:
