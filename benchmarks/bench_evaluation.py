@@ -1,10 +1,10 @@
-"""Evaluation by simulated clicks: many patches side by side against one after the other.
+"""Evaluation by simulated clicks: patches in batches against one after the other.
 
     python benchmarks/bench_evaluation.py [--patches 12] [--rounds 3] [--threads 2]
     python benchmarks/bench_evaluation.py --device cuda --patches 200 --batch-size 64 --threads 16
 
 One after the other is `run_clicks` in a plain loop, with as many threads of torch's as there are
-cores; side by side is what `evaluate` does. Both click on the same synthetic patches of 400 px with
+cores; batched is what `evaluate` does. Both click on the same synthetic patches of 400 px with
 `histosam-tiny` up to an IoU of 0.90 or 20 clicks. They take turns in short rounds, so that other
 load on the machine meets both; the ratio is that of the medians. The CPU time a click is printed
 too: on a loaded machine it says more than the wall time. Last comes what the model's answer alone
@@ -125,17 +125,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def one_by_one() -> Runs:
         return {i: run_clicks(model, p.image, p.gt_mask) for i, p in enumerate(patches)}
 
-    def side_by_side() -> Runs:
+    def batched() -> Runs:
         indices = range(len(patches))
         return dict(run_patches(model, patches, indices, settings, batch_size=options.batch_size))
 
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else "CPU"
     print(
         f"{options.model} on {where}: {len(patches)} patches of {SIDE} px, {options.threads} "
-        f"threads; side by side {workers} workers of {options.batch_size}"
+        f"threads; batched {workers} workers of {options.batch_size}"
     )
     run_clicks(model, patches[0].image, patches[0].gt_mask, max_clicks=2)  # load kernels
-    ways = {"one by one": one_by_one, "side by side": side_by_side}
+    ways = {"one by one": one_by_one, "batched": batched}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     results: dict[str, Runs] = {}
     for _ in range(options.rounds):
@@ -150,15 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     wall_ratio, cpu_ratio = (
         statistics.median(t[kind] for t in times["one by one"])
-        / statistics.median(t[kind] for t in times["side by side"])
+        / statistics.median(t[kind] for t in times["batched"])
         for kind in (0, 1)
     )
     n_same, difference = compare(*(results[name] for name in ways))
     print(f"ratio of medians: {wall_ratio:.2f} x wall, {cpu_ratio:.2f} x CPU")
     print(f"same clicks: {n_same} of {len(patches)}; their IoUs differ by {difference:.1e} at most")
     costs = decoder_alone(model, patches, options.rounds)
-    told = ", ".join(f"{1e3 * cost:.0f} ms in batches of {n}" for n, cost in costs.items())
-    print(f"CPU of an answer alone, one thread: {told}")
+    answers = ", ".join(f"{1e3 * cost:.0f} ms in batches of {n}" for n, cost in costs.items())
+    print(f"CPU of an answer alone, one thread: {answers}")
     return 0
 
 

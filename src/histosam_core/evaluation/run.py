@@ -75,7 +75,7 @@ def evaluate(
     out
         A folder of this run's own for rows, masks and examples. None keeps the rows in memory.
     target_iou, max_clicks, min_clicks, mask_threshold
-        See `ProtocolSettings`. NoC can only be told for thresholds up to `target_iou`.
+        See `ProtocolSettings`. NoC is known for thresholds up to `target_iou` only.
     user
         Who clicks, and how often on each patch.
     limit

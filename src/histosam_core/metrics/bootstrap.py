@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.errors import ConfigError
 
-__all__ = ["bootstrap_interval"]
+__all__ = ["bootstrap_interval", "group_sums"]
 
 
 def bootstrap_interval(
@@ -48,19 +48,11 @@ def bootstrap_interval(
     ----------
     B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
     """
-    numbers = np.asarray(values, dtype=float).ravel()
-    if groups is not None and len(groups) != len(numbers):
-        raise ConfigError(f"{len(numbers)} values but {len(groups)} groups; give one group a value")
     if not 0 < level < 1 or n_resamples < 1:
         raise ConfigError(f"level {level} must lie in (0, 1) and n_resamples {n_resamples} be >= 1")
-    if not len(numbers):
+    sums, counts, _ = group_sums(values, groups, least_groups=2)
+    if not len(sums):
         return float("nan"), float("nan")
-    code = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
-    if groups is None or len(code) < 2:
-        sums, counts = numbers, np.ones(len(numbers))
-    else:
-        index = np.array([code[group] for group in groups])
-        sums, counts = np.bincount(index, weights=numbers), np.bincount(index).astype(float)
     share = np.full(len(sums), 1 / len(sums))
     # How often each group is drawn is all that its order leaves to know.
     drawn = rng.multinomial(len(sums), share, size=n_resamples)
@@ -68,3 +60,26 @@ def bootstrap_interval(
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def group_sums(
+    values: ArrayLike, groups: Sequence[Hashable] | None, least_groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """Return sum and number of the values of each group, and whether there are enough groups.
+
+    Each value is a group of its own where there are none, or fewer than `least_groups`.
+
+    Raises
+    ------
+    ConfigError
+        Values and groups do not fit.
+    """
+    numbers = np.asarray(values, dtype=float).ravel()
+    if groups is not None and len(groups) != len(numbers):
+        raise ConfigError(f"{len(numbers)} values but {len(groups)} groups; give one group a value")
+    code = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
+    if groups is None or len(code) < least_groups:
+        return numbers, np.ones(len(numbers)), False
+    index = np.array([code[group] for group in groups])
+    sums: NDArray[np.float64] = np.bincount(index, weights=numbers).astype(float)
+    return sums, np.bincount(index).astype(float), True

@@ -43,16 +43,12 @@ def clicks_to_reach(
 
 
 def noc(iou_curves: Iterable[ArrayLike], threshold: float, max_clicks: int = 20) -> float:
-    """NoC: mean number of clicks to reach IoU `threshold`; an image that never does counts the lot.
+    """NoC: mean number of clicks to reach IoU `threshold`; an image that fails counts the budget.
 
     Parameters
     ----------
-    iou_curves
-        One curve of IoUs per image.
-    threshold
-        IoU to reach, 0 to 1.
-    max_clicks
-        The budget of clicks, and the count of an image that fails.
+    iou_curves, threshold, max_clicks
+        As for `clicks_to_reach`.
 
     Returns
     -------
@@ -78,12 +74,8 @@ def failure_rate(
 
     Parameters
     ----------
-    iou_curves
-        One curve of IoUs per image.
-    threshold
-        IoU to reach, 0 to 1.
-    max_clicks
-        The budget of clicks.
+    iou_curves, threshold, max_clicks
+        As for `clicks_to_reach`.
     protocol
         "true" counts images that never reach the threshold. "ritm" counts those whose number of
         clicks equals `max_clicks`, as RITM's code does, so a success at the very last click counts

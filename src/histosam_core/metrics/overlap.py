@@ -43,15 +43,6 @@ def dice(gt_mask: ArrayLike, pred_mask: ArrayLike, ignore_mask: ArrayLike | None
     """Dice coefficient, ``2 |gt & pred| / (|gt| + |pred|)``, over the pixels that count.
 
     Parameters, empty case and errors as for `iou`; ``dice = 2 iou / (1 + iou)``.
-
-    Parameters
-    ----------
-    gt_mask
-        Truth, bool or whole numbers, any shape: 1 is the object, -1 is ignored, the rest is not.
-    pred_mask
-        Bool, the same shape.
-    ignore_mask
-        Bool, the same shape: True where a pixel does not count.
     """
     both, n_gt, n_pred = _areas(gt_mask, pred_mask, ignore_mask)
     return 2 * both / (n_gt + n_pred) if n_gt + n_pred else 1.0

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from histosam_core.errors import ConfigError
+from histosam_core.metrics.bootstrap import group_sums
 
 __all__ = ["LEAST_GROUPS", "PairedTest", "holm", "sign_flip_test", "wilcoxon_test"]
 
@@ -17,8 +18,8 @@ LEAST_GROUPS = 6
 """Groups from which on their signs are flipped together: fewer cannot give a p below 0.05."""
 EXACT_UP_TO = 14
 """Units up to which every pattern of signs is tried instead of drawn ones."""
-CHUNK = 2000
-"""Patterns of signs looked at at once."""
+PATTERNS_AT_ONCE = 2000
+_UNITS: tuple[Literal["values"], Literal["groups"]] = ("values", "groups")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def sign_flip_test(
     Where two models are alike, either may have had either result, so that every difference could as
     well have the other sign. The signs of whole groups are flipped together where there are enough
     groups, else those of single values. All patterns of signs are tried where they are few, else
-    `n_resamples` drawn ones, the one at hand counted among them.
+    `n_resamples` drawn ones, the observed one counted among them.
 
     Parameters
     ----------
@@ -66,10 +67,6 @@ def sign_flip_test(
         Source of the draws.
     n_resamples
         Patterns of signs that are drawn.
-
-    Returns
-    -------
-    PairedTest
 
     Raises
     ------
@@ -83,8 +80,8 @@ def sign_flip_test(
     """
     if n_resamples < 1:
         raise ConfigError(f"n_resamples {n_resamples} must be at least 1")
-    sums, _, units = _units(differences, groups)
-    n = len(sums)
+    sums, _, is_grouped = group_sums(differences, groups, LEAST_GROUPS)
+    n, units = len(sums), _UNITS[is_grouped]
     if not n:
         return PairedTest(float("nan"), 0, units)
     # Sums that are equal but for rounding count as equal.
@@ -94,8 +91,8 @@ def sign_flip_test(
         as_far = int((np.abs((2 * patterns - 1) @ sums) >= seen).sum())
         return PairedTest(as_far / 2**n, n, units)
     as_far = 1
-    for start in range(0, n_resamples, CHUNK):
-        signs = rng.integers(0, 2, (min(CHUNK, n_resamples - start), n)) * 2 - 1
+    for start in range(0, n_resamples, PATTERNS_AT_ONCE):
+        signs = rng.integers(0, 2, (min(PATTERNS_AT_ONCE, n_resamples - start), n)) * 2 - 1
         as_far += int((np.abs(signs @ sums) >= seen).sum())
     return PairedTest(as_far / (n_resamples + 1), n, units)
 
@@ -109,14 +106,8 @@ def wilcoxon_test(differences: ArrayLike, groups: Sequence[Hashable] | None = No
 
     Parameters
     ----------
-    differences
-        (N,) numbers, one per image that both models were given.
-    groups
-        The group (slide) of each value.
-
-    Returns
-    -------
-    PairedTest
+    differences, groups
+        As for `sign_flip_test`.
 
     Raises
     ------
@@ -127,7 +118,8 @@ def wilcoxon_test(differences: ArrayLike, groups: Sequence[Hashable] | None = No
     ----------
     F. Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin, 1945.
     """
-    sums, counts, units = _units(differences, groups)
+    sums, counts, is_grouped = group_sums(differences, groups, LEAST_GROUPS)
+    units = _UNITS[is_grouped]
     if not len(sums):
         return PairedTest(float("nan"), 0, units)
     # Means of the same numbers in another order differ by rounding; ties are ties all the same.
@@ -164,18 +156,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - place) * p_values[i]))
         adjusted[i] = highest
     return adjusted
-
-
-def _units(
-    differences: ArrayLike, groups: Sequence[Hashable] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Literal["groups", "values"]]:
-    """Sum and number of the values of each group; of each value where there are too few groups."""
-    values = np.asarray(differences, dtype=float).ravel()
-    if groups is not None and len(groups) != len(values):
-        raise ConfigError(f"{len(values)} values but {len(groups)} groups; give one group a value")
-    code = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
-    if groups is None or len(code) < LEAST_GROUPS:
-        return values, np.ones(len(values)), "values"
-    index = np.array([code[group] for group in groups])
-    sums: NDArray[np.float64] = np.bincount(index, weights=values).astype(float)
-    return sums, np.bincount(index).astype(float), "groups"

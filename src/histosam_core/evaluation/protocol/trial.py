@@ -48,7 +48,7 @@ class ProtocolSettings:
     Parameters
     ----------
     target_iou
-        Stop at this IoU; above 1 means never. NoC can only be told for thresholds up to it.
+        Stop at this IoU; above 1 means never. NoC is known for thresholds up to it only.
     max_clicks
         The budget of clicks per image.
     min_clicks
