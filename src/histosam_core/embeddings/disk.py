@@ -42,7 +42,6 @@ WRITES_PER_SCAN = 64
 """How often at most a store looks at what other processes have added."""
 FILES_PER_WRITE = 8
 """A scan of many files is spread over so many writes that each pays for this many."""
-
 SPARE = 32
 """Where the bound is reached, one part in so many is freed with it: a scan for many writes."""
 
@@ -67,10 +66,8 @@ class DiskStore:
 
     Attributes
     ----------
-    folder : Path
-        Where the files are.
-    max_bytes : int
-        The bound.
+    note : str
+        Why nothing more is written, in one line; empty while all is well.
 
     Raises
     ------
@@ -92,14 +89,9 @@ class DiskStore:
         self.max_bytes = max_bytes
         self._unused_s, self._reserve_bytes = unused_s, reserve_bytes
         self._lock = Lock()
-        self._note = ""
+        self.note = ""
         self._n_bytes = 0
         self._writes_left = 0
-
-    @property
-    def note(self) -> str:
-        """Why nothing more is written, in one line; empty while all is well."""
-        return self._note
 
     def path(self, key: EmbeddingKey) -> Path:
         """Return where the key's file is, or would be."""
@@ -138,7 +130,7 @@ class DiskStore:
         Larger than the whole bound, or of a model that is in no file: not kept. When the disk
         refuses, this store writes no more, and `note` says why.
         """
-        if self._note or not key.outlives_process:
+        if self.note or not key.outlives_process:
             return
         # safetensors would write the memory of a transposed array as it lies.
         arrays = {name: np.asarray(array, order="C") for name, array in embedding.items()}
@@ -150,21 +142,18 @@ class DiskStore:
             try:
                 self._make_room(len(content))
                 with new_file(self.path(key)) as temporary:
-                    self._check_free(len(content))
+                    free = shutil.disk_usage(self.folder).free
+                    if free < self._reserve_bytes + len(content):
+                        raise OutputWriteError(
+                            f"the disk of {self.folder} is nearly full; free space, or choose "
+                            "another folder"
+                        )
                     temporary.write_bytes(content)
             except OutputWriteError as error:
-                self._note = f"embeddings are no longer kept on disk: {error}"
+                self.note = f"embeddings are no longer kept on disk: {error}"
                 return
             self._n_bytes += len(content)
             self._writes_left -= 1
-
-    def clear(self) -> None:
-        """Drop every embedding in the folder, other processes' too."""
-        with self._lock:
-            for _, _, path in self._files():
-                with suppress(OSError):
-                    path.unlink()
-            self._n_bytes = self._writes_left = 0
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a file for the key; it is not read."""
@@ -178,10 +167,7 @@ class DiskStore:
     def _make_room(self, n_bytes: int) -> None:
         """Look at the folder now and then, and when the bound is near; drop the oldest files.
 
-        Raises
-        ------
-        OutputWriteError
-            Files that must go cannot be removed, or are in use.
+        OutputWriteError where files that must go cannot be removed, or are in use.
         """
         if self._writes_left > 0 and self._n_bytes + n_bytes <= self.max_bytes:
             return
@@ -189,35 +175,24 @@ class DiskStore:
         held, most = sum(size for _, size, _ in files), self.max_bytes - n_bytes
         if held > most:
             most -= self.max_bytes // SPARE
-        newest_ns = time.time_ns() - int(self._unused_s * 1e9)
-        is_in_use = False
+        why = f"old files in {self.folder} cannot be removed; remove them or choose another folder"
         for used_ns, size, path in files:
             if held <= most:
                 break
-            if self._unused_s and used_ns > newest_ns:
-                is_in_use = True
+            if self._unused_s and used_ns > time.time_ns() - self._unused_s * 1e9:
+                bound = f"{self.max_bytes / 2**20:.0f} MiB"
+                why = (
+                    f"{self.folder} holds as much as it may ({bound}); raise the bound, or choose "
+                    "another folder"
+                )
                 break
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 held -= size
         if held + n_bytes > self.max_bytes:
-            raise OutputWriteError(
-                f"{self.folder} holds as much as it may ({self.max_bytes / 2**20:.0f} MiB); raise "
-                "the bound, or choose another folder"
-                if is_in_use
-                else f"old files in {self.folder} cannot be removed; remove them or choose another "
-                "folder"
-            )
+            raise OutputWriteError(why)
         self._n_bytes = held
         self._writes_left = max(WRITES_PER_SCAN, len(files) // FILES_PER_WRITE)
-
-    def _check_free(self, n_bytes: int) -> None:
-        if not self._reserve_bytes:
-            return
-        if shutil.disk_usage(self.folder).free < self._reserve_bytes + n_bytes:
-            raise OutputWriteError(
-                f"the disk of {self.folder} is nearly full; free space, or choose another folder"
-            )
 
     def _files(self) -> list[tuple[int, int, Path]]:
         """Time of last use in ns, size and path of each file; what was abandoned is removed."""

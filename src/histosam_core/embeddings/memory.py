@@ -91,12 +91,6 @@ class MemoryStore:
             while self._bytes > self.max_bytes:
                 self._bytes -= self._entries.popitem(last=False)[1][1]
 
-    def clear(self) -> None:
-        """Drop everything."""
-        with self._lock:
-            self._entries.clear()
-            self._bytes = 0
-
     def __contains__(self, key: object) -> bool:
         with self._lock:
             return key in self._entries
