@@ -49,13 +49,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 @contextmanager
 def naming_a_full_memory(device: torch.device) -> Iterator[None]:
-    """Run a block on `device`; nothing that is cached there stays when its memory is full.
-
-    Raises
-    ------
-    OutOfMemoryError
-        The memory did not suffice.
-    """
+    """Run a block on `device`; OutOfMemoryError where its memory is full, and no cache stays."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -51,18 +51,9 @@ def load_model(
         checkpoint's path. A file of any family will do; its keys and shapes say what it is.
     device
         "auto" (a CUDA GPU where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    architecture
-        What a file must be, such as "sam_vit_b" or "ritm_h18s"; see `load_checkpoint`.
-    decoder
-        "sam" or "refining"; None takes the checkpoint's default. "refining" on weights that have
-        only SAM's decoder starts its new layers fresh: train it before use. RITM, FocalClick and
-        SimpleClick have no choice of decoders, nor what follows.
-    dense_prompts
-        True adds dense click prompts to SAM weights (they add nothing until trained); None takes
-        what the checkpoint has.
-    early_features
-        True hands the image encoder's early features to a refining decoder that did not get them
-        (they add nothing until trained); None takes what the checkpoint has.
+    architecture, decoder, dense_prompts, early_features
+        As for `load_checkpoint`; RITM, FocalClick and SimpleClick have no choice of decoders,
+        prompts and features.
     accept_licence
         The user accepts what the licence of a named model forbids; noted for the next time. See
         `licence_to_confirm`.

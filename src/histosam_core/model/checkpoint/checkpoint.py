@@ -92,10 +92,9 @@ def save_checkpoint(
     ----------
     path
         Should end in ``.safetensors``. Replaced if it exists.
-    network
-        Architecture, decoders, dense prompts, early features and preprocessing are taken from it.
-    info
-        Name, scenario, geometry, provenance, licence and settings are taken from it.
+    network, info
+        What is not the network's own is taken from `info`: name, scenario, geometry, provenance,
+        licence and settings.
     half
         Store float16, half the size; loading gives float32 again.
 

@@ -67,14 +67,7 @@ def file_kind(path: Path) -> FileKind:
 
 
 def check_weights_file(path: Path) -> FileKind:
-    """Return what the file at `path` is, where that may be weights.
-
-    Raises
-    ------
-    CheckpointError
-        There is no such file, it cannot be read, or it is empty, a web page or a pointer of Git
-        LFS.
-    """
+    """Return what the file at `path` is; CheckpointError where it plainly holds no weights."""
     if not path.is_file():
         raise CheckpointError(f"no checkpoint file at {path}; check the path")
     try:
@@ -91,11 +84,8 @@ def check_weights_file(path: Path) -> FileKind:
 def checkpoint_facts(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Return what a checkpoint of this program says of itself, by its header alone.
 
-    Returns
-    -------
-    Mapping
-        ``name``, ``architecture``, ``decoders``, ``scenario``, ``geometry`` and the rest of
-        `CheckpointInfo`'s fields as JSON values; empty for a file that has no such header.
+    ``name``, ``architecture``, ``decoders``, ``scenario``, ``geometry`` and the rest of
+    `CheckpointInfo`'s fields as JSON values; empty for a file that has no such header.
     """
     with suppress(OSError, ValueError, AttributeError, TypeError), Path(path).open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -52,13 +52,12 @@ def read_weights(path: Path) -> WeightsFile:
     path
         A safetensors file, or what ``torch.save`` wrote, now or before version 1.6: a state_dict;
         RITM's, FocalClick's and SimpleClick's layout (``state_dict`` and ``config``); or torch_em's
-        (``model_state``, with or without the prefix ``sam.``).
+        (``model_state``, with or without the prefix ``sam.``). Code in a pickle is not run.
 
     Raises
     ------
     CheckpointError
-        No such file, empty, truncated, a web page, a pickle with code in it (which is not run), or
-        without weights.
+        It is none of these.
     """
     if check_weights_file(path) != "safetensors":
         return _read_pickle(path)

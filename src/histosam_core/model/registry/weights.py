@@ -55,14 +55,10 @@ def fetch_weights(
 
     Raises
     ------
-    UnknownModelError
-        No such name.
-    LicenceError
-        The licence forbids something that nobody has accepted.
-    DownloadError
+    UnknownModelError, LicenceError
+        No such name; the licence forbids something that nobody has accepted.
+    DownloadError, OutputWriteError
         See `download`; a person must fetch the file; or it is not the one that came at first.
-    OutputWriteError
-        The disk is full or the folder read-only.
     CheckpointError
         The bundled weights are not in this installation.
     """
