@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
+from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.dataset.settings import ExtractionSettings
 from histosam_core.reproduce import kim2023
 from histosam_core.reproduce.cohorts import Mask, Part
@@ -87,7 +88,7 @@ class ReproduceSettings(JobSettings):
     """Clicks per patch at most."""
     target_iou: float = setting(kim2023.TARGET_IOU, "Target IoU", ge=kim2023.TARGET_IOU)
     """Stop clicking at this IoU; NoC@90 needs 0.9 or more."""
-    mask_threshold: float = setting(0.49, "Mask threshold", gt=0, lt=1)
+    mask_threshold: float = setting(MASK_THRESHOLD, "Mask threshold", gt=0, lt=1)
     """A mask is where the probability exceeds it."""
     failures: FailureCount = setting("ritm", "Failures")
     """ritm or true: whether IoU reached at the last click is failed too."""
