@@ -65,13 +65,13 @@ def take(folder: Path, out: Path) -> None:
     panel.choose(models=MODELS, data=[patches], out=Path("~/results"), max_clicks=MAX_CLICKS)
     panel.check()
     pictures.save("napari_evaluate_new")
-    panel.start_button.click()
+    panel.start_panel.button.click()
     pictures.wait(lambda: sum(run.n_done for run in pictures.runs) >= 26, 900)
     widget.runs_table.selectRow(0)
     pictures.save("napari_evaluate_running")
-    pictures.wait(lambda: widget.controller.news.state in ("finished", "failed"), 900)
+    pictures.wait(lambda: widget.job_panel.state in ("finished", "failed"), 900)
     pictures.rest(2.0)
-    print(widget.job_row.status, widget.job_row.error, *widget.runs_table.texts, sep="\n")
+    print(widget.job_panel.status, widget.job_panel.error, *widget.runs_table.texts, sep="\n")
     widget.runs_table.selectRow(0)
     widget.open_button.click()
     pictures.settle()
@@ -95,9 +95,9 @@ def take(folder: Path, out: Path) -> None:
         repeats=2,
     )
     panel.check()
-    panel.start_button.click()
+    panel.start_panel.button.click()
     pictures.wait(lambda: len(pictures.runs) == 1 and pictures.ended, 900)
-    print(widget.job_row.status, widget.job_row.error, *widget.runs_table.texts, sep="\n")
+    print(widget.job_panel.status, widget.job_panel.error, *widget.runs_table.texts, sep="\n")
     widget.runs_table.selectRow(0)
     widget.open_button.click()
     pictures.settle()
@@ -128,20 +128,20 @@ class Pictures:
     @property
     def runs(self) -> Any:
         """What the table shows."""
-        results = self.widget.controller.news.results
+        results = self.widget.controller.results
         return results.runs if results else ()
 
     @property
     def ended(self) -> bool:
         """Whether the job has come to an end."""
-        return self.widget.controller.news.state not in ("running", "paused")
+        return self.widget.job_panel.state not in ("running", "paused")
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Let the window live until a condition holds."""
         end = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"waited {timeout_s:g} s: {self.widget.job_row.status}")
+                raise TimeoutError(f"waited {timeout_s:g} s: {self.widget.job_panel.status}")
             self.rest(0.05)
 
     def settle(self) -> None:

@@ -81,13 +81,14 @@ def take(folder: Path, out: Path, minutes: float) -> None:
 
     settings = widget.settings_panel
     settings.data_panel.choose("viewer", is_all_outlined=True)
-    settings.choose(minutes=minutes, out=Path("my-liver"), device="cpu")
+    settings.choose(max_minutes=minutes, out=Path("my-liver"), device="cpu")
     settings.check()
     save("napari_finetune_new")
-    settings.start_button.click()
+    settings.start_panel.button.click()
     panel = widget.job_panel
     hand.wait(lambda: ended(panel), 60 * (minutes + 30))
-    print(panel.status, panel.error, panel.log, sep="\n")
+    print(panel.status, panel.error, widget.training_panel.log, sep="\n")
+    rest(hand, 3.0)  # the curves are drawn at most every two seconds
     save("napari_finetune")
     outline.shut_down()
     viewer.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QGroupBox, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QGroupBox, QWidget
 
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation.settings import EvaluateSettings
@@ -18,7 +18,7 @@ from napari_histosam.widgets.form import SettingsForm
 from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.model_box import CHECKPOINTS
 from napari_histosam.widgets.model_lines import ListLine, model_lines
-from napari_histosam.widgets.parts import DEVICES, FROM_FILE, push_button
+from napari_histosam.widgets.parts import DEVICES, FROM_FILE, beside, push_button, stacked
 from napari_histosam.widgets.start_panel import StartPanel
 from napari_histosam.widgets.ticked_list import TickedList
 
@@ -63,9 +63,6 @@ class SetupPanel(QWidget):
         )
         self.form.fit({"repeats": REPEATS})
         self.start_panel = StartPanel("Run", self._check, self.start)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(6)
         add_models = push_button(
             f"Add a checkpoint{DOTS}",
             "One fine-tuned here, SAM's, RITM's, FocalClick's or SimpleClick's",
@@ -82,10 +79,12 @@ class SetupPanel(QWidget):
             "whole",
             lambda: self._ask_data("Choose a folder of annotated slides"),
         )
-        column.addWidget(_group("Models", self.models, add_models))
-        column.addWidget(_group("Data", self.data, add_patches, add_slides))
-        column.addWidget(_group("Settings", self.form))
-        column.addWidget(self.start_panel)
+        models, data = QGroupBox("Models"), QGroupBox("Data")
+        settings = QGroupBox("Settings")
+        stacked(models, self.models, add_models, margin=9)
+        stacked(data, self.data, beside(add_patches, add_slides), margin=9)
+        stacked(settings, self.form, margin=9)
+        column = stacked(self, models, data, settings, self.start_panel, margin=4, spacing=6)
         column.addStretch(1)
         self._named: Path | None = None
         for part in (self.models, self.data, self.form):
@@ -202,17 +201,6 @@ class SetupPanel(QWidget):
                 self.add_data(Path(folder))
             except ConfigError as error:
                 self.failed.emit(str(error))
-
-
-def _group(title: str, first: QWidget, *buttons: QWidget) -> QGroupBox:
-    group = QGroupBox(title)
-    column, row = QVBoxLayout(group), QHBoxLayout()
-    column.setSpacing(4)
-    column.addWidget(first)
-    for button in buttons:
-        row.addWidget(button)
-    column.addLayout(row)
-    return group
 
 
 def _short(path: Path) -> str:

@@ -13,10 +13,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QLabel,
-    QProgressBar,
     QSlider,
-    QVBoxLayout,
 )
 
 from histosam_core.evaluation.walkthrough import (
@@ -36,7 +33,15 @@ from napari_histosam.evaluate.patch_layers import (
 from napari_histosam.viewer.layers import MASK_RGB
 from napari_histosam.widgets.chart import Chart, Line
 from napari_histosam.widgets.model_box import CHECKPOINTS
-from napari_histosam.widgets.parts import GREY, WARNING, narrow_box, push_button
+from napari_histosam.widgets.parts import (
+    GREY,
+    WARNING,
+    narrow_box,
+    push_button,
+    stacked,
+    thin_bar,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.engine import Opened
@@ -72,22 +77,15 @@ class StepPanel(QGroupBox):
         self.slider.setTickPosition(QSlider.TickPosition.TicksBelow)
         self.slider.setTickInterval(1)
         self.slider.valueChanged.connect(self._show_click)
-        self._iou, self._other_iou, self._note, self._legend = (QLabel() for _ in range(4))
-        for label in (self._iou, self._other_iou, self._note, self._legend):
-            label.setWordWrap(True)
+        self._iou, self._other_iou, self._legend = wrapped(), wrapped(), wrapped()
+        for label in (self._iou, self._other_iou, self._legend):
             label.setTextFormat(Qt.TextFormat.RichText)
-        self._note.setTextFormat(Qt.TextFormat.PlainText)
-        self._note.setStyleSheet(f"color: {WARNING};")
+        self._note, self._busy, self._bar = wrapped(WARNING), wrapped(GREY), thin_bar()
         self.chart = Chart("IoU after each click")
         self._other, self._mode = narrow_box(), narrow_box(MODES)
         self._other.setToolTip("Its model gets the same clicks, and its mask is shown too")
         self._other.activated.connect(lambda _: self.compared.emit(self.other))
         self._mode.currentIndexChanged.connect(lambda _: self._show_click())
-        self._bar = QProgressBar()
-        self._bar.setMaximumHeight(8)
-        self._bar.setTextVisible(False)
-        self._busy = QLabel()
-        self._busy.setStyleSheet(f"color: {GREY};")
         self._checkpoint = push_button(
             "Where is the model?\N{HORIZONTAL ELLIPSIS}",
             "Choose the checkpoint that these results were made with",
@@ -103,14 +101,9 @@ class StepPanel(QGroupBox):
         buttons.addWidget(self._checkpoint, 1)
         buttons.addStretch(1)
         buttons.addWidget(self.close_button)
-        column = QVBoxLayout(self)
-        column.setSpacing(4)
-        for part in (self.slider, self._iou, self._other_iou, self._note, self.chart):
-            column.addWidget(part)
-        column.addLayout(form)
-        for part in (self._legend, self._busy, self._bar):
-            column.addWidget(part)
-        column.addLayout(buttons)
+        texts = self._iou, self._other_iou, self._note
+        below = self._legend, self._busy, self._bar
+        stacked(self, self.slider, *texts, self.chart, form, *below, buttons, margin=9)
         self.show_busy("", 0, 0)
         self.show_opened(None)
 

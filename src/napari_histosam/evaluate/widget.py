@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from histosam_core.errors import HistoSamError, UnknownModelError
 from histosam_core.evaluation.report.plots import colour_of
@@ -22,7 +22,7 @@ from napari_histosam.viewer.layers import remove_in_own_context
 from napari_histosam.widgets.chart import Chart, Line
 from napari_histosam.widgets.dock_life import DockLife
 from napari_histosam.widgets.notices import inform, notify, report
-from napari_histosam.widgets.parts import push_button
+from napari_histosam.widgets.parts import beside, push_button, wrapped
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.choices import Choices
@@ -57,8 +57,7 @@ class EvaluateWidget(JobDock):
         self.chart = Chart("Mean IoU after each click")
         self.patches_table = PatchesTable()
         self.step_panel = StepPanel()
-        self._patches_title = QLabel(HINT)
-        self._patches_title.setWordWrap(True)
+        self._patches_title = wrapped(text=HINT)
         self.export_button = push_button(
             "Export\N{HORIZONTAL ELLIPSIS}", "The table as CSV or LaTeX, or the report", self._ask
         )
@@ -81,7 +80,7 @@ class EvaluateWidget(JobDock):
             self.setup_panel,
             self.runs_table,
             self.chart,
-            _row(self._patches_title, self.open_button, self.export_button),
+            beside(self._patches_title, self.open_button, self.export_button),
             self.patches_table,
             self.step_panel,
             stretched=self.patches_table,
@@ -225,13 +224,3 @@ class EvaluateWidget(JobDock):
             self.job_panel.watch(False)
             self.scene.remove()
         self.scene.close()
-
-
-def _row(stretched: QWidget, *parts: QWidget) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(stretched, 1)
-    for part in parts:
-        layout.addWidget(part)
-    return row

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QGroupBox, QLabel, QVBoxLayout
+from qtpy.QtWidgets import QCheckBox, QGroupBox
 
 from histosam_core.improve.settings import ImproveSettings
 from histosam_core.training.config import TrainConfig
 from napari_histosam.finetune.annotations import Accepted, accepted_in
 from napari_histosam.widgets.form import SettingsForm
-from napari_histosam.widgets.parts import FROM_FILE, GREY, narrow_box
+from napari_histosam.widgets.parts import FROM_FILE, GREY, narrow_box, stacked, wrapped
 
 if TYPE_CHECKING:
     from napari_histosam.finetune.choices import Source
@@ -64,10 +64,7 @@ class DataPanel(QGroupBox):
         self._source = narrow_box({key: title for key, (title, _) in SOURCES.items()})
         for row, (_, tip) in enumerate(SOURCES.values()):
             self._source.setItemData(row, tip, TOOLTIP)
-        self._about, self._objects = QLabel(), QLabel()
-        for label in (self._about, self._objects):
-            label.setWordWrap(True)
-        self._about.setStyleSheet(f"color: {GREY};")
+        self._about, self._objects = wrapped(GREY), wrapped()
         self.slides_form = SettingsForm(
             ImproveSettings,
             (*OF_SLIDES, "labels", "slide_mpp"),
@@ -81,11 +78,8 @@ class DataPanel(QGroupBox):
             "Everything outside the outlines is known to be no tumour; else only what lies near an "
             "outline is"
         )
-        column = QVBoxLayout(self)
-        column.setSpacing(4)
-        for part in (self._source, self._about, self._objects, self.patches_form, self._all):
-            column.addWidget(part)
-        column.insertWidget(3, self.slides_form)
+        texts = self._source, self._about, self._objects
+        stacked(self, *texts, self.slides_form, self.patches_form, self._all, margin=9)
         self._source.currentIndexChanged.connect(lambda _: self._on_source())
         for form in (self.slides_form, self.patches_form):
             form.changed.connect(self.changed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGroupBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGroupBox, QWidget
 
 from histosam_core.errors import HistoSamError
 from histosam_core.training.config import TrainConfig
@@ -20,7 +20,7 @@ from napari_histosam.finetune.data_panel import DataPanel
 from napari_histosam.finetune.estimate import estimate
 from napari_histosam.widgets.form import SettingsForm
 from napari_histosam.widgets.licence_question import licences_accepted
-from napari_histosam.widgets.parts import DEVICES
+from napari_histosam.widgets.parts import DEVICES, stacked
 from napari_histosam.widgets.start_panel import StartPanel
 
 __all__ = ["SettingsPanel"]
@@ -60,13 +60,8 @@ class SettingsPanel(QWidget):
         self.form = SettingsForm(TrainConfig, FRONT, skip=("patches",), captions=CAPTIONS)
         self.start_panel = StartPanel("Start", self._check, self.start)
         group = QGroupBox("Model")
-        inner = QVBoxLayout(group)
-        inner.addWidget(self.form)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(6)
-        for part in (self.data_panel, group, self.start_panel):
-            column.addWidget(part)
+        stacked(group, self.form, margin=9)
+        column = stacked(self, self.data_panel, group, self.start_panel, margin=4, spacing=6)
         column.addStretch(1)
         self._named = Path()
         self._fitted: tuple[str, str] | None = None

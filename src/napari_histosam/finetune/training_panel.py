@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPlainTextEdit, QWidget
 
 from napari_histosam.widgets.chart import Chart, Line
+from napari_histosam.widgets.parts import stacked
 
 if TYPE_CHECKING:
     from napari_histosam.jobs.history import Curve, History
@@ -35,11 +36,7 @@ class TrainingPanel(QWidget):
         self._log = QPlainTextEdit()
         self._log.setReadOnly(True)
         self._log.setFixedHeight(LOG_PX)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        for part in (self.clicks_chart, self.iou_chart, self.loss_chart, self._log):
-            column.addWidget(part)
+        stacked(self, self.clicks_chart, self.iou_chart, self.loss_chart, self._log)
 
     @property
     def log(self) -> str:

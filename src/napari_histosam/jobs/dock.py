@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLayout, QTabWidget, QWidget
 
 from histosam_core.errors import HistoSamError
 from napari_histosam.jobs.job import start_job
 from napari_histosam.jobs.job_panel import JobPanel
 from napari_histosam.widgets.notices import notify
-from napari_histosam.widgets.parts import Scrolled
+from napari_histosam.widgets.parts import Scrolled, stacked
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QShowEvent
@@ -42,20 +42,18 @@ class JobDock(QWidget):
         self.job_panel = JobPanel(kinds, none)
         self._page = page
         self._tabs = QTabWidget()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._tabs)
+        stacked(self, self._tabs)
 
-    def add_pages(self, new: QWidget, *jobs: QWidget, stretched: QWidget | None = None) -> None:
+    def add_pages(
+        self, new: QWidget, *jobs: QWidget | QLayout, stretched: QWidget | None = None
+    ) -> None:
         """Show the page of settings, and that of jobs: parts below each other, one stretched."""
         page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(4, 4, 4, 4)
-        column.setSpacing(6)
-        for part in (self.job_panel, *jobs):
-            column.addWidget(part, 1 if part is stretched else 0)
+        column = stacked(page, self.job_panel, *jobs, margin=4, spacing=6)
         if stretched is None:
             column.addStretch(1)
+        else:
+            column.setStretchFactor(stretched, 1)
         self._tabs.addTab(Scrolled(new), "New")
         self._tabs.addTab(Scrolled(page), self._page)
         self._tabs.currentChanged.connect(lambda _: self.refresh())

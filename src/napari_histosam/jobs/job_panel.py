@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QColor, QDesktopServices
-from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from histosam_core.errors import HistoSamError
 from napari_histosam.jobs.history import History
 from napari_histosam.jobs.job import ALIVE, find_jobs
 from napari_histosam.widgets.notices import notify
-from napari_histosam.widgets.parts import BREAK, breakable, color_icon, narrow_box, push_button
+from napari_histosam.widgets.parts import (
+    BREAK,
+    WRONG,
+    breakable,
+    color_icon,
+    narrow_box,
+    push_button,
+    stacked,
+    thin_bar,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,15 +94,9 @@ class JobPanel(QWidget):
         self.n_alive = 0
         self._box = narrow_box()
         self._box.activated.connect(self._on_box)
-        self._status, self._error = QLabel(none), QLabel()
+        self._status, self._error, self._bar = wrapped(), wrapped(WRONG), thin_bar()
         for label in (self._status, self._error):
-            label.setWordWrap(True)
-            label.setTextFormat(Qt.TextFormat.PlainText)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._error.setStyleSheet("color: #ff5630;")
-        self._bar = QProgressBar()
-        self._bar.setMaximumHeight(8)
-        self._bar.setTextVisible(False)
         self.pause_button = push_button("Pause", "Rest after the current step", self._pause)
         self.stop_button = push_button(STOP, STOP_TIP, self._stop)
         self.remove_button = push_button("Remove", "Forget the job; its files stay", self._remove)
@@ -108,12 +112,7 @@ class JobPanel(QWidget):
             self._grid.addWidget(button, 0, column)
         self._grid.addWidget(self.report_button, 1, 1)
         self._grid.addWidget(self.folder_button, 1, 2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        for part in (self._box, self._status, self._bar, self._error):
-            column.addWidget(part)
-        column.addLayout(self._grid)
+        stacked(self, self._box, self._status, self._bar, self._error, self._grid)
         self._timer, self._patience = QTimer(self), QTimer(self)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)

@@ -10,14 +10,13 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
-    QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
 from histosam_core.settings import faces
 from napari_histosam.widgets.form_row import SettingRow
-from napari_histosam.widgets.parts import WARNING
+from napari_histosam.widgets.parts import WARNING, stacked
 
 if TYPE_CHECKING:
     from histosam_core.settings import Face, JobSettings
@@ -76,11 +75,8 @@ class SettingsForm(QWidget):
         without = {*front, *skip}
         rest = [f for f in self._faces.values() if f.name.split(".")[0] not in without]
         self._others = rest if others else []
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
         layout = _form_layout()
-        column.addLayout(layout)
+        column = stacked(self, layout)
         self._fold: QCollapsible | None = None
         if self._others:
             self._fold = _collapsible(others)

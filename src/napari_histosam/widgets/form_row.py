@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from qtpy.QtWidgets import QFileDialog, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_histosam.widgets.model_box import ModelBox
-from napari_histosam.widgets.parts import GREY, narrow
+from napari_histosam.widgets.parts import GREY, narrow, wrapped
 
 if TYPE_CHECKING:
     from histosam_core.settings import Face
@@ -41,9 +41,7 @@ class SettingRow:
 
     def __init__(self, face: Face, captions: Mapping[Any, str], on_change: Callable[[], None]):
         self.face = face
-        self.label, self.note = QLabel(face.caption), QLabel()
-        self.note.setWordWrap(True)
-        self.note.setStyleSheet(f"color: {GREY};")
+        self.label, self.note = QLabel(face.caption), wrapped(GREY)
         self.note.setVisible(False)
         self._to_raw: Callable[[Any], Any] = lambda value: value
         self._to_value: Callable[[Any], Any] = lambda raw: raw

@@ -8,7 +8,19 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QComboBox, QFrame, QPushButton, QScrollArea, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 __all__ = [
     "BREAK",
@@ -16,12 +28,17 @@ __all__ = [
     "FROM_FILE",
     "GREY",
     "WARNING",
+    "WRONG",
     "Scrolled",
+    "beside",
     "breakable",
     "color_icon",
     "narrow",
     "narrow_box",
     "push_button",
+    "stacked",
+    "thin_bar",
+    "wrapped",
 ]
 
 DEVICES = {
@@ -32,7 +49,7 @@ DEVICES = {
 }
 FROM_FILE = "from the slide"
 """Shown where micrometres per pixel are left to the slide's file."""
-GREY, WARNING = "#8a8f98", "#ff9f1a"
+GREY, WARNING, WRONG = "#8a8f98", "#ff9f1a", "#ff5630"
 BREAK = "\N{ZERO WIDTH SPACE}"
 RIM = 138, 143, 152
 
@@ -53,6 +70,46 @@ def narrow(box: QComboBox) -> QComboBox:
     box.setMinimumContentsLength(12)
     box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return box
+
+
+def stacked(
+    widget: QWidget, *parts: QWidget | QLayout, margin: int = 0, spacing: int = 4
+) -> QVBoxLayout:
+    """Put parts below each other in a widget; return the layout."""
+    column = QVBoxLayout(widget)
+    column.setContentsMargins(margin, margin, margin, margin)
+    column.setSpacing(spacing)
+    for part in parts:
+        if isinstance(part, QLayout):
+            column.addLayout(part)
+        else:
+            column.addWidget(part)
+    return column
+
+
+def beside(*parts: QWidget) -> QHBoxLayout:
+    """Return a row of parts, of which the first takes the width that is left."""
+    row = QHBoxLayout()
+    for number, part in enumerate(parts):
+        row.addWidget(part, 1 if number == 0 else 0)
+    return row
+
+
+def wrapped(color: str = "", text: str = "") -> QLabel:
+    """Return a label of plain text that wraps."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setStyleSheet(f"color: {color};" if color else "")
+    return label
+
+
+def thin_bar() -> QProgressBar:
+    """Return a progress bar without a text."""
+    bar = QProgressBar()
+    bar.setMaximumHeight(8)
+    bar.setTextVisible(False)
+    return bar
 
 
 def breakable(text: str) -> str:

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_histosam.widgets.parts import GREY, WARNING, breakable, push_button
+from napari_histosam.widgets.parts import (
+    GREY,
+    WARNING,
+    breakable,
+    push_button,
+    stacked,
+    wrapped,
+)
 
 __all__ = ["StartPanel"]
 
@@ -34,15 +41,11 @@ class StartPanel(QWidget):
         super().__init__()
         self._check = check
         self.verdict = ""
-        self._label = QLabel()
-        self._label.setWordWrap(True)
+        self._label = wrapped()
         self.button = push_button(
             caption, "Runs in a process of its own: napari may be closed meanwhile", start
         )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self._label)
-        column.addWidget(self.button)
+        stacked(self, self._label, self.button)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(CHECK_MS)
