@@ -20,18 +20,11 @@ XY = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A pixel grid laid over level 0.
+    """A pixel grid laid over level 0."""
 
-    Parameters
-    ----------
-    origin_xy
-        Level-0 pixel (x, y) whose upper-left corner is the grid's upper-left corner. Float.
-    downsample
-        Level-0 pixels per grid pixel along x and along y, both > 0.
-    """
-
+    # Level-0 pixel (x, y) whose upper-left corner is the grid's upper-left corner. Float.
     origin_xy: XY
-    downsample: XY
+    downsample: XY  # level-0 pixels per grid pixel along x and along y, both > 0
 
     def to_level0(self, xy: XY) -> XY:
         """Grid pixel coordinates (x, y) to level-0 pixel coordinates."""

@@ -26,17 +26,10 @@ _COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlideTag:
-    """What marks an image layer as a slide that we opened.
+    """What marks an image layer as a slide that we opened."""
 
-    Parameters
-    ----------
-    slide
-        The open slide.
-    shown
-        The levels that the layer shows; None where it shows the whole image.
-    """
-
-    slide: Slide
+    slide: Slide  # the open slide
+    # The levels that the layer shows; None where it shows the whole image.
     shown: ProgressiveLevels | None = None
 
 

@@ -45,21 +45,11 @@ Encode = Callable[[Sequence[NDArray[np.uint8]]], Sequence[tuple[Any, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An image's embedding.
+    """An image's embedding."""
 
-    Parameters
-    ----------
-    embedding
-        Whatever the model makes.
-    encode_s
-        Seconds that it took when it was made.
-    was_at_hand
-        Whether it was made before.
-    """
-
-    embedding: Any
-    encode_s: float
-    was_at_hand: bool
+    embedding: Any  # whatever the model makes
+    encode_s: float  # seconds that it took when it was made
+    was_at_hand: bool  # whether it was made before
 
 
 class EmbeddingCache:

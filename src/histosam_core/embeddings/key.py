@@ -24,30 +24,16 @@ UNNAMED = "in-memory-"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingKey:
-    """All that an embedding depends on, so that none is served for another image or model.
+    """All that an embedding depends on, so that none is served for another image or model."""
 
-    Parameters
-    ----------
-    slide
-        The slide's fingerprint, or another text that stands for the pixels.
-    location_xy
-        Level-0 corner (x, y) of the region, as `Region.location_xy`.
-    downsample
-        Level-0 pixels per region pixel.
-    size_wh
-        Width and height of the region in its own pixels.
-    preprocessing
-        What else decides the embedding, as text: the device, a rounding, an augmentation.
-    weights
-        `KnownEncoder.encoder_hash`, else the checkpoint's sha256, else `UNNAMED` and a text of
-        the model's own.
-    """
-
-    slide: str
-    location_xy: tuple[float, float]
-    downsample: float
-    size_wh: tuple[int, int]
+    slide: str  # the slide's fingerprint, or another text that stands for the pixels
+    location_xy: tuple[float, float]  # level-0 corner (x, y) of the region, as `Region.location_xy`
+    downsample: float  # level-0 pixels per region pixel
+    size_wh: tuple[int, int]  # width and height of the region in its own pixels
+    # What else decides the embedding, as text: the device, a rounding, an augmentation.
     preprocessing: str
+    # `KnownEncoder.encoder_hash`, else the checkpoint's sha256, else `UNNAMED` and a text of the
+    # model's own.
     weights: str
 
     @classmethod

@@ -32,21 +32,14 @@ THUMBNAIL_PX = 1024
 
 @dataclass(frozen=True, slots=True)
 class SlideSource:
-    """A slide and its annotation, by path, and what the user says of them.
+    """A slide and its annotation, by path, and what the user says of them."""
 
-    Parameters
-    ----------
-    slide, annotation
-        The files.
-    mpp
-        Micrometres per level-0 pixel, stated by the user; None: the file's own.
-    labels
-        Classes that count as tumour; None: those whose name says so.
-    """
-
+    # The files.
     slide: Path
     annotation: Path
+    # Micrometres per level-0 pixel, stated by the user; None: the file's own.
     mpp: float | None = None
+    # Classes that count as tumour; None: those whose name says so.
     labels: tuple[str, ...] | None = None
 
     @property

@@ -37,28 +37,15 @@ Pixel = TypeVar("Pixel", bound=np.generic)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionPicture:
-    """A region of a slide to be looked at.
+    """A region of a slide to be looked at."""
 
-    Parameters
-    ----------
-    source, geometry
-        The slide and its annotation, and the scale and windows that it was clicked on with.
-    truth
-        The region, all its pixels.
-    image
-        (h, w, 3) uint8 RGB, one pixel for `step` x `step` of the truth's.
-    step
-        How far image and masks are thinned.
-    mpp
-        Micrometres per pixel of the truth.
-    """
-
+    # The slide and its annotation, and the scale and windows that it was clicked on with.
     source: SlideSource
     geometry: TrainingGeometry
-    truth: RegionTruth
-    image: NDArray[np.uint8]
-    step: int
-    mpp: float
+    truth: RegionTruth  # the region, all its pixels
+    image: NDArray[np.uint8]  # (h, w, 3) uint8 RGB, one pixel for `step` x `step` of the truth's
+    step: int  # how far image and masks are thinned
+    mpp: float  # micrometres per pixel of the truth
 
 
 def open_region(

@@ -28,24 +28,13 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The facts of a ``begin``, as JSON values.
+    """The facts of a ``begin``, as JSON values."""
 
-    Parameters
-    ----------
-    slide
-        ``path``, ``name``, ``fingerprint``, ``content``, ``size_wh``, ``mpp``, ``mpp_source``.
-    model
-        ``name``, ``sha256``, ``decoder``, ``path``.
-    geometry
-        ``mpp`` and ``patch_size_px`` of the windows.
-    threshold
-        Probability above which a pixel belongs to the object.
-    """
-
+    # ``path``, ``name``, ``fingerprint``, ``content``, ``size_wh``, ``mpp``, ``mpp_source``.
     slide: Facts
-    model: Facts
-    geometry: Facts
-    threshold: float
+    model: Facts  # ``name``, ``sha256``, ``decoder``, ``path``
+    geometry: Facts  # ``mpp`` and ``patch_size_px`` of the windows
+    threshold: float  # probability above which a pixel belongs to the object
 
     @classmethod
     def of(

@@ -45,20 +45,12 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Start:
-    """What an object begins from.
+    """What an object begins from."""
 
-    Parameters
-    ----------
-    geometry
-        The outline, level-0 pixels; None: nothing.
-    prompts
-        What has led to it; not undone, but it can be taken out or moved.
-    origin
-        The outline to go back to when one of `prompts` is taken out or moved; None: nothing.
-    """
-
-    geometry: Any = None
+    geometry: Any = None  # the outline, level-0 pixels; None: nothing
+    # What has led to it; not undone, but it can be taken out or moved.
     prompts: tuple[Prompt, ...] = ()
+    # The outline to go back to when one of `prompts` is taken out or moved; None: nothing.
     origin: Any = None
 
 

@@ -94,30 +94,18 @@ class Redo:
 class Accept:
     """Keep the current object and start a new one.
 
-    Parameters
-    ----------
-    label
-        Its class; None: "Tumor", or what a reopened object had.
-    color
-        (red, green, blue), 0 to 255; None: the class's usual colour.
-    overlap
-        What becomes of places that accepted objects cover.
-    min_island_px
-        Islands of fewer window pixels are left out.
-    object, changed, removed
-        What comes of it: the new object, others that it makes smaller, as they then are, and the
-        ids of others of which nothing is left. None: the session outlines the object.
-
     Raises
     ------
     ConfigError
         There is no such rule.
     """
 
-    label: str | None = None
-    color: Color | None = None
-    overlap: OverlapRule = "allow"
-    min_island_px: int = 0
+    label: str | None = None  # its class; None: "Tumor", or what a reopened object had
+    color: Color | None = None  # (red, green, blue), 0 to 255; None: the class's usual colour
+    overlap: OverlapRule = "allow"  # what becomes of places that accepted objects cover
+    min_island_px: int = 0  # islands of fewer window pixels are left out
+    # What comes of it: the new object, others that it makes smaller, as they then are, and the ids
+    # of others of which nothing is left. None: the session outlines the object.
     object: AcceptedObject | None = None
     changed: tuple[AcceptedObject, ...] = ()
     removed: tuple[str, ...] = ()

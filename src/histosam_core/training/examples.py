@@ -49,58 +49,29 @@ class TrainingPatch(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Focus:
-    """A part of a crop, brought to the crop's size: what FocalClick's refiner is trained on.
+    """A part of a crop, brought to the crop's size: what FocalClick's refiner is trained on."""
 
-    Parameters
-    ----------
-    image
-        (H, W, 3) uint8 RGB.
-    gt_mask
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    trimap
-        (H, W) int8: 1 where the refiner is to act, 0 elsewhere, -1 ignored.
-    box
-        Which part: y1, y2, x1, x2 in pixels of the crop, ends behind the last row and column.
-    """
-
-    image: NDArray[np.uint8]
-    gt_mask: NDArray[np.int8]
-    trimap: NDArray[np.int8]
+    image: NDArray[np.uint8]  # (H, W, 3) uint8 RGB
+    gt_mask: NDArray[np.int8]  # (H, W) int8: 1 object, 0 background, -1 ignored
+    trimap: NDArray[np.int8]  # (H, W) int8: 1 where the refiner is to act, 0 elsewhere, -1 ignored
+    # Which part: y1, y2, x1, x2 in pixels of the crop, ends behind the last row and column.
     box: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One sample of a step.
+    """One sample of a step."""
 
-    Parameters
-    ----------
-    index
-        The patch's place among the training patches.
-    image
-        (H, W, 3) uint8 RGB, augmented; None when the embedding is kept.
-    gt_mask
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    clicks
-        First clicks, patch pixels.
-    rng
-        Source of the clicks on errors, whatever else is in the batch.
-    key
-        Names patch and variant in the embedding cache; None where there is none to reuse.
-    embedding
-        (C, h, w) from the cache, on the CPU, or None.
-    focus
-        What FocalClick's refiner sees of it; None for all else.
-    """
-
-    index: int
+    index: int  # the patch's place among the training patches
+    # (H, W, 3) uint8 RGB, augmented; None when the embedding is kept.
     image: NDArray[np.uint8] | None
-    gt_mask: NDArray[np.int8]
-    clicks: list[Click]
-    rng: np.random.Generator
+    gt_mask: NDArray[np.int8]  # (H, W) int8: 1 object, 0 background, -1 ignored
+    clicks: list[Click]  # first clicks, patch pixels
+    rng: np.random.Generator  # source of the clicks on errors, whatever else is in the batch
+    # Names patch and variant in the embedding cache; None where there is none to reuse.
     key: tuple[int, int] | None = None
-    embedding: Tensor | None = None
-    focus: Focus | None = None
+    embedding: Tensor | None = None  # (C, h, w) from the cache, on the CPU, or None
+    focus: Focus | None = None  # what FocalClick's refiner sees of it; None for all else
 
 
 class Examples:

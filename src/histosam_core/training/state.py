@@ -66,43 +66,29 @@ class TrainState:
 
     Draws of patches, augmentation and clicks depend on the seed and the position alone (see
     `Examples`), so of the random states only torch's is saved.
-
-    Parameters
-    ----------
-    config
-        Settings of the run.
-    learner, optimiser
-        Have the weights that change, and Adam's moments, rates and scale.
-    micro_batches, time
-        Know how many patches fit into memory, and the time that the run has taken.
-    epochs_done, steps_in_epoch, step
-        Whole epochs, optimiser steps of the epoch that is going on, and steps in all.
-    finished
-        Whether the last epoch, the patience or the time budget is at its end.
-    loss_sum, iou_sum
-        Over the steps of the epoch that is going on.
-    before, best, last, best_epoch
-        Validation before training, of the best and of the last validated epoch; the best epoch.
-    rows
-        The log, a row per epoch.
     """
 
-    config: TrainConfig
+    config: TrainConfig  # settings of the run
+    # Have the weights that change, and Adam's moments, rates and scale.
     learner: Learner
     optimiser: Optimiser
+    # Know how many patches fit into memory, and the time that the run has taken.
     micro_batches: MicroBatches
     time: TimeBudget
+    # Whole epochs, optimiser steps of the epoch that is going on, and steps in all.
     epochs_done: int = 0
     steps_in_epoch: int = 0
     step: int = 0
-    finished: bool = False
+    finished: bool = False  # whether the last epoch, the patience or the time budget is at its end
+    # Over the steps of the epoch that is going on.
     loss_sum: float = 0.0
     iou_sum: float = 0.0
+    # Validation before training, of the best and of the last validated epoch; the best epoch.
     before: ValidationScores | None = None
     best: ValidationScores | None = None
     last: ValidationScores | None = None
     best_epoch: int = 0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)  # the log, a row per epoch
 
     def add_step(self, loss: float, iou: float) -> None:
         """Count a step."""

@@ -18,17 +18,10 @@ __all__ = ["ClickEdit", "PendingClicks"]
 
 @dataclass(frozen=True, slots=True)
 class ClickEdit:
-    """What a request does to one click.
+    """What a request does to one click."""
 
-    Parameters
-    ----------
-    old
-        The click that goes; None where one is only made.
-    new
-        The click that comes, in the place of `old` or at the end; None where one is only taken out.
-    """
-
-    old: Click | None
+    old: Click | None  # the click that goes; None where one is only made
+    # The click that comes, in the place of `old` or at the end; None where one is only taken out.
     new: Click | None
 
 

@@ -20,24 +20,12 @@ __all__ = ["Answer", "SerialWorker", "yield_to_interface"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What became of a request.
+    """What became of a request."""
 
-    Parameters
-    ----------
-    number
-        The request's, rising.
-    name
-        What was asked for, in a word.
-    result
-        What the work returned; None where it raised.
-    error
-        What it raised, if it did.
-    """
-
-    number: int
-    name: str
-    result: Any = None
-    error: BaseException | None = None
+    number: int  # the request's, rising
+    name: str  # what was asked for, in a word
+    result: Any = None  # what the work returned; None where it raised
+    error: BaseException | None = None  # what it raised, if it did
 
 
 class SerialWorker:

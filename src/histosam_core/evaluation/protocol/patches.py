@@ -45,17 +45,10 @@ __all__ = ["PatchWork", "default_workers", "run_patches"]
 
 @dataclass(frozen=True, slots=True)
 class PatchWork:
-    """Patches to click on: a `Work`.
+    """Patches to click on: a `Work`."""
 
-    Parameters
-    ----------
-    patches
-        A `PatchStore`, or any sequence of patches.
-    settings, user, batch_size
-        See `run_patches`.
-    """
-
-    patches: Sequence[EvaluationPatch]
+    patches: Sequence[EvaluationPatch]  # A `PatchStore`, or any sequence of patches
+    # See `run_patches`.
     settings: ProtocolSettings
     user: User
     batch_size: int

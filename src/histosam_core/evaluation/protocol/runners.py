@@ -47,21 +47,13 @@ CHECKPOINT_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one patch or region, in one of the user's repeats.
+    """What came of one patch or region, in one of the user's repeats."""
 
-    Parameters
-    ----------
-    record, mask
-        Its rows, and its last mask, (H, W) bool; None where it could not be read.
-    message
-        What progress says of it.
-    patch_id, error
-        What could not be read, and why.
-    """
-
+    # Its rows, and its last mask, (H, W) bool; None where it could not be read.
     record: PatchRecord | None = None
     mask: NDArray[np.bool_] | None = None
-    message: str = ""
+    message: str = ""  # what progress says of it
+    # What could not be read, and why.
     patch_id: str = ""
     error: str = ""
 

@@ -132,17 +132,6 @@ class Clicker(Protocol):
 class Trial:
     """One image or region under the protocol: the clicks so far, and the mask after them.
 
-    Parameters
-    ----------
-    gt_mask
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    settings, user, rng
-        When to stop, who clicks, and the source of the user's draws.
-    index, repeat
-        Its place in the data set, and which of the user's repeats it is.
-    embedding, previous
-        What the model made of the image, and its last `Prediction`.
-
     Attributes
     ----------
     mask : (H, W) bool
@@ -152,12 +141,15 @@ class Trial:
         one, so that models and repeats which share an encoder stay comparable.
     """
 
-    gt_mask: NDArray[np.int8]
+    gt_mask: NDArray[np.int8]  # (H, W) int8: 1 object, 0 background, -1 ignored
+    # When to stop, who clicks, and the source of the user's draws.
     settings: ProtocolSettings
     user: Clicker
     rng: np.random.Generator
+    # Its place in the data set, and which of the user's repeats it is.
     index: int = 0
     repeat: int = 0
+    # What the model made of the image, and its last `Prediction`.
     embedding: Any = None
     previous: Any = None
     mask: NDArray[np.bool_] = field(init=False)

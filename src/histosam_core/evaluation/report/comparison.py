@@ -27,36 +27,23 @@ __all__ = ["Difference", "compare"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Clicks that `name` needs more (+) or fewer (-) than `reference`, patch by patch.
+    """Clicks that `name` needs more (+) or fewer (-) than `reference`, patch by patch."""
 
-    Parameters
-    ----------
-    dataset, name, reference
-        What is compared.
-    threshold
-        The IoU to reach.
-    n_patches
-        Patches that both runs hold.
-    noc
-        Mean difference of the number of clicks, with its interval over the same patches.
-    p, p_wilcoxon
-        Of the tests `histosam_core.metrics.sign_flip_test` and `wilcoxon_test`.
-    p_holm
-        `p` corrected for all pairs of models that are compared at this threshold on this data set.
-    tested
-        What changes sign together: "slides", or "patches" where there are too few slides. The
-        latter says nothing about other slides.
-    """
-
+    # What is compared.
     dataset: str
     name: str
     reference: str
-    threshold: float
-    n_patches: int
+    threshold: float  # the IoU to reach
+    n_patches: int  # patches that both runs hold
+    # Mean difference of the number of clicks, with its interval over the same patches.
     noc: Estimate
+    # Of the tests `histosam_core.metrics.sign_flip_test` and `wilcoxon_test`.
     p: float = math.nan
+    # `p` corrected for all pairs of models that are compared at this threshold on this data set.
     p_holm: float = math.nan
     p_wilcoxon: float = math.nan
+    # What changes sign together: "slides", or "patches" where there are too few slides. The latter
+    # says nothing about other slides.
     tested: str = "patches"
 
 

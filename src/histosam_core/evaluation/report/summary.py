@@ -44,18 +44,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class RepeatSpread:
-    """How NoC differs between the repeats of a user.
+    """How NoC differs between the repeats of a user."""
 
-    Parameters
-    ----------
-    means, std
-        NoC of each repeat in their order, and the standard deviation (n - 1).
-    worst
-        Mean over the patches of the most clicks that any repeat needed: what an unlucky user needs.
-    """
-
+    # NoC of each repeat in their order, and the standard deviation (n - 1).
     means: tuple[float, ...]
     std: float
+    # Mean over the patches of the most clicks that any repeat needed: what an unlucky user needs.
     worst: float
 
     @property
@@ -71,81 +65,53 @@ class RepeatSpread:
 
 @dataclass(frozen=True, slots=True)
 class SlideSummary:
-    """One slide's part of a run.
+    """One slide's part of a run."""
 
-    Parameters
-    ----------
-    slide, n_patches
-        Its name, and how many patches it has.
-    noc, failures
-        Threshold -> mean number of clicks, and share of patches that fail.
-    last_iou
-        Mean IoU after the last click.
-    """
-
+    # Its name, and how many patches it has.
     slide: str
     n_patches: int
+    # Threshold -> mean number of clicks, and share of patches that fail.
     noc: Mapping[float, float]
     failures: Mapping[float, float]
-    last_iou: float
+    last_iou: float  # mean IoU after the last click
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of the table.
+    """One line of the table."""
 
-    Parameters
-    ----------
-    name, dataset, user
-        The model, the data set, and who clicked, in a few words.
-    n_patches, n_slides, n_clicks
-        What was evaluated; a patch counts once, however often a user clicks on it.
-    max_clicks, target_iou
-        The budget and the IoU at which clicking stopped.
-    noc
-        Threshold -> mean number of clicks. A threshold above the target is left out: the run does
-        not tell.
-    failures, failures_ritm
-        Threshold -> share of patches that fail, truly and as RITM counts.
-    spc_s
-        Seconds per click: the loop's wall time, encoding and the simulated user included, over the
-        clicks.
-    encode_s, decode_s
-        Seconds in the encoder per patch, and in the decoder per click.
-    miou
-        (max_clicks,) mean IoU after each click.
-    resampled
-        What the intervals resample: "slides", or "patches" where there is one slide only.
-    is_complete
-        Whether every patch that was asked for is there.
-    noc_by_slide
-        Threshold -> mean over the slides of each slide's NoC: every slide counts the same, however
-        many patches it has.
-    slides
-        The slides, in the order in which they come.
-    repeats
-        Threshold -> spread over the user's repeats; empty for one repeat.
-    """
-
+    # The model, the data set, and who clicked, in a few words.
     name: str
     dataset: str
+    # What was evaluated; a patch counts once, however often a user clicks on it.
     n_patches: int
     n_slides: int
     n_clicks: int
+    # The budget and the IoU at which clicking stopped.
     max_clicks: int
     target_iou: float
+    # Threshold -> mean number of clicks. A threshold above the target is left out: the run does not
+    # tell.
     noc: Mapping[float, Estimate]
+    # Threshold -> share of patches that fail, truly and as RITM counts.
     failures: Mapping[float, Estimate]
     failures_ritm: Mapping[float, Estimate]
+    # Seconds per click: the loop's wall time, encoding and the simulated user included, over the
+    # clicks.
     spc_s: float
+    # Seconds in the encoder per patch, and in the decoder per click.
     encode_s: float
     decode_s: float
-    miou: tuple[float, ...]
+    miou: tuple[float, ...]  # (max_clicks,) mean IoU after each click
+    # What the intervals resample: "slides", or "patches" where there is one slide only.
     resampled: str
-    is_complete: bool
+    is_complete: bool  # whether every patch that was asked for is there
     user: str = IDEAL.described
+    # Threshold -> mean over the slides of each slide's NoC: every slide counts the same, however
+    # many patches it has.
     noc_by_slide: Mapping[float, float] = field(default_factory=dict)
-    slides: tuple[SlideSummary, ...] = ()
+    slides: tuple[SlideSummary, ...] = ()  # the slides, in the order in which they come
+    # Threshold -> spread over the user's repeats; empty for one repeat.
     repeats: Mapping[float, RepeatSpread] = field(default_factory=dict)
 
 

@@ -44,18 +44,10 @@ MISSING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """NoC or NoF at one IoU.
+    """NoC or NoF at one IoU."""
 
-    Parameters
-    ----------
-    kind
-        Of `RunSummary`: "noc" or "failures".
-    threshold
-        The IoU.
-    """
-
-    kind: Literal["noc", "failures"]
-    threshold: float
+    kind: Literal["noc", "failures"]  # of `RunSummary`: "noc" or "failures"
+    threshold: float  # the IoU
 
     @property
     def heading(self) -> str:

@@ -22,18 +22,12 @@ LATER: dict[str, Any] = {"early_features": False, "licence": NOT_STATED, "settin
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """What is done to an image before the encoder sees it.
+    """What is done to an image before the encoder sees it."""
 
-    Parameters
-    ----------
-    image_size
-        S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros.
-        0: images stay as they are, and a family's own zoom decides.
-    pixel_mean, pixel_std
-        RGB, on the scale 0 to 255.
-    """
-
+    # S: the longest side is resized to it (bilinear, antialiased), the rest padded with zeros. 0:
+    # images stay as they are, and a family's own zoom decides.
     image_size: int = 1024
+    # RGB, on the scale 0 to 255.
     pixel_mean: tuple[float, float, float] = PIXEL_MEAN
     pixel_std: tuple[float, float, float] = PIXEL_STD
 

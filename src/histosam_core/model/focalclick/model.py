@@ -52,39 +52,22 @@ LATE = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overruled:
-    """Pixels where the merge into an earlier mask shows something else than the network said.
+    """Pixels where the merge into an earlier mask shows something else than the network said."""
 
-    Parameters
-    ----------
-    pixels
-        (K,) int64, indices into the flattened image.
-    shown, said
-        (K,) float32 logits. The network goes on from what it said, unless somebody has changed
-        what is shown.
-    """
-
-    pixels: NDArray[np.int64]
+    pixels: NDArray[np.int64]  # (K,) int64, indices into the flattened image
+    # (K,) float32 logits. The network goes on from what it said, unless somebody has changed what
+    # is shown.
     shown: NDArray[np.float32]
     said: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FocalState:
-    """What the next click must know of an answer besides its logits.
+    """What the next click must know of an answer besides its logits."""
 
-    Parameters
-    ----------
-    roi
-        The region that the coarse answer fills; None: the whole image.
-    from_mask
-        Whether the first click was made on a mask that stood there already.
-    overruled
-        Set where the merge into that mask has changed the answer.
-    """
-
-    roi: Roi | None
-    from_mask: bool = False
-    overruled: Overruled | None = None
+    roi: Roi | None  # the region that the coarse answer fills; None: the whole image
+    from_mask: bool = False  # whether the first click was made on a mask that stood there already
+    overruled: Overruled | None = None  # set where the merge into that mask has changed the answer
 
 
 class _Before(NamedTuple):

@@ -27,18 +27,11 @@ MAPS = 3
 
 @dataclass(frozen=True, slots=True)
 class MixTransformerGeometry:
-    """The numbers that tell one Mix Transformer from another.
+    """The numbers that tell one Mix Transformer from another."""
 
-    Parameters
-    ----------
-    widths
-        Channels of the four stages, at 1/4, 1/8, 1/16 and 1/32 of the input.
-    depths
-        Blocks of the four stages.
-    """
-
+    # Channels of the four stages, at 1/4, 1/8, 1/16 and 1/32 of the input.
     widths: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]  # blocks of the four stages
 
 
 MIX_TRANSFORMERS: dict[str, MixTransformerGeometry] = {

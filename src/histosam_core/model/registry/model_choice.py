@@ -31,18 +31,10 @@ PLAIN_STEMS = ("best", "last", "checkpoint")
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """A model, and which of its decoders; as text it is what `parse_model` takes.
+    """A model, and which of its decoders; as text it is what `parse_model` takes."""
 
-    Parameters
-    ----------
-    source
-        What `load_model` takes: a name or a checkpoint's path.
-    decoder
-        "refining" or "sam"; None: the checkpoint's default.
-    """
-
-    source: str
-    decoder: Decoder | None = None
+    source: str  # what `load_model` takes: a name or a checkpoint's path
+    decoder: Decoder | None = None  # "refining" or "sam"; None: the checkpoint's default
 
     def __str__(self) -> str:
         return self.source + self._ending

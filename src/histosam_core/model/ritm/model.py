@@ -35,15 +35,9 @@ RITM_ZOOM_IN = ZoomIn()
 
 @dataclass(frozen=True, slots=True)
 class ZoomState:
-    """What the next click must know of an answer besides its logits.
+    """What the next click must know of an answer besides its logits."""
 
-    Parameters
-    ----------
-    roi
-        The region that the answer fills; None: the whole image.
-    """
-
-    roi: Roi | None
+    roi: Roi | None  # the region that the answer fills; None: the whole image
 
 
 class RitmModel(ClickModel):

@@ -23,18 +23,11 @@ __all__ = ["View", "ZoomIn", "box_iou", "whole"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where the network looks, and where its answer belongs.
+    """Where the network looks, and where its answer belongs."""
 
-    Parameters
-    ----------
-    seen
-        The region that is cut out and resized. None: the whole image, as it is.
-    answered
-        The region that the answer fills; nothing is foreground outside of it. None: the whole
-        image. The next click's `ZoomIn.look` is told of it.
-    """
-
-    seen: Roi | None
+    seen: Roi | None  # The region that is cut out and resized. None: the whole image, as it is.
+    # The region that the answer fills; nothing is foreground outside of it. None: the whole image.
+    # The next click's `ZoomIn.look` is told of it.
     answered: Roi | None
 
 

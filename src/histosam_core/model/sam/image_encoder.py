@@ -45,32 +45,18 @@ TOKENS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class EncoderGeometry:
-    """The numbers that tell one ViT of SAM's from another.
+    """The numbers that tell one ViT of SAM's from another."""
 
-    Parameters
-    ----------
-    embed_dim, depth, num_heads
-        Width, number of blocks, attention heads.
-    global_blocks
-        Indexes of the blocks that attend to the whole image; the others attend within windows.
-    image_size
-        Side of the square input in pixels.
-    window_size
-        Side of a window in tokens.
-    patch_size
-        Side of a token in pixels.
-    out_chans
-        Channels of the embedding.
-    """
-
+    # Width, number of blocks, attention heads.
     embed_dim: int
     depth: int
     num_heads: int
+    # Indexes of the blocks that attend to the whole image; the others attend within windows.
     global_blocks: tuple[int, ...]
-    image_size: int = 1024
-    window_size: int = 14
-    patch_size: int = 16
-    out_chans: int = 256
+    image_size: int = 1024  # side of the square input in pixels
+    window_size: int = 14  # side of a window in tokens
+    patch_size: int = 16  # side of a token in pixels
+    out_chans: int = 256  # channels of the embedding
 
 
 SAM_ENCODERS: dict[str, EncoderGeometry] = {

@@ -45,21 +45,11 @@ KEPT = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DensePrompt:
-    """SAM's mask prompt before its last, linear step: ``channels @ weight.T + bias``.
+    """SAM's mask prompt before its last, linear step: ``channels @ weight.T + bias``."""
 
-    Parameters
-    ----------
-    channels
-        (B, P, D), or None: no mask prompt, the bias alone.
-    weight
-        (C, D).
-    bias
-        (C,).
-    """
-
-    channels: Tensor | None
-    weight: Tensor
-    bias: Tensor
+    channels: Tensor | None  # (B, P, D), or None: no mask prompt, the bias alone
+    weight: Tensor  # (C, D)
+    bias: Tensor  # (C,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,26 +50,13 @@ OPERATIONS = frozenset(NAMES.values())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RestoredState:
-    """What there was at a journal's end.
+    """What there was at a journal's end."""
 
-    Parameters
-    ----------
-    journal
-        As it was read.
-    header
-        Of the session whose model made the current object.
-    state
-        The accepted objects, and the current one with its undo.
-    n_clicks
-        Clicks, boxes and lassos made in all.
-    last
-        The last line that changed the current object; it may not have been carried out.
-    """
-
-    journal: Journal
-    header: Header
-    state: State
-    n_clicks: int
+    journal: Journal  # as it was read
+    header: Header  # of the session whose model made the current object
+    state: State  # the accepted objects, and the current one with its undo
+    n_clicks: int  # clicks, boxes and lassos made in all
+    # The last line that changed the current object; it may not have been carried out.
     last: Event | None
 
     @property

@@ -17,24 +17,12 @@ __all__ = ["WindowAxis"]
 
 @dataclass(frozen=True, slots=True)
 class WindowAxis:
-    """The windows along x, or along y.
+    """The windows along x, or along y."""
 
-    Parameters
-    ----------
-    length
-        Of the slide.
-    side_px
-        Of a window.
-    step_px
-        From one window to the next, at most the length of an inner part.
-    margin_px
-        Width of the rim; there is none along the slide's own edge.
-    """
-
-    length: int
-    side_px: int
-    step_px: int
-    margin_px: int
+    length: int  # of the slide
+    side_px: int  # of a window
+    step_px: int  # from one window to the next, at most the length of an inner part
+    margin_px: int  # width of the rim; there is none along the slide's own edge
 
     @property
     def room(self) -> int:
