@@ -23,6 +23,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
@@ -124,7 +125,9 @@ class Problems:
             if name in self.names:
                 continue
             if one["type"] == "extra_forbidden":
-                self.texts.append(f"no setting is called {name!r}")
+                close = get_close_matches(name, self._faces, 1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                self.texts.append(f"no setting is called {name!r}{hint}")
                 continue
             self.names.add(name)
             if one["type"] == "missing":

@@ -72,7 +72,7 @@ class More(Settings):
         ({"extras": {"quiet": True}}, "extras has no setting 'quiet'"),
         ({"colour": "blue", "steps": 2}, "blue takes no steps; leave them out"),
         ({"rate": 3.0}, "rate is 3.0; it must be at most 2"),
-        ({"step": 3}, "no setting is called 'step'"),
+        ({"step": 3}, "no setting is called 'step'; did you mean steps?"),
     ],
 )
 def test_a_wrong_setting_is_told_in_plain_words(values: dict[str, Any], told: str) -> None:

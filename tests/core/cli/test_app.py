@@ -37,6 +37,21 @@ def test_every_verb_explains_itself_with_an_example(verb: str) -> None:
     assert f"histosam {verb}" in done.output
 
 
+@pytest.mark.parametrize("job", ["prepare", "finetune", "evaluate", "improve", "reproduce kim2023"])
+def test_every_job_starts_from_a_file_of_settings(job: str, tmp_path: Path) -> None:
+    done = command.histosam(*job.split(), "--config", tmp_path / "none.json")
+    assert done.exit_code == 2
+    assert "no settings file" in str(done.exception)
+    (tmp_path / "run.json").write_text('{"out": "run", "seed": -1, "colour": "red"}')
+    needed = {
+        "prepare": ("slides",), "evaluate": ("--model", "histosam-tiny", "--patches", "a"),
+        "improve": ("--slides", "a"), "reproduce kim2023": ("--paip", "a"),
+    }.get(job, ())  # fmt: skip
+    done = command.histosam(*job.split(), "--config", tmp_path / "run.json", *needed)
+    for problem in ("seed is -1; it must be at least 0", "no setting is called 'colour'"):
+        assert problem in str(done.exception)
+
+
 def test_version_is_that_of_the_package() -> None:
     done = histosam("--version")
     assert done.stdout == f"histosam {__version__}\n"
