@@ -36,18 +36,14 @@ XYXY = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class TumorRegion:
-    """One connected tumour region of a slide.
+    """One connected tumour region of a slide, in grid pixels.
 
     Parameters
     ----------
     number
         1, 2, ... in the order of their first rows.
-    first_xy
-        Its first pixel, row by row: grid pixels (x, y).
-    box_xyxy
-        First and end pixel (x0, y0, x1, y1), grid pixels.
-    area_px
-        Its grid pixels.
+    first_xy, box_xyxy, area_px
+        Its first pixel, row by row; its first and end pixel (x0, y0, x1, y1); its size.
     """
 
     number: int
@@ -94,19 +90,15 @@ def find_regions(
 
     Parameters
     ----------
-    annotation
-        Fitted to the slide.
-    grid
-        The pixels to find them on; also knows the slide's size and mpp.
+    annotation, grid
+        The annotation, fitted to the slide, and the pixels to find them on.
     min_area_px
         Smaller regions are left out.
 
     Returns
     -------
-    regions
-        In the order of their first rows.
-    n_small
-        How many were left out.
+    regions, n_small
+        In the order of their first rows, and how many were left out.
 
     Raises
     ------
@@ -119,7 +111,8 @@ def find_regions(
     width, height = grid.size_wh
     rows = max(1, STRIP_PX // width)
     for y0 in range(0, height, rows):
-        strip = _strip(annotation, grid, y0, min(rows, height - y0))
+        place = Region((0.0, y0 * grid.downsample), (width, min(rows, height - y0)), grid.mpp)
+        strip = (annotation.mask(place, grid.slide_mpp) == 1).astype(np.uint8)
         n, labels, stats, _ = cv2.connectedComponentsWithStats(strip, connectivity=8)
         start = len(parts) - 1  # label 1 is the next part
         for label in range(1, n):
@@ -148,16 +141,7 @@ def find_regions(
 def draw_truth(
     annotation: Annotation, grid: WindowGrid, region: TumorRegion, margin_px: int
 ) -> RegionTruth:
-    """Draw a region on its bounding box and a margin round it, cut at the slide's edge.
-
-    Parameters
-    ----------
-    annotation, grid
-        Those that the region was found with.
-    region
-        From `find_regions`.
-    margin_px
-        Grid pixels.
+    """Draw a region that was found on its box and some grid pixels round it, within the slide.
 
     Raises
     ------
@@ -182,12 +166,6 @@ def draw_truth(
     mask = (ink == 2).astype(np.int8)
     mask[(ink == 1) | (labels == IGNORE_VALUE)] = -1
     return RegionTruth((x0, y0), mask)
-
-
-def _strip(annotation: Annotation, grid: WindowGrid, y0: int, rows: int) -> NDArray[np.uint8]:
-    place = Region((0.0, y0 * grid.downsample), (grid.size_wh[0], rows), grid.mpp)
-    ink: NDArray[np.uint8] = (annotation.mask(place, grid.slide_mpp) == 1).astype(np.uint8)
-    return ink
 
 
 def _numbered(row: NDArray[np.int32], start: int) -> NDArray[np.int64]:

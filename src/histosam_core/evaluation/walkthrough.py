@@ -111,7 +111,7 @@ def walk_through(
     mask_threshold
         The run's: a pixel is foreground where its probability lies above this, strictly.
     progress
-        Told the clicks done.
+        Called with the clicks done.
 
     Raises
     ------
@@ -147,17 +147,7 @@ def walk_through(
 
 
 def mismatch(walkthrough: Walkthrough, ious: ArrayLike, tolerance: float = TOLERANCE) -> str:
-    """Say where a walkthrough departs from the IoUs that were recorded; empty where it does not.
-
-    Parameters
-    ----------
-    walkthrough
-        On the model of the record.
-    ious
-        (n,) IoUs that were recorded.
-    tolerance
-        Differences up to this are no departure.
-    """
+    """Say where a walkthrough departs from (n,) recorded IoUs by more than a tolerance, or ""."""
     recorded = np.asarray(ious, dtype=np.float32)
     if recorded.shape != walkthrough.ious.shape:
         return f"{recorded.size} clicks were recorded, {walkthrough.ious.size} were given"
@@ -172,14 +162,12 @@ def mismatch(walkthrough: Walkthrough, ious: ArrayLike, tolerance: float = TOLER
 
 
 def disagreement(mask_a: ArrayLike, mask_b: ArrayLike, gt_mask: ArrayLike) -> NDArray[np.uint8]:
-    """Tell pixel by pixel which of two masks is right.
+    """Return pixel by pixel which of two masks is right.
 
     Parameters
     ----------
-    mask_a, mask_b
-        (H, W) bool.
-    gt_mask
-        (H, W) truth, bool or whole numbers: 1 object, 0 background, -1 ignored.
+    mask_a, mask_b, gt_mask
+        (H, W) bool, and the truth as in `walk_through`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Flat slides with dark tumour, their annotations, and a model whose answers can be told."""
+"""Flat slides with dark tumour, their annotations, and a model whose answers can be foretold."""
 
 from __future__ import annotations
 

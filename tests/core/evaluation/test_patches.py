@@ -144,7 +144,7 @@ def test_workers_wait_while_on_step_runs_and_while_a_run_is_taken(  # type: igno
         if len(computed_meanwhile) < 3:
             rest()
     assert len(computed_meanwhile) == 3
-    assert max(computed_meanwhile) <= 2  # the steps at hand; 50 would fit
+    assert max(computed_meanwhile) <= 2  # the current steps; 50 would fit
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -173,12 +173,12 @@ def test_on_a_cpu_on_step_follows_every_image_and_pauses_count_as_no_work(  # ty
     batched_model, store, monkeypatch
 ) -> None:
     batched_model.device = "cpu"
-    encode, told = type(batched_model).encode, []
-    batched_model.encode = lambda image: told.append("image") or encode(batched_model, image)
+    encode, calls = type(batched_model).encode, []
+    batched_model.encode = lambda image: calls.append("image") or encode(batched_model, image)
     now = [0.0]
 
     def on_step() -> None:
-        told.append("step")
+        calls.append("step")
         now[0] += 3600
 
     settings = ProtocolSettings(max_clicks=1)
@@ -188,7 +188,7 @@ def test_on_a_cpu_on_step_follows_every_image_and_pauses_count_as_no_work(  # ty
             batched_model, store, todo, settings, workers=1, clock=lambda: now[0], on_step=on_step
         )
     )
-    assert told == ["image", "step", "image", "step", "image", "step"]
+    assert calls == ["image", "step", "image", "step", "image", "step"]
     assert [run.wall_s.tolist() for _, run in runs] == [[0.0]] * 3
 
 

@@ -46,12 +46,12 @@ def test_a_region_of_many_windows_is_outlined(slide: AnnotatedSlide) -> None:
     assert n_small == 0
     truth = slide.truth(long)
     session = Session(slide.slide, Brush())
-    told: list[tuple[int, float]] = []
+    seen: list[tuple[int, float]] = []
     run = click_on_region(
         session,
         truth,
         ProtocolSettings(target_iou=0.95, max_clicks=40),
-        on_click=lambda trial: told.append((len(trial.clicks), trial.ious[-1])),
+        on_click=lambda trial: seen.append((len(trial.clicks), trial.ious[-1])),
     )
     assert run.ious[-1] >= 0.95 > run.ious[-2]
     assert len(session.windows) > 4
@@ -59,8 +59,8 @@ def test_a_region_of_many_windows_is_outlined(slide: AnnotatedSlide) -> None:
     standing, _ = session.mask_region(truth.region(slide.grid))
     np.testing.assert_array_equal(run.mask, standing)
     assert run.ious[-1] == np.float32(iou(truth.mask, standing))
-    assert [n for n, _ in told] == list(range(1, len(run.clicks) + 1))
-    assert np.array([value for _, value in told], np.float32).tolist() == run.ious.tolist()
+    assert [n for n, _ in seen] == list(range(1, len(run.clicks) + 1))
+    assert np.array([value for _, value in seen], np.float32).tolist() == run.ious.tolist()
 
 
 def test_clicks_follow_the_rule_on_the_whole_region(slide: AnnotatedSlide) -> None:

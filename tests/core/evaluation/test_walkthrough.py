@@ -34,7 +34,7 @@ def test_the_masks_threshold_of_the_run_counts(model, store) -> None:  # type: i
     assert (other.masks.sum(axis=(1, 2)) < same.masks.sum(axis=(1, 2))).all()
 
 
-def test_another_checkpoint_is_told(model, store) -> None:  # type: ignore[no-untyped-def]
+def test_another_checkpoint_is_seen(model, store) -> None:  # type: ignore[no-untyped-def]
     patch = store[1]
     run = run_clicks(model, patch.image, patch.gt_mask, max_clicks=4)
     other = type(model)(radius_px=3.0)
@@ -44,15 +44,15 @@ def test_another_checkpoint_is_told(model, store) -> None:  # type: ignore[no-un
 
 
 def test_progress_counts_the_clicks(model, store) -> None:  # type: ignore[no-untyped-def]
-    clicks, told = [Click((10, 10), True), Click((20, 20), False)], []
+    clicks, seen = [Click((10, 10), True), Click((20, 20), False)], []
     walk_through(
         model,
         store[0].image,
         store[0].gt_mask,
         clicks,
-        progress=lambda done, total, message="": told.append((done, total)),
+        progress=lambda done, total, message="": seen.append((done, total)),
     )
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
 def test_what_does_not_fit_is_refused(model, store) -> None:  # type: ignore[no-untyped-def]

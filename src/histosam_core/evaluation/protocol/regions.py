@@ -67,11 +67,10 @@ class Encoded:
 
     Parameters
     ----------
-    store
-        Where their embeddings are kept.
-    seconds
-        What reading and encoding each took, by its corner (x, y) in level-0 pixels. A repeat that
-        finds a window encoded is charged the same, so that models and repeats stay comparable.
+    store, seconds
+        Their embeddings, and what reading and encoding each took, by its corner (x, y) in level-0
+        pixels. A repeat that finds a window encoded is charged the same, so that models and
+        repeats stay comparable.
     """
 
     store: MemoryStore = field(default_factory=MemoryStore)
@@ -220,20 +219,12 @@ def click_on_region(
         Without a current object; the clicks are left in it.
     truth
         The region. What lies beyond its box is neither seen nor counted.
-    settings
-        When to stop.
-    user
-        Who clicks. Its pixels are those of the truth: of the windows' scale, not of level 0.
-    rng
-        The user's draws; None: ``IDEAL.rng("")``.
-    repeat
-        Which of the user's repeats it is.
+    settings, user, rng, repeat
+        See `Trial`. The user's pixels are those of the truth: of the windows' scale, not level 0.
     encoded
         What the session's store already holds of the region; None: nothing.
-    on_click
-        Called after each click, whose time does not count.
-    clock
-        Returns seconds.
+    on_click, clock
+        Called after each click, whose time does not count; returns seconds.
 
     Returns
     -------

@@ -198,7 +198,7 @@ def _kind(run: EvaluationResult) -> str:
 
 
 def _shown_threshold(results: Sequence[EvaluationResult]) -> float:
-    """Return the middle threshold, or the highest that every run can tell."""
+    """Return the middle threshold, or the highest that every run knows."""
     targets = [run.settings.target_iou for run in results]
     known = [t for t in (0.85, 0.80) if all(can_tell(t, target) for target in targets)]
     return known[0] if known else min(targets)

@@ -60,7 +60,7 @@ class Column:
         return self.heading.lower().replace("@", "")
 
     def of(self, line: RunSummary) -> Estimate | None:
-        """Return the value of a run; None where it does not tell."""
+        """Return the value of a run; None where it does not know."""
         estimates = line.noc if self.kind == "noc" else line.failures
         return estimates.get(self.threshold)
 
