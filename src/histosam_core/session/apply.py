@@ -54,19 +54,22 @@ class Draft:
             draft = Draft(draft.start, draft, prompt, draft.n + 1)
         return draft
 
-    def steps(self) -> list[Draft]:
-        """List the drafts that lead here, one a prompt, the first prompt's first."""
-        found: list[Draft] = []
-        draft = self
-        while draft.before is not None:
-            found.append(draft)
-            draft = draft.before
+    def chain(self) -> list[Draft]:
+        """List the drafts from the start to this one, each with a prompt more."""
+        found = [self]
+        while found[-1].before is not None:
+            found.append(found[-1].before)
         return found[::-1]
+
+    @property
+    def since(self) -> tuple[Prompt, ...]:
+        """The prompts since the start."""
+        return tuple(step.prompt for step in self.chain() if step.prompt is not None)
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
         """All prompts, those of the start first."""
-        return (*self.start.prompts, *(s.prompt for s in self.steps() if s.prompt is not None))
+        return (*self.start.prompts, *self.since)
 
     def edited(self, first: int, later: Iterable[Prompt]) -> Draft:
         """Return the draft with other prompts from the `first` on.
@@ -77,9 +80,7 @@ class Draft:
         if first < len(given):
             anew = Draft(Start(self.start.origin, (), self.start.origin))
             return anew.then(*given[:first], *later)
-        kept = self.steps()[: first - len(given)]
-        begun = kept[-1] if kept else Draft(self.start)
-        return begun.then(*later)
+        return self.chain()[first - len(given)].then(*later)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,10 +149,8 @@ class State:
 
     def collapsed(self) -> State:
         """Return the state with nothing of the current object but its prompts: no undone steps."""
-        steps = self.draft.steps()
-        drafts = (steps[0].before or Draft(), *steps) if steps else (self.draft,)
-        edits = tuple(s.prompt for s in steps if s.prompt is not None)
-        return replace(self, drafts=drafts, edits=edits, at=len(steps))
+        draft = self.draft
+        return replace(self, drafts=tuple(draft.chain()), edits=draft.since, at=draft.n)
 
     def stepped(self, edit: Edit, draft: Draft) -> State:
         """Go on to another draft; what was undone is forgotten."""
@@ -197,7 +196,7 @@ def apply(state: State, operation: Operation) -> State:
         case Drop():
             return State(state.closed(), ended=("drop", replace(state, ended=None)))
         case Reopen(key):
-            state.place_of(key)  # which the one that is being corrected has not
+            state.place_of(key)  # fails for the object that is being corrected already
             return _reopened(state.closed(), key)
         case Refine(start):
             return State(state.closed(), drafts=(Draft(start),))
@@ -228,9 +227,7 @@ def accepting(state: State, operation: Accept, one: AcceptedObject) -> Accept:
 
 def taking_over(state: State) -> TakeOver:
     """Return the operation that makes a state's current object another session's."""
-    steps = state.draft.steps()
-    prompts = tuple(step.prompt for step in steps if step.prompt is not None)
-    return TakeOver(state.draft.start, prompts, state.reopened, state.place)
+    return TakeOver(state.draft.start, state.draft.since, state.reopened, state.place)
 
 
 def _edited(draft: Draft, edit: RemovePrompts | MoveClick) -> Draft:

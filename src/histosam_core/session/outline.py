@@ -126,6 +126,11 @@ class Outline:
 
     def show(self, draft: Draft) -> None:
         """Make the mask that of a draft. Where the model cannot answer, it stays what it was."""
+        if draft is not self.draft:
+            self.canvas, self.draft = self.canvas_of(draft), draft
+
+    def canvas_of(self, draft: Draft) -> Canvas:
+        """Return the mask of a draft; the model is asked for what it has not answered, or again."""
         missing, nearest = [], draft
         while nearest.before is not None and self.kept.find(nearest) is None:
             missing.append(nearest)
@@ -137,7 +142,7 @@ class Outline:
             latest = {answer.window: answer for answer in self._answers[step]}
             self._latest[step] = {**self.latest(step.before), **latest}
             self.kept.keep(step, canvas)
-        self.draft, self.canvas = draft, canvas
+        return canvas
 
     def check(self, prompt: Prompt) -> Prompt:
         """Refuse a prompt that no window can answer; return it, a box cut at the slide's edge.

@@ -370,12 +370,12 @@ class Session:
                 "again by the model in use",
             )
         try:
-            self._outline.show(state.draft)
+            self._outline.canvas_of(state.draft)
         except HistoSamError as error:
             if last is None or not is_same:
                 raise
             state = fold(restored.journal, without=last.n).state
-            self._outline.show(state.draft)
+            self._outline.canvas_of(state.draft)
             left_out = f"{type(error).__name__}: {error}"
             notes += (f"the last operation ({last.op}) was left out: {error}",)
         if journal is not None:
@@ -383,7 +383,7 @@ class Session:
         self._recorder.restored(restored.path, state, is_same_model=is_same)
         if last is not None and left_out and not self._recorder.is_elsewhere(restored.path):
             self._recorder.write("failed", of=last.n, error=left_out)
-        self._state = state
+        self.go_to(state)
         self._notes += notes
 
     def go_to(self, state: State) -> None:

@@ -120,7 +120,7 @@ def test_undo_goes_back_to_the_very_draft_and_redo_to_the_next(done: list[Operat
             assert apply(apply(state, Undo()), Redo()).draft is state.draft
             assert not state.can_redo
     assert apply(apply(state, Drop()), Undo()).draft is state.draft
-    assert [draft.n for draft in state.draft.steps()] == list(range(1, state.draft.n + 1))
+    assert [draft.n for draft in state.draft.chain()] == list(range(state.draft.n + 1))
     collapsed = state.collapsed()
     assert (collapsed.draft, collapsed.can_redo) == (state.draft, False)
     taken = apply(State(), taking_over(state))
@@ -134,7 +134,7 @@ def test_a_moved_click_keeps_its_sign_and_what_came_before(slide: Slide) -> None
         state = apply(state, click)
     moved = apply(state, MoveClick(1, (7, 7)))
     assert moved.draft.prompts == (CLICK, Click((7, 7)), CLICK)
-    assert moved.draft.steps()[0] is state.draft.steps()[0]
+    assert moved.draft.chain()[1] is state.draft.chain()[1]
     assert state.draft.prompts[1] == Click((5, 5)), "the state before stays as it is"
 
 

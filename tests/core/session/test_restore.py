@@ -406,3 +406,22 @@ def test_a_session_on_a_full_disk_ends_without_an_error(
     monkeypatch.setattr(os, "fsync", full)
     session.end()
     assert [event.op for event in read_journal(journal.path).events] == ["begin"]
+
+
+def test_a_restore_that_cannot_be_journalled_changes_nothing(
+    slide: Slide, smooth_model, journal, tmp_path: Path, monkeypatch
+) -> None:
+    Session(slide, smooth_model, journal=journal).click((601, 501))
+    again = Session(slide, smooth_model, journal=JournalWriter(tmp_path / "other.jsonl"))
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    state = fold(read_journal(journal.path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(JournalError):
+            again.restore(state)
+    assert (again.prompts, again.area_mm2) == ((), 0)
+    again.restore(state)
+    assert len(again.prompts) == 1
