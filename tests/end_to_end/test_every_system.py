@@ -165,7 +165,7 @@ def test_undo_and_redo_across_a_change_of_zoom(folder: Path, make: Callable[[Any
             for xy, is_positive in CLICKS[:n]:
                 fresh.click(xy, is_positive)
             alone.append(logits(fresh))
-            answers = fresh._outline.state.latest.values()
+            answers = fresh._outline.latest().values()
             regions.append([answer.state.roi for answer in answers])
         assert len({str(region) for region in regions}) > 1, "no zoom has changed"
         one = session()

@@ -21,7 +21,7 @@ from histosam_core.errors import EmptyMaskError
 from histosam_core.geometry import Frame, Region
 
 if TYPE_CHECKING:
-    from histosam_core.session.objects import AcceptedObject
+    from histosam_core.session.objects import AcceptedObject, Color
     from histosam_core.slide import Slide
 
 __all__ = ["draw_preview", "save_preview"]
@@ -37,8 +37,6 @@ POSITIVE, NEGATIVE = (0, 200, 60), (235, 30, 30)
 INK, QUIET, PAPER = (25, 28, 33), (105, 110, 120), (255, 255, 255)
 WHITE_RGB, BLACK_RGB = (255, 255, 255), (0, 0, 0)
 ROUND_LENGTHS = (1, 2, 5)
-
-Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)

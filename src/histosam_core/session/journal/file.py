@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import JournalError
+
+if TYPE_CHECKING:
+    from histosam_core.file_lock import FileLock
 
 __all__ = ["JOURNAL_FORMAT", "Event", "Journal", "JournalWriter", "read_journal", "sync_folder"]
 
@@ -43,13 +46,6 @@ class Journal:
     events: tuple[Event, ...]
     notes: tuple[str, ...]
     path: Path
-
-
-class Lock(Protocol):
-    """What keeps others from writing the same file."""
-
-    def release(self) -> None:
-        """Let others write it."""
 
 
 class JournalWriter:
@@ -81,7 +77,7 @@ class JournalWriter:
         self,
         path: str | os.PathLike[str],
         *,
-        lock: Lock | None = None,
+        lock: FileLock | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path = Path(path)
