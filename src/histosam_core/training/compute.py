@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -19,7 +19,7 @@ from torch import Tensor
 from histosam_core.errors import HistoSamError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory, pick_device
 
-__all__ = ["Compute", "MicroBatches", "Processes"]
+__all__ = ["Compute", "MicroBatches", "Processes", "StepMeans"]
 
 Value = TypeVar("Value")
 
@@ -205,6 +205,14 @@ def _next_size(left: int, size: int, at_least: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class StepMeans:
+    """A step's loss and IoU, means over the batch of all processes."""
+
+    loss: float
+    iou: float
+
+
+@dataclass(frozen=True, slots=True)
 class Compute:
     """What a run hands to all that computes.
 
@@ -220,6 +228,47 @@ class Compute:
     micro_batches: MicroBatches
     device: torch.device
     precision: str = "fp32"
+
+    def take_gradient(
+        self,
+        parameters: Iterable[Tensor],
+        count: int,
+        pass_through: Callable[[slice], Tensor],
+        *,
+        at_least: int = 1,
+        restart: Callable[[], None] | None = None,
+    ) -> StepMeans:
+        """Sum the gradient of a batch over passes and processes.
+
+        Parameters
+        ----------
+        parameters
+            Those that learn.
+        count, at_least
+            Patches of this process; a pass takes that many at least.
+        pass_through
+            Adds the gradient of a part of the batch; returns its shares of the loss and the IoU.
+        restart
+            Called before a full memory makes all begin again.
+        """
+        learning = list(parameters)
+
+        def forget() -> None:
+            for parameter in learning:
+                parameter.grad = None
+
+        def start_again() -> None:
+            forget()
+            if restart is not None:
+                restart()
+
+        forget()
+        parts = self.micro_batches.run(count, pass_through, at_least=at_least, restart=start_again)
+        sums = torch.stack(parts).sum(0)
+        gradients = [one.grad for one in learning if one.grad is not None]
+        self.processes.sum_in_place([*gradients, sums])
+        loss, iou = sums.tolist()
+        return StepMeans(loss, iou)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the network computes in the run's precision."""

@@ -23,7 +23,7 @@ from histosam_core.training.losses import (
 from histosam_core.training.prompts import point_table
 
 if TYPE_CHECKING:
-    from histosam_core.training.families.learner import StepMeans
+    from histosam_core.training.compute import StepMeans
 
 RITM, FOCAL, SIMPLE = "ritm_h18s", "focalclick_b0_s2", "simpleclick_xtiny448"
 

@@ -18,7 +18,7 @@ from histosam_core.training.run_log import RunLog
 from histosam_core.training.stopping import StopRequest, TimeBudget
 
 if TYPE_CHECKING:
-    from histosam_core.training.families.learner import StepMeans
+    from histosam_core.training.compute import StepMeans
 
 
 class Step:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histosam_core.errors import ConfigError
@@ -15,18 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from histosam_core.model.interface import InteractiveModel
+    from histosam_core.training.compute import StepMeans
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, Examples, TrainingPatch
 
-__all__ = ["Learner", "StepMeans", "check_family"]
-
-
-@dataclass(frozen=True, slots=True)
-class StepMeans:
-    """A step's loss and IoU, means over the batch of all processes."""
-
-    loss: float
-    iou: float
+__all__ = ["Learner", "check_family"]
 
 
 class Learner(Protocol):
@@ -34,14 +26,11 @@ class Learner(Protocol):
 
     Attributes
     ----------
-    model : InteractiveModel
-        Answers clicks with `network` as it is.
-    network : nn.Module
-        Learns.
-    names : list of str
-        Parameters that learn, as the network's state dict has them.
-    buffers : list of str
-        What else changes in the network while it learns, such as running means.
+    model, network : InteractiveModel, nn.Module
+        The model answers clicks with the network as it is; the network learns.
+    names, buffers : list of str
+        Parameters that learn, as the network's state dict has them, and what else changes in it
+        meanwhile, such as running means.
     examples : Examples
         The training patches, epoch by epoch.
     settings : mapping
@@ -59,14 +48,14 @@ class Learner(Protocol):
         """Share of the learning rate that a parameter gets."""
 
     def prompt(self, batch: Sequence[Example], n_clicks: int) -> Any:
-        """Let the network answer a batch and click on its errors, without gradient.
+        """Click `n_clicks` times on the errors that the network makes on a batch, without gradient.
 
         Parameters
         ----------
         batch
             This process's share.
         n_clicks
-            Clicks drawn from the error region; the same in all processes.
+            The same in all processes.
 
         Returns
         -------
@@ -86,7 +75,7 @@ class Learner(Protocol):
         n_in_all
             Patches in the batch over all processes.
         backward
-            Takes the gradient of a loss.
+            Adds the gradient of a loss to the parameters'.
 
         Raises
         ------

@@ -19,7 +19,6 @@ from histosam_core.errors import ConfigError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory
 from histosam_core.model.sam.interactive import to_image_size, to_mask_input
 from histosam_core.training.examples import Examples
-from histosam_core.training.families.learner import StepMeans
 from histosam_core.training.families.sam_embeddings import PatchEncoder, open_caches
 from histosam_core.training.families.sam_parts import (
     part_of,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.model.sam.embedding import ImageEmbedding
     from histosam_core.model.sam.interactive import SamModel
-    from histosam_core.training.compute import Compute
+    from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, TrainingPatch
     from histosam_core.training.run_log import RunLog
@@ -108,7 +107,6 @@ class SamLearner:
         self.names = prepare_for_training(self.network, scenario)
         others = self.network.state_dict().keys() - dict(self.network.named_parameters()).keys()
         self.buffers = sorted(name for name in others if part_of(name) in scenario.trained)
-        self._parameters = [self.network.get_parameter(name) for name in self.names]
         variants = config.augment_variants if scenario.freezes_encoder else 0
         self.examples: Examples = Examples(
             train_patches, config, variants=variants, share=compute.processes.share
@@ -148,8 +146,7 @@ class SamLearner:
         self, prompted: Prompted, n_in_all: int, backward: Callable[[Tensor], None]
     ) -> StepMeans:
         """Let the network answer once more and take the gradient; see `Learner.take_gradient`."""
-        network, micro_batches = self.network, self._compute.micro_batches
-        batch = prompted.batch
+        network, batch = self.network, prompted.batch
         gt_masks = np.stack([example.gt_mask for example in batch])
         target = torch.from_numpy(gt_masks)[:, None].to(network.device)
         set_training_mode(network, self._scenario)
@@ -167,19 +164,17 @@ class SamLearner:
             backward(loss)
             return torch.stack((loss.detach(), overlap.sum() / n_in_all))
 
-        def start_again() -> None:
-            prompted.encoded = None
-            self._forget_gradients()
+        def forget_encoded() -> None:
+            prompted.encoded = None  # its gradient can be taken only once
 
-        if micro_batches.size < len(batch):
-            prompted.encoded = None  # its gradient could be taken only once
-        self._forget_gradients()
-        sums = torch.stack(micro_batches.run(len(batch), pass_through, restart=start_again)).sum(0)
-        prompted.encoded = None
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        self._compute.processes.sum_in_place([*gradients, sums])
-        loss, iou = sums.tolist()
-        return StepMeans(loss, iou)
+        if self._compute.micro_batches.size < len(batch):
+            forget_encoded()
+        parameters = map(network.get_parameter, self.names)
+        means = self._compute.take_gradient(
+            parameters, len(batch), pass_through, restart=forget_encoded
+        )
+        forget_encoded()
+        return means
 
     def embed_whole(
         self, patches: Sequence[TrainingPatch], index: int
@@ -266,7 +261,3 @@ class SamLearner:
             return prompted.encoded[part]
         # What errors were judged by has no gradient: the price of passes is a second encoding.
         return self.encoder.encode([example.image for example in prompted.batch[part]])
-
-    def _forget_gradients(self) -> None:
-        for parameter in self._parameters:
-            parameter.grad = None

@@ -20,7 +20,7 @@ from torch import Tensor
 from histosam_core.model.load import load_model
 from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.training.families.crops import CropExamples, DrawFocus, Way
-from histosam_core.training.families.learner import StepMeans, check_family
+from histosam_core.training.families.learner import check_family
 from histosam_core.training.losses import batch_iou, bce_loss, normalized_focal_loss
 from histosam_core.training.prompts import click_on_errors, point_table
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.model.specialists.click_image import ClickImage
-    from histosam_core.training.compute import Compute
+    from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import Example, Examples, TrainingPatch
     from histosam_core.training.recipes import RecipeName
@@ -181,24 +181,19 @@ class SpecialistLearner:
             overlap = batch_iou(answer["instances"].float(), target)
             return torch.stack((loss.detach(), overlap.sum() / n_in_all))
 
-        def start_again() -> None:
-            self._forget_gradients()
+        def restore_norms() -> None:
             for name, value in network.named_buffers():
                 value.copy_(norms[name])
 
-        self._forget_gradients()
-        parts = compute.micro_batches.run(
+        means = compute.take_gradient(
+            network.parameters(),
             len(prompted.batch),
             pass_through,
             at_least=self._recipe.least_at_a_time,
-            restart=start_again,
+            restart=restore_norms,
         )
-        sums = torch.stack(parts).sum(0)
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        compute.processes.sum_in_place([*gradients, sums])
         self._share_norms()
-        loss, iou = sums.tolist()
-        return StepMeans(loss, iou)
+        return means
 
     def more_losses(self, prompted: Prompted, n_in_all: int) -> MoreLosses:
         """Return what adds losses to those of the answer on the whole crop; here nothing does."""
@@ -274,10 +269,6 @@ class SpecialistLearner:
         processes.sum_in_place(running)
         for one in running:
             one /= processes.count
-
-    def _forget_gradients(self) -> None:
-        for parameter in self.network.parameters():
-            parameter.grad = None
 
 
 def input_settings(config: TrainConfig) -> dict[str, Any]:
