@@ -4,7 +4,7 @@
 
 Prints a JSON object: the steps that were done at each kill, as the state on disk has them, and
 in what both runs differ at the end, of weights, log and files. A process is forked for each
-sitting, before torch has started a thread, so that killing is all that it costs.
+attempt, before torch has started a thread, so that killing is all that it costs.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def main() -> None:
     while len(steps) < options.kills:
         before = steps_done(killed)
         child = start(killed, options.folder / "cache-killed", options.model)
-        # Every other sitting comes at least one step on; then any moment may be the last.
+        # Every other attempt comes at least one step on; then any moment may be the last.
         must_move = len(steps) % 2 == 1
         while must_move and steps_done(killed) == before and not ended(child):
             time.sleep(0.02)
@@ -153,7 +153,7 @@ def main() -> None:
         steps.append(steps_done(killed))
     _, status = os.waitpid(start(killed, options.folder / "cache-killed", options.model), 0)
     if status:
-        raise SystemExit("the last sitting failed")
+        raise SystemExit("the last attempt failed")
     first, second = outcome(whole), outcome(killed)
     differing = [name for name in first if first[name] != second[name]]
     total = steps_done(whole)

@@ -16,7 +16,7 @@ from histosam_core.training.run_folder import RunFolder
 
 
 class Run:
-    """A short run and what was told of it."""
+    """A short run, its events and messages."""
 
     def __init__(self, small_model: Any, small_patches: Any, out: Path, **settings: Any) -> None:
         self.events: list[Any] = []
@@ -138,12 +138,12 @@ def test_patience_ends_the_run_and_says_so(
 
 def test_tensorboard_gets_what_the_events_tell(tmp_path: Path, run: Callable[..., Run]) -> None:
     pytest.importorskip("tensorboard", reason="install tensorboard to run this")
-    told = run("run", epochs=1, tensorboard=True)
+    short = run("run", epochs=1, tensorboard=True)
     (file,) = (tmp_path / "run" / "tensorboard").iterdir()
     content = file.read_bytes()
     for tag in (b"training/loss", b"validation/noc85"):
         assert tag in content
-    assert told.result.steps == 2
+    assert short.result.steps == 2
     RunFolder(tmp_path / "run").clear()
     assert list((tmp_path / "run").iterdir()) == []
 

@@ -71,7 +71,7 @@ def test_settings_survive_the_file(tmp_path: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         (
             {"model": "ritm_h18s", "scenario": "refining"},
@@ -95,11 +95,11 @@ def test_settings_survive_the_file(tmp_path: Path, model: str) -> None:
     ],
 )
 def test_what_does_not_fit_the_family_is_told_in_one_line(
-    settings: dict[str, Any], told: str
+    settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         config(**settings)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

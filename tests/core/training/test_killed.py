@@ -15,7 +15,7 @@ KILLS = int(os.environ.get("HISTOSAM_KILLS", "5"))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="sittings are forked: run this on Linux")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="attempts are forked: run this on Linux")
 @pytest.mark.parametrize("model", ["histosam-tiny", "focalclick_b0_s2"])
 def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(
     tmp_path: Path, model: str
@@ -29,8 +29,8 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_had_not_been(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["differing"] == [], told
-    assert told["steps"] == 24
+    report = json.loads(done.stdout)
+    assert report["differing"] == [], report
+    assert report["steps"] == 24
     # It was killed in the midst of its work, and not at one place only.
-    assert len({steps for steps in told["steps_at_kills"] if 0 < steps < 24}) > 1, told
+    assert len({steps for steps in report["steps_at_kills"] if 0 < steps < 24}) > 1, report
