@@ -62,11 +62,6 @@ class Survey:
         """Every cell's state by `Cell.key`."""
         return {state.cell.key: state for state in self.states}
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every cell is done."""
-        return all(state.status == "done" for state in self.states)
-
     def count(self, status: str) -> int:
         """Return how many cells have that status."""
         return sum(state.status == status for state in self.states)
