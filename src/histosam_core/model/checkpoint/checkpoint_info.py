@@ -45,16 +45,14 @@ class CheckpointInfo(ModelInfo):
         RITM's, FocalClick's or SimpleClick's by the name that
         `histosam_core.model.baselines.network` takes. What follows of decoders, prompts and
         features is SAM's alone; the others have neither.
-    dense_prompts
-        Whether clicks also reach the decoder as maps.
+    dense_prompts, early_features
+        Whether clicks also reach the decoder as maps, and the encoder's early features.
     scenario
         How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
     preprocessing
         What images go through.
     provenance
         Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
-    early_features
-        Whether the refining decoder also takes the encoder's early features.
     settings
         Of RITM's, FocalClick's and SimpleClick's interactive model, by keyword, where they are not
         its defaults; ``zoom_in`` is a mapping of `ZoomIn`'s fields, or None.

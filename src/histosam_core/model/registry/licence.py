@@ -34,15 +34,7 @@ def licence_to_confirm(name: str) -> str | None:
 
 
 def accept_licence(name: str) -> None:
-    """Note that the user accepts a model's licence; once and for all.
-
-    Raises
-    ------
-    UnknownModelError
-        No such model.
-    OutputWriteError
-        The data folder cannot be written.
-    """
+    """Note that the user accepts a model's licence; once and for all."""
     spec = find_spec(name)
     facts = {
         "model": spec.name,

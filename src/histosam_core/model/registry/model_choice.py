@@ -1,7 +1,6 @@
 """A model as a text names it: a name or a path, and behind an @ which of its decoders.
 
-``histosam-tiny@sam`` is SAM's decoder of histosam-tiny. A file whose own name ends so wins. Nothing
-here imports torch until a model is loaded.
+``histosam-tiny@sam`` is SAM's decoder of histosam-tiny. A file whose own name ends so wins.
 """
 
 from __future__ import annotations
@@ -115,8 +114,7 @@ def parse_model(text: str | os.PathLike[str]) -> ModelChoice:
 def held_decoders(source: str) -> tuple[Decoder, ...]:
     """Return the decoders that a model, by name or path, says it has, the default first.
 
-    Of a file no more than the header is read. Empty where nothing says so (weights of others, and
-    what is no model), or there is nothing to choose (RITM, FocalClick and SimpleClick).
+    Empty where nothing says so, as of weights of others, or there is nothing to choose.
     """
     held = _stated_decoders(source) or ()
     return tuple(name for one in held for name in DECODERS if name == one)
@@ -128,26 +126,10 @@ def load_choice(
     *,
     progress: ProgressCallback = silent,
 ) -> Model:
-    """Load a model with the decoder that was asked for.
+    """Load a model from `parse_model`, or from what that takes, as `load_model` does.
 
-    Unlike `load_model`, which starts a refining decoder for weights that have none, to be trained,
-    this refuses what the weights do not hold.
-
-    Parameters
-    ----------
-    model
-        From `parse_model`, or what that takes.
-    device, progress
-        As for `load_model`.
-
-    Raises
-    ------
-    CheckpointError
-        The checkpoint does not have the decoder, or cannot be used.
-    ConfigError
-        There is no such decoder, or the device is not there.
-    DownloadError, LicenceError, UnknownModelError
-        As for `load_model`.
+    But a refining decoder is never started afresh: a decoder that the weights do not hold is a
+    CheckpointError.
     """
     from histosam_core.model import load_model
 
@@ -167,7 +149,6 @@ def _stated_decoders(source: str) -> tuple[str, ...] | None:
 
 
 def _check(choice: ModelChoice, held: tuple[str, ...]) -> None:
-    """Complain where a model that says what it has does not have the decoder."""
     if held and choice.decoder not in held:
         there = " or ".join(f"{choice.source}@{name}" for name in held)
         raise CheckpointError(

@@ -1,7 +1,6 @@
 """Names of models: the user's own checkpoints, which work as ours do; and names that nothing has.
 
-An own model is a small JSON file in the user's data folder, so that two programs that add models at
-once do not undo each other's work. The checkpoint stays where it is.
+An own model is a small JSON file in the user's data folder; the checkpoint stays where it is.
 """
 
 from __future__ import annotations
@@ -63,17 +62,13 @@ def add_own_model(path: str | os.PathLike[str], *, name: str | None = None) -> O
         `load_model` says whether it can be used.
     name
         Letters, digits and ``._+-``, at most 80. None: made from the file's name, or, for one
-        such as best.safetensors, its folder's, with a number where that is taken.
-
-    Returns
-    -------
-    OwnModel
-        A file that was added before keeps its name where `name` is None.
+        such as best.safetensors, its folder's, with a number where that is taken; a file that was
+        added before keeps its name.
 
     Raises
     ------
     CheckpointError
-        There is no such file, or it is empty, a web page or a pointer of Git LFS.
+        There is no such file, or it plainly holds no weights.
     ConfigError
         The name is one of `list_models`, belongs to another file, or has other characters.
     OutputWriteError
@@ -87,7 +82,13 @@ def add_own_model(path: str | os.PathLike[str], *, name: str | None = None) -> O
             return earlier
         name = free_name(file.parent.name if file.stem in _COMMON_STEMS else file.stem)
     else:
-        _check_name(name)
+        if _is_ours(name):
+            raise ConfigError(f"the name {name!r} is that of a model of ours; choose another")
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"the name {name!r} must be letters, digits and ._+- alone, 80 at most, such as "
+                "liver-2026"
+            )
         holder = _read(_file_of(name))
         if holder is not None and holder.path != file and holder.path.is_file():
             raise ConfigError(
@@ -125,12 +126,9 @@ def checkpoint_path(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def remove_own_model(name: str) -> None:
-    """Take a name back. The checkpoint stays, unless this program put it beside the names.
+    """Take a name back; UnknownModelError where there is none.
 
-    Raises
-    ------
-    UnknownModelError
-        There is no own model of that name.
+    The checkpoint stays, unless this program put it beside the names.
     """
     model = _read(_file_of(name)) if _NAME.fullmatch(name) else None
     if model is None:
@@ -167,16 +165,6 @@ def unknown_model(name: str) -> UnknownModelError:
         f"no model named {name!r} and no checkpoint file at that path{hint} "
         "(histosam models lists the names)"
     )
-
-
-def _check_name(name: str) -> None:
-    if _is_ours(name):
-        raise ConfigError(f"the name {name!r} is that of a model of ours; choose another")
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"the name {name!r} must be letters, digits and ._+- alone, 80 at most, such as "
-            "liver-2026"
-        )
 
 
 def _is_ours(name: str) -> bool:

@@ -28,10 +28,7 @@ Where = Literal["bundled", "downloaded", "not downloaded", "by hand", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The hash a file must have: "sha256", or "xxh128" where no sha256 is published.
-
-    `value` is in hexadecimal.
-    """
+    """The hash a file must have: "sha256", or "xxh128" where none is published; hexadecimal."""
 
     algorithm: str
     value: str
@@ -85,8 +82,7 @@ class ModelSpec:
         The hash that the file must have. None: none is published; the sha256 is noted when the
         file first comes, and checked from then on.
     size_bytes
-        Of the file; the nearest that its authors state, in MB for RITM and FocalClick. None: they
-        do not.
+        Of the file; the nearest that its authors state. None: they do not.
     terms, terms_url
         What the licence forbids, for a person to accept before the first use, and the whole
         licence; empty: nothing that must be accepted.

@@ -1,7 +1,7 @@
 """What the models over RITM's, SimpleClick's and FocalClick's networks share.
 
-A network is called with a region of the image, the previous answer's probability in it, and the
-clicks as points; mirrored too, where flips are averaged, in the same batch.
+A network sees a region of the image, the previous answer's probability in it, and the clicks as
+points; mirrored too, where flips are averaged, in the same batch.
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ class ClickModel:
     info
         What the model says of itself. None: its class's name, the paper's geometry.
     fold
-        Compute with a copy of a `ClickNetwork`, made now, whose batch norms are folded into its
-        convolutions. Where there is no copy, the network itself is moved to the device and set to
-        evaluation mode.
+        Compute with a copy of a `ClickNetwork` whose batch norms are folded into its convolutions,
+        not with the network itself, moved to the device and set to evaluation mode.
 
     Raises
     ------

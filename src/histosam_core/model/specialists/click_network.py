@@ -24,7 +24,7 @@ class ClickNetwork(nn.Module):
     """Of the disks, in pixels of the input."""
 
     def forward(self, x: Tensor, points: Tensor) -> dict[str, Tensor]:
-        """Answer clicks.
+        """Answer clicks: ``instances``, (B, 1, H, W) logits, and what else the family makes.
 
         Parameters
         ----------
@@ -32,11 +32,6 @@ class ClickNetwork(nn.Module):
             (B, 4, H, W) float32: RGB in 0..1, and the previous answer's probability.
         points
             (B, 2N, 3); see `disk_maps`.
-
-        Returns
-        -------
-        dict of str to Tensor
-            ``instances``, (B, 1, H, W) logits, and what else the family makes.
         """
         maps = disk_maps(points, (x.shape[-2], x.shape[-1]), self.click_radius)
         return self.answer(self.prepare(x[:, :3]), torch.cat((x[:, 3:], maps), 1))
@@ -47,14 +42,9 @@ class ClickNetwork(nn.Module):
 
     @abstractmethod
     def answer(self, prepared: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """Answer clicks on a prepared image; see `forward`.
+        """Answer clicks on what `prepare` made; see `forward`.
 
-        Parameters
-        ----------
-        prepared
-            From `prepare`.
-        maps
-            (B, 3, H, W) float32: the previous answer's probability, positive and negative disks.
+        `maps` are (B, 3, H, W) float32: previous probability, positive and negative disks.
         """
 
 
