@@ -100,10 +100,6 @@ def evaluate(
         Address of a dask.distributed scheduler, whose workers then do the clicking; see
         `ClusterRunner`.
 
-    Returns
-    -------
-    EvaluationResult
-
     Raises
     ------
     SchedulerError
@@ -112,10 +108,10 @@ def evaluate(
         There is no patch.
     ConfigError
         A setting is out of range, or a patch's image and truth do not fit.
-    OutputExistsError
-        `out` holds a finished run, another run, or something else.
-    OutputWriteError
-        `out` cannot be written.
+    PredictionError
+        The model answers with what is not a number.
+    OutputExistsError, OutputWriteError
+        `out` holds a finished run, another run, or something else; it cannot be written.
     """
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if batch_size < 1 or (limit is not None and limit < 1):
@@ -205,16 +201,7 @@ def record_run(
 ) -> EvaluationResult:
     """Have what is not finished yet clicked on; keep each outcome as it comes, then examples.
 
-    Parameters
-    ----------
-    runner, work
-        Who clicks on what.
-    indices
-        Patches or regions of the work, each to be clicked on as often as the user repeats.
-    writer
-        Of the run folder; knows what is finished.
-    progress
-        See `evaluate`.
+    Each of `indices`, patches or regions of the work, is clicked on as often as the user repeats.
     """
     asked = [(index, repeat) for index in indices for repeat in range(work.user.repeats)]
     records = {(record.index, record.repeat): record for record in writer.finished}

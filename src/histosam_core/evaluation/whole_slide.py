@@ -87,13 +87,9 @@ def evaluate_slides(
         decides resolution and windows.
     slides
         A folder of slides, one slide, or (slide, annotation) pairs.
-    name
-        The model's name in tables and legends.
     annotations
         Folder of the annotations; None: beside the slides (`find_annotation`). Slides without one
         are left out with a note.
-    out
-        A folder of this run's own for rows, masks and examples. None keeps the rows in memory.
     target_iou, max_clicks, min_clicks, mask_threshold
         See `ProtocolSettings`. Regions that span many windows need more clicks than a patch.
     user
@@ -105,17 +101,10 @@ def evaluate_slides(
         Classes that count as tumour; None: those whose name says so.
     min_area_mm2
         Smaller regions are left out and counted.
-    limit
-        At most so many regions, spread evenly over the slides.
     progress
         Called with the regions done, each as often as the user clicks on it; after each click.
-    overwrite, resume, keep_finished
-        As for `evaluate`.
-    clock
-        Returns seconds; a runner has its own.
-    scheduler
-        Address of a dask.distributed scheduler, whose workers then do the clicking, a region at a
-        time; see `ClusterRunner`.
+    name, out, limit, overwrite, resume, keep_finished, clock, scheduler
+        As for `evaluate`, a region in the place of a patch.
 
     Returns
     -------
@@ -131,14 +120,8 @@ def evaluate_slides(
         No slide is left: why the first one was left out.
     EmptyDatasetError
         No annotation has a tumour region of that size.
-    ConfigError
-        A setting is out of range.
-    OutputExistsError, OutputWriteError
+    ConfigError, OutputExistsError, OutputWriteError, PredictionError, SchedulerError
         As for `evaluate`.
-    PredictionError
-        The model's answer cannot be used.
-    SchedulerError
-        The scheduler or its workers are not there, or fail; what was finished is kept.
     """
     settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
     if (limit is not None and limit < 1) or not min_area_mm2 >= 0:

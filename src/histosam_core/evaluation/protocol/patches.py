@@ -47,8 +47,7 @@ __all__ = ["PatchWork", "default_workers", "run_patches"]
 class PatchWork:
     """Patches to click on: a `Work`."""
 
-    patches: Sequence[EvaluationPatch]  # A `PatchStore`, or any sequence of patches
-    # See `run_patches`.
+    patches: Sequence[EvaluationPatch]  # a `PatchStore`, or any other sequence
     settings: ProtocolSettings
     user: User
     batch_size: int
@@ -90,10 +89,6 @@ class PatchWork:
         return self.patches[index].image, self.patches[index].gt_mask
 
 
-def _no_step() -> None:
-    """Nobody wants to be asked."""
-
-
 def run_patches(
     model: InteractiveModel,
     patches: Sequence[EvaluationPatch],
@@ -105,7 +100,7 @@ def run_patches(
     workers: int | None = None,
     cache: EmbeddingCache | None = None,
     clock: Clock = time.perf_counter,
-    on_step: Callable[[], None] = _no_step,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[int, ClickRun]]:
     """Click on many patches; yield each one's index and run as soon as it is finished.
 

@@ -35,16 +35,10 @@ def on_workers(
 ) -> Iterator[Result]:
     """Run several workers on threads of their own; yield what any of them finishes.
 
-    Parameters
-    ----------
-    work
-        A worker: called with what lets users click, and with what to call between its steps.
-    n_workers
-        How many.
-    on_step
-        Called again and again on the caller's thread. Workers wait while it runs, and while the
-        caller is busy with a result; they end after the current step when it raises, or when the
-        caller wants no more.
+    `work` is called with what lets users click, and with what to call between its steps. `on_step`
+    is called again and again on the caller's thread. Workers wait while it runs, and while the
+    caller is busy with a result; they end after the current step when it raises, or when the
+    caller wants no more.
     """
     results: queue.SimpleQueue[tuple[Result] | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()

@@ -58,21 +58,8 @@ def write_outputs(
     summary.json has all numbers, summary.csv the table, table.tex the same for a paper, curves.png
     the curves, and report.html, unless `report` is False, all that in one page.
 
-    Parameters
-    ----------
-    results
-        The runs, in the order in which tables show them.
-    out
-        The folder; files of these names in it are replaced.
-    title, introduction
-        See `render_report`.
-    report
-        Whether the HTML report is wanted.
-
-    Returns
-    -------
-    list of Path
-        What was written, the report last.
+    Files of these names in the folder are replaced. `title` and `introduction` are those of
+    `render_report`. Returns what was written, the report last.
 
     Raises
     ------

@@ -126,12 +126,10 @@ def summarise(
 
     Parameters
     ----------
-    result
-        The run.
+    result, seed
+        The run, and the seed of the bootstrap: the same one gives the same intervals.
     thresholds, failure_thresholds
         IoUs for NoC and for failures; those above the run's target are left out.
-    seed
-        Of the bootstrap; the same seed gives the same intervals.
     """
     target, budget, records = result.settings.target_iou, result.settings.max_clicks, result.patches
     needed = {
