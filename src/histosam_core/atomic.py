@@ -11,8 +11,6 @@ from pathlib import Path
 
 from histosam_core.errors import OutputExistsError, OutputWriteError
 
-__all__ = ["new_file", "new_folder"]
-
 
 @contextmanager
 def new_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:

@@ -25,8 +25,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     from histosam_core.progress import ProgressCallback
 
-__all__ = ["err", "fact_table", "out", "print_json", "progress_bar"]
-
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -12,8 +12,6 @@ from errno import EACCES, EAGAIN, EDEADLK
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["FileLock", "is_locked", "lock_file"]
-
 _HELD = frozenset((EACCES, EAGAIN, EDEADLK))
 
 if sys.platform == "win32":

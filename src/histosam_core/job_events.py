@@ -24,8 +24,6 @@ from histosam_core.version import __version__
 if TYPE_CHECKING:
     from histosam_core.progress import ProgressCallback
 
-__all__ = ["JobEvents", "job_events"]
-
 LEAST_SECONDS = 0.2
 """Between two events of one of the kinds that come often."""
 FREQUENT = frozenset(("progress", "step"))

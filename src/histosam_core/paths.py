@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "data_folder"]
-
 
 def data_folder() -> Path:
     """Return the folder of a user's own files: $HISTOSAM_DATA, else the platform's data folder."""

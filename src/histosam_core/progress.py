@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["ProgressCallback", "silent"]
-
 
 class ProgressCallback(Protocol):
     """Called with the units done, the units in all, and a few words on what is being done.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from histosam_core.slide import Slide
     from napari_histosam.viewer.progressive import ProgressiveLevels
 
-__all__ = ["SlideTag", "get_reader", "read_slide", "slide_layer", "tag_of_slide"]
-
 LayerData = tuple[Any, ...]
 
 _NO_LAYERS: list[LayerData] = [(None,)]  # napari's way to say: read, and nothing to show

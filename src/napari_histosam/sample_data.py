@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from napari_histosam.reader import slide_layer
 
-__all__ = ["SYNTHETIC_MPP", "SYNTHETIC_PX", "immunohistochemistry", "synthetic_liver"]
-
 SYNTHETIC_PX, SYNTHETIC_MPP, SYNTHETIC_SEED = 4000, 0.5, 3
 TUMOR = "Tumor (truth)"
 

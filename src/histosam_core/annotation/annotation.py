@@ -27,8 +27,6 @@ from histosam_core.errors import AnnotationError
 if TYPE_CHECKING:
     from histosam_core.geometry import Region
 
-__all__ = ["IGNORE_VALUE", "Annotation", "PolygonAnnotation"]
-
 IGNORE_VALUE = 255
 
 

@@ -19,14 +19,6 @@ from histosam_core.errors import AnnotationError
 if TYPE_CHECKING:
     from histosam_core.annotation.annotation import Annotation, PolygonAnnotation
 
-__all__ = [
-    "ANNOTATION_SUFFIXES",
-    "MASK_ENDINGS",
-    "find_annotation",
-    "read_annotations",
-    "slide_stem",
-]
-
 ANNOTATION_SUFFIXES = (".geojson", ".json", ".xml", ".tif", ".tiff")
 MASK_ENDINGS = (
     "_mask", "-mask", "_tumor", "_tumour", "_viable", "_whole", "_annotations", "_labels",

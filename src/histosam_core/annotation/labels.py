@@ -21,17 +21,6 @@ from histosam_core.annotation.outlines import mask_to_geometry
 from histosam_core.annotation.rasterise import TIE_PX, Edges, edges_of, rasterise
 from histosam_core.geometry import Frame, Region
 
-__all__ = [
-    "BLOCK_PX",
-    "Block",
-    "Drawing",
-    "LabelGrid",
-    "draw_label",
-    "drawings_of",
-    "pixels_within",
-    "trace_labels",
-]
-
 BLOCK_PX = 1024
 Block = tuple[int, int]
 """Column and row of a block on its grid."""

@@ -19,8 +19,6 @@ import shapely
 
 from histosam_core.geometry import Frame
 
-__all__ = ["mask_to_geometry"]
-
 Ints = npt.NDArray[np.int64]
 LEVEL0 = Frame(origin_xy=(0.0, 0.0), downsample=(1.0, 1.0))
 

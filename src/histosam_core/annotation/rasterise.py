@@ -18,8 +18,6 @@ import shapely
 if TYPE_CHECKING:
     from histosam_core.geometry import Region
 
-__all__ = ["TIE_PX", "Edges", "edges_of", "rasterise"]
-
 Floats = npt.NDArray[np.float64]
 TIE_PX = 1e-7
 """An outline this close to a pixel's centre runs through it: rounding must not break a tie."""

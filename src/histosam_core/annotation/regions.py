@@ -16,20 +16,6 @@ import shapely
 
 from histosam_core.errors import AnnotationError, MissingMppError
 
-__all__ = [
-    "CORNER_TO_CENTRE",
-    "EXCLUSION",
-    "IGNORE",
-    "TUMOR",
-    "UNCLASSIFIED",
-    "AnnotatedRegion",
-    "is_annotated_area",
-    "is_exclusion",
-    "is_ignore",
-    "is_tumor",
-    "polygonal",
-]
-
 CORNER_TO_CENTRE = 0.5
 TUMOR = "Tumor"
 EXCLUSION = "Exclusion"

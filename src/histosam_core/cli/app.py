@@ -19,8 +19,6 @@ from histosam_core.errors import (
 )
 from histosam_core.version import __version__
 
-__all__ = ["VERBS", "command", "main"]
-
 CALL_WAS_WRONG = (ConfigError, OutputExistsError, SlideNotFoundError, UnknownModelError)
 VERBS = {
     "demo": "The whole path in one command, offline, on synthetic slides.",

@@ -9,8 +9,6 @@ from cyclopts import Parameter
 
 from histosam_core.cli.options import FLAG, OverwriteOption
 
-__all__ = ["demo"]
-
 
 def demo(
     *,

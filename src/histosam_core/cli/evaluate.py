@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
     from histosam_core.job_events import JobEvents
 
-__all__ = ["evaluate", "run_folder_name"]
-
 Results = list["EvaluationResult"]
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from histosam_core.job_events import JobEvents
     from histosam_core.training import TrainResult
 
-__all__ = ["finetune"]
-
 
 @takes(options_of(TrainConfig))
 def finetune(

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from histosam_core.improve import Improvement
     from histosam_core.job_events import JobEvents
 
-__all__ = ["improve"]
-
 _USUAL = {**TUNING, "epochs": "600 steps, 30 epochs at least"}
 _TUNING_OPTIONS = options_of(
     TrainConfig, below="tuning", leave_out={*OURS, *ImproveSettings.model_fields}, usual=_USUAL

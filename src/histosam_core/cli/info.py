@@ -17,8 +17,6 @@ from histosam_core.cli.options import JsonOption, check_output
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
-__all__ = ["info"]
-
 
 def info(
     file: Annotated[Path, Parameter(help="A slide, a PNG or a JPEG.")],

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from histosam_core.model.registry.own_models import OwnModel
     from histosam_core.model.registry.registry import ModelSpec
 
-__all__ = ["own_facts", "print_facts", "print_list", "spec_facts"]
-
 LINE, TITLE = 80, 14
 """Characters in a line, and in the title before a fact."""
 

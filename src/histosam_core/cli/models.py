@@ -24,8 +24,6 @@ from histosam_core.model.registry.own_models import (
 from histosam_core.model.registry.registry import list_models
 from histosam_core.model.registry.weights import fetch_weights
 
-__all__ = ["models"]
-
 
 def models(
     model: Annotated[str | None, Parameter(name="NAME", help="Show all about it.")] = None,

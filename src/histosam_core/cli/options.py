@@ -18,12 +18,6 @@ from histosam_core.errors import ConfigError, OutputExistsError
 from histosam_core.job_events import JobEvents, job_events
 from histosam_core.settings import Face, JobSettings, faces, read_settings
 
-__all__ = [
-    "FLAG", "NOTHING", "USUAL", "DeviceOption", "Given", "JobOptions", "JsonOption",
-    "MagnificationOption", "OverwriteOption", "ResumeOption", "SetOption", "check_output",
-    "gather", "options_of", "run_job", "takes", "with_magnification",
-]  # fmt: skip
-
 Given = Mapping[str, Any]
 """Settings that were given as options, by name; "NAME.MEMBER" for a member of a group."""
 NOTHING: Given = MappingProxyType({})

@@ -25,8 +25,6 @@ from histosam_core.dataset.settings import PrepareSettings
 if TYPE_CHECKING:
     from histosam_core.dataset import ExtractionSummary
 
-__all__ = ["prepare"]
-
 
 @takes(options_of(PrepareSettings, leave_out=("slides",)))
 def prepare(

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from histosam_core.model.load import Model
     from histosam_core.session import ReplayReport
 
-__all__ = ["replay"]
-
 
 def replay(
     journal: Annotated[

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.job_events import JobEvents
     from histosam_core.reproduce import Survey
 
-__all__ = ["reproduce"]
-
 Paper = Literal["kim2023"]
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from histosam_core.reproduce.cells import CellState, Selection
     from histosam_core.reproduce.survey import Survey
 
-__all__ = ["show_result", "show_survey"]
-
 MOST_MISSING = 8
 
 

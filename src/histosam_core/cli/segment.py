@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.session import AcceptedObject, ClickResult, Session
 
-__all__ = ["segment"]
-
 PICTURES = (".png", ".jpg", ".jpeg")
 
 

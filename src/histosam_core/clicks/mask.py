@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MASK_THRESHOLD", "logits_to_mask"]
-
 MASK_THRESHOLD = 0.49
 """A pixel belongs to the mask where its probability lies above this, strictly (RITM)."""
 

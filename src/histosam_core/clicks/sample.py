@@ -14,14 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from histosam_core.clicks.click import Click
 from histosam_core.clicks.mask import MASK_THRESHOLD
 
-__all__ = [
-    "click_count_probabilities",
-    "first_click_candidates",
-    "next_click_candidates",
-    "sample_next_click",
-    "sample_random_clicks",
-]
-
 IGNORE = -1
 COUNT_DECAY = 0.8
 """Each further click is 0.8 times as likely as the one before."""

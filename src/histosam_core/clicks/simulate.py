@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from histosam_core.clicks.click import Click
 from histosam_core.errors import ConfigError
 
-__all__ = ["error_depths", "next_click"]
-
 IGNORE = -1
 
 

@@ -20,8 +20,6 @@ from histosam_core.clicks.click import Click
 from histosam_core.clicks.simulate import error_depths, next_click
 from histosam_core.errors import ConfigError
 
-__all__ = ["IDEAL", "User", "UserKind"]
-
 UserKind = Literal["ideal", "jitter", "region"]
 
 TRIES = 256

@@ -12,16 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = [
-    "AugmentSettings",
-    "augment",
-    "brightness_contrast",
-    "dihedral",
-    "resize_crop",
-    "rgb_shift",
-    "stain_jitter",
-]
-
 RESIZE_RANGE = (0.75, 1.40)
 BRIGHTNESS_RANGE = (-0.25, 0.25)
 CONTRAST_RANGE = (-0.15, 0.40)

@@ -30,8 +30,6 @@ from histosam_core.version import __version__
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
-__all__ = ["ExtractionSummary", "extract_patches"]
-
 PathLike = str | os.PathLike[str]
 Splits = Mapping[str, float] | Mapping[str, str] | Callable[[Sequence[SlidePlan]], PatchSplit]
 Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8]]

@@ -9,8 +9,6 @@ from pathlib import Path
 from histosam_core.annotation.files import MASK_ENDINGS, find_annotation, slide_stem
 from histosam_core.errors import AnnotationError, ConfigError, SlideNotFoundError
 
-__all__ = ["SLIDE_SUFFIXES", "find_pairs", "find_slides"]
-
 SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide",
     ".png", ".jpg", ".jpeg",

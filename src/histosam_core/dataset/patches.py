@@ -21,15 +21,6 @@ from zarr.codecs import ZstdCodec
 
 from histosam_core.errors import PatchStoreError
 
-__all__ = [
-    "FORMAT_VERSION",
-    "Patch",
-    "PatchGeometry",
-    "PatchStore",
-    "SlideRecord",
-    "open_patches",
-]
-
 FORMAT_VERSION = 1
 _MARK = "histosam_patches"
 _STORE_SUFFIX = ".zarr"

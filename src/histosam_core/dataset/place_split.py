@@ -23,8 +23,6 @@ from histosam_core.errors import EmptyDatasetError
 if TYPE_CHECKING:
     from histosam_core.dataset.plan import SlidePlan
 
-__all__ = ["PatchSplit", "SplitBy", "split_patches", "split_places"]
-
 SplitBy = Literal["slides", "slide and place", "place"]
 """Every part has slides of its own; only the last part has; or none has."""
 

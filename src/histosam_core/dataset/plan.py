@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from histosam_core.progress import ProgressCallback
     from histosam_core.slide import Slide
 
-__all__ = ["REASONS", "SlidePlan", "gt_mask_of", "open_for", "plan_slide", "plan_slides"]
-
 REASONS: Mapping[str, str] = {
     "too_little_tumor": "too little tumour",
     "too_much_tumor": "too much tumour",

@@ -12,8 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from histosam_core.dataset.patches import Patch, PatchStore
 
-__all__ = ["contact_sheet", "write_preview"]
-
 _PER_SPLIT, _ACROSS, _EDGE_PX, _GAP_PX, _HEADING_PX = 12, 6, 240, 8, 30
 _TUMOR_COLOR, _IGNORE_COLOR = (0, 160, 60), (230, 160, 0)
 Rgb = npt.NDArray[np.uint8]

@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 from histosam_core.errors import ConfigError
 from histosam_core.settings import JobSettings, Problems, setting
 
-__all__ = ["SPLITS", "ExtractionSettings", "PrepareSettings", "mpp_of_magnification"]
-
 SPLITS = ("train", "validation", "test")
 WHOLE_SLIDE = "slide"
 """What stands for None in `known_within_um`: all tumour of the slide is outlined."""

@@ -13,8 +13,6 @@ import numpy as np
 from histosam_core.annotation.files import slide_stem
 from histosam_core.errors import ConfigError
 
-__all__ = ["DEFAULT_SPLITS", "assign_splits", "check_shares", "read_split_file"]
-
 DEFAULT_SPLITS: Mapping[str, float] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 _LEFT_OUT = ("", "none", "exclude", "excluded")
 

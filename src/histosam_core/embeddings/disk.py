@@ -30,8 +30,6 @@ from histosam_core.embeddings.key import Arrays, EmbeddingKey
 from histosam_core.errors import ConfigError, OutputWriteError
 from histosam_core.paths import cache_folder
 
-__all__ = ["DiskStore"]
-
 DEFAULT_BYTES = 2 * 2**30
 """4000 windows of `histosam-tiny` (512 KiB each), or 500 of SAM."""
 FORMAT = "1"

@@ -31,8 +31,6 @@ from histosam_core.embeddings.tiered import TieredStore
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["CachedEncoder", "EmbeddingCache", "Encoded"]
-
 DEFAULT_BYTES = 2**30
 """2000 patches of `histosam-tiny` (512 KiB each), or 250 of SAM."""
 DEFAULT_DISK_BYTES = 20 * 2**30

@@ -6,8 +6,6 @@ from collections.abc import Callable, Hashable
 from threading import Event, Lock
 from typing import Any
 
-__all__ = ["InFlight"]
-
 
 class _Making:
     def __init__(self) -> None:

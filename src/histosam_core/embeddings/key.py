@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["UNNAMED", "Arrays", "EmbeddingCodec", "EmbeddingKey", "KnownEncoder"]
-
 Arrays = Mapping[str, NDArray[Any]]
 
 UNNAMED = "in-memory-"

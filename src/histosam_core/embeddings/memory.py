@@ -14,8 +14,6 @@ from histosam_core.errors import ConfigError
 if TYPE_CHECKING:
     from histosam_core.embeddings.key import EmbeddingKey
 
-__all__ = ["EmbeddingStore", "MemoryStore", "size_in_bytes"]
-
 DEFAULT_BYTES = 256 * 2**20
 """About 60 windows of SAM ViT-B (4 MiB each), more of a smaller model."""
 

@@ -10,8 +10,6 @@ from histosam_core.embeddings.disk import DiskStore
 from histosam_core.embeddings.key import EmbeddingCodec, EmbeddingKey
 from histosam_core.embeddings.memory import MemoryStore
 
-__all__ = ["TieredStore"]
-
 MAX_WAITING = 16
 IDLE_S = 2.0
 """So that the thread of a store which is not used any more ends, closed or not."""

@@ -24,8 +24,6 @@ from histosam_core.slide import open_slide
 if TYPE_CHECKING:
     from histosam_core.model import TrainingGeometry
 
-__all__ = ["AnnotatedSlide", "SlideSource"]
-
 THUMBNAIL_PX = 1024
 """Longest side of an example's image; its truth and masks are kept at full size."""
 

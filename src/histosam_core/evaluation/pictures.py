@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.atomic import new_file
 
-__all__ = ["read_image", "read_mask", "read_truth", "save_example", "save_mask"]
-
 JPEG_QUALITY = 88
 IGNORED_GREY = 128
 

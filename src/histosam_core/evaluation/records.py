@@ -32,8 +32,6 @@ from histosam_core.errors import EvaluationRecordsError, OutputExistsError, Outp
 from histosam_core.evaluation.pictures import save_mask
 from histosam_core.evaluation.protocol.trial import ClickRun, ProtocolSettings, is_finished
 
-__all__ = ["COLUMNS", "EvaluationResult", "PatchRecord", "RunWriter", "read_records"]
-
 HEADER_NAME, ROWS_NAME = "evaluation.json", "rows.csv"
 OWN_NAMES = (HEADER_NAME, ROWS_NAME, "masks", "examples")
 SCHEMA = 1

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.protocol.trial import EvaluationPatch
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["evaluate", "new_header", "record_run", "runner_of", "spread_indices"]
-
 N_EXAMPLES_EACH = 2
 
 

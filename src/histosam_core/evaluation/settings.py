@@ -12,8 +12,6 @@ from histosam_core.errors import ConfigError
 from histosam_core.model.registry.model_choice import parse_model
 from histosam_core.settings import JobSettings, Problems, like, setting
 
-__all__ = ["DEFAULT_MIN_AREA_MM2", "SETTINGS_FILE", "EvaluateSettings", "labelled"]
-
 SETTINGS_FILE = "evaluate.json"
 """In the results folder."""
 DEFAULT_MIN_AREA_MM2 = 0.01

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.slide_regions import RegionTruth
     from histosam_core.model import InteractiveModel, TrainingGeometry
 
-__all__ = ["RegionPicture", "open_region", "thin", "walk_through_region"]
-
 LONGEST_PX = 2048
 Pixel = TypeVar("Pixel", bound=np.generic)
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.protocol.loop import Clock
     from histosam_core.model import InteractiveModel, TrainingGeometry
 
-__all__ = ["evaluate_slides", "slides_name"]
-
 PathLike = str | os.PathLike[str]
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from histosam_core.dataset.plan import SlidePlan
     from histosam_core.model.interface import TrainingGeometry
 
-__all__ = ["RepeatedPatches", "annotated_slides", "cut_patches"]
-
 Pair = tuple[Path, Path]
 
 

@@ -21,8 +21,6 @@ from histosam_core.model.registry.registry import MODELS
 if TYPE_CHECKING:
     from histosam_core.improve.proof import Proof
 
-__all__ = ["check_name", "deserves_it", "promote"]
-
 
 def deserves_it(proof: Proof, promote: str) -> bool:
     """Whether a model goes to the user's own: "always", "never", or if it is "better"."""

@@ -17,8 +17,6 @@ from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult, PatchRecord
 
-__all__ = ["BLOCK_PATCHES", "THRESHOLD", "Proof", "prove"]
-
 THRESHOLD = 0.85
 BLOCK_PATCHES = 2.0
 """Edge of the blocks that are resampled where there are few slides, in patches."""

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from histosam_core.dataset.place_split import SplitBy
     from histosam_core.improve.proof import Proof
 
-__all__ = ["Improvement"]
-
 TRUST: Mapping[str, str] = {
     "slides": (
         "The parts come from different slides, so the proof speaks for slides like these that the "

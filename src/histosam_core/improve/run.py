@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.training import TrainResult
 
-__all__ = ["SETTINGS_FILE", "improve"]
-
 SETTINGS_FILE = "improve.json"
 OWN_NAMES = (
     SETTINGS_FILE, "patches", "runs", "tuning", "improvement.json", "report.html", "summary.json",

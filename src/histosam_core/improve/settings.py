@@ -13,8 +13,6 @@ from histosam_core.model.interface import TrainingGeometry
 from histosam_core.settings import JobSettings, Problems, like, setting
 from histosam_core.training.config import TrainConfig
 
-__all__ = ["OURS", "PARTS", "TUNING", "ImproveSettings", "Promote"]
-
 Promote = Literal["better", "always", "never"]
 
 PARTS = ("train", "validation", "test")

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.errors import ConfigError
 
-__all__ = ["bootstrap_interval", "group_sums"]
-
 
 def bootstrap_interval(
     values: ArrayLike,

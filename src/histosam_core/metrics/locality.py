@@ -7,8 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.errors import ConfigError
 
-__all__ = ["far_change"]
-
 
 def far_change(
     masks: ArrayLike, clicks_xy: ArrayLike, *, radius_px: float = 100.0

@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.errors import ConfigError
 
-__all__ = ["clicks_to_reach", "failure_rate", "miou_per_click", "noc"]
-
 
 def clicks_to_reach(
     iou_curves: Iterable[ArrayLike], threshold: float, max_clicks: int = 20

@@ -7,8 +7,6 @@ from numpy.typing import ArrayLike
 
 from histosam_core.errors import ConfigError
 
-__all__ = ["dice", "iou"]
-
 IGNORE = -1
 
 

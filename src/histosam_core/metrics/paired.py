@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike
 from histosam_core.errors import ConfigError
 from histosam_core.metrics.bootstrap import group_sums
 
-__all__ = ["LEAST_GROUPS", "PairedTest", "holm", "sign_flip_test", "wilcoxon_test"]
-
 LEAST_GROUPS = 6
 """Groups from which on their signs are flipped together: fewer cannot give a p below 0.05."""
 EXACT_UP_TO = 14

@@ -9,8 +9,6 @@ import torch
 
 from histosam_core.errors import ConfigError, OutOfMemoryError
 
-__all__ = ["naming_a_full_memory", "pick_device"]
-
 FULL = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
 """What torch's allocators and CUDA's libraries say, in lower case; most of it in a RuntimeError."""
 

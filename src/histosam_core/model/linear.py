@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Linear", "Pointwise", "linear", "use_linear"]
-
 FEW_ROWS = 32
 """Fewer rows than this are done sooner by MKL."""
 

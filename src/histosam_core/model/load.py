@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     Model: TypeAlias = SamModel | RitmModel | FocalClickModel | SimpleClickModel
 
-__all__ = ["load_model", "make_interactive"]
-
 
 def load_model(
     name_or_path: str | os.PathLike[str],

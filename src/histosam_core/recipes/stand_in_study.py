@@ -29,14 +29,6 @@ from histosam_core.recipes.synthetic.cohort import AnnotationFormat, Cohort, mak
 from histosam_core.reproduce.cohorts import PHASES
 from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
-__all__ = [
-    "SMALL_MODELS",
-    "SyntheticPlan",
-    "make_synthetic_folders",
-    "make_synthetic_weights",
-    "synthetic_values",
-]
-
 SMALL_MODELS: Mapping[str, str] = MappingProxyType(
     {
         "ritm": "ritm_h18s",

@@ -12,8 +12,6 @@ from histosam_core.reproduce.kim2023 import METHODS, SETS, STAGES, STAGES_IN_FIL
 if TYPE_CHECKING:
     from histosam_core.evaluation import EvaluationResult
 
-__all__ = ["ALL_CELLS", "Cell", "CellState", "Selection", "Status"]
-
 Status = Literal["done", "begun", "to do", "not run", "not chosen"]
 
 

@@ -12,8 +12,6 @@ from histosam_core.reproduce.settings import MODELS
 if TYPE_CHECKING:
     from histosam_core.reproduce.settings import ReproduceSettings
 
-__all__ = ["Choice", "choices"]
-
 
 class Choice(NamedTuple):
     """Something that the paper does not state, as far as we know: what is chosen here, and why."""

@@ -33,20 +33,6 @@ from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
 from histosam_core.errors import SlideNotFoundError
 from histosam_core.geometry import Region
 
-__all__ = [
-    "MAYBE_EXCHANGED",
-    "NOT_EXHAUSTIVE",
-    "N_ANNOTATED",
-    "PHASES",
-    "REMOVED",
-    "CohortFiles",
-    "Mask",
-    "Part",
-    "find_camelyon16",
-    "find_paip2019",
-    "with_right_mask",
-]
-
 Mask = Literal["viable", "whole"]
 
 PHASES: Mapping[int, tuple[int, ...]] = MappingProxyType(

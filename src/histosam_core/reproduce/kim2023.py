@@ -14,22 +14,6 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = [
-    "METHODS",
-    "METRICS",
-    "SETS",
-    "STAGES",
-    "STAGES_IN_FILE",
-    "TRAINING_PATCHES",
-    "Cohort",
-    "Family",
-    "Method",
-    "PatchSet",
-    "Stage",
-    "methods_of",
-    "paper_figures",
-]
-
 Stage = Literal["zero_shot", "finetuned"]
 Cohort = Literal["paip2019", "camelyon16"]
 Family = Literal["ritm", "focalclick", "simpleclick", "sam"]

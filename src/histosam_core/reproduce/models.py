@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     from histosam_core.reproduce.settings import ReproduceSettings
     from histosam_core.training import TrainConfig
 
-__all__ = [
-    "MissingWeightsError",
-    "Tuned",
-    "Weights",
-    "check_family",
-    "epochs_done",
-    "find_weights",
-    "load_weights",
-    "read_tuned",
-    "train_config",
-    "tune",
-]
-
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 

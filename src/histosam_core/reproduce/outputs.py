@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from histosam_core.reproduce.settings import FailureCount
     from histosam_core.reproduce.survey import Survey
 
-__all__ = ["OUTPUT_FILES", "duration", "render_page", "summary", "write_tables"]
-
 OUTPUT_FILES = (
     "tables.csv", "table_zero_shot.tex", "table_finetuned.tex", "summary.json", "tables.html",
 )  # fmt: skip

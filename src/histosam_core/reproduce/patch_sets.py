@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.reproduce.cohorts import CohortFiles
     from histosam_core.reproduce.settings import ReproduceSettings
 
-__all__ = ["Bars", "CutSet", "cut_patch_set", "no_bars", "patch_folder", "prepared"]
-
 Bars = Callable[[str], AbstractContextManager[ProgressCallback]]
 """Opens a progress bar by its title."""
 

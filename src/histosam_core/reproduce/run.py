@@ -32,8 +32,6 @@ from histosam_core.settings import read_settings
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["OnEvent", "check_folder", "look", "reproduce"]
-
 OnEvent = Callable[[Mapping[str, object]], None]
 
 

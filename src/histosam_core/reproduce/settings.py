@@ -14,8 +14,6 @@ from histosam_core.reproduce.cohorts import Mask, Part
 from histosam_core.settings import JobSettings, Problems, like, setting
 from histosam_core.training.config import TrainConfig
 
-__all__ = ["MODELS", "SETTINGS_FILE", "FailureCount", "ReproduceSettings"]
-
 MODELS: Mapping[str, str] = MappingProxyType(
     {
         "ritm": "ritm_h32",

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from histosam_core.reproduce.settings import FailureCount
     from histosam_core.reproduce.survey import Survey
 
-__all__ = ["Row", "csv_table", "latex_table", "rows_of"]
-
 DIGITS: Mapping[str, int] = {"spc_s": 3}
 """Digits behind the point; 2 for the others, as in the paper."""
 

@@ -16,19 +16,6 @@ from histosam_core.errors import JournalError
 from histosam_core.geometry import Region
 from histosam_core.session.objects import AcceptedObject, Start
 
-__all__ = [
-    "TRIANGLE",
-    "Facts",
-    "object_from_json",
-    "object_to_json",
-    "object_without_outline",
-    "prompt_from_json",
-    "prompt_to_json",
-    "prompts_from_json",
-    "start_from_json",
-    "start_to_json",
-]
-
 Facts = Mapping[str, Any]
 TRIANGLE: Facts = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 1], [0, 0]]]}
 """Stands in for an outline where a reader wants one that nobody needs."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from histosam_core.session.windows.windows import WindowGrid
     from histosam_core.slide import Slide
 
-__all__ = ["TOOL", "Header"]
-
 TOOL = "HistoSAM"
 
 Facts = Mapping[str, Any]

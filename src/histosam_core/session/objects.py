@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
     from histosam_core.geometry import Region
 
-__all__ = [
-    "CLASS_COLORS",
-    "AcceptedObject",
-    "Color",
-    "OverlapRule",
-    "Start",
-    "cut_objects",
-    "without",
-]
-
 BEGUN_FROM = "Begun from"
 DEFAULT_LABEL = "Tumor"
 CLASS_COLORS = {

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from histosam_core.annotation import feature_of
 from histosam_core.annotation.formats.geojson import region_of
+from histosam_core.annotation.regions import Color
 from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError
 from histosam_core.session.as_json import (
@@ -25,27 +26,7 @@ from histosam_core.session.as_json import (
     start_from_json,
     start_to_json,
 )
-from histosam_core.session.objects import AcceptedObject, Color, OverlapRule, Start
-
-__all__ = [
-    "NAMES",
-    "Accept",
-    "Delete",
-    "Drop",
-    "Edit",
-    "Import",
-    "MoveClick",
-    "Operation",
-    "Redo",
-    "Refine",
-    "RemovePrompts",
-    "Reopen",
-    "SetClass",
-    "TakeOver",
-    "Undo",
-    "from_json",
-    "to_json",
-]
+from histosam_core.session.objects import AcceptedObject, OverlapRule, Start
 
 ReadObject = Callable[[Facts], AcceptedObject]
 Undone = Literal["click", "accept", "drop"]

@@ -18,8 +18,6 @@ from histosam_core.annotation.regions import CORNER_TO_CENTRE
 from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError
 
-__all__ = ["parse_click", "prompts_in", "read_click_list", "texts_of"]
-
 CLICKS, PROMPTS = "Click list", "Prompt list"
 EXAMPLE = "1200,800,+ (it belongs to the object) or 1350,900,- (it does not)"
 SIGNS = {

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from histosam_core.annotation import write_geojson
+from histosam_core.annotation.regions import Color
 from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError, HistoSamError
 from histosam_core.model.interface import complete
@@ -24,7 +25,7 @@ from histosam_core.session.apply import State, accepting, apply, taking_over
 from histosam_core.session.header import Header
 from histosam_core.session.journal.fold import RestoredState, fold
 from histosam_core.session.journal.recorder import Recorder
-from histosam_core.session.objects import AcceptedObject, Color, OverlapRule, Start, without
+from histosam_core.session.objects import AcceptedObject, OverlapRule, Start, without
 from histosam_core.session.operations import (
     Accept,
     Delete,

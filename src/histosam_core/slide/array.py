@@ -19,8 +19,6 @@ from histosam_core.slide.colour import WHITE, over_white, to_rgb, to_uint8
 from histosam_core.slide.readers import LevelLayout, SlideMetadata
 from histosam_core.slide.slide import Slide
 
-__all__ = ["ArrayReader", "ArraySlide", "open_array"]
-
 _TILE = 1024
 _HASHED_WHOLE_BYTES = 512 * 2**20
 _SAMPLE_BLOCKS, _SAMPLE_PX = 8, 32

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WHITE", "over_white", "to_rgb", "to_uint8"]
-
 WHITE = 255
 """What lies outside a slide, and what a transparent or missing pixel shows."""
 

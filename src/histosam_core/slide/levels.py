@@ -16,8 +16,6 @@ from histosam_core.slide.colour import WHITE
 if TYPE_CHECKING:
     from histosam_core.slide.readers import LevelLayout, Reader
 
-__all__ = ["Level", "best_level", "level_downsample", "make_levels", "span_of", "split_key"]
-
 _COARSER = 1.05  # how much coarser than asked for a level may be
 
 

@@ -9,16 +9,6 @@ from typing import Any
 from histosam_core.errors import SlideFormatError
 from histosam_core.slide.readers import NOT_STATED, SlideMetadata
 
-__all__ = [
-    "MPP_RANGE",
-    "aperio_metadata",
-    "believable_mpp",
-    "merge_metadata",
-    "ome_metadata",
-    "openslide_metadata",
-    "resolution_metadata",
-]
-
 MPP_RANGE = (0.05, 20.0)
 """Micrometres per pixel that a slide can have; what lies outside is a default or a slip."""
 

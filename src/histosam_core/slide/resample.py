@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AxisGrid", "resample"]
-
 _OUT_BLOCK = 1024
 _SOURCE_BLOCK = 1024
 _SAME = 1e-3  # pixels by which a grid may be off and still count as the level's own

@@ -32,8 +32,6 @@ from histosam_core.slide.resample import AxisGrid, resample
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["CACHE_BYTES", "Slide", "open_slide"]
-
 CACHE_BYTES = 32 * 2**20
 """Decoded tiles a slide keeps by default: a band 512 px high of a 20,000 px wide slide."""
 

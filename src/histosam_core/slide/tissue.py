@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHROMA_CEILING", "CHROMA_FLOOR", "tissue_mask"]
-
 CHROMA_FLOOR = 8
 """Glass and scanner noise reach this chroma; a threshold never lies below it."""
 

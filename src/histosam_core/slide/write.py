@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from histosam_core.atomic import new_file
 from histosam_core.errors import SlideFormatError
 
-__all__ = ["write_svs"]
-
 UInt8 = NDArray[np.uint8]
 
 _THUMBNAIL_PX = 768

@@ -11,8 +11,6 @@ from histosam_core.settings import JobSettings, Problems, setting
 from histosam_core.training.recipes import SPECIALIST, Recipe, recipe_of
 from histosam_core.training.scenarios import SCENARIOS
 
-__all__ = ["DEVICES", "OF_RECIPE", "TrainConfig"]
-
 Precision = Literal["fp32", "bf16", "fp16"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

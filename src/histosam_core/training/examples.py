@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.patch_embeddings import PatchEmbeddings
 
-__all__ = ["Example", "Examples", "Focus", "TrainingPatch", "open_training_patches"]
-
 ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS, FOCUS = range(7)
 """What a generator is for."""
 BATCHES_AHEAD = 2

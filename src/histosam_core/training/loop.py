@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from histosam_core.training.run_log import OnEvent
     from histosam_core.training.validation import ValidationScores
 
-__all__ = ["TrainingDivergedError", "finetune"]
-
 
 class TrainingDivergedError(HistoSamError, ArithmeticError):
     """The loss or its gradient is no longer a number."""

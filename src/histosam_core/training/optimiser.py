@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from histosam_core.training.config import TrainConfig
 
-__all__ = ["Optimiser", "WeightInterpolation", "learning_rate_factor", "make_scaler"]
-
 LEAST_SCALE = 1.0
 """A gradient that is no number at this scale of the loss is not for want of half's range."""
 

@@ -18,8 +18,6 @@ from histosam_core.embeddings.key import Arrays, EmbeddingKey
 from histosam_core.embeddings.memory import EmbeddingStore, MemoryStore
 from histosam_core.embeddings.tiered import TieredStore
 
-__all__ = ["Embedded", "PatchEmbeddings", "patch_store"]
-
 Embedded = tuple[Tensor, NDArray[np.int8]]
 
 IN_USE_S = 3600.0

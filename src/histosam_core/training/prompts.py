@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.model.sam.network import SamNetwork
 
-__all__ = ["click_on_errors", "first_clicks", "pack_clicks", "point_table"]
-
 
 def first_clicks(
     gt_mask: NDArray[np.int8],

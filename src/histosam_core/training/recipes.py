@@ -21,16 +21,6 @@ from histosam_core.model.checkpoint.header import checkpoint_facts
 from histosam_core.model.registry.own_models import checkpoint_path
 from histosam_core.model.registry.registry import MODELS
 
-__all__ = [
-    "RECIPES",
-    "SPECIALIST",
-    "Recipe",
-    "RecipeName",
-    "recipe_of",
-    "recipe_of_architecture",
-    "recipe_of_weights",
-]
-
 RecipeName = Literal["sam", "ritm", "focalclick_hrnet", "focalclick_segformer", "simpleclick"]
 
 SPECIALIST = "specialist"

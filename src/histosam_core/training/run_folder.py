@@ -18,8 +18,6 @@ import torch
 from histosam_core.atomic import new_file
 from histosam_core.errors import CheckpointError, ConfigError, OutputExistsError
 
-__all__ = ["LOG_COLUMNS", "RunFolder"]
-
 LOG_COLUMNS = (
     "epoch",
     "step",

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from histosam_core.training.compute import Processes
     from histosam_core.training.stopping import StopRequest, TimeBudget
 
-__all__ = ["OnEvent", "RunLog", "check_tensorboard"]
-
 OnEvent = Callable[[Mapping[str, object]], None]
 """Called with ``{"event": "step" | "validation" | "notice", ...}``; may raise to stop the run."""
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import Decoder
 
-__all__ = ["SCENARIOS", "Part", "Scenario"]
-
 Part = Literal["image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"]
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from histosam_core.errors import ConfigError
-from histosam_core.model.checkpoint.checkpoint import CheckpointInfo, describe_network
+from histosam_core.model.checkpoint.checkpoint import describe_network
+from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.training.validation import ValidationScores
 from histosam_core.version import __version__
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.training.optimiser import Optimiser
     from histosam_core.training.run_folder import RunFolder
     from histosam_core.training.stopping import TimeBudget
-
-__all__ = ["Row", "TrainResult", "TrainState", "find_saved_state"]
 
 Row = dict[str, float | int | None]
 

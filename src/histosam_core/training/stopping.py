@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from histosam_core.training.compute import Processes
 
-__all__ = ["StopRequest", "TimeBudget"]
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NEWEST_SHARE = 0.1
 """Weight of the newest step in the running mean: later epochs find their embeddings kept."""

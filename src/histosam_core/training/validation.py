@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.families.learner import Learner
 
-__all__ = ["ValidationScores", "click_batch", "evenly_spread", "score", "validate"]
-
 TARGET_IOU = 0.90
 
 

@@ -12,8 +12,6 @@ from histosam_core.evaluation.settings import EvaluateSettings
 from histosam_core.model.registry.model_choice import parse_model
 from histosam_core.paths import data_folder
 
-__all__ = ["Choices", "DataKind", "data_in", "free_results_folder"]
-
 DataKind = Literal["patches", "slides"]
 
 STORE_SUFFIX = ".zarr"

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from napari_histosam.evaluate.engine import Picture
     from napari_histosam.evaluate.results import Run
 
-__all__ = ["Controller", "runs_to_compare"]
-
 READ, EXPORT, OPEN, CLOSE = "read results", "export", "open patch", "close"
 
 

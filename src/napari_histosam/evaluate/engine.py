@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
     from histosam_core.evaluation.slide_walkthrough import RegionPicture
 
-__all__ = ["ADDED", "REMOVED", "Engine", "Opened", "Picture", "source_of"]
-
 ADDED, REMOVED = 1, 2
 """Classes of `Opened.change`."""
 MODELS_KEPT = 2

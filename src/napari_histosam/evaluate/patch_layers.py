@@ -20,16 +20,6 @@ from napari_histosam.viewer.coordinates import to_row_column
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
 
-__all__ = [
-    "CHANGE_COLORS",
-    "DISAGREEMENT_COLORS",
-    "IGNORED_RGB",
-    "OTHER_RGB",
-    "TRUTH_RGB",
-    "make_layer",
-    "show_clicks",
-]
-
 RGB = tuple[int, int, int]
 
 TRUTH_RGB: RGB = (0, 225, 225)

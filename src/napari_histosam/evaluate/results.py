@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
     from histosam_core.evaluation.report.summary import RunSummary
 
-__all__ = [
-    "EXPORTS",
-    "PatchRow",
-    "Results",
-    "ResultsReader",
-    "Run",
-    "export_path",
-    "export_results",
-    "rank_patches",
-]
-
 EXPORTS = {
     ".csv": "Table with intervals (*.csv)",
     ".html": "Report (*.html)",

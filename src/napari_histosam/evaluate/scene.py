@@ -13,8 +13,6 @@ from napari_histosam.viewer import layers as ours
 if TYPE_CHECKING:
     from napari_histosam.evaluate.engine import Opened, Picture
 
-__all__ = ["Mode", "Scene"]
-
 Mode = Literal["mask", "change", "disagreement"]
 
 PILE: tuple[ours.Role, ...] = (

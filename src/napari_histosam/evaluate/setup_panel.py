@@ -22,8 +22,6 @@ from napari_histosam.widgets.parts import DEVICES, FROM_FILE, beside, push_butto
 from napari_histosam.widgets.start_panel import StartPanel
 from napari_histosam.widgets.ticked_list import TickedList
 
-__all__ = ["SetupPanel"]
-
 MODELS_PX, DATA_PX = 108, 76
 DOTS = "\N{HORIZONTAL ELLIPSIS}"
 OF_SLIDES = ("annotations", "labels", "slide_mpp", "min_area_mm2")

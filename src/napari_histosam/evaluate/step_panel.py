@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from napari_histosam.evaluate.results import Run
     from napari_histosam.evaluate.scene import Mode
 
-__all__ = ["StepPanel"]
-
 MODES: Mapping[Mode, str] = {
     "mask": "Mask",
     "change": "Change since the click before",

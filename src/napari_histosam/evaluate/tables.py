@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.report.summary import RunSummary
     from napari_histosam.evaluate.results import PatchRow, Run
 
-__all__ = ["PatchesTable", "RunsTable"]
-
 SMALL = 0.88
 """Of the usual letters: eight columns stand in a dock."""
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from napari_histosam.evaluate.engine import Opened
     from napari_histosam.evaluate.results import PatchRow, Run
 
-__all__ = ["EvaluateWidget"]
-
 KIND = "evaluate"
 NONE = "No run yet: choose models and data, and press Run; or open results."
 HINT = "Choose a row of the table: its patches come here, worst first"

@@ -14,8 +14,6 @@ from napari_histosam.viewer.layers import OBJECTS, tag_of
 if TYPE_CHECKING:
     from napari_histosam.writer import AnnotationSource
 
-__all__ = ["Accepted", "accepted_in", "write_accepted"]
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

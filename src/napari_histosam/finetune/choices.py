@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from histosam_core.improve.settings import ImproveSettings
     from histosam_core.training.config import TrainConfig
 
-__all__ = ["Choices", "Source", "default_settings", "free_run_folder"]
-
 Source = Literal["viewer", "slides", "patches"]
 
 STORES = ("train.zarr", "validation.zarr")

@@ -18,8 +18,6 @@ from napari_histosam.widgets.parts import FROM_FILE, GREY, narrow_box, stacked, 
 if TYPE_CHECKING:
     from napari_histosam.finetune.choices import Source
 
-__all__ = ["DataPanel"]
-
 SOURCES: dict[Source, tuple[str, str]] = {
     "viewer": (
         "My annotations in this viewer",

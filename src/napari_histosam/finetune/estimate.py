@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
     from napari_histosam.finetune.choices import Choices
 
-__all__ = ["SpecialistCost", "count_patches", "estimate", "training_seconds"]
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -23,8 +23,6 @@ from napari_histosam.widgets.licence_question import licences_accepted
 from napari_histosam.widgets.parts import DEVICES, stacked
 from napari_histosam.widgets.start_panel import StartPanel
 
-__all__ = ["SettingsPanel"]
-
 FRONT = ("model", "scenario", "epochs", "max_minutes", "batch_size", "device", "out")
 CAPTIONS: Mapping[str, Mapping[Any, str]] = {
     "device": DEVICES,

@@ -13,8 +13,6 @@ from napari_histosam.widgets.parts import stacked
 if TYPE_CHECKING:
     from napari_histosam.jobs.history import Curve, History
 
-__all__ = ["TrainingPanel", "checkpoint_of"]
-
 LOG_PX = 84
 REDRAW_MS = 2000
 BLUE, GREEN, ORANGE, VIOLET = "#4c9aff", "#36b37e", "#ff9f1a", "#b07cff"

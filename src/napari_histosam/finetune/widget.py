@@ -16,8 +16,6 @@ from napari_histosam.widgets.parts import push_button
 if TYPE_CHECKING:
     from napari_histosam.finetune.choices import Choices
 
-__all__ = ["FinetuneWidget"]
-
 KINDS = ("finetune", "improve")
 NONE = "No job yet: choose settings, and press Start."
 PLUGIN, OUTLINE = "napari-histosam", "Outline by clicks"

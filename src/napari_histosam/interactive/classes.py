@@ -19,8 +19,6 @@ from histosam_core.session.objects import CLASS_COLORS
 if TYPE_CHECKING:
     from histosam_core.session import AcceptedObject
 
-__all__ = ["CLASS_COLORS", "ClassList", "Color", "classes_file", "read_classes", "write_classes"]
-
 Color = tuple[int, int, int]
 GOLDEN = 0.618  # of a turn: hues of classes made one after another lie far apart
 

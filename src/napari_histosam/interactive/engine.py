@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click, Prompt
     from histosam_core.model.load import Model
     from histosam_core.session import ClickResult, Session, TieredStore
-    from histosam_core.session.journal.folder import JournalSummary
+    from histosam_core.session.journal.holding import JournalSummary
     from histosam_core.slide import Slide
 
 __all__ = ["Engine", "engine_of_layer"]

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
 
-__all__ = ["ClickEdit", "PendingClicks"]
-
 
 @dataclass(frozen=True, slots=True)
 class ClickEdit:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Predictor,
         WindowGrid,
     )
-    from histosam_core.session.journal.folder import JournalSummary
+    from histosam_core.session.journal.holding import JournalSummary
     from napari_histosam.viewer.label_pyramid import LabelPyramid
 
 __all__ = ["Setup", "View"]

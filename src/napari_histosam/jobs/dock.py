@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from histosam_core.settings import JobSettings
 
-__all__ = ["JobDock"]
-
 
 class JobDock(QWidget):
     """Starts jobs and follows them, as long as somebody can see it.

@@ -18,8 +18,6 @@ from histosam_core.atomic import new_file
 from histosam_core.errors import OutputWriteError
 from histosam_core.file_lock import is_locked
 
-__all__ = ["Event", "JobFolder"]
-
 Document = Literal["job", "settings", "sitting"]
 Event = dict[str, Any]
 

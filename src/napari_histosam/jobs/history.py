@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_histosam.jobs.job import Job
 
-__all__ = ["Curve", "History"]
-
 READ_BYTES = 512 * 1024
 """At most, at a time: a job of a day is read in pieces, and the window lives between them."""
 SMOOTHED_SHARE = 0.04

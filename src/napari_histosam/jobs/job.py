@@ -23,8 +23,6 @@ from histosam_core.paths import data_folder
 from napari_histosam.jobs.folder import Event, JobFolder
 from napari_histosam.jobs.process import end_process, is_alive, start_process
 
-__all__ = ["ALIVE", "Awaited", "Job", "JobState", "find_jobs", "jobs_folder", "start_job"]
-
 JobState = Literal["running", "paused", "stopped", "finished", "failed", "lost"]
 Awaited = Literal["", "pause", "stop"]
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import psutil
 
-__all__ = ["end_process", "is_alive", "start_process"]
-
 PROGRAM = ("-P", "-m", "histosam_core")
 """What Python runs; -P: a file in the working folder is not taken for one of our modules."""
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QObject, Qt, Signal, Slot
 
-__all__ = ["InterfaceThread"]
-
 
 class InterfaceThread(QObject):
     """Runs callables on the thread that it was made on, in the order in which they came.

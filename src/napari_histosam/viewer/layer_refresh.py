@@ -12,8 +12,6 @@ from qtpy.QtCore import QTimer
 
 from napari_histosam.viewer.interface_thread import InterfaceThread
 
-__all__ = ["LayerRefresher", "layers_showing"]
-
 _PERIOD_S = 0.05
 _SHARE = 0.3
 """Greatest part of the interface thread's time that refreshing may take."""

@@ -12,8 +12,6 @@ from collections.abc import Callable, Hashable, Iterable
 
 from napari_histosam.viewer.workers import yield_to_interface
 
-__all__ = ["TileLoader"]
-
 _IDLE_S = 0.5
 _VIEWS = 3
 

@@ -11,8 +11,6 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ["import_torch"]
-
 
 def import_torch() -> None:
     """Import torch and, before it, where there is one, triton; later imports find both."""

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Any
 
-__all__ = ["Answer", "SerialWorker", "yield_to_interface"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:

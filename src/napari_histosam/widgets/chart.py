@@ -13,8 +13,6 @@ from superqt.utils import qthrottled
 if TYPE_CHECKING:
     from qtpy.QtGui import QHideEvent, QShowEvent
 
-__all__ = ["Chart", "Line"]
-
 HEIGHT_PX, LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX = 104, 38, 8, 18, 16
 FONT_PT = 7.0
 MOST_POINTS = 600

@@ -13,8 +13,6 @@ from napari_histosam.viewer.interface_thread import InterfaceThread
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["DockLife"]
-
 
 class DockLife(QObject):
     """Calls back once, when a docked widget's life is over; hiding it, or moving it, ends nothing.

@@ -16,8 +16,6 @@ from napari_histosam.widgets.parts import GREY, narrow, wrapped
 if TYPE_CHECKING:
     from histosam_core.settings import Face
 
-__all__ = ["SettingRow"]
-
 LEFT_OUT = "left out"
 SWITCH = {None: LEFT_OUT, True: "on", False: "off"}
 DECIMALS, FINE_DECIMALS = 2, 4

@@ -10,8 +10,6 @@ from histosam_core.errors import HistoSamError
 from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
 from histosam_core.model.registry.model_choice import parse_model
 
-__all__ = ["licences_accepted"]
-
 
 def licences_accepted(models: Iterable[str], parent: QWidget | None = None) -> bool:
     """Ask for each model whose licence is still to be accepted, and note what is.

@@ -18,8 +18,6 @@ from histosam_core.model.registry.registry import BUNDLED
 from napari_histosam.widgets.model_lines import model_lines
 from napari_histosam.widgets.parts import narrow_box
 
-__all__ = ["CHECKPOINTS", "ModelBox"]
-
 CHECKPOINTS = "Checkpoints (*.safetensors *.pth *.pt)"
 _TOOLTIP = Qt.ItemDataRole.ToolTipRole
 

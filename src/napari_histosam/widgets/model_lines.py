@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from histosam_core.model.registry.registry import ModelSpec
     from histosam_core.model.sam.network import Decoder
 
-__all__ = ["ListLine", "model_lines", "model_state", "model_tip"]
-
 
 @dataclass(frozen=True, slots=True)
 class ListLine:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["inform", "notify", "report"]
-
 
 def inform(message: str) -> None:
     """Show something that went well, or that the user should know."""

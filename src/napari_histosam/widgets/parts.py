@@ -22,25 +22,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = [
-    "BREAK",
-    "DEVICES",
-    "FROM_FILE",
-    "GREY",
-    "WARNING",
-    "WRONG",
-    "Scrolled",
-    "beside",
-    "breakable",
-    "color_icon",
-    "narrow",
-    "narrow_box",
-    "push_button",
-    "stacked",
-    "thin_bar",
-    "wrapped",
-]
-
 DEVICES = {
     "auto": "Automatic (a CUDA GPU where there is one)",
     "cpu": "CPU",

@@ -16,8 +16,6 @@ from napari_histosam.widgets.parts import (
     wrapped,
 )
 
-__all__ = ["StartPanel"]
-
 CHECK_MS = 150
 """After the last change, until settings are checked."""
 

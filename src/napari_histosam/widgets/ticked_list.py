@@ -11,8 +11,6 @@ from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem
 if TYPE_CHECKING:
     from napari_histosam.widgets.model_lines import ListLine
 
-__all__ = ["TickedList"]
-
 TOOLTIP, VALUE = Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.UserRole
 CHECKED, UNCHECKED = Qt.CheckState.Checked, Qt.CheckState.Unchecked
 

@@ -36,8 +36,6 @@ from histosam_core.annotation.regions import (
 )
 from histosam_core.errors import AnnotationError
 
-__all__ = ["ROOT_TAG", "read_asap_xml", "write_asap_xml"]
-
 ROOT_TAG = "ASAP_Annotations"
 _OUTLINED = ("polygon", "rectangle", "spline")
 _DEFAULT_COLOR = "#F4FA58"

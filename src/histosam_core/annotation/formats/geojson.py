@@ -28,8 +28,6 @@ from histosam_core.annotation.regions import (
 from histosam_core.atomic import new_file
 from histosam_core.errors import AnnotationError
 
-__all__ = ["feature_of", "read_geojson", "region_of", "write_geojson"]
-
 _AREAL = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 

@@ -30,8 +30,6 @@ from histosam_core.annotation.formats.xml_rings import (
 from histosam_core.annotation.regions import UNCLASSIFIED, AnnotatedRegion, Color, is_exclusion
 from histosam_core.errors import AnnotationError
 
-__all__ = ["ROOT_TAG", "read_imagescope_xml", "write_imagescope_xml"]
-
 ROOT_TAG = "Annotations"
 _FREEHAND, _RECTANGLE, _ELLIPSE = "0", "1", "2"
 _ELLIPSE_POINTS = 180

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from histosam_core.annotation.regions import UNCLASSIFIED, AnnotatedRegion, Color
 from histosam_core.geometry import Frame
 
-__all__ = ["LabelText", "label_frame", "label_texts", "ome_metadata", "ome_of"]
-
 NO_COLOR = (255, 214, 10)
 """Stands for none: some programs want a colour for every label that has properties."""
 

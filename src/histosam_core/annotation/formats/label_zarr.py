@@ -30,8 +30,6 @@ from histosam_core.progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from histosam_core.annotation.regions import AnnotatedRegion
 
-__all__ = ["FORMAT_VERSION", "MARK", "write_label_zarr"]
-
 SHARD_CHUNKS = 4
 MANY_CHUNKS = 4096
 """A level that stores more chunks than this gets shards of `SHARD_CHUNKS` x `SHARD_CHUNKS`."""

@@ -34,8 +34,6 @@ from histosam_core.annotation.regions import AnnotatedRegion
 from histosam_core.errors import AnnotationError
 from histosam_core.geometry import Frame
 
-__all__ = ["is_zarr_folder", "read_label_zarr"]
-
 _CHUNK_NAME = re.compile(r"(?:c[./])?(?:\d+[./])*(\d+)[./](\d+)")
 
 

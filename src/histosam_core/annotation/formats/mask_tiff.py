@@ -26,8 +26,6 @@ from histosam_core.atomic import new_file
 from histosam_core.errors import AnnotationError
 from histosam_core.geometry import Frame, Region
 
-__all__ = ["MaskAnnotation", "read_mask_tiff", "write_mask_tiff"]
-
 Labels = npt.NDArray[np.uint8]
 SizeWH = tuple[int, int]
 _DESCRIPTION = "HistoSAM label mask: 0 not tumour, 1 tumour, 255 ignore"

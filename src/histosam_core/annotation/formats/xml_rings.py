@@ -35,18 +35,6 @@ from histosam_core.errors import AnnotationError
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = [
-    "Ring",
-    "coordinate",
-    "number_text",
-    "parse_xml",
-    "regions_of",
-    "rings_of",
-    "tie_attributes",
-    "tie_of",
-    "write_xml",
-]
-
 _REGION, _RING = "HistoSamRegion", "HistoSamRing"
 
 

@@ -47,8 +47,6 @@ from histosam_core.version import __version__
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["ClusterRunner"]
-
 CONNECT_S = 10.0
 PATIENCE_S = 60.0
 POLL_S = 1.0

@@ -29,8 +29,6 @@ from histosam_core.model.interface import as_prediction, complete, is_batched
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["Answer", "Clock", "Each", "ModelAnswers", "Stopwatch", "run_clicks", "run_trials"]
-
 Clock = Callable[[], float]
 Each = Callable[[Callable[..., None], Iterable[Any]], object]
 """Calls a function with every item, in turn or on threads, as `map` does."""

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     )
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = ["PatchWork", "default_workers", "run_patches"]
-
 
 @dataclass(frozen=True, slots=True)
 class PatchWork:

@@ -25,16 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import PatchRecord
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = [
-    "LocalRunner",
-    "Outcome",
-    "Report",
-    "Runner",
-    "Work",
-    "describe_model",
-    "stated_geometry",
-]
-
 Key = tuple[int, int]
 """Index of a patch or region, and one of the user's repeats on it."""
 Report = Callable[[str], None]

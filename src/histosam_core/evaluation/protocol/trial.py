@@ -13,16 +13,6 @@ from histosam_core.clicks import MASK_THRESHOLD, Click
 from histosam_core.errors import ConfigError
 from histosam_core.metrics import iou
 
-__all__ = [
-    "ClickRun",
-    "Clicker",
-    "EvaluationPatch",
-    "ProtocolSettings",
-    "Trial",
-    "checked_truth",
-    "is_finished",
-]
-
 
 class EvaluationPatch(Protocol):
     """What evaluation needs of a patch; `histosam_core.dataset.Patch` has it.

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 from histosam_core.evaluation.protocol.loop import Each, in_turn
 
-__all__ = ["n_cores", "on_workers", "pool_of"]
-
 MAX_THREADS = 16
 TRIALS_PER_THREAD = 4
 """For fewer, handing trials to a pool of threads costs more than it gains."""

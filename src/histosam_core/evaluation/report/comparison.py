@@ -22,8 +22,6 @@ from histosam_core.metrics import clicks_to_reach, holm, sign_flip_test, wilcoxo
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
 
-__all__ = ["Difference", "compare"]
-
 
 @dataclass(frozen=True, slots=True)
 class Difference:

@@ -17,8 +17,6 @@ from histosam_core.metrics import clicks_to_reach
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult, PatchRecord
 
-__all__ = ["Example", "choose_examples", "data_uri", "example_views", "outline_path"]
-
 Rank = Literal["best", "median", "worst"]
 
 

@@ -17,8 +17,6 @@ from histosam_core.evaluation.report.tables import COLUMNS, NOC_COLUMNS, Block, 
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
 
-__all__ = ["csv_table", "latex_table", "summary_json"]
-
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",

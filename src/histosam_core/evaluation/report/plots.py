@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 
     from histosam_core.evaluation.records import EvaluationResult
 
-__all__ = [
-    "MOST_SLIDES",
-    "colour_of",
-    "curve_figure",
-    "distribution_figure",
-    "figure_png",
-    "figure_svg",
-    "repeats_figure",
-    "slides_figure",
-]
-
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow left out as too
 # pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D")

@@ -16,19 +16,6 @@ from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_
 if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
 
-__all__ = [
-    "FAILURE_THRESHOLDS",
-    "NOC_THRESHOLDS",
-    "Estimate",
-    "PatchMeans",
-    "RepeatSpread",
-    "RunSummary",
-    "SlideSummary",
-    "can_tell",
-    "estimate_mean",
-    "summarise",
-]
-
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 FAILURE_THRESHOLDS = (0.85, 0.90)
 

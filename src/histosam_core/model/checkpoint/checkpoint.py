@@ -47,8 +47,6 @@ from histosam_core.model.sam.start import (
 )
 from histosam_core.model.specialists.click_network import ClickNetwork
 
-__all__ = ["CheckpointInfo", "describe_network", "load_checkpoint", "save_checkpoint"]
-
 ENCODER_WIDTHS = {768: "sam_vit_b", 1024: "sam_vit_l", 1280: "sam_vit_h"}
 
 UNTOUCHED = Preprocessing(image_size=0)

@@ -22,15 +22,6 @@ from histosam_core.model.specialists.click_network import IMAGENET_MEAN, IMAGENE
 if TYPE_CHECKING:
     from histosam_core.model.checkpoint.weights_file import WeightsFile
 
-__all__ = [
-    "ASSUMED",
-    "click_architectures",
-    "fill_click_network",
-    "find_click_architecture",
-    "is_click_state",
-    "network_architecture",
-]
-
 ASSUMED = "input of the coarse network at full size (S2); the file does not say"
 """What is noted of a FocalClick file that says nothing of S1 and S2."""
 

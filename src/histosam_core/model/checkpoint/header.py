@@ -12,16 +12,6 @@ from typing import Any, Literal
 
 from histosam_core.errors import CheckpointError
 
-__all__ = [
-    "HEAD_BYTES",
-    "FileKind",
-    "check_weights_file",
-    "checkpoint_facts",
-    "file_kind",
-    "file_sha256",
-    "kind_of_head",
-]
-
 FileKind = Literal["empty", "safetensors", "torch", "web page", "pointer", "other"]
 
 HEAD_BYTES = 512

@@ -14,8 +14,6 @@ from typing import IO, Any
 
 from torch import _utils
 
-__all__ = ["STAND_INS", "Unpickler", "load"]
-
 STAND_INS = frozenset(
     f"isegm.model.modeling.transformer_helper.cross_entropy_loss.{name}"
     for name in ("CrossEntropyLoss", "cross_entropy")

@@ -18,8 +18,6 @@ from torch import Tensor
 from histosam_core.errors import CheckpointError
 from histosam_core.model.checkpoint.header import check_weights_file
 
-__all__ = ["WeightsFile", "misfits", "read_weights"]
-
 SHOWN = 3
 """Names of weights in a message."""
 

@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["box_in_input", "expanded", "focus_crop", "mask_box", "progressive_merge"]
-
 Box = tuple[int, int, int, int]
 
 FEW_PIXELS = 10

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import Box
     from histosam_core.model.specialists.click_image import ClickImage
 
-__all__ = ["TARGET_CROP", "FocalClickModel", "FocalState", "Overruled"]
-
 TARGET_CROP = ZoomIn(
     skip_clicks=1, target_size=None, min_crop_size=10, recompute_iou=math.inf, prob_threshold=0.49
 )

@@ -23,13 +23,6 @@ from histosam_core.model.ritm.ocr import HrNetOcr
 from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import ClickNetwork, normalised, resized
 
-__all__ = [
-    "FOCALCLICK_VARIANTS",
-    "FocalClickHrNet",
-    "FocalClickNetwork",
-    "FocalClickSegFormer",
-]
-
 REFINER_RADIUS = 5.0
 """Of click disks in the crop to refine, in its pixels."""
 

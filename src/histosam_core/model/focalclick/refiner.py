@@ -15,8 +15,6 @@ from torchvision.ops import roi_align
 
 from histosam_core.model.specialists.click_network import resized
 
-__all__ = ["Refiner"]
-
 WIDTH = 32
 INPUTS = 6
 """RGB, positive and negative disks, coarse probability."""

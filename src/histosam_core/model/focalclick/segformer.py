@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
-__all__ = ["MIX_TRANSFORMERS", "MixTransformer", "MixTransformerGeometry"]
-
 HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
 """Side of the patches that share a key and a value, stage by stage."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["SegFormerHead"]
-
 DROPOUT = 0.1
 
 

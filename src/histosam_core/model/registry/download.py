@@ -23,8 +23,6 @@ from histosam_core.progress import ProgressCallback, silent
 if TYPE_CHECKING:
     from histosam_core.model.registry.registry import Digest
 
-__all__ = ["download", "partial_path"]
-
 CHUNK_BYTES = 2**20
 TIMEOUT_S = 30.0
 

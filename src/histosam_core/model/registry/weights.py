@@ -21,14 +21,6 @@ from histosam_core.model.registry.own_models import find_spec
 from histosam_core.model.registry.registry import Digest, ModelSpec, weights_path
 from histosam_core.progress import ProgressCallback, silent
 
-__all__ = [
-    "MIRROR_VARIABLE",
-    "fetch_weights",
-    "note_weights",
-    "noted_digest",
-    "noted_hash_path",
-]
-
 MIRROR_VARIABLE = "HISTOSAM_MIRROR"
 """A base URL that has the files of weights by their names, to be asked in place of their own."""
 

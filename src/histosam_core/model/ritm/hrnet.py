@@ -13,8 +13,6 @@ from torch.nn import functional
 
 from histosam_core.model.specialists.click_network import resized
 
-__all__ = ["HrNet", "conv_norm"]
-
 STEM_CHANNELS = 64
 BRANCHES = 4
 

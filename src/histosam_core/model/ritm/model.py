@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import Box
     from histosam_core.model.specialists.click_image import ClickImage
 
-__all__ = ["RITM_ZOOM_IN", "RitmModel", "ZoomState"]
-
 RITM_ZOOM_IN = ZoomIn()
 
 

@@ -14,8 +14,6 @@ from histosam_core.model.ritm.hrnet import STEM_CHANNELS
 from histosam_core.model.ritm.ocr import HrNetOcr
 from histosam_core.model.specialists.click_network import ClickNetwork, normalised, resized
 
-__all__ = ["RITM_VARIANTS", "MapsTransform", "RitmNetwork", "initialise"]
-
 
 class RitmNetwork(ClickNetwork):
     """Iterative-mask RITM.

@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from histosam_core.model.ritm.hrnet import HrNet, conv_norm
 
-__all__ = ["HrNetOcr", "OcrAnswer"]
-
 
 class OcrAnswer(NamedTuple):
     """What `HrNetOcr` says, all at a quarter of the input's size.

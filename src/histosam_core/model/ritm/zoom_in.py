@@ -18,8 +18,6 @@ from histosam_core.errors import ConfigError
 if TYPE_CHECKING:
     from histosam_core.model.specialists.click_points import Roi
 
-__all__ = ["View", "ZoomIn", "box_iou", "whole"]
-
 
 @dataclass(frozen=True, slots=True)
 class View:

@@ -15,8 +15,6 @@ from torch.nn import functional
 
 from histosam_core.model.specialists.click_disks import click_disks
 
-__all__ = ["DenseClickPromptEncoder", "click_similarity"]
-
 SIMILARITY_MAPS = 5
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from histosam_core.errors import ImageError
 
-__all__ = ["ImageEmbedding"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageEmbedding:

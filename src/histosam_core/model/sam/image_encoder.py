@@ -33,8 +33,6 @@ from torch.utils.checkpoint import checkpoint
 from histosam_core.errors import ConfigError
 from histosam_core.model.linear import use_linear
 
-__all__ = ["SAM_ENCODERS", "EncoderGeometry", "FusedImageEncoder", "build_image_encoder"]
-
 CPU_SCORE_BYTES = 8 * 2**20
 """Scores of a global layer made at once on a CPU; a last-level cache holds them."""
 BIAS_BYTES = 256 * 2**20

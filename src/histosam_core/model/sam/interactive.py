@@ -26,12 +26,9 @@ from histosam_core.model.sam.two_way import FirstLayer, FirstLayers
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
-    from histosam_core.model.checkpoint.checkpoint import CheckpointInfo
+    from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.model.interface import Box
     from histosam_core.model.sam.network import SamNetwork
-
-__all__ = ["SamModel", "to_image_size", "to_mask_input"]
-
 
 Key = TypeVar("Key", bound=Hashable)
 

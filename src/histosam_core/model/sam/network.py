@@ -20,8 +20,6 @@ from histosam_core.model.sam.refining_decoder import (
 from histosam_core.model.sam.tiny import build_tiny_modules
 from histosam_core.model.sam.two_way import DensePrompt, FirstLayer, first_layer
 
-__all__ = ["PIXEL_MEAN", "PIXEL_STD", "Architecture", "Decoder", "SamNetwork", "build_network"]
-
 Architecture = Literal["sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny"]
 Decoder = Literal["sam", "refining"]
 

@@ -14,17 +14,6 @@ from torch.nn import functional
 
 from histosam_core.model.sam.two_way import DensePrompt, FirstLayer, attend_two_way, mask_logits
 
-__all__ = [
-    "ConvBlock",
-    "EarlyStem",
-    "GlobalSelfAttention",
-    "RefiningMaskDecoder",
-    "SamMaskDecoder",
-    "UpConvBlock",
-    "is_inference",
-    "to_tokens",
-]
-
 
 class SamMaskDecoder(MaskDecoder):  # type: ignore[misc]
     """SAM's mask decoder; one image embedding per prompt set, so different images share a batch.

@@ -12,8 +12,6 @@ from histosam_core.model.sam.network import Architecture, Decoder, SamNetwork, b
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DENSE_PROMPTS", "EARLY_STEM", "SAM_HEAD", "decoders_in", "has_any", "start_network"]
-
 SAM_HEAD = ("mask_decoder.output_upscaling.", "mask_decoder.output_hypernetworks_mlps.")
 REFINING_HEAD = ("mask_decoder.refine_",)
 EARLY_STEM = ("mask_decoder.refine_early.",)

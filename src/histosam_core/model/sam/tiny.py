@@ -16,8 +16,6 @@ from torch.nn import functional
 from histosam_core.model.sam.click_prompts import DenseClickPromptEncoder
 from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder, SamMaskDecoder
 
-__all__ = ["IMAGE_SIZE", "TinyEncoder", "build_tiny_modules"]
-
 IMAGE_SIZE = 256
 EMBED_DIM = 128
 STRIDE = 8

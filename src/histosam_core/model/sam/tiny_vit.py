@@ -21,8 +21,6 @@ from torch.nn import functional
 
 from histosam_core.model.linear import Linear, Pointwise, linear
 
-__all__ = ["TinyViTEncoder"]
-
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
 WINDOWS = (0, 7, 14, 7)

@@ -30,15 +30,6 @@ if TYPE_CHECKING:
 
     from segment_anything.modeling import TwoWayTransformer
 
-__all__ = [
-    "DensePrompt",
-    "FirstLayer",
-    "FirstLayers",
-    "attend_two_way",
-    "first_layer",
-    "mask_logits",
-]
-
 KEPT = 8
 """First layers kept, 6 MB each for SAM: those of the images that are being clicked on."""
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from histosam_core.model.specialists.click_model import ClickSettings
 
-__all__ = ["SIMPLECLICK_ZOOM_IN", "SimpleClickModel"]
-
 SIMPLECLICK_ZOOM_IN = ZoomIn(skip_clicks=-1, target_size=(448, 448))
 
 

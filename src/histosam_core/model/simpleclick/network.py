@@ -13,8 +13,6 @@ from histosam_core.model.specialists.click_network import ClickNetwork, normalis
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SIMPLECLICK_VARIANTS", "SimpleClickNetwork"]
-
 
 class SimpleClickNetwork(ClickNetwork):
     """A plain ViT to whose image tokens those of the clicks and the previous answer are added.

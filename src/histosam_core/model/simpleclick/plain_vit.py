@@ -15,8 +15,6 @@ from torch.nn import functional
 from histosam_core.errors import ImageError
 from histosam_core.model.linear import Linear
 
-__all__ = ["PatchEmbedding", "PlainViT"]
-
 PRETRAINED_PX = 224
 
 

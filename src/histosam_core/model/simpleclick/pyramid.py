@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from histosam_core.model.linear import Pointwise, linear
 
-__all__ = ["PyramidHead", "SimplePyramid"]
-
 Widths = tuple[int, int, int, int]
 
 

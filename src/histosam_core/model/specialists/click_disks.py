@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["click_disks", "disk_maps"]
-
 
 def click_disks(
     points_xy: Tensor, labels: Tensor, size_hw: tuple[int, int], radius: float

@@ -12,8 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["ClickImage"]
-
 KEPT_REGIONS = 2
 """The one at hand and the one before it, for undo."""
 

@@ -14,8 +14,6 @@ from histosam_core.errors import ClickOutsideSlideError, ConfigError
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
 
-__all__ = ["NO_POINT", "Roi", "click_points", "mirrored", "pixel_yx", "points_in"]
-
 Roi = tuple[int, int, int, int]
 """A rectangle of pixels: first row, last row, first column, last column, all inclusive."""
 

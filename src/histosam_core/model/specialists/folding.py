@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["folded"]
-
 Network = TypeVar("Network", bound=nn.Module)
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from histosam_core.recipes.synthetic.cohort import Cohort
     from histosam_core.session import Session
 
-__all__ = ["Outline", "outline_slide"]
-
 MAX_CLICKS = 20
 TARGET_IOU = 0.90
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from histosam_core.recipes.demo.outline import Outline
     from histosam_core.recipes.demo.steps import DemoOutcome
 
-__all__ = ["write_demo_report"]
-
 INTRODUCTION = (
     "A small model, pre-trained on drawn shapes and random tissue, is fine-tuned in two ways on "
     "synthetic liver-like slides and evaluated by simulated clicks: on other slides of the same "

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.model.sam.network import Decoder
     from histosam_core.recipes.synthetic.cohort import Cohort
 
-__all__ = ["FULL", "QUICK", "DemoOutcome", "DemoPlan", "demo_folder", "run_demo"]
-
 MARK = "summary.json"
 SHIPPED = "as shipped"
 SCENARIOS = ("md", "refining")

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from histosam_core.recipes.pretraining.random_planes import noise, random_regions, voronoi_cells
 
-__all__ = ["generic_image"]
-
 Rng = np.random.Generator
 Plane = NDArray[np.float32]
 Palette = NDArray[np.float32]

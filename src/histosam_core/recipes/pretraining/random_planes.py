@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["noise", "random_regions", "voronoi_cells", "warp"]
-
 Rng = np.random.Generator
 Plane = NDArray[np.float32]
 

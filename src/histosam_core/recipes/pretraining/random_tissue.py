@@ -27,8 +27,6 @@ from histosam_core.recipes.pretraining.random_planes import (
     warp,
 )
 
-__all__ = ["GLASS", "TissueKind", "random_tissue"]
-
 Rng = np.random.Generator
 Plane = NDArray[np.float32]
 

@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DYE", "OPEN_EDGE", "OPEN_PER_UM", "Canvas", "Layers"]
-
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 Scalar = TypeVar("Scalar", bound=np.generic)

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from .canvas import Canvas
 
-__all__ = ["Cells", "owners", "ring"]
-
 Float = NDArray[np.float32]
 
 

@@ -36,8 +36,6 @@ from histosam_core.recipes.synthetic import (
 )
 from histosam_core.slide.write import write_svs
 
-__all__ = ["ANNOTATION_FORMATS", "COHORT_FILE", "AnnotationFormat", "Cohort", "make_cohort"]
-
 AnnotationFormat = Literal["asap", "imagescope", "mask", "mixed"]
 ANNOTATION_FORMATS: tuple[AnnotationFormat, ...] = ("asap", "imagescope", "mask", "mixed")
 COHORT_FILE = "cohort.json"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .canvas import Canvas, Layers
 from .liver_framework import Framework, draw_framework, inflammation
 
-__all__ = ["draw_liver", "liver_stain"]
-
 Float = NDArray[np.float32]
 
 

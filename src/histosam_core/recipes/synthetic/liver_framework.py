@@ -18,8 +18,6 @@ from .tissue import Tissue, direction_along
 if TYPE_CHECKING:
     from .canvas import Canvas
 
-__all__ = ["Framework", "draw_framework", "inflammation"]
-
 Float = NDArray[np.float32]
 
 

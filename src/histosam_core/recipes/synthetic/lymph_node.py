@@ -25,8 +25,6 @@ from .tissue import Tissue, border_probability, direction_along
 if TYPE_CHECKING:
     from .canvas import Canvas, Layers
 
-__all__ = ["draw_lymph_node", "lymph_node_stain"]
-
 Float = NDArray[np.float32]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-__all__ = ["cloud", "oriented_stripes", "smooth_step", "stripes"]
-
 Float = NDArray[np.float32]
 
 _TILE_PX = 1024  # stripes are made on a periodic tile of this side at most

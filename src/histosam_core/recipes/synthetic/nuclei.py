@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from .canvas import Canvas
 
-__all__ = ["KINDS", "NucleusKind", "draw_stamps", "stamp"]
-
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 

@@ -13,8 +13,6 @@ from .noise import cloud
 if TYPE_CHECKING:
     from .canvas import Canvas
 
-__all__ = ["draw_tissue", "draw_tumour", "signed_distance_um"]
-
 Float = NDArray[np.float32]
 
 _MIN_ISLAND_UM2 = 5000.0  # smaller tumour specks do not count, and are not drawn

@@ -14,8 +14,6 @@ from .noise import cloud
 if TYPE_CHECKING:
     from .canvas import Canvas
 
-__all__ = ["climb", "discs_into", "scatter", "stratified"]
-
 Float = NDArray[np.float32]
 
 

@@ -18,8 +18,6 @@ from .noise import cloud
 from .stain import Scanner, Stain
 from .tissue import MARGIN_UM, Tissue
 
-__all__ = ["DOMAINS", "GENERATOR_VERSION", "SyntheticSlide", "render_slide"]
-
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 

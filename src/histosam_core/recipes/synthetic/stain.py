@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scanner", "Stain"]
-
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 

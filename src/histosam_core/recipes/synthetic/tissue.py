@@ -17,8 +17,6 @@ from .points import discs_into, scatter
 if TYPE_CHECKING:
     from .cells import Cells
 
-__all__ = ["MARGIN_UM", "Tissue", "border_probability", "direction_along"]
-
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 

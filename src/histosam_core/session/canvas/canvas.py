@@ -27,17 +27,6 @@ from histosam_core.geometry import Frame, Region
 if TYPE_CHECKING:
     from histosam_core.session.windows.windows import Window, WindowGrid
 
-__all__ = [
-    "BACKGROUND_LOGIT",
-    "TILE_PX",
-    "Canvas",
-    "CanvasPart",
-    "CanvasSnapshot",
-    "Tile",
-    "TileIndex",
-    "tile_spans",
-]
-
 TILE_PX = 64
 BACKGROUND_LOGIT = -8.0
 """Stands for "not the object" where no window has answered yet."""

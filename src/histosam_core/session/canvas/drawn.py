@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
     from histosam_core.session.windows.windows import Window, WindowGrid
 
-__all__ = ["box_of", "check_lasso", "draw_lasso", "drawn_tiles", "hold_lassos"]
-
 EDGE_PX = 1e-6
 """An outline this near to the slide's edge lies on it."""
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from histosam_core.session.apply import Draft
     from histosam_core.session.canvas.canvas import Canvas
 
-__all__ = ["KeptCanvases"]
-
 RECENT = 64
 """Of so many drafts, the last that were drawn, the canvas is kept."""
 EVERY = 32

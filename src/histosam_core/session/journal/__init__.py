@@ -2,12 +2,12 @@
 
 from histosam_core.session.journal.file import Event, Journal, JournalWriter, read_journal
 from histosam_core.session.journal.folder import (
-    JournalSummary,
     find_journals,
     journal_folder,
     new_journal,
     resume_journal,
 )
+from histosam_core.session.journal.holding import JournalSummary
 
 __all__ = [
     "Event",

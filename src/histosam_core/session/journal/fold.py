@@ -37,14 +37,6 @@ if TYPE_CHECKING:
     from histosam_core.session.journal.file import Event, Journal
     from histosam_core.session.objects import AcceptedObject
 
-__all__ = [
-    "RestoredState",
-    "Walk",
-    "carried_out",
-    "current_to_json",
-    "fold",
-]
-
 OPERATIONS = frozenset(NAMES.values())
 
 

@@ -25,14 +25,6 @@ from histosam_core.session.journal.holding import JournalSummary, read_holding
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
-__all__ = [
-    "JournalSummary",
-    "find_journals",
-    "journal_folder",
-    "new_journal",
-    "resume_journal",
-]
-
 JOURNALS = "journals"
 SUFFIX = ".jsonl"
 ROOM_BYTES = 64 * 1024

@@ -18,8 +18,6 @@ from histosam_core.session.as_json import object_without_outline
 from histosam_core.session.journal.file import JOURNAL_FORMAT, Journal, read_journal
 from histosam_core.session.journal.fold import fold
 
-__all__ = ["Holding", "JournalSummary", "holding_of", "holding_to_json", "read_holding"]
-
 _TAIL_BYTES = 64 * 1024
 
 

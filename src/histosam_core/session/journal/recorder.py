@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from histosam_core.session.objects import AcceptedObject
     from histosam_core.session.operations import Operation
 
-__all__ = ["Recorder"]
-
 
 class Recorder:
     """Writes what a session does, or nothing where there is no journal.

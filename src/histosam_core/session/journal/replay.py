@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from histosam_core.session.journal.file import Event, Journal
     from histosam_core.slide import Slide
 
-__all__ = ["ReplayReport", "ReplayedObject", "find_slide", "replay"]
-
 KNOWN = OPERATIONS | {"begin", "back", "restore", "export", "end"}
 IDENTICAL = 1e-9
 """Share of the area that may differ: rounding in the journal's coordinates."""

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from histosam_core.clicks import Click
 
-__all__ = ["clicks_for_box", "confine_to_box"]
-
 OUTSIDE_PX = 16.0
 """How far beside the box the negative clicks lie, in region pixels."""
 BACKGROUND = -10.0

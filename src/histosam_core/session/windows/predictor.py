@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.model import InteractiveModel, Prediction
     from histosam_core.slide import Slide
 
-__all__ = ["Predictor", "RegionAnswer", "Timings"]
-
 XYXY = tuple[float, float, float, float]
 
 

@@ -11,8 +11,6 @@ from histosam_core.errors import ConfigError, MissingMppError
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
-__all__ = ["SlideScale", "slide_scale"]
-
 UM_AT_1X = 10.0
 """A 20x scan has about 0.5 um per pixel, a 40x scan 0.25."""
 

@@ -19,8 +19,6 @@ from histosam_core.errors import ClickOutsideSlideError, ConfigError
 from histosam_core.geometry import Frame, Region
 from histosam_core.session.windows.axis import WindowAxis
 
-__all__ = ["Window", "WindowGrid", "check_on_slide"]
-
 MAX_MARGIN_PX = 254
 """So that a depth fits into 8 bits."""
 MAX_COVERING = 16

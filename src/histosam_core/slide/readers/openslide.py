@@ -12,8 +12,6 @@ from histosam_core.slide.colour import over_white
 from histosam_core.slide.metadata import openslide_metadata
 from histosam_core.slide.readers import LevelLayout, UnsupportedSlideError
 
-__all__ = ["OpenSlideReader", "openslide_format"]
-
 _PLAIN_TILE = 1024
 
 

@@ -14,8 +14,6 @@ from histosam_core.slide.colour import over_white, to_rgb
 from histosam_core.slide.metadata import resolution_metadata
 from histosam_core.slide.readers import LevelLayout, SlideMetadata, UnsupportedSlideError
 
-__all__ = ["RasterReader"]
-
 _TILE = 1024
 _INCH = 2
 

@@ -26,8 +26,6 @@ from histosam_core.slide.readers import LevelLayout, SlideMetadata, UnsupportedS
 from histosam_core.slide.readers.tiff_levels import LevelPages, count_directories, find_levels
 from histosam_core.slide.readers.tiles import PositionedFile, TileCache
 
-__all__ = ["TiffReader"]
-
 _JPEG = {6, 7, 34892, 33007}
 _JPEG_END = b"\xff\xd9"
 _RAW_STRIP_BYTES = 1 << 20

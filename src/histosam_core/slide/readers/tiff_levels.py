@@ -10,8 +10,6 @@ from typing import Any
 
 from histosam_core.errors import SlideFormatError
 
-__all__ = ["LevelPages", "count_directories", "find_levels", "is_tiff"]
-
 _MAX_DIRECTORIES = 4096
 _MASK = 4  # bit of NewSubfileType
 _REDUCED = 1

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import SlideError, SlideFormatError
 
-__all__ = ["PositionedFile", "TileCache"]
-
 
 class PositionedFile:
     """Reads of (offset, length); no shared file position, so no lock where the system has pread."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.examples import TrainingPatch
 
-__all__ = ["CropExamples", "DrawFocus", "Way", "draw_crop"]
-
 WINDOW_RANGE = (0.3, 1.3)
 WINDOW_MEAN, WINDOW_DEVIATION = 0.8, 0.4
 """FocalClick's window over the patch: a normal distribution cut off at the ends of the range."""

@@ -28,8 +28,6 @@ from histosam_core.training.families.specialist import (
 )
 from histosam_core.training.losses import bce_loss, weighted_normalized_focal_loss
 
-__all__ = ["FocalClickLearner", "draw_focus", "points_in_focus", "trimap_of"]
-
 BORDER_PROBABILITY = 0.4
 SMALL_OBJECT = 3600 / 256**2
 """Objects that cover less of the crop are always looked at as a whole."""

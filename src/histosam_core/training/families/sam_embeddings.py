@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from histosam_core.training.examples import Example, Examples, TrainingPatch
     from histosam_core.training.run_log import RunLog
 
-__all__ = ["PatchEncoder", "open_caches"]
-
 N_PROBES = 3
 HALF_MAX = torch.finfo(torch.float16).max
 

@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.scenarios import Part, Scenario
 
-__all__ = [
-    "adapt_network",
-    "load_base",
-    "part_of",
-    "prepare_for_training",
-    "set_training_mode",
-    "starting_model",
-]
-
 DENSE_PROMPTS = "click_"
 """What names of the prompt encoder's dense click modules start with; the rest of it is SAM's."""
 

@@ -24,7 +24,7 @@ from napari_histosam.widgets.model_box import ModelBox
 from napari_histosam.widgets.parts import DEVICES, FROM_FILE, narrow_box, push_button
 
 if TYPE_CHECKING:
-    from histosam_core.session.journal.folder import JournalSummary
+    from histosam_core.session.journal.holding import JournalSummary
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
