@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from histosam_core.annotation import feature_of
 from histosam_core.annotation.formats.geojson import region_of
-from histosam_core.annotation.regions import Color
 from histosam_core.clicks import Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError
 from histosam_core.session.as_json import (
@@ -27,6 +26,9 @@ from histosam_core.session.as_json import (
     start_to_json,
 )
 from histosam_core.session.objects import AcceptedObject, OverlapRule, Start
+
+if TYPE_CHECKING:
+    from histosam_core.annotation.regions import Color
 
 ReadObject = Callable[[Facts], AcceptedObject]
 Undone = Literal["click", "accept", "drop"]

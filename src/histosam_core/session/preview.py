@@ -21,7 +21,8 @@ from histosam_core.errors import EmptyMaskError
 from histosam_core.geometry import Frame, Region
 
 if TYPE_CHECKING:
-    from histosam_core.session.objects import AcceptedObject, Color
+    from histosam_core.annotation.regions import Color
+    from histosam_core.session.objects import AcceptedObject
     from histosam_core.slide import Slide
 
 __all__ = ["draw_preview", "save_preview"]

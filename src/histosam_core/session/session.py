@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from histosam_core.annotation import write_geojson
-from histosam_core.annotation.regions import Color
 from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError, HistoSamError
 from histosam_core.model.interface import complete
@@ -47,6 +46,7 @@ from histosam_core.session.windows.windows import WindowGrid
 
 if TYPE_CHECKING:
     from histosam_core.annotation import AnnotatedRegion
+    from histosam_core.annotation.regions import Color
     from histosam_core.embeddings.memory import EmbeddingStore
     from histosam_core.geometry import Region
     from histosam_core.model import InteractiveModel, TrainingGeometry

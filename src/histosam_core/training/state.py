@@ -11,7 +11,6 @@ import torch
 
 from histosam_core.errors import ConfigError
 from histosam_core.model.checkpoint.checkpoint import describe_network
-from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.training.validation import ValidationScores
 from histosam_core.version import __version__
@@ -19,6 +18,7 @@ from histosam_core.version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.training.compute import MicroBatches
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.families.learner import Learner

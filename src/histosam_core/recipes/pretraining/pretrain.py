@@ -34,7 +34,6 @@ from torch.nn import functional
 
 from histosam_core.clicks.sample import sample_next_click
 from histosam_core.model.checkpoint.checkpoint import describe_network, save_checkpoint
-from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
 from histosam_core.model.sam.interactive import to_image_size
 from histosam_core.model.sam.network import SamNetwork
 from histosam_core.model.sam.start import EARLY_STEM
@@ -46,6 +45,7 @@ from histosam_core.training.prompts import first_clicks, pack_clicks
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
+    from histosam_core.model.checkpoint.checkpoint_info import CheckpointInfo
     from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder
 
 Rng = np.random.Generator
