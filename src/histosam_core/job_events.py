@@ -6,7 +6,6 @@ control file is polled whenever the work reports progress. See docs/napari_finet
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -15,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pydantic_core import to_json
 
 from histosam_core.errors import HistoSamError, JobError
 from histosam_core.file_lock import FileLock, lock_file
@@ -193,7 +194,9 @@ class JobEvents:
     def _write(self, event: Mapping[str, object]) -> None:
         if self._stream is None:
             return
-        line = json.dumps({name: _plain(value) for name, value in event.items()})
+        line = to_json(
+            dict(event), ensure_ascii=True, inf_nan_mode="null", fallback=_other
+        ).decode()
         # A full disk or a closed pipe does not end the work.
         with suppress(OSError, ValueError):
             self._stream.write(line + "\n")
@@ -259,16 +262,8 @@ def _lock(control: Path) -> FileLock | None:
     raise AssertionError("the last try returns or raises")
 
 
-def _plain(value: object) -> object:
-    """A value as JSON has it."""
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def _other(value: Any) -> Any:
+    """What JSON does not know: NumPy's numbers, and anything else as text."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if hasattr(value, "item"):  # a NumPy number
-        return _plain(value.item())
-    return str(value)
+        return dict(value)
+    return value.item() if hasattr(value, "item") else str(value)

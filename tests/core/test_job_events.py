@@ -85,7 +85,8 @@ def test_the_same_progress_is_told_once_and_obeys_each_time(tmp_path: Path, cloc
 
 def test_values_are_plain_and_a_number_that_is_none_is_null() -> None:
     stream = io.StringIO()
-    JobEvents(stream, None).result(loss=float("nan"), iou=np.float32(0.5), out=Path("runs/a"))
+    JobEvents(stream, None).result(loss=float("nan"), iou=np.float32(0.5), out=Path("runs/ä"))
+    assert stream.getvalue().isascii()
     (event,) = lines(stream.getvalue())
     assert (event["loss"], event["iou"], event["out"]) == (None, 0.5, str(Path("runs/a")))
     assert event["time"] > 0
