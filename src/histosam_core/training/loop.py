@@ -147,14 +147,10 @@ class _Run:
         )
         self.compute = Compute(processes, micro_batches, device, config.precision)
         self.learner = learner = start_learner(
-            config,
-            model,
-            patches,
-            validation,
-            len(self.validated),
-            self.compute,
-            log,
+            config, model, patches, validation, len(self.validated), self.compute, log
         )
+        if config.channels_last:
+            learner.network.to(memory_format=torch.channels_last)
         changing = [*learner.names, *learner.buffers]
         self.interpolation = WeightInterpolation(learner.network, changing, config.keep_base)
         self.optimiser = Optimiser(config, learner.network, learner.names, learner.share_of)

@@ -159,8 +159,19 @@ def test_tensorboard_that_is_not_installed_is_said_before_anything_is_deleted(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_layout_in_memory_changes_no_more_than_rounding(run: Callable[..., Run]) -> None:
+def test_the_layout_in_memory_changes_no_more_than_rounding(
+    run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats: list[Any] = []
+    to = torch.nn.Module.to
+
+    def watched(self: torch.nn.Module, *arguments: Any, **named: Any) -> torch.nn.Module:
+        formats.append(named.get("memory_format"))
+        return to(self, *arguments, **named)
+
+    monkeypatch.setattr(torch.nn.Module, "to", watched)
     usual, channels_last = run("usual", epochs=1), run("last", epochs=1, channels_last=True)
+    assert formats.count(torch.channels_last) == 1
     assert channels_last.losses == pytest.approx(usual.losses, rel=1e-3)
 
 
