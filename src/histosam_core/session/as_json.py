@@ -18,7 +18,7 @@ from histosam_core.session.objects import AcceptedObject, Start
 
 Facts = Mapping[str, Any]
 TRIANGLE: Facts = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 1], [0, 0]]]}
-"""Stands in for an outline where a reader wants one that nobody needs."""
+"""Stands in for an outline that is of no interest."""
 
 
 def prompt_to_json(prompt: Prompt) -> dict[str, Any]:

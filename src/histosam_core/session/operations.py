@@ -196,8 +196,8 @@ def to_json(operation: Operation) -> dict[str, Any]:
         case SetClass(object=AcceptedObject() as one):
             return name | {"id": one.id, "properties": feature_of(one.region)["properties"]}
     left_out = ("label", "color") if isinstance(operation, Accept) else ()
-    told = [one.name for one in fields(operation) if one.name not in left_out]
-    return name | {key: _written(getattr(operation, key)) for key in told}
+    names = [one.name for one in fields(operation) if one.name not in left_out]
+    return name | {key: _written(getattr(operation, key)) for key in names}
 
 
 def from_json(facts: Facts, read_object: ReadObject = object_from_json) -> Operation:

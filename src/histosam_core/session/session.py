@@ -91,7 +91,7 @@ class Session:
     Raises
     ------
     MissingMppError
-        Nothing tells the slide's mpp.
+        Neither the user nor the file states the mpp or a magnification.
     ConfigError
         A setting is out of range.
     JournalError

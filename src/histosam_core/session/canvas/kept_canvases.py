@@ -23,7 +23,7 @@ MILESTONES = 256
 
 
 class KeptCanvases:
-    """Canvases of drafts; that of a draft which nobody holds any more goes with it.
+    """Canvases of drafts; when a draft is let go, its canvas goes with it.
 
     A canvas shares the tiles that did not change with the one before it; a prompt in a window of
     400 px adds about 1.5 MB.

@@ -57,7 +57,7 @@ class JournalSummary:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a journal holds: its last session's slide, and what `JournalSummary` tells.
+    """What a journal holds: its last session's slide, and what `JournalSummary` says.
 
     `slide` has ``path``, ``fingerprint`` and ``content``; `changed` is the last line's time.
     """
