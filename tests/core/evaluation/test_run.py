@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
-from histosam_core.evaluation import evaluate
+from histosam_core.evaluation import LocalRunner, evaluate, runner_of
 from histosam_core.evaluation.protocol.runners import describe_model
 from histosam_core.evaluation.run import spread_indices
 from histosam_core.model import CheckpointInfo, TrainingGeometry
@@ -146,3 +146,17 @@ def test_a_full_disk_is_one_of_our_errors(model, store, tmp_path: Path, monkeypa
     monkeypatch.setattr("histosam_core.evaluation.records.csv.writer", lambda file: FullWriter())
     with pytest.raises(HistoSamError, match="No space left"):
         evaluate(model, store, name="blob", out=out)
+
+
+def test_a_runner_stands_for_its_model(batched_model, store) -> None:  # type: ignore[no-untyped-def]
+    """It keeps its own threads and clock, and may serve several data sets."""
+    ticks = iter(range(10**6))
+    runner = LocalRunner(batched_model, workers=2, clock=lambda: float(next(ticks)))
+    direct = evaluate(batched_model, store, name="blob", max_clicks=4)
+    for _ in range(2):
+        run = evaluate(runner, store, name="blob", max_clicks=4)
+        assert [p.clicks for p in run.patches] == [p.clicks for p in direct.patches]
+        assert all(p.decode_s.min() >= 1 / 16 for p in run.patches), "ticks, not seconds"
+    assert run.header["checkpoint"] == describe_model(batched_model)
+    with runner_of(runner, "tcp://unused:1") as same:
+        assert same is runner

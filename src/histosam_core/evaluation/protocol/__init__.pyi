@@ -1,0 +1,9 @@
+from .cluster import ClusterRunner as ClusterRunner
+from .loop import run_clicks as run_clicks
+from .patches import default_workers as default_workers
+from .patches import run_patches as run_patches
+from .runners import LocalRunner as LocalRunner
+from .runners import Runner as Runner
+from .trial import ClickRun as ClickRun
+from .trial import EvaluationPatch as EvaluationPatch
+from .trial import ProtocolSettings as ProtocolSettings
