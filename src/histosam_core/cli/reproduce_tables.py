@@ -10,12 +10,12 @@ from rich.table import Table
 from histosam_core import console
 from histosam_core.reproduce.kim2023 import METRICS, SETS, STAGES, TRAINING_PATCHES, methods_of
 from histosam_core.reproduce.outputs import duration
+from histosam_core.reproduce.paper_tables import number, rows_of
 from histosam_core.reproduce.survey import TITLES, paper_seconds
-from histosam_core.reproduce.tables import number, rows_of
 
 if TYPE_CHECKING:
-    from histosam_core.reproduce.cells import CellState, Selection
     from histosam_core.reproduce.survey import Survey
+    from histosam_core.reproduce.table_cells import CellState, Selection
 
 MOST_MISSING = 8
 

@@ -1,4 +1,3 @@
-from .cells import Selection as Selection
 from .cohorts import find_camelyon16 as find_camelyon16
 from .cohorts import find_paip2019 as find_paip2019
 from .kim2023 import paper_figures as paper_figures
@@ -7,3 +6,4 @@ from .run import look as look
 from .run import reproduce as reproduce
 from .settings import ReproduceSettings as ReproduceSettings
 from .survey import Survey as Survey
+from .table_cells import Selection as Selection

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.atomic import new_file
-from histosam_core.reproduce.choices import choices
 from histosam_core.reproduce.kim2023 import (
     METRICS,
     PAIP2019_TEST,
@@ -22,8 +21,8 @@ from histosam_core.reproduce.kim2023 import (
     Stage,
     methods_of,
 )
-from histosam_core.reproduce.settings import SYNTHETIC_MARK
-from histosam_core.reproduce.tables import (
+from histosam_core.reproduce.open_choices import choices
+from histosam_core.reproduce.paper_tables import (
     Row,
     best_of,
     csv_table,
@@ -32,6 +31,7 @@ from histosam_core.reproduce.tables import (
     number,
     rows_of,
 )
+from histosam_core.reproduce.settings import SYNTHETIC_MARK
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:

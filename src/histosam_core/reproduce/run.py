@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import HistoSamError, OutputExistsError, OutputWriteError
-from histosam_core.reproduce.cells import Cell, Selection
 from histosam_core.reproduce.kim2023 import METHODS, PAIP2019_TEST, SETS, STAGES, Method, PatchSet
-from histosam_core.reproduce.models import (
+from histosam_core.reproduce.method_models import (
     MissingWeightsError,
     find_weights,
     load_weights,
@@ -27,6 +26,7 @@ from histosam_core.reproduce.survey import (
     run_folder,
     survey,
 )
+from histosam_core.reproduce.table_cells import Cell, Selection
 from histosam_core.settings import read_settings
 
 if TYPE_CHECKING:

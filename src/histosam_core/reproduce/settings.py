@@ -39,8 +39,7 @@ OURS = frozenset({"out", "model", "patches", "scenario", "device"})
 class ReproduceSettings(JobSettings):
     """Everything that decides the numbers of a reproduction.
 
-    Defaults are the paper's; where it is silent, `histosam_core.reproduce.choices` says what was
-    chosen and why.
+    Defaults are the paper's; `histosam_core.reproduce.open_choices` lists what it leaves open.
     """
 
     free_on_resume: ClassVar[frozenset[str]] = frozenset(

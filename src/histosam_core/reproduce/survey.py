@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import EvaluationRecordsError, HistoSamError
 from histosam_core.evaluation import EvaluationResult, read_records
-from histosam_core.reproduce.cells import ALL_CELLS, Cell, CellState, Selection
 from histosam_core.reproduce.cohorts import find_camelyon16, find_paip2019
 from histosam_core.reproduce.kim2023 import (
     PAIP2019_TEST,
@@ -22,7 +21,7 @@ from histosam_core.reproduce.kim2023 import (
     methods_of,
     paper_figures,
 )
-from histosam_core.reproduce.models import (
+from histosam_core.reproduce.method_models import (
     MissingWeightsError,
     Tuned,
     epochs_done,
@@ -30,6 +29,7 @@ from histosam_core.reproduce.models import (
     read_tuned,
 )
 from histosam_core.reproduce.patch_sets import CutSet, prepared
+from histosam_core.reproduce.table_cells import ALL_CELLS, Cell, CellState, Selection
 
 if TYPE_CHECKING:
     from histosam_core.reproduce.cohorts import CohortFiles

@@ -71,7 +71,7 @@ def settings_for(
 ) -> SettingsFor:
     """Return a function that makes settings of a second's work."""
     # `base` stands in for every family.
-    monkeypatch.setattr("histosam_core.reproduce.models.check_family", lambda *call: None)
+    monkeypatch.setattr("histosam_core.reproduce.method_models.check_family", lambda *call: None)
 
     def make(**changes: Any) -> ReproduceSettings:
         usual = {

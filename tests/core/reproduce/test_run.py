@@ -14,7 +14,7 @@ import pytest
 from histosam_core.errors import ConfigError, OutputExistsError, SlideNotFoundError
 from histosam_core.recipes.stand_in_study import SMALL_MODELS, make_synthetic_weights
 from histosam_core.reproduce import Selection, look, reproduce
-from histosam_core.reproduce.models import Weights, train_config
+from histosam_core.reproduce.method_models import Weights, train_config
 
 if TYPE_CHECKING:
     from histosam_core.progress import ProgressCallback

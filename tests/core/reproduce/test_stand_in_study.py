@@ -54,7 +54,7 @@ def test_slides_that_are_there_are_kept(folders: tuple[Path, Path]) -> None:
 
 def test_small_weights_are_found_and_loaded(tmp_path: Path) -> None:
     from histosam_core.model import load_model
-    from histosam_core.reproduce.models import find_weights
+    from histosam_core.reproduce.method_models import find_weights
 
     folder = make_synthetic_weights(tmp_path)
     for family, model in SMALL_MODELS.items():

@@ -13,10 +13,9 @@ import pytest
 from histosam_core.clicks import Click
 from histosam_core.evaluation import EvaluationResult, PatchRecord, ProtocolSettings
 from histosam_core.reproduce import ReproduceSettings, Survey
-from histosam_core.reproduce.cells import ALL_CELLS, CellState
 from histosam_core.reproduce.kim2023 import METRICS, SETS
 from histosam_core.reproduce.outputs import render_page, summary, write_tables
-from histosam_core.reproduce.tables import (
+from histosam_core.reproduce.paper_tables import (
     best_of,
     csv_table,
     figures,
@@ -24,6 +23,7 @@ from histosam_core.reproduce.tables import (
     number,
     rows_of,
 )
+from histosam_core.reproduce.table_cells import ALL_CELLS, CellState
 
 
 def _result(*curves: list[float], max_clicks: int = 20) -> EvaluationResult:

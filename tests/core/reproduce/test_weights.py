@@ -10,7 +10,7 @@ import torch
 from histosam_core.errors import CheckpointError
 from histosam_core.model import network
 from histosam_core.model.registry.registry import MODELS
-from histosam_core.reproduce.models import MissingWeightsError, find_weights, load_weights
+from histosam_core.reproduce.method_models import MissingWeightsError, find_weights, load_weights
 
 from .files import touch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from histosam_core.dataset import extract_patches, open_patches
-from histosam_core.dataset.preview import contact_sheet
+from histosam_core.dataset.contact_sheet import contact_sheet
 
 
 def test_sheet_outlines_the_truth_and_is_equally_wide_for_every_store(new_slide, tmp_path):

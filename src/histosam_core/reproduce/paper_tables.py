@@ -23,9 +23,9 @@ from histosam_core.reproduce.kim2023 import (
 )
 
 if TYPE_CHECKING:
-    from histosam_core.reproduce.cells import CellState
     from histosam_core.reproduce.settings import FailureCount
     from histosam_core.reproduce.survey import Survey
+    from histosam_core.reproduce.table_cells import CellState
 
 DIGITS: Mapping[str, int] = {"spc_s": 3}
 """Digits behind the point; 2 for the others, as in the paper."""

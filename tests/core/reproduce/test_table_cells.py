@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from histosam_core.errors import ConfigError
-from histosam_core.reproduce.cells import ALL_CELLS, CellState, Selection
 from histosam_core.reproduce.kim2023 import paper_figures
+from histosam_core.reproduce.table_cells import ALL_CELLS, CellState, Selection
 
 
 def test_every_cell_is_one_of_the_papers_once() -> None:
