@@ -132,11 +132,6 @@ class StepPanel(QGroupBox):
         return _plain(self._legend.text())
 
     @property
-    def note(self) -> str:
-        """What is wrong with the masks, if something is."""
-        return str(self._note.text())
-
-    @property
     def others(self) -> list[str]:
         """The models that there are to compare with."""
         return [run.result.name for run in self._others]

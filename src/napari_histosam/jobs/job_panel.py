@@ -122,11 +122,6 @@ class JobPanel(QWidget):
         self._show()
 
     @property
-    def jobs(self) -> list[Job]:
-        """The jobs that are listed, newest first."""
-        return list(self._jobs)
-
-    @property
     def job(self) -> Job | None:
         """The job that is shown."""
         return None if self.history is None else self.history.job
@@ -327,7 +322,7 @@ class JobPanel(QWidget):
     def _remove(self) -> None:
         if self.job is not None:
             self._attempt(self.job.remove)
-            self.look()
+        self.look()
 
     def _attempt(self, action: Callable[[], Any]) -> None:
         try:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
     QFormLayout,
     QLabel,
     QWidget,
@@ -153,6 +155,13 @@ class SettingsForm(QWidget):
             is_named = re.search(rf"(^|; |: ){re.escape(name)} (is|has|must)\b", problem)
             row.label.setStyleSheet(f"color: {WARNING};" if is_named else "")
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # Qt's name
+        """Let the wheel scroll the page, and not change a value that is under the mouse."""
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+            event.ignore()
+            return True
+        return bool(super().eventFilter(watched, event))
+
     def _row(self, name: str) -> SettingRow:
         if name not in self._rows:
             self._fill()
@@ -186,6 +195,10 @@ class SettingsForm(QWidget):
         else:
             layout.addRow(row.label, row.native)
         layout.addRow(row.note)
+        for part in (row.native, *row.native.findChildren(QWidget)):
+            if isinstance(part, QAbstractSpinBox | QComboBox):
+                part.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+                part.installEventFilter(self)
         self._rows[face.name] = row
 
     def _default(self, face: Face) -> Any:

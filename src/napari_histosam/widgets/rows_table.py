@@ -79,7 +79,8 @@ class RowsTable(QTableView):
         sort_column: int | None = None,
     ) -> None:
         super().__init__()
-        self._identity, self._bounds, self._width_px = identity, (least, most), width_px
+        self._identity, self._width_px = identity, width_px
+        self._least, self._most = least, most
         self._model = _Model(columns)
         self.setModel(self._model)
         if sort_column is not None:
@@ -143,14 +144,15 @@ class RowsTable(QTableView):
 
     def sizeHint(self) -> QSize:  # Qt's name
         """As many rows as there are, within the bounds."""
-        least, most = self._bounds
-        rows = min(max(len(self._model.rows), least), most)
-        height = self.horizontalHeader().sizeHint().height() + 2 * self.frameWidth() + 4
-        return QSize(self._width_px, height + rows * self.verticalHeader().defaultSectionSize())
+        return self._size(min(max(len(self._model.rows), self._least), self._most))
 
     def minimumSizeHint(self) -> QSize:  # Qt's name
-        """The same."""
-        return self.sizeHint()
+        """The least rows."""
+        return self._size(self._least)
+
+    def _size(self, rows: int) -> QSize:
+        height = self.horizontalHeader().sizeHint().height() + 2 * self.frameWidth() + 4
+        return QSize(self._width_px, height + rows * self.verticalHeader().defaultSectionSize())
 
 
 class _Model(QAbstractTableModel):

@@ -119,3 +119,27 @@ def test_rows_that_a_problem_names_are_marked(form: SettingsForm) -> None:
     form.mark("share is 2; it must be below 1; no mode is named")
     marked = [name for name, row in form._rows.items() if row.label.styleSheet()]
     assert marked == ["share"]
+
+
+def test_the_wheel_scrolls_the_page_and_changes_no_value(form: SettingsForm) -> None:
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+    from qtpy.QtWidgets import QApplication
+
+    spin = form.widget("share").native
+    form.show()
+    where = QPointF(spin.rect().center())
+    turn = QWheelEvent(
+        where,
+        where,
+        QPoint(0, 0),
+        QPoint(0, 120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    spin.clearFocus()
+    QApplication.sendEvent(spin, turn)
+    assert form.value("share") == 0.25
+    form.hide()
