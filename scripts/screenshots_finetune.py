@@ -39,12 +39,11 @@ def main() -> None:
     asked = parser.parse_args()
     rerun_on_virtual_display()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["HOME"] = folder  # paths in the pictures begin with ~
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "settings.yaml")
         os.environ["HISTOSAM_CACHE"] = str(Path(folder) / "cache")
         os.environ["HISTOSAM_DATA"] = str(Path(folder) / "data")
-        pictures = asked.out.resolve()
-        os.chdir(folder)  # so that no path of this machine is in them
-        take(Path(folder), pictures, asked.minutes)
+        take(Path(folder), asked.out, asked.minutes)
 
 
 def take(folder: Path, out: Path, minutes: float) -> None:
@@ -81,7 +80,7 @@ def take(folder: Path, out: Path, minutes: float) -> None:
 
     settings = widget.settings_panel
     settings.data_panel.choose("viewer", is_all_outlined=True)
-    settings.choose(max_minutes=minutes, out=Path("my-liver"), device="cpu")
+    settings.choose(max_minutes=minutes, out=Path("~/my-liver"), device="cpu")
     settings.check()
     save("napari_finetune_new")
     settings.start_panel.button.click()

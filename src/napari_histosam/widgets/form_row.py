@@ -46,7 +46,9 @@ class SettingRow:
         self._default: Any = None
         self._raw_default: Any = None
         self._is_new = True
+        self._holder: Any = None
         self.widget: Any = self._make(captions)
+        self._holder = self._holder or self.widget  # of a path, the text beside the button
         self.native: QWidget = getattr(self.widget, "native", self.widget)
         self.label.setToolTip(face.help)
         self.native.setToolTip(face.help)
@@ -57,14 +59,14 @@ class SettingRow:
     @property
     def value(self) -> Any:
         """What the row says; the default itself where its text was not touched."""
-        return self._default if self.is_default else self._to_value(self.widget.value)
+        return self._default if self.is_default else self._to_value(self._holder.value)
 
     @property
     def is_default(self) -> bool:
-        return bool(self._to_value(self.widget.value) == self._to_value(self._raw_default))
+        return bool(self._to_value(self._holder.value) == self._to_value(self._raw_default))
 
     def show(self, value: Any) -> None:
-        self.widget.value = self._to_raw(value)
+        self._holder.value = self._to_raw(value)
 
     def set_default(self, default: Any) -> None:
         """Take another default, and show it unless another value is chosen."""
@@ -72,7 +74,7 @@ class SettingRow:
         self._default, self._is_new = default, False
         self._raw_default = self._to_raw(default)
         if is_shown:
-            self.widget.value = self._raw_default
+            self._holder.value = self._raw_default
 
     def _make(self, captions: Mapping[Any, str]) -> Any:
         from magicgui.widgets import create_widget
@@ -167,15 +169,15 @@ class SettingRow:
         if self.face.path == "slides":
             _add_files_button(edit)
 
-        def to_value(raw: Path | None) -> Any:
-            path = None if raw is None else raw.expanduser().absolute()
+        def to_value(raw: str) -> Any:
+            path = Path(raw).expanduser().absolute() if raw.strip() else None
             return path if not several else () if path is None else (path,)
 
-        def to_raw(value: Any) -> Path | None:
+        def to_raw(value: Any) -> str:
             one = value[0] if several and value else value
-            return Path(one) if one else None
+            return _short(Path(one)) if one else ""
 
-        self._to_raw, self._to_value = to_raw, to_value
+        self._to_raw, self._to_value, self._holder = to_raw, to_value, edit.line_edit
         return edit
 
 
@@ -192,6 +194,12 @@ def _add_files_button(edit: Any) -> None:
 
     button.clicked.connect(ask)
     edit.native.layout().addWidget(button)
+
+
+def _short(path: Path) -> str:
+    """A path as people write it: fields are narrow."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else str(path)
 
 
 def _decimals(face: Face) -> int:
