@@ -73,12 +73,14 @@ class EvaluateWidget(JobDock):
         )
         self._lost_model = False
         self._shown_run: Run | None = None
+        patches_row = beside(self._patches_title, self.open_button, self.export_button)
+        patches_row.setStretch(0, 1)
         self._connect()
         self.add_pages(
             self.setup_panel,
             self.runs_table,
             self.chart,
-            beside(self._patches_title, self.open_button, self.export_button),
+            patches_row,
             self.patches_table,
             self.step_panel,
             stretched=self.patches_table,

@@ -69,10 +69,10 @@ def stacked(
 
 
 def beside(*parts: QWidget) -> QHBoxLayout:
-    """Return a row of parts, of which the first takes the width that is left."""
+    """Return a row of parts."""
     row = QHBoxLayout()
-    for number, part in enumerate(parts):
-        row.addWidget(part, 1 if number == 0 else 0)
+    for part in parts:
+        row.addWidget(part)
     return row
 
 
