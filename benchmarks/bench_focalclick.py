@@ -23,8 +23,8 @@ from torchvision.ops import roi_align
 from turns import in_turns
 
 from histosam_core.model.focalclick.network import FOCALCLICK_VARIANTS, FocalClickSegFormer
-from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import normalised
+from histosam_core.model.specialists.click_points import disk_maps
 from histosam_core.model.specialists.folding import folded
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from torch import Tensor
 from turns import in_turns
 
 from histosam_core.model.baselines import canonical_name, network
-from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_points import disk_maps
 from histosam_core.model.specialists.folding import folded
 
 if TYPE_CHECKING:

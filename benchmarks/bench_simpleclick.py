@@ -21,8 +21,8 @@ from torch.nn import functional
 from turns import in_turns
 
 from histosam_core.model.simpleclick.network import SIMPLECLICK_VARIANTS, SimpleClickNetwork
-from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import normalised
+from histosam_core.model.specialists.click_points import disk_maps
 
 if TYPE_CHECKING:
     from histosam_core.model.simpleclick.plain_vit import PlainViT

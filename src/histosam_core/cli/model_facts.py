@@ -34,9 +34,8 @@ _AS_THEY_ARE = (
 
 def spec_facts(spec: ModelSpec) -> dict[str, Any]:
     """Facts of a model known by name, as JSON values."""
-    from histosam_core.model.registry.licence import licence_to_confirm
     from histosam_core.model.registry.registry import weights_path
-    from histosam_core.model.registry.weights import noted_digest
+    from histosam_core.model.registry.weights import licence_to_confirm, noted_digest
 
     path = weights_path(spec)
     noted = noted_digest(spec)

@@ -13,7 +13,6 @@ from histosam_core import console
 from histosam_core.cli.model_facts import own_facts, print_facts, print_list, spec_facts
 from histosam_core.cli.options import JsonOption
 from histosam_core.errors import ConfigError
-from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
 from histosam_core.model.registry.own_models import (
     add_own_model,
     find_own_model,
@@ -22,7 +21,7 @@ from histosam_core.model.registry.own_models import (
     remove_own_model,
 )
 from histosam_core.model.registry.registry import list_models
-from histosam_core.model.registry.weights import fetch_weights
+from histosam_core.model.registry.weights import accept_licence, fetch_weights, licence_to_confirm
 
 
 def models(

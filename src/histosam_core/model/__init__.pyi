@@ -11,15 +11,15 @@ from .interface import ModelInfo as ModelInfo
 from .interface import Prediction as Prediction
 from .interface import TrainingGeometry as TrainingGeometry
 from .load import load_model as load_model
-from .registry.licence import accept_licence as accept_licence
-from .registry.licence import licence_to_confirm as licence_to_confirm
 from .registry.own_models import OwnModel as OwnModel
 from .registry.own_models import add_own_model as add_own_model
 from .registry.own_models import list_own_models as list_own_models
 from .registry.own_models import remove_own_model as remove_own_model
 from .registry.registry import ModelSpec as ModelSpec
 from .registry.registry import list_models as list_models
+from .registry.weights import accept_licence as accept_licence
 from .registry.weights import fetch_weights as fetch_weights
+from .registry.weights import licence_to_confirm as licence_to_confirm
 from .ritm.model import RitmModel as RitmModel
 from .ritm.zoom_in import ZoomIn as ZoomIn
 from .sam.embedding import ImageEmbedding as ImageEmbedding

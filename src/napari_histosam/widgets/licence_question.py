@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from histosam_core.errors import HistoSamError
-from histosam_core.model.registry.licence import accept_licence, licence_to_confirm
 from histosam_core.model.registry.model_choice import parse_model
+from histosam_core.model.registry.weights import accept_licence, licence_to_confirm
 
 
 def licences_accepted(models: Iterable[str], parent: QWidget | None = None) -> bool:

@@ -13,8 +13,8 @@ from command import histosam
 
 from histosam_core.errors import ConfigError, DownloadError, LicenceError, UnknownModelError
 from histosam_core.model.registry import registry, weights
-from histosam_core.model.registry.licence import licence_to_confirm
 from histosam_core.model.registry.registry import Digest
+from histosam_core.model.registry.weights import licence_to_confirm
 
 
 class Quiet(SimpleHTTPRequestHandler):

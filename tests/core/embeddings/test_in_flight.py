@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from histosam_core.embeddings.in_flight import InFlight
+from histosam_core.embeddings.memory import InFlight
 
 
 def test_many_that_want_the_same_at_once_make_it_once() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from histosam_core.errors import LicenceError, OutputWriteError, UnknownModelError
-from histosam_core.model.registry.licence import (
+from histosam_core.model.registry.registry import MODELS, weights_path
+from histosam_core.model.registry.weights import (
     ACCEPT_VARIABLE,
     accept_licence,
+    fetch_weights,
     licence_to_confirm,
     require_licence,
 )
-from histosam_core.model.registry.registry import MODELS, weights_path
-from histosam_core.model.registry.weights import fetch_weights
 
 NAME = "focalclick_b0_s2"
 
@@ -85,7 +85,7 @@ def test_a_call_accepts_and_remembers_where_it_can(
         def refuse(*_: object, **__: object) -> None:
             raise OutputWriteError("read-only")
 
-        patched.setattr("histosam_core.model.registry.licence.new_file", refuse)
+        patched.setattr("histosam_core.model.registry.weights.new_file", refuse)
         fetch_weights(NAME, accept_licence=True)
     assert licence_to_confirm(NAME) is not None
     fetch_weights(NAME, accept_licence=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from histosam_core.model.registry.licence import licence_to_confirm
 from histosam_core.model.registry.registry import MODELS, list_models, weights_path
+from histosam_core.model.registry.weights import licence_to_confirm
 from napari_histosam.widgets.model_lines import model_state, model_tip
 
 FOR_RESEARCH = "focalclick_b0_s2"

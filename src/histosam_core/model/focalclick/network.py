@@ -20,8 +20,8 @@ from histosam_core.model.focalclick.segformer import MIX_TRANSFORMERS, MixTransf
 from histosam_core.model.focalclick.segformer_head import SegFormerHead
 from histosam_core.model.ritm.network import MapsTransform, initialise
 from histosam_core.model.ritm.ocr import HrNetOcr
-from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import ClickNetwork, normalised, resized
+from histosam_core.model.specialists.click_points import disk_maps
 
 REFINER_RADIUS = 5.0
 """Of click disks in the crop to refine, in its pixels."""

@@ -1,4 +1,4 @@
-"""How the weights of a model known by name come to this machine.
+"""How the weights of a model known by name come to this machine, and what must be accepted first.
 
 Where no hash is published, the sha256 of the file that came first is noted in a small JSON file
 beside it, and the file is refused when it changes.
@@ -13,16 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from histosam_core.atomic import new_file
-from histosam_core.errors import CheckpointError, DownloadError, OutputWriteError
+from histosam_core.errors import CheckpointError, DownloadError, LicenceError, OutputWriteError
 from histosam_core.model.checkpoint.header import file_kind
+from histosam_core.model.registry import registry
 from histosam_core.model.registry.download import download
-from histosam_core.model.registry.licence import require_licence
 from histosam_core.model.registry.own_models import find_spec
 from histosam_core.model.registry.registry import Digest, ModelSpec, weights_path
+from histosam_core.paths import data_folder
 from histosam_core.progress import ProgressCallback, silent
 
 MIRROR_VARIABLE = "HISTOSAM_MIRROR"
 """A base URL that has the files of weights by their names, to be asked in place of their own."""
+ACCEPT_VARIABLE = "HISTOSAM_ACCEPT_LICENCE"
+"""Names of models, with commas between them, whose licences the user accepts."""
 
 
 def fetch_weights(
@@ -154,3 +157,63 @@ def _by_hand(spec: ModelSpec) -> str:
         digest = f" ({spec.digest})" if spec.digest else ""
         return f"download {spec.url} in a browser and put it at {path}{digest}"
     return f"in a browser, download {spec.page_item} from {spec.page} and put it at {path}"
+
+
+def licence_to_confirm(name: str) -> str | None:
+    """Return what a person must accept before a model's first use, in a line with the address.
+
+    None where there is nothing to accept, as for models that are not in `list_models`, or where it
+    was accepted before.
+    """
+    spec = registry.MODELS.get(name)
+    return None if spec is None or not spec.terms or _is_accepted(spec) else _text(spec)
+
+
+def accept_licence(name: str) -> None:
+    """Note that the user accepts a model's licence; once and for all."""
+    spec = find_spec(name)
+    facts = {
+        "model": spec.name,
+        "licence": spec.licence,
+        "terms": spec.terms,
+        "url": spec.terms_url,
+        "accepted": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with new_file(_acceptance(spec)) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def require_licence(spec: ModelSpec, *, accept: bool = False) -> None:
+    """Raise LicenceError unless a model's licence is accepted, or forbids nothing.
+
+    With `accept` the caller accepts it for the user, which is noted.
+    """
+    if not spec.terms or _is_accepted(spec):
+        return
+    if accept:
+        with suppress(OutputWriteError):  # it holds for this call all the same
+            accept_licence(spec.name)
+        return
+    raise LicenceError(
+        f"{_text(spec)}; to accept that: histosam models --accept {spec.name}, or "
+        f"load_model({spec.name!r}, accept_licence=True), or {ACCEPT_VARIABLE}={spec.name}"
+    )
+
+
+def _text(spec: ModelSpec) -> str:
+    return f"{spec.name}: {spec.terms} ({spec.terms_url})"
+
+
+def _is_accepted(spec: ModelSpec) -> bool:
+    names = os.environ.get(ACCEPT_VARIABLE, "").split(",")
+    if spec.name in {name.strip() for name in names}:
+        return True
+    try:
+        noted = json.loads(_acceptance(spec).read_text(encoding="utf-8"))
+        return bool(noted["licence"] == spec.licence)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _acceptance(spec: ModelSpec) -> Path:
+    return data_folder() / "licences" / f"{spec.name}.json"

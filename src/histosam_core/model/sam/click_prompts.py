@@ -13,7 +13,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histosam_core.model.specialists.click_disks import click_disks
+from histosam_core.model.specialists.click_points import click_disks
 
 SIMILARITY_MAPS = 5
 

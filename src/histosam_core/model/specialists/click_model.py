@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from histosam_core.errors import ConfigError, ImageError, PredictionError
 from histosam_core.model.device import naming_a_full_memory, pick_device
 from histosam_core.model.interface import ModelInfo, Prediction, as_prediction, check_image
-from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_image import ClickImage
 from histosam_core.model.specialists.click_network import ClickNetwork, resized
-from histosam_core.model.specialists.click_points import Roi, mirrored
+from histosam_core.model.specialists.click_points import Roi, disk_maps, mirrored
 from histosam_core.model.specialists.folding import folded
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_points import disk_maps
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ClickNetwork", "normalised", "resized"]
 

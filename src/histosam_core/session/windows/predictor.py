@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks import Click
-from histosam_core.embeddings.in_flight import InFlight
 from histosam_core.embeddings.key import UNNAMED, EmbeddingKey, KnownEncoder
-from histosam_core.embeddings.memory import EmbeddingStore, MemoryStore
+from histosam_core.embeddings.memory import EmbeddingStore, InFlight, MemoryStore
 from histosam_core.errors import PredictionError
 from histosam_core.model.interface import as_prediction, complete
 from histosam_core.session.windows.box_prompt import clicks_for_box, confine_to_box

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from histosam_core.model.load import load_model
-from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_points import disk_maps
 from histosam_core.training.families.crops import CropExamples, DrawFocus, Way
 from histosam_core.training.families.learner import check_family
 from histosam_core.training.losses import batch_iou, bce_loss, normalized_focal_loss

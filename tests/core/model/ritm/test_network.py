@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from histosam_core.model.ritm.network import RITM_VARIANTS, RitmNetwork
-from histosam_core.model.specialists.click_disks import disk_maps
+from histosam_core.model.specialists.click_points import disk_maps
 from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]

@@ -17,8 +17,8 @@ from histosam_core.model.simpleclick.network import (
     SIMPLECLICK_VARIANTS,
     SimpleClickNetwork,
 )
-from histosam_core.model.specialists.click_disks import disk_maps
 from histosam_core.model.specialists.click_network import normalised
+from histosam_core.model.specialists.click_points import disk_maps
 from histosam_core.model.specialists.folding import folded
 
 Fill = Callable[[nn.Module], None]
