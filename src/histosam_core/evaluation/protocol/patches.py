@@ -207,24 +207,26 @@ class _PatchTrials:
 
     def batches(self, pause: Callable[[], None]) -> Iterator[list[Trial]]:
         """Make trials of the next patches until none is left; pause between images."""
-        work = self._work
         while asked := self._next():
-            trials: list[Trial] = []
-            images = []
-            for index, repeat in asked:
-                if not trials or trials[-1].index != index:
-                    patch = work.patches[index]
-                    truth = checked_truth(patch.image, patch.gt_mask, name=f"patch {patch.id}: ")
-                    images.append(patch.image)
-                rng = work.user.rng(patch.id, repeat)
-                trials.append(Trial(truth, work.settings, work.user, rng, index, repeat))
-            encoded = []
-            for first in range(0, len(images), self._encoded_at_once):
-                if first:
-                    pause()
-                encoded += self._encoder.encode(images[first : first + self._encoded_at_once])
-            self._hand_out(iter(encoded), trials)
-            yield trials
+            yield self._make(asked, pause)  # not kept here, so that finished trials are freed
+
+    def _make(self, asked: Sequence[Key], pause: Callable[[], None]) -> list[Trial]:
+        settings, user = self._work.settings, self._work.user
+        trials: list[Trial] = []
+        images = []
+        for index, repeat in asked:
+            if not trials or trials[-1].index != index:
+                patch = self._work.patches[index]
+                truth = checked_truth(patch.image, patch.gt_mask, name=f"patch {patch.id}: ")
+                images.append(patch.image)
+            trials.append(Trial(truth, settings, user, user.rng(patch.id, repeat), index, repeat))
+        encoded: list[Encoded] = []
+        for first in range(0, len(images), self._encoded_at_once):
+            if first:
+                pause()
+            encoded += self._encoder.encode(images[first : first + self._encoded_at_once])
+        self._hand_out(iter(encoded), trials)
+        return trials
 
     def _next(self) -> list[tuple[int, int]]:
         """Take the next patches, and more repeats of the last one, which is encoded once."""
