@@ -98,7 +98,7 @@ def cut_patches(
         shutil.rmtree(cut_off, ignore_errors=True)  # of a process that was killed
     cut = settings.extraction(geometry)
 
-    def deal(plans: Sequence[SlidePlan]) -> PatchSplit:
+    def split(plans: Sequence[SlidePlan]) -> PatchSplit:
         return split_patches(
             plans,
             shares=settings.shares(),
@@ -115,7 +115,7 @@ def cut_patches(
         stride_px=cut.stride_px,
         tumor_fraction=cut.tumor_fraction,
         min_tissue=cut.min_tissue,
-        splits=deal if settings.split_file is None else _stated_splits(settings.split_file),
+        splits=split if settings.split_file is None else _stated_splits(settings.split_file),
         seed=settings.seed,
         slide_mpp=cut.slide_mpp,
         labels=cut.labels,
