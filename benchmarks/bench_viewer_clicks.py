@@ -83,8 +83,8 @@ class Watch:
     def __init__(self, controller: Any) -> None:
         self.controller = controller
         self.shares: list[float] = []
-        for name in ("click", "_take"):
-            setattr(controller, name, self._timed(getattr(controller, name)))
+        for owner, name in ((controller, "click"), (controller.thread, "_answered")):
+            setattr(owner, name, self._timed(getattr(owner, name)))
 
     def _timed(self, call: Any) -> Any:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -114,7 +114,7 @@ def spots(rng: np.random.Generator, count: int, low: float, high: float) -> Any:
 
 def fresh_spots(hand: Any, watch: Watch) -> None:
     """Each click far from the last, nothing encoded ahead."""
-    watch.controller.set_look_ahead(False)
+    watch.controller.look_ahead.is_on = False
     times = []
     for xy in spots(np.random.default_rng(0), 8, 500, SLIDE_PX - 500):
         hand.look_at(xy, zoom=0.5)
@@ -161,7 +161,7 @@ def heartbeat(hand: Any, seconds: float) -> None:
     from qtpy.QtCore import QTimer
 
     controller = hand.widget.controller
-    controller.set_look_ahead(True)
+    controller.look_ahead.is_on = True
     rng = np.random.default_rng(4)
     beats: list[float] = []
     timer = QTimer()

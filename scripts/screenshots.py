@@ -112,15 +112,16 @@ class Pictures:
 
     def rest(self) -> None:
         """Wait until tiles are loaded and the look-ahead has come to its end."""
+        from napari_histosam.reader import tag_of_slide
+
         for _ in range(150):
             self.hand.breathe()
-            if self.widget.controller._ahead.wait_idle(0.02):
+            if self.widget.controller.look_ahead.wait_idle(0.02):
                 break
         for layer in self.viewer.layers:
-            levels = getattr(layer, "data", None)
-            wait = getattr(levels[0] if isinstance(levels, list | tuple) else levels, "wait", None)
-            if wait is not None:
-                wait()
+            tag = tag_of_slide(layer)
+            if tag is not None and tag.shown is not None:
+                tag.shown.wait_idle()
         for _ in range(40):
             self.hand.breathe()
 

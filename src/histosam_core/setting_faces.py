@@ -88,7 +88,7 @@ class Face:
     lower_is_open: bool = False
     upper_is_open: bool = False
     choices: tuple[str, ...] = ()
-    suggestions: tuple[str, ...] = ()
+    suggestions: tuple[Any, ...] = ()
     default_text: str = ""
     advanced: bool = False
     group: str = ""

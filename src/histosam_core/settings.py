@@ -51,7 +51,7 @@ def setting(
     *,
     help: str | None = None,  # noqa: A002 - the word that everybody looks for
     unit: str = "",
-    suggestions: Iterable[str] = (),
+    suggestions: Iterable[Any] = (),
     default_text: str = "",
     advanced: bool = False,
     group: str = "",

@@ -113,7 +113,12 @@ def write_label_zarr(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     source = _source(meta)
     if not path.casefold().endswith(".zarr"):
         path += ".ome.zarr"
-    if source is not None:
+    if source is None:
+        height, width = _level0(data, meta).shape
+        written = annotation.write_label_zarr(
+            path, _traced(data, meta), slide_wh=(width, height), overwrite=True
+        )
+    else:
         written = annotation.write_label_zarr(
             path,
             _accepted(source),
@@ -122,30 +127,18 @@ def write_label_zarr(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
             slide_name=source.slide_name,
             overwrite=True,
         )
-    else:
-        regions = _traced(data, meta)
-        height, width = _level0(data, meta).shape
-        written = annotation.write_label_zarr(
-            path, regions, slide_wh=(width, height), overwrite=True
-        )
     return [str(written)]
 
 
 def _source(meta: Mapping[str, Any]) -> AnnotationSource | None:
-    """Return what our annotations layer shows; None for a layer that is not ours.
-
-    Raises
-    ------
-    EmptyMaskError
-        The layer is ours, but shows no accepted objects (the mask at hand).
-    """
+    """Return what our annotations layer shows; None for a layer that is not ours."""
     tag = (meta.get("metadata") or {}).get(TAG)
     if tag is None:
         return None
     source: AnnotationSource | None = getattr(tag, "source", None)
     if source is None:
         raise EmptyMaskError(
-            "this layer shows the object at hand, which is not saved from here; accept it (C) and "
+            "this layer shows the current object, which is not saved from here; accept it (C) and "
             "save the annotations layer"
         )
     return source

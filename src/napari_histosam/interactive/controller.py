@@ -1,4 +1,4 @@
-"""Events <-> session: what the widget, keys and mouse submit, and what they are told. No widgets.
+"""Events <-> session: what the widget, keys and mouse submit, and what they hear of it. No widgets.
 
 Everything here runs on the interface thread and returns at once. What a user does is an `Operation`
 of the core, sent to the session's thread as a numbered request. Each answer is a complete `View`:
@@ -17,26 +17,14 @@ from psygnal import Signal
 
 from histosam_core.clicks import Box, Click, Lasso
 from histosam_core.errors import ConfigError, HistoSamError
-from histosam_core.session.operations import (
-    NAMES,
-    Accept,
-    Operation,
-    Reopen,
-    SetClass,
-)
-from napari_histosam.interactive.classes import (
-    ClassList,
-    Color,
-    classes_file,
-    read_classes,
-    write_classes,
-)
+from histosam_core.session.operations import NAMES, Accept, Operation, Reopen, SetClass
+from napari_histosam.interactive import classes as class_list
 from napari_histosam.interactive.engine import Engine, engine_of_layer
 from napari_histosam.interactive.look_ahead import Ahead, LookAhead
 from napari_histosam.interactive.pending import ClickEdit, PendingClicks
 from napari_histosam.interactive.scene.scene import Display, Edits, Scene
 from napari_histosam.interactive.session_thread import SessionThread
-from napari_histosam.interactive.status import Failure, Phase, Status, status_of
+from napari_histosam.interactive.status import Failure, Phase, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +50,7 @@ class Controller:
     post
         Runs a callable soon on the interface thread; may be called from any thread.
     engine_for
-        Makes the engine for an image layer, on the session's thread. Default: of the slide behind
-        the layer.
+        Makes the engine for an image layer. Default: of the slide behind the layer.
 
     Attributes
     ----------
@@ -71,14 +58,17 @@ class Controller:
         What the session last answered, and our layers; None where no session is open.
     classes
         The class that the next object is accepted as, and those to choose from.
+    display
+        How the current object is shown.
     overlap
         The rule for places that accepted objects cover already.
+    look_ahead
+        Encodes the windows in view; may be switched off.
     """
 
     status_changed = Signal(Status)
     view_changed = Signal(object)
     sign_changed = Signal(bool)
-    display_changed = Signal(Display)
     failed = Signal(Failure)
     informed = Signal(str)
     layers_changed = Signal()
@@ -97,21 +87,24 @@ class Controller:
         self.is_positive = True
         self.is_closed = False
         self.display = Display()
-        self.thread = SessionThread(post, engine_for or engine_of_layer, self._take, self._announce)
-        self.classes = ClassList(self._save_classes)
+        self.engine_for = engine_for or engine_of_layer
+        self.thread = SessionThread(post, self._take, self._announce)
+        self.classes = class_list.ClassList(self._save_classes)
         self._pending = PendingClicks()
-        self.thread.worker.submit("classes", lambda: read_classes(classes_file()))
-        self._ahead = LookAhead(
+        self.thread.worker.submit(
+            "classes", lambda: class_list.read_classes(class_list.classes_file())
+        )
+        self.look_ahead = LookAhead(
             "histosam-ahead",
             lambda: self.thread.worker.is_busy,
             lambda progress: post(lambda: self._take_ahead(progress)),
         )
-        self._looks_ahead, self._ahead_failed = True, False
+        self._ahead_failed = False
         camera = viewer.scene.camera
         self._watched = (
             (viewer.layers.events.removed, self._on_removed),
-            (camera.events.zoom, self._look_ahead),
-            (camera.events.center, self._look_ahead),
+            (camera.events.zoom, self._aim),
+            (camera.events.center, self._aim),
         )
         for event, callback in self._watched:
             event.connect(callback)
@@ -127,27 +120,18 @@ class Controller:
         return self.thread.is_settled
 
     def open(self, image: Any, setup: Setup) -> None:
-        """Begin a session on an image layer, or go on with another model in the one that is open.
-
-        Parameters
-        ----------
-        image
-            A napari image layer.
-        setup
-            Model, device, scale.
-        """
+        """Begin a session on an image layer, or go on with another setup in the open one."""
         scene, before = self.scene, self.status
         if scene is None or scene.image is not image:
             self._leave()
             before = Status()
             edits = Edits(self._add_drawn, self.change, self.remove)
-            self.scene = Scene(self.viewer, image, self, edits)
-            self.scene.set_display(self.display)
+            self.scene = Scene(self.viewer, image, self, edits, self.display)
         self._ahead_failed = False
-        self._ahead.stop()
+        self.look_ahead.stop()
         message = f"loading {setup.model}"
         self._say(replace(before, phase="loading", message=message, done=0, total=0))
-        self.thread.open(image, setup)
+        self.thread.open(self.thread.engine or self.engine_for(image), setup)
 
     def submit(self, operation: Operation) -> None:
         """Have the session carry out an operation."""
@@ -191,7 +175,7 @@ class Controller:
         """Correct the topmost accepted object under a level-0 point."""
         found = None if self.view is None else self.view.object_at(xy)
         if found is None:
-            self._complain("reopen", ConfigError("no accepted object lies there"))
+            self._complain(ConfigError("no accepted object lies there"))
         else:
             self.submit(Reopen(found))
 
@@ -208,10 +192,6 @@ class Controller:
         """Go on with an earlier session on this slide, from its journal."""
         self._ask("restore", lambda e: e.resume(path))
 
-    def dismiss_offers(self) -> None:
-        """Begin afresh; earlier sessions stay in their journals."""
-        self._ask("dismiss", lambda e: e.dismiss_offers())
-
     def toggle_sign(self) -> None:
         """Let left clicks mean the opposite."""
         self.is_positive = not self.is_positive
@@ -226,24 +206,12 @@ class Controller:
             if accepted.label == old:
                 self.submit(SetClass(accepted.id, label, self.classes.colors[label]))
 
-    def attempt(self, name: str, action: Callable[[], None]) -> None:
+    def attempt(self, action: Callable[[], None]) -> None:
         """Do something at once that may be refused, and tell why like any other failure."""
         try:
             action()
         except HistoSamError as error:
-            self._complain(name, error)
-
-    def set_display(self, **settings: Any) -> None:
-        """Show the current object in another way; settings of `Display`."""
-        self.display = replace(self.display, **settings)
-        if self.scene is not None:
-            self.scene.set_display(self.display)
-        self.display_changed.emit(self.display)
-
-    def set_look_ahead(self, is_on: bool) -> None:
-        """Encode the windows in view ahead of clicks, or not."""
-        self._looks_ahead = is_on
-        self._look_ahead() if is_on else self._ahead.stop()
+            self._complain(error)
 
     def close(self, wait_s: float = 2.0, *, remove_layers: bool = False) -> None:
         """End the session and the threads, and maybe its layers but the accepted objects.
@@ -253,9 +221,9 @@ class Controller:
         self.is_closed = True
         for event, callback in self._watched:
             event.disconnect(callback)
-        self._ahead.close()
+        self.look_ahead.close()
         self.thread.close(wait_s)
-        self._ahead.close(timeout_s=wait_s)
+        self.look_ahead.close(timeout_s=wait_s)
         if self.scene is not None and remove_layers:
             self.scene.remove(keep_objects=True)
 
@@ -271,7 +239,7 @@ class Controller:
     ) -> None:
         """Ask the session's thread; `at` is where a model must look, level-0 pixels."""
         if self.view is None:
-            return self._complain(name, ConfigError("press Start first: no session is open"))
+            return self._complain(ConfigError("press Start first: no session is open"))
         number = self.thread.ask(name, work, at)
         if edits:
             self._pending.add(number, *edits)
@@ -287,18 +255,18 @@ class Controller:
         elif answer.error is not None and (is_ours or answer.name in ("save classes", "end")):
             if is_ours and self.view is not None:
                 self._paint(self.view)
-            self._complain(answer.name, answer.error)
+            self._complain(answer.error)
         elif asked_at is not None and answer.result is not None:
             view: View = answer.result
             if answer.name == "restore" and self.scene is not None:
                 self.scene.remove_left_behind()
             self._paint(view)
             painted_ms = 1e3 * (time.perf_counter() - asked_at)
-            self._say(status_of(view, self.status, painted_ms))
+            self._say(self.status.painted(view, painted_ms))
             self.view_changed.emit(view)
             if view.message:
                 self.informed.emit(view.message)
-            self._look_ahead()
+            self._aim()
 
     def _paint(self, view: View) -> None:
         """Show a view, what is still asked for, and the class of an object that is corrected."""
@@ -310,8 +278,8 @@ class Controller:
         else:
             self.classes.begin_correction(view.reopened)
 
-    def _complain(self, name: str, error: BaseException) -> None:
-        failure = Failure(name, error)
+    def _complain(self, error: BaseException) -> None:
+        failure = Failure(error)
         self._say(replace(self.status, phase="failed", message=failure.message))
         self.failed.emit(failure)
 
@@ -322,9 +290,9 @@ class Controller:
     def _announce(self, phase: Phase, message: str, **facts: Any) -> None:
         self._say(replace(self.status, phase=phase, message=message, **facts))
 
-    def _save_classes(self, classes: dict[str, Color]) -> None:
-        path = classes_file()
-        self.thread.worker.submit("save classes", lambda: write_classes(path, classes))
+    def _save_classes(self, classes: dict[str, class_list.Color]) -> None:
+        path = class_list.classes_file()
+        self.thread.worker.submit("save classes", lambda: class_list.write_classes(path, classes))
 
     def _add_drawn(self, prompt: Prompt) -> None:
         """Submit what was drawn with napari's tools, which know no sign."""
@@ -332,19 +300,19 @@ class Controller:
             prompt = replace(prompt, is_positive=self.is_positive)
         self.submit(prompt)
 
-    def _look_ahead(self, event: object = None) -> None:
+    def _aim(self, event: object = None) -> None:
         view, scene = self.view, self.scene
-        rect = None if scene is None or not self._looks_ahead else scene.visible_level0()
+        rect = None if scene is None else scene.visible_level0()
         if view is not None and rect is not None:
-            self._ahead.aim(view.predictor, lambda: view.regions_around(rect, WINDOWS_AHEAD))
+            self.look_ahead.aim(view.predictor, lambda: view.regions_around(rect, WINDOWS_AHEAD))
 
     def _take_ahead(self, progress: Ahead) -> None:
         error = progress.error
-        # An error that has a fix is left to the click that meets it; another is told once.
+        # An error that has a fix is left to the click that meets it; another is shown once.
         is_unexpected = error is not None and not isinstance(error, HistoSamError | OSError)
         if error is not None and is_unexpected and not self._ahead_failed:
             self._ahead_failed = True
-            self.failed.emit(Failure("look ahead", error))
+            self.failed.emit(Failure(error))
         self._say(replace(self.status, ahead_done=progress.done, ahead_total=progress.total))
 
     def _on_removed(self, event: Any) -> None:
@@ -362,7 +330,7 @@ class Controller:
 
         What it was asked for is still done, so that no click is lost, but its answers are dropped.
         """
-        self._ahead.stop()
+        self.look_ahead.stop()
         self._pending.clear()
         if self.scene is None:
             return

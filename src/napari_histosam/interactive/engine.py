@@ -55,19 +55,29 @@ class Engine:
 
     Parameters
     ----------
-    slide
-        From `open_slide` or `open_array`; the engine's own, closed with it.
+    open_slide
+        Opens the slide, with `open` and on its thread; the engine's own, closed with it.
     load
         Called with name or path, device and ``progress``; None: `load_model`.
     """
 
-    def __init__(self, slide: Slide, load: Callable[..., Model] | None = None) -> None:
-        self.slide = slide
+    def __init__(
+        self, open_slide: Callable[[], Slide], load: Callable[..., Model] | None = None
+    ) -> None:
+        self._open_slide = open_slide
+        self._slide: Slide | None = None
         self._load = load
         self._opened: _Opened | None = None
         self._journal: Any = None
         self._journal_note = ""
         self._offers: tuple[JournalSummary, ...] = ()
+
+    @property
+    def slide(self) -> Slide:
+        """The slide, open."""
+        if self._slide is None:
+            self._slide = self._open_slide()
+        return self._slide
 
     @property
     def session(self) -> Session:
@@ -86,9 +96,19 @@ class Engine:
         """
         import pandas  # noqa: F401 - napari's first layer would, and hold the window
 
+        try:
+            self._opened = self._with(setup, progress)
+        except BaseException:
+            if self._opened is None:
+                self.close()
+            raise
+        return self.view()
+
+    def _with(self, setup: Setup, progress: ProgressCallback) -> _Opened:
+        """Open a session with a setup that takes over what is in the one that is open."""
         from histosam_core.session import TieredStore
 
-        old = self._opened
+        old, slide = self._opened, self.slide  # refused before a model is loaded
         model = self._loaded(setup, progress)
         store = old.store if old is not None and old.model is model else TieredStore(model=model)
         geometry = model.info.geometry
@@ -98,6 +118,7 @@ class Engine:
             self._begin_journal()
         try:
             session = self._begun(
+                slide,
                 model,
                 mpp=setup.slide_mpp,
                 geometry=geometry,
@@ -113,8 +134,7 @@ class Engine:
         if old is not None and store is not old.store:
             old.store.close()
         pyramid = LabelPyramid(session.grid.size_wh, session.grid.frame)
-        self._opened = _Opened(setup, model, session, store, pyramid)
-        return self.view()
+        return _Opened(setup, model, session, store, pyramid)
 
     def is_ready_at(self, xy: tuple[float, float]) -> bool:
         """Whether a click there finds its window encoded; True off the slide, where none is."""
@@ -199,11 +219,6 @@ class Engine:
         self._offers = ()
         return self.view()
 
-    def dismiss_offers(self) -> View:
-        """Stop offering earlier sessions; their journals stay where they are."""
-        self._offers = ()
-        return self.view()
-
     def close(self) -> None:
         """End the session's record, write embeddings out, close the engine's slide."""
         opened, self._opened = self._opened, None
@@ -215,7 +230,9 @@ class Engine:
             self._journal = None
             if opened is not None:
                 opened.store.close()
-            self.slide.close()
+            slide, self._slide = self._slide, None
+            if slide is not None:
+                slide.close()
 
     def view(self, answer: ClickResult | None = None, message: str = "") -> View:
         """Return what there is to show, and what a request has done besides."""
@@ -223,8 +240,6 @@ class Engine:
         session = opened.session
         return View(
             setup=opened.setup,
-            device=str(opened.model.device),
-            checkpoint=opened.model.info.name,
             grid=session.grid,
             slide_wh=self.slide.size_wh,
             slide_mpp=session.slide_mpp,
@@ -261,18 +276,18 @@ class Engine:
             return old.model
         return (self._load or load_model)(setup.model, setup.device, progress=progress)
 
-    def _begun(self, model: Model, **settings: Any) -> Session:
+    def _begun(self, slide: Slide, model: Model, **settings: Any) -> Session:
         """Begin a session; where its journal cannot be written, one without, and a note."""
         from histosam_core.session import Session
 
         if self._journal is not None:
             try:
-                return Session(self.slide, model, journal=self._journal, **settings)
+                return Session(slide, model, journal=self._journal, **settings)
             except JournalError as error:
                 self._journal_note = f"clicks are not recorded: {error}"
                 self._journal.close()
                 self._journal = None
-        return Session(self.slide, model, journal=None, **settings)
+        return Session(slide, model, journal=None, **settings)
 
     def _begin_journal(self) -> None:
         from histosam_core.session.journal.folder import find_journals, new_journal
@@ -302,14 +317,18 @@ class Engine:
 
 
 def engine_of_layer(image: Any) -> Engine:
-    """Open the slide behind a layer, on the session's thread.
+    """Return an engine for the slide behind a layer.
 
     A slide that our reader shows gets a second handle, so that removing its layer closes nothing
     that the session reads from.
     """
-    from histosam_core.slide import open_slide
-    from napari_histosam.reader import tag_of_slide
-    from napari_histosam.viewer.slide_of_layer import slide_of_layer
 
-    tag = tag_of_slide(image)
-    return Engine(slide_of_layer(image) if tag is None else open_slide(tag.slide.path))
+    def open_behind() -> Slide:
+        from histosam_core.slide import open_slide
+        from napari_histosam.reader import tag_of_slide
+        from napari_histosam.viewer.slide_of_layer import slide_of_layer
+
+        tag = tag_of_slide(image)
+        return slide_of_layer(image) if tag is None else open_slide(tag.slide.path)
+
+    return Engine(open_behind)

@@ -29,11 +29,6 @@ class _Bound:
 class KeyBindings:
     """The keys of one controller on its viewer; `bind` again when layers were made or have gone.
 
-    Parameters
-    ----------
-    controller
-        What the keys work on.
-
     Attributes
     ----------
     actions
@@ -56,8 +51,8 @@ class KeyBindings:
             ("B",): self.draw_box,
             ("L",): self.draw_lasso,
             ("R",): self.reopen,
-            ("O",): lambda: controller.set_display(as_outline=not controller.display.as_outline),
-            ("H",): lambda: controller.set_display(heat_map=not controller.display.heat_map),
+            ("O",): lambda: self._toggle("as_outline"),
+            ("H",): lambda: self._toggle("heat_map"),
         }
         self.actions = {key: action for keys, action in table.items() for key in keys}
         self._viewer.layers.selection.events.active.connect(self.bind)
@@ -115,6 +110,10 @@ class KeyBindings:
     def draw_lasso(self) -> None:
         """Draw an area by hand; once more: back to clicks."""
         self._draw("add_polygon_lasso")
+
+    def _toggle(self, setting: str) -> None:
+        display = self._controller.display
+        setattr(display, setting, not getattr(display, setting))
 
     def _draw(self, mode: str) -> None:
         """Take up one of napari's drawing tools, or put it down."""

@@ -46,9 +46,7 @@ class _Target:
 
 
 class LookAhead:
-    """A thread that encodes windows where the next click may fall.
-
-    Between two windows it gives way to clicks, and turns to the newest target.
+    """Encodes windows; between two of them it gives way to clicks and turns to the newest target.
 
     Parameters
     ----------
@@ -58,11 +56,17 @@ class LookAhead:
         Whether clicks are being answered.
     report
         Gets an `Ahead` after each window, on this thread.
+
+    Attributes
+    ----------
+    is_on
+        Where it is False, `aim` does nothing.
     """
 
     def __init__(
         self, name: str, is_busy: Callable[[], bool], report: Callable[[Ahead], None]
     ) -> None:
+        self.is_on = True
         self._is_busy = is_busy
         self._report = report
         self._condition = threading.Condition()
@@ -73,23 +77,16 @@ class LookAhead:
         self._thread.start()
 
     def aim(self, predictor: Predictor, regions: Callable[[], Sequence[Region]]) -> None:
-        """Encode these windows, in this order, and no others that were asked for before.
+        """Encode windows that are not ready, in their order, and no others that were asked for.
 
-        Parameters
-        ----------
-        predictor
-            Encodes them, and knows which are ready.
-        regions
-            Gives them; called on this thread, once the view has rested for `REST_S`.
+        `regions` is called on this thread, once the view has rested for `REST_S`.
         """
-        with self._condition:
-            self._target = _Target(predictor, regions)
-            self._condition.notify_all()
+        if self.is_on:
+            self._turn_to(_Target(predictor, regions))
 
     def stop(self) -> None:
-        """Encode nothing more than the window at hand."""
-        with self._condition:
-            self._target = None
+        """Encode nothing more than the current window."""
+        self._turn_to(None)
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until everything asked for is encoded; return whether that came in time."""
@@ -99,26 +96,28 @@ class LookAhead:
             )
 
     def close(self, timeout_s: float = 0.0) -> bool:
-        """End after the window at hand; return whether the thread ended in time."""
-        with self._condition:
-            self._closed = True
-            self._target = None
-            self._condition.notify_all()
+        """End after the current window; return whether the thread ended in time."""
+        self._closed = True
+        self.stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def _turn_to(self, target: _Target | None) -> None:
+        with self._condition:
+            self._target = target
+            self._condition.notify_all()
 
     def _run(self) -> None:
         yield_to_interface(10)
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._target is not None or self._closed)
-                if self._closed:
-                    return
                 target = self._target
+                if target is None:
+                    return
                 self._is_working = True
             try:
-                if target is not None:
-                    self._encode(target)
+                self._encode(target)
             finally:
                 with self._condition:
                     self._is_working = False

@@ -16,14 +16,7 @@ __all__ = ["read_objects", "write_objects"]
 
 
 def read_objects(path: Path, session: Session) -> str:
-    """Add the objects of an annotation file; return what was done, in words.
-
-    Parameters
-    ----------
-    path
-        GeoJSON, OME-Zarr labels, ASAP or ImageScope XML, mask TIFF.
-    session
-        Gets them.
+    """Add the objects of an annotation file of any format; return what was done, in words.
 
     Raises
     ------
@@ -48,7 +41,7 @@ def write_objects(path: Path, session: Session, progress: ProgressCallback = sil
     path
         OME-Zarr labels where it ends in ".zarr", else GeoJSON.
     session
-        Whose objects; the one at hand is not among them.
+        Whose objects; the current one is not among them.
     progress
         Told how far it has come.
 
@@ -59,32 +52,28 @@ def write_objects(path: Path, session: Session, progress: ProgressCallback = sil
     OutputExistsError, OutputWriteError
         The folder exists, or the file cannot be written.
     """
+    from histosam_core.annotation import write_label_zarr
+
     if not session.objects:
         raise EmptyMaskError("no object has been accepted; accept one (C), then export")
     if path.suffix.lower() == ".zarr":
-        _write_labels(path, session, progress)
+        try:
+            write_label_zarr(
+                path,
+                [accepted.region for accepted in session.objects],
+                slide_wh=session.slide.size_wh,
+                slide_mpp=session.slide_mpp,
+                slide_name=session.slide.path.name,
+                progress=progress,
+            )
+        except OutputExistsError as error:
+            raise OutputExistsError(f"{path} exists; choose another name") from error
     else:
         session.save_geojson(path)
-    told = f"{_objects(len(session.objects))} written to {path.name}"
+    message = f"{_objects(len(session.objects))} written to {path.name}"
     if session.prompts or session.canvas_snapshot:
-        told += "; the current object is not in it: accept it (C) and export again"
-    return told
-
-
-def _write_labels(path: Path, session: Session, progress: ProgressCallback) -> None:
-    from histosam_core.annotation import write_label_zarr
-
-    try:
-        write_label_zarr(
-            path,
-            [accepted.region for accepted in session.objects],
-            slide_wh=session.slide.size_wh,
-            slide_mpp=session.slide_mpp,
-            slide_name=session.slide.path.name,
-            progress=progress,
-        )
-    except OutputExistsError as error:
-        raise OutputExistsError(f"{path} exists; choose another name") from error
+        message += "; the current object is not in it: accept it (C) and export again"
+    return message
 
 
 def _objects(count: int) -> str:

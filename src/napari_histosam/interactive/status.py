@@ -1,4 +1,4 @@
-"""What the interface says of a session's state, in one immutable value."""
+"""What is going on in a session, in one immutable value."""
 
 from __future__ import annotations
 
@@ -8,27 +8,25 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View
 
-__all__ = ["Failure", "Phase", "Status", "status_of"]
+__all__ = ["Failure", "Phase", "Status"]
 
 Phase = Literal["idle", "loading", "embedding", "predicting", "working", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of a session.
+    """What is going on, and how the last click went.
 
     Parameters
     ----------
     phase
-        What is going on: nothing yet, the model is being loaded, a window is being read and
-        encoded, a click is being answered, something else is being done, nothing (ready), or the
-        last request failed.
+        Nothing yet (idle), the model is being loaded, a window is being read and encoded, a click
+        is being answered, something else is being done, nothing (ready), or the last request
+        failed.
     message
         One line more: what is loaded, what failed and how to mend it.
     done, total
-        Of what is loaded or written; 0 where it cannot be told.
-    n_clicks
-        Clicks of the current object.
+        Of what is loaded or written; 0 where that is not known.
     n_waiting
         Clicks not answered yet.
     window
@@ -37,10 +35,6 @@ class Status:
         Milliseconds from the last click to its painted mask.
     was_ready
         Whether that click found its window encoded.
-    quality
-        The model's own estimate of the IoU, 0 to 1.
-    area_mm2
-        Of the current object.
     ahead_done, ahead_total
         Windows encoded ahead of clicks, and asked for.
     """
@@ -49,30 +43,29 @@ class Status:
     message: str = ""
     done: int = 0
     total: int = 0
-    n_clicks: int = 0
     n_waiting: int = 0
     window: str = ""
     click_ms: float | None = None
     was_ready: bool = False
-    quality: float | None = None
-    area_mm2: float | None = None
     ahead_done: int = 0
     ahead_total: int = 0
+
+    def painted(self, view: View, painted_ms: float) -> Status:
+        """Return the status once a view is painted, so many milliseconds after it was asked for."""
+        ready = replace(self, phase="ready", message="", done=0, total=0)
+        answer, grid = view.answer, view.grid
+        if answer is None:
+            return ready
+        x, y = (round(v) for v in answer.region.location_xy)
+        side_mm = grid.window_px * grid.mpp / 1000
+        window = f"{side_mm:.2g} mm at ({x}, {y})"
+        return replace(ready, window=window, click_ms=painted_ms, was_ready=answer.was_ready)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failure:
-    """A request that could not be carried out; what was there before still is.
+    """Why a request could not be carried out; what was there before still is."""
 
-    Parameters
-    ----------
-    name
-        What was asked for, in a word.
-    error
-        Why not.
-    """
-
-    name: str
     error: BaseException
 
     @property
@@ -80,34 +73,3 @@ class Failure:
         """One line."""
         text = str(self.error).strip() or type(self.error).__name__
         return " ".join(text.split())
-
-
-def status_of(view: View, before: Status, painted_ms: float | None) -> Status:
-    """Return the state when a view has been painted.
-
-    Parameters
-    ----------
-    view
-        What is shown.
-    before
-        The state so far.
-    painted_ms
-        From the request to the painted answer.
-    """
-    status = replace(
-        before,
-        phase="ready",
-        message="",
-        done=0,
-        total=0,
-        n_clicks=len(view.clicks),
-        quality=view.quality,
-        area_mm2=view.area_mm2,
-    )
-    answer, grid = view.answer, view.grid
-    if answer is None:
-        return status
-    x, y = (round(v) for v in answer.region.location_xy)
-    side_mm = grid.window_px * grid.mpp / 1000
-    window = f"{grid.window_px} px of {grid.mpp:g} um ({side_mm:.2g} mm) at ({x}, {y})"
-    return replace(status, window=window, click_ms=painted_ms, was_ready=answer.was_ready)

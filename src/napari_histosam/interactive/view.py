@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from histosam_core.clicks import Click
+from histosam_core.model.registry.registry import BUNDLED
+from histosam_core.settings import JobSettings, setting
 
 if TYPE_CHECKING:
     from histosam_core.annotation import AnnotatedRegion
@@ -26,26 +28,23 @@ if TYPE_CHECKING:
 __all__ = ["Setup", "View"]
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a session is opened with.
+class Setup(JobSettings):
+    """What a session is opened with."""
 
-    Parameters
-    ----------
-    model
-        A name of `histosam models`, or a checkpoint's path.
-    device
-        "auto", "cpu", "cuda", ...
-    slide_mpp
-        Micrometres per level-0 pixel as the user states it; None takes the slide's.
-    window_mpp
-        Micrometres per window pixel; None takes the checkpoint's.
-    """
+    title: ClassVar[str] = "session settings"
 
-    model: str
-    device: str = "auto"
-    slide_mpp: float | None = None
-    window_mpp: float | None = None
+    model: str = setting(BUNDLED, "Model", path="model")
+    "A name of `histosam models`, or a checkpoint's path."
+    device: str = setting("auto", "Device", suggestions=("auto", "cpu", "cuda", "mps"))
+    "Where the model computes."
+    window_mpp: float | None = setting(
+        None, "Windows", unit="um per pixel", suggestions=(4.0, 2.0, 1.0, 0.5, 0.25), gt=0
+    )
+    """The scale of the windows that the model sees. It works best at the one it was trained at; a
+    coarser one takes in more of the slide."""
+    slide_mpp: float | None = setting(None, "Slide", unit="um per pixel", gt=0)
+    """Micrometres per pixel of the slide at full resolution, where the file states none or a wrong
+    one; 40x is about 0.25, 20x about 0.5."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +53,8 @@ class View:
 
     Parameters
     ----------
-    setup, device, checkpoint
-        What the session was opened with, the device in use, the checkpoint's name.
+    setup
+        What the session was opened with.
     grid
         The windows and their pixel grid.
     slide_wh, slide_mpp, slide_name
@@ -91,8 +90,6 @@ class View:
     """
 
     setup: Setup
-    device: str
-    checkpoint: str
     grid: WindowGrid
     slide_wh: tuple[int, int]
     slide_mpp: float

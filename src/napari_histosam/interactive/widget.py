@@ -146,7 +146,7 @@ class InteractiveWidget(QWidget):
             )
 
     def _on_status(self, status: Status) -> None:
-        self.status_bar.show_status(status)
+        self.status_bar.show_status(status, self.controller.view)
         self._show_hint()
 
     def _inform(self, message: str) -> None:

@@ -55,15 +55,8 @@ class ImageFrame:
         return float(row), float(column)
 
     def affine(self, frame: Frame = LEVEL0) -> NDArray[np.float64]:
-        """Return the ``affine`` of a layer whose pixels are those of a grid over level 0.
+        """Return the ``affine`` of a layer on a grid over level 0, by default level 0 itself.
 
-        Parameters
-        ----------
-        frame
-            The grid. Default: level 0 itself, as for points.
-
-        Returns
-        -------
         (3, 3) float64: grid (row, column, 1) -> world.
         """
         return np.asarray(self.matrix @ grid_matrix(frame))

@@ -8,7 +8,7 @@ levels made by averaging, and above the last as many as it takes until one is sm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,26 +76,30 @@ class DisplayLevel:
         x, y = column * tile_w, row * tile_h
         return x, y, min(tile_w, width - x), min(tile_h, height - y)
 
-    def read(self, x: int, y: int, w: int, h: int) -> Pixels:
+    def read(self, x: int, y: int, w: int, h: int, damage: list[str] | None = None) -> Pixels:
         """Return (h, w, 3) uint8, a rectangle inside the level.
+
+        Parameters
+        ----------
+        x, y, w, h
+            In the level's own pixels.
+        damage
+            Gets a message for each part that is damaged, which is then shown grey.
 
         Raises
         ------
         SlideFormatError
-            Stored bytes in it are damaged.
+            Stored bytes in it are damaged, and no list takes the message.
         """
-        return self._read(x, y, w, h, lambda *at: self.source.read(at[:2], at[2:]))
 
-    def read_forgiving(self, x: int, y: int, w: int, h: int) -> tuple[Pixels, str]:
-        """As `read`, damaged pieces in grey; return the pixels and the first message, or ""."""
-        messages: list[str] = []
-        pixels = self._read(x, y, w, h, lambda *at: _read_forgiving(self.source, at, messages))
-        return pixels, next(iter(messages), "")
+        def stored(x: int, y: int, w: int, h: int) -> Pixels:
+            if damage is None:
+                return self.source.read((x, y), (w, h))
+            return _read_forgiving(self.source, (x, y, w, h), damage)
 
-    def _read(self, x: int, y: int, w: int, h: int, read: Callable[..., Pixels]) -> Pixels:
         factor = self.factor
         if factor == 1:
-            return read(x, y, w, h)
+            return stored(x, y, w, h)
         width, height = self.source.size_wh
         left, right = x * factor, min((x + w) * factor, width)
         rows = max(1, _BAND_PX // ((right - left) * factor))
@@ -103,7 +107,7 @@ class DisplayLevel:
         for top in range(0, h, rows):
             bottom = min(top + rows, h)
             y0, y1 = (y + top) * factor, min((y + bottom) * factor, height)
-            _average(read(left, y0, right - left, y1 - y0), averaged[top:bottom], factor)
+            _average(stored(left, y0, right - left, y1 - y0), averaged[top:bottom], factor)
         return averaged
 
 

@@ -21,7 +21,7 @@ TileIndex = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelTile:
-    """Labels of `TILE_PX` x `TILE_PX` pixels in little memory; nobody changes its arrays.
+    """Labels of `TILE_PX` x `TILE_PX` pixels in little memory; its arrays never change.
 
     A tile of 256 px has 128 KiB as it stands, two bytes when one object fills it, 8 KiB when it
     holds one object and its surroundings, 64 KiB otherwise.

@@ -147,13 +147,7 @@ class LabelPyramid:
                     self._draw_anew(number, index, shapely.total_bounds([old.geometry, geometry]))
 
     def erase(self, label_id: int) -> None:
-        """Take an object away; what lay under it comes back. Nothing happens when it is not there.
-
-        Parameters
-        ----------
-        label_id
-            As given to `draw`.
-        """
+        """Take an object away, if it is there; what lay under it comes back."""
         erased = self._objects.get(label_id)
         if erased is None:
             return
@@ -164,13 +158,7 @@ class LabelPyramid:
                 self._draw_anew(number, index, erased.geometry.bounds)
 
     def label_at(self, xy: tuple[float, float]) -> int:
-        """Return the topmost object at a point, by its exact outline; 0 where there is none.
-
-        Parameters
-        ----------
-        xy
-            Level-0 pixels (x, y).
-        """
+        """Return the topmost object at a level-0 point, by its exact outline; 0: there is none."""
         objects = self._objects
         for label in sorted(objects, key=lambda label: -objects[label].place):
             if any(drawing.holds(xy) for drawing in objects[label].drawings):

@@ -108,11 +108,6 @@ def remove_in_own_context(viewer: Any) -> None:
     with a segmentation fault in glDrawArrays.
 
     Holds as long as the viewer lives, for layers of others too; doing it twice changes nothing.
-
-    Parameters
-    ----------
-    viewer
-        napari's, in a window.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)  # plugins get one without private names
     canvas = viewer.window._qt_viewer.canvas._scene_canvas
@@ -123,10 +118,10 @@ def remove_in_own_context(viewer: Any) -> None:
 
 def make_clicks(owner: object, frame: ImageFrame, units: Any, size_px: float) -> Any:
     """Return the Points layer of clicks, in level-0 pixels; `size_px` is a disc's diameter."""
-    from napari.layers import Points
-
-    return Points(
+    return _layer(
+        "Points",
         np.empty((0, 2)),
+        LayerTag(CLICKS, owner),
         name="Clicks",
         affine=frame.affine(),
         units=units,
@@ -136,15 +131,15 @@ def make_clicks(owner: object, frame: ImageFrame, units: Any, size_px: float) ->
         border_color=POSITIVE,
         border_width=0.25,
         canvas_size_limits=SCREEN_PX,
-        metadata={TAG: LayerTag(CLICKS, owner)},
     )
 
 
 def make_boxes(owner: object, frame: ImageFrame, units: Any, width_px: float) -> Any:
     """Return the Shapes layer of box prompts, in level-0 pixels; `width_px` is a line's width."""
-    from napari.layers import Shapes
-
-    return Shapes(
+    return _layer(
+        "Shapes",
+        None,
+        LayerTag(BOX, owner),
         ndim=2,
         name="Box",
         affine=frame.affine(),
@@ -152,37 +147,26 @@ def make_boxes(owner: object, frame: ImageFrame, units: Any, width_px: float) ->
         face_color="transparent",
         edge_color=BOX_COLOR,
         edge_width=width_px,
-        metadata={TAG: LayerTag(BOX, owner)},
     )
 
 
 def make_mask(
     owner: object, data: NDArray[np.uint8], affine: NDArray[np.float64], units: Any
 ) -> Any:
-    """Return the Labels layer of the object at hand: 1 on it, 0 elsewhere."""
-    from napari.layers import Labels
-
-    layer = Labels(
-        data,
-        name="Mask",
-        affine=affine,
-        units=units,
-        colormap=label_colormap({1: MASK_RGB}),
-        opacity=0.45,
-        metadata={TAG: LayerTag(MASK, owner)},
-    )
-    layer.editable = False
-    return layer
+    """Return the Labels layer of the current object: 1 on it, 0 elsewhere."""
+    colors, tag = label_colormap({1: MASK_RGB}), LayerTag(MASK, owner)
+    place = {"name": "Mask", "affine": affine, "units": units}
+    return _layer("Labels", data, tag, **place, colormap=colors, opacity=0.45)
 
 
 def make_heat_map(
     owner: object, data: NDArray[np.uint8], affine: NDArray[np.float64], units: Any
 ) -> Any:
     """Return the Image layer of the object's probability, 0 to 255."""
-    from napari.layers import Image
-
-    return Image(
+    return _layer(
+        "Image",
         data,
+        LayerTag(HEAT_MAP, owner),
         name="Probability",
         affine=affine,
         units=units,
@@ -190,7 +174,6 @@ def make_heat_map(
         contrast_limits=(0, 255),
         opacity=0.7,
         blending="translucent_no_depth",
-        metadata={TAG: LayerTag(HEAT_MAP, owner)},
     )
 
 
@@ -198,19 +181,18 @@ def make_objects(
     owner: object, levels: Sequence[Any], affine: NDArray[np.float64], units: Any, source: Any
 ) -> Any:
     """Return the multiscale Labels layer of the accepted objects."""
-    from napari.layers import Labels
+    colors, tag = label_colormap({}), LayerTag(OBJECTS, owner, source)
+    place = {"name": "Annotations", "affine": affine, "units": units, "multiscale": True}
+    return _layer("Labels", list(levels), tag, **place, colormap=colors, opacity=0.5)
 
-    layer = Labels(
-        list(levels),
-        multiscale=True,
-        name="Annotations",
-        affine=affine,
-        units=units,
-        colormap=label_colormap({}),
-        opacity=0.5,
-        metadata={TAG: LayerTag(OBJECTS, owner, source)},
-    )
-    layer.editable = False
+
+def _layer(kind: str, data: Any, tag: LayerTag, **look: Any) -> Any:
+    """Return a napari layer that is ours; labels are not to be painted on."""
+    import napari.layers
+
+    layer = getattr(napari.layers, kind)(data, metadata={TAG: tag}, **look)
+    if kind == "Labels":
+        layer.editable = False
     return layer
 
 

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from histosam_core.errors import HistoSamError
-from histosam_core.slide.levels import Level
-from histosam_core.slide.readers import LevelLayout
+from histosam_core.slide.levels import span_of, split_key
 from histosam_core.slide.readers.tiles import TileCache
 from napari_histosam.viewer.display_levels import DisplayLevel, Rectangle, plan_levels
 from napari_histosam.viewer.tile_loader import TileLoader
@@ -46,17 +45,7 @@ Tile = tuple[int, int, int]  # level, column, row
 
 
 class ProgressiveLevel:
-    """One level, as much of an array (H, W, 3) uint8 as napari needs. See this module.
-
-    Parameters
-    ----------
-    index
-        0 is the finest.
-    shown
-        Where its pixels come from.
-    owner
-        Holds its tiles.
-    """
+    """One level, as much of an array (H, W, 3) uint8 as napari needs. See this module."""
 
     ndim = 3
     dtype = np.dtype(np.uint8)
@@ -65,11 +54,10 @@ class ProgressiveLevel:
         self.index = index
         self.shape = (shown.size_wh[1], shown.size_wh[0], 3)
         self.size = shown.size_wh[0] * shown.size_wh[1] * 3
+        self._shown = shown
         self._owner = owner
-        self._exact = shown.source if shown.factor == 1 else _averaged(shown)
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self.shape[0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ProgressiveLevel:
@@ -88,7 +76,11 @@ class ProgressiveLevel:
             rectangle = _shown_rectangle(key, self.shape)
             if rectangle is not None:
                 return self._owner.show(self.index, rectangle)
-        return self._exact[key]
+        row_key, column_key, rest = split_key(key, self.ndim)
+        y, h, rows = span_of(row_key, self.shape[0])
+        x, w, columns = span_of(column_key, self.shape[1])
+        block = self._shown.read(x, y, w, h) if h and w else np.empty((h, w, 3), np.uint8)
+        return block[(rows, columns, *rest)]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the whole level; the coarsest as it is in memory, without a copy."""
@@ -136,15 +128,7 @@ class ProgressiveLevels:
         return view
 
     def show(self, index: int, rectangle: Rectangle) -> Pixels:
-        """Return (h, w, 3) uint8 of what is in memory of a rectangle; have the rest loaded.
-
-        Parameters
-        ----------
-        index
-            Of the level.
-        rectangle
-            x, y, width and height in its pixels, inside it.
-        """
+        """Return (h, w, 3) uint8 of what is in memory of a rectangle; have the rest loaded."""
         x, y, w, h = rectangle
         if index == len(self._shown) - 1:
             return self.overview[y : y + h, x : x + w]
@@ -180,8 +164,9 @@ class ProgressiveLevels:
         is_overview = index == len(self._shown) - 1
         shown = self._shown[index]
         x, y, w, h = shown.bounds(column, row)
+        damage: list[str] = []
         try:
-            pixels, message = shown.read_forgiving(x, y, w, h)
+            pixels = shown.read(x, y, w, h, damage)
         except (HistoSamError, OSError, MemoryError) as error:
             # Not damaged but out of reach: closed, on a drive that went away, too large just now.
             # What is coarser stays on show, and the next view asks again.
@@ -191,8 +176,8 @@ class ProgressiveLevels:
             self._overview[y : y + h, x : x + w] = pixels
         else:
             self._cache.put(key, pixels)
-        if message:
-            self._note(f"part of the slide shows grey: {message}")
+        if damage:
+            self._note(f"part of the slide shows grey: {damage[0]}")
         if self._refresher is not None and (is_overview or key in self._last_view):
             self._refresher.ask()
 
@@ -268,29 +253,6 @@ class ProgressiveLevels:
                 part = tile[y0 - top : y1 - top, x0 - left : x1 - left]
                 image[y0 - y : y1 - y, x0 - x : x1 - x] = part
         return missing
-
-
-class _AveragedReader:
-    """Reads an averaged level as a slide's reader reads the file."""
-
-    def __init__(self, shown: DisplayLevel) -> None:
-        reader = shown.source.reader
-        self.name, self.metadata = reader.name, reader.metadata
-        layout = LevelLayout(shown.size_wh, shown.tile_wh, "")
-        self.layouts: tuple[LevelLayout, ...] = (layout,)
-        self._shown = shown
-
-    def read(self, level: int, x: int, y: int, w: int, h: int) -> Pixels:
-        return self._shown.read(x, y, w, h)
-
-    def close(self) -> None:
-        """Nothing to release: the slide is its owner's."""
-
-
-def _averaged(shown: DisplayLevel) -> Level:
-    reader = _AveragedReader(shown)
-    x, y = (d * shown.factor for d in shown.source.downsample_xy)
-    return Level(0, shown.size_wh, (x, y), reader.layouts[0], reader)
 
 
 def _refresher(levels: ProgressiveLevels) -> LayerRefresher:

@@ -36,7 +36,9 @@ def slide_of_layer(layer: Any) -> Slide:
     ImageError
         It is no image layer, a stack, or has no pixels; the message says what to do.
     """
-    if type(layer).__name__ != "Image" and not _is_image(layer):
+    from napari.layers import Image
+
+    if not isinstance(layer, Image):
         kind = type(layer).__name__
         raise ImageError(f"{layer.name!r} is a {kind} layer; choose the image layer of the slide")
     tag = tag_of_slide(layer)
@@ -57,13 +59,7 @@ def slide_of_layer(layer: Any) -> Slide:
 
 
 def layer_mpp(layer: Any) -> float | None:
-    """Return micrometres per level-0 pixel, the mean of both axes; None if its unit is no length.
-
-    Parameters
-    ----------
-    layer
-        Any two-dimensional napari layer.
-    """
+    """Return um per level-0 pixel, the mean of both axes; None if a layer's unit is no length."""
     sides = []
     for scale, unit in zip(layer.scale[-2:], layer.units[-2:], strict=True):
         if unit.dimensionality != {"[length]": 1}:
@@ -71,12 +67,6 @@ def layer_mpp(layer: Any) -> float | None:
         sides.append(abs(float((1.0 * unit).to("um").magnitude) * float(scale)))
     mpp = sum(sides) / 2
     return mpp if math.isfinite(mpp) and mpp > 0 else None
-
-
-def _is_image(layer: Any) -> bool:
-    from napari.layers import Image
-
-    return isinstance(layer, Image)
 
 
 def _value_range(layer: Any) -> tuple[float, float] | None:

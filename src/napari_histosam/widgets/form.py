@@ -77,15 +77,15 @@ class SettingsForm(QWidget):
         without = {*front, *skip}
         rest = [f for f in self._faces.values() if f.name.split(".")[0] not in without]
         self._others = rest if others else []
-        layout = _form_layout()
-        column = stacked(self, layout)
+        self._front = _form_layout()
+        column = stacked(self, self._front)
         self._fold: QCollapsible | None = None
         if self._others:
             self._fold = _collapsible(others)
             self._fold.toggled.connect(self._fill)
             column.addWidget(self._fold)
         for name in front:
-            self._add(layout, self._faces[name])
+            self._add(self._front, self._faces[name])
 
     @property
     def given(self) -> dict[str, Any]:
@@ -97,6 +97,10 @@ class SettingsForm(QWidget):
                     group, _, member = name.rpartition(".")
                     (found.setdefault(group, {}) if group else found)[member] = row.value
         return found
+
+    def insert_row(self, caption: str, field: QWidget) -> None:
+        """Put a row that is no setting before all others."""
+        self._front.insertRow(0, caption, field)
 
     def value(self, name: str) -> Any:
         """Return what a row holds, whether it was changed or not."""

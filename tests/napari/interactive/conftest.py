@@ -100,7 +100,7 @@ class Desk:
         self.image = self.add_slide()
 
     def engine_for(self, image: Any) -> Engine:
-        return Engine(open_slide(self.slide_path), load_once)
+        return Engine(lambda: open_slide(self.slide_path), load_once)
 
     def add_slide(self) -> Any:
         with open_slide(self.slide_path) as slide:
@@ -162,7 +162,7 @@ def desk(make_desk: Callable[[Path], Desk], slide_path: Path) -> Desk:
 
 @pytest.fixture
 def started(desk: Desk) -> Desk:
-    desk.controller.set_look_ahead(False)
+    desk.controller.look_ahead.is_on = False
     desk.start()
     return desk
 

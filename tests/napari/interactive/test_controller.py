@@ -33,7 +33,7 @@ def test_a_click_is_shown_at_once_and_its_mask_when_answered(started: Any, drawn
     assert started.view.prompts == (Click(near(drawn)),)
     assert started.mask_at(near(drawn)) == 1
     assert started.controller.status.phase == "ready"
-    assert started.controller.status.area_mm2 > 0
+    assert started.view.area_mm2 > 0
     assert started.controller.status.click_ms > 0
 
 
@@ -41,7 +41,7 @@ def test_states_pass_from_loading_over_embedding_and_predicting_to_ready(
     desk: Any, drawn: Any
 ) -> None:
     phases: list[str] = []
-    desk.controller.set_look_ahead(False)
+    desk.controller.look_ahead.is_on = False
     desk.controller.status_changed.connect(lambda status: phases.append(status.phase))
     desk.start()
     desk.controller.click(near(drawn))
@@ -286,14 +286,15 @@ def test_a_new_class_gets_a_colour(started: Any) -> None:
 def test_outline_opacity_and_probability(started: Any, drawn: Any) -> None:
     started.controller.click(near(drawn))
     started.settle()
-    started.controller.set_display(as_outline=True, opacity=0.8, heat_map=True)
+    display = started.controller.display
+    display.as_outline, display.opacity, display.heat_map = True, 0.8, True
     mask, heat = started.layer(ours.MASK), started.layer(ours.HEAT_MAP)
     assert (mask.contour > 0, mask.opacity) == (True, 0.8)
     assert_same(heat.data, mask.data)
     started.controller.click(near(drawn, 200, 100))
     started.settle()
     assert_same(heat.data, mask.data)
-    started.controller.set_display(as_outline=False, opacity=0.45, heat_map=False)
+    display.as_outline, display.heat_map = False, False
     assert not heat.visible
 
 
@@ -434,7 +435,7 @@ def test_a_journal_that_cannot_be_written_stops_no_work(
         raise JournalError("the disk is full; free space")
 
     monkeypatch.setattr(JournalWriter, "write", full)
-    desk.controller.set_look_ahead(False)
+    desk.controller.look_ahead.is_on = False
     desk.start()
     assert any("not recorded" in note and "free space" in note for note in desk.view.notes)
     assert desk.view.journal is None
@@ -447,7 +448,7 @@ def test_windows_in_view_are_encoded_ahead(desk: Any, drawn: Any) -> None:
     desk.start()
     scene = desk.controller.scene
     assert scene is not None
-    assert desk.controller._ahead.wait_idle(60)
+    assert desk.controller.look_ahead.wait_idle(60)
     desk.settle()
     assert desk.controller.status.ahead_total > 0
     assert desk.controller.status.ahead_done == desk.controller.status.ahead_total

@@ -25,8 +25,9 @@ def cuda() -> str:
 def test_clicks_on_the_gpu_give_the_cpu_s_mask(cuda: str, slide_path: Path, drawn: Any) -> None:
     masks = []
     for device in (cuda, "cpu"):
-        engine = Engine(open_slide(slide_path))
-        assert engine.open(Setup("histosam-tiny", device)).device.startswith(device)
+        engine = Engine(lambda: open_slide(slide_path))
+        engine.open(Setup(model="histosam-tiny", device=device))
+        assert str(engine.session.model.device).startswith(device)
         engine.apply(Click(drawn.inside))
         x, y = drawn.inside
         masks.append(engine.apply(Click((x + 120, y), False)))
@@ -36,10 +37,10 @@ def test_clicks_on_the_gpu_give_the_cpu_s_mask(cuda: str, slide_path: Path, draw
 
 @pytest.mark.gpu
 def test_a_session_moves_from_the_gpu_to_the_cpu(cuda: str, slide_path: Path, drawn: Any) -> None:
-    engine = Engine(open_slide(slide_path))
-    engine.open(Setup("histosam-tiny", cuda))
+    engine = Engine(lambda: open_slide(slide_path))
+    engine.open(Setup(model="histosam-tiny", device=cuda))
     before = engine.apply(Click(drawn.inside))
-    after = engine.open(Setup("histosam-tiny", "cpu"))
+    after = engine.open(Setup(model="histosam-tiny", device="cpu"))
     assert after.clicks == before.clicks
     assert after.area_mm2 == pytest.approx(before.area_mm2, rel=0.02)
     engine.close()

@@ -22,9 +22,9 @@ def show(make_desk: Callable[[Path], Any], slide_path: Path) -> Callable[..., An
 
     def add(data: Any, **how: Any) -> Any:
         desk = make_desk(slide_path)
-        desk.controller.set_look_ahead(False)
+        desk.controller.look_ahead.is_on = False
         desk.engine_for = engine_of_layer
-        desk.controller.thread.engine_for = engine_of_layer
+        desk.controller.engine_for = engine_of_layer
         desk.image = desk.viewer.add_image(data, **how)
         return desk
 
@@ -126,4 +126,4 @@ def test_a_session_on_an_array_is_found_again(
 def _setup() -> Any:
     from napari_histosam.interactive.view import Setup
 
-    return Setup("histosam-tiny", "cpu")
+    return Setup(model="histosam-tiny", device="cpu")

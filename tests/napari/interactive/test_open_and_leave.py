@@ -38,12 +38,15 @@ def test_starting_another_slide_while_the_first_still_loads_opens_the_other(
     go_on, slides = threading.Event(), []
 
     def engine_for(image: Any) -> Engine:
-        if image is first:
-            go_on.wait(10)
-        slides.append(open_slide(slide_path if image is first else other_path))
-        return Engine(slides[-1], load)
+        def opened() -> Any:
+            if image is first:
+                go_on.wait(10)
+            slides.append(open_slide(slide_path if image is first else other_path))
+            return slides[-1]
 
-    desk.controller.thread.engine_for = engine_for
+        return Engine(opened, load)
+
+    desk.controller.engine_for = engine_for
     desk.controller.open(first, TINY)
     desk.controller.open(second, TINY)
     go_on.set()
@@ -60,11 +63,14 @@ def test_closing_while_the_model_loads_still_ends_the_session(
     go_on, slides = threading.Event(), []
 
     def engine_for(image: Any) -> Engine:
-        slides.append(open_slide(slide_path))
-        go_on.wait(10)
-        return Engine(slides[-1], load)
+        def opened() -> Any:
+            slides.append(open_slide(slide_path))
+            go_on.wait(10)
+            return slides[-1]
 
-    desk.controller.thread.engine_for = engine_for
+        return Engine(opened, load)
+
+    desk.controller.engine_for = engine_for
     desk.controller.open(desk.image, TINY)
     desk.controller.close(wait_s=0.0)
     go_on.set()
@@ -79,11 +85,16 @@ def test_a_slide_whose_session_cannot_begin_is_closed_and_can_be_tried_again(
     slides = []
 
     def engine_for(image: Any) -> Engine:
-        slides.append(open_slide(slide_path))
-        return Engine(slides[-1], load)
+        def opened() -> Any:
+            slides.append(open_slide(slide_path))
+            return slides[-1]
 
-    desk.controller.thread.engine_for = engine_for
-    desk.controller.open(desk.image, Setup(model="histosam-tiny", device="cpu", slide_mpp=-1.0))
+        return Engine(opened, load)
+
+    desk.controller.engine_for = engine_for
+    desk.controller.open(
+        desk.image, Setup.model_construct(model="histosam-tiny", device="cpu", slide_mpp=-1.0)
+    )
     desk.settle()
     assert len(desk.failures) == 1
     with pytest.raises(SlideError, match="closed"):
@@ -113,10 +124,10 @@ def test_leaving_a_slide_says_that_its_session_is_kept_and_empties_the_panels(
     started.controller.accept()
     started.settle()
 
-    def cannot(image: Any) -> Engine:
+    def cannot() -> Any:
         raise ConfigError("this image cannot be read; choose another")
 
-    started.controller.thread.engine_for = cannot
+    started.controller.engine_for = lambda image: Engine(cannot)
     started.controller.open(started.add_slide(), TINY)
     started.settle()
     assert shown[-1] is None
@@ -143,7 +154,7 @@ def test_a_model_that_cannot_take_over_leaves_store_and_session_at_work(
     started.controller.click(near(drawn, 40))
     started.settle()
     assert len(started.view.clicks) == 2
-    assert started.view.checkpoint == "histosam-tiny"
+    assert started.view.setup.model == "histosam-tiny"
 
 
 class _Unfit:
@@ -177,7 +188,7 @@ def test_classes_that_were_changed_are_kept_though_another_slide_is_started_at_o
 def test_an_unforeseen_error_of_the_look_ahead_is_told_once(desk: Any) -> None:
     from napari_histosam.interactive.look_ahead import Ahead
 
-    desk.controller.set_look_ahead(False)
+    desk.controller.look_ahead.is_on = False
     desk.start()
     for _ in range(3):
         desk.controller._take_ahead(Ahead(0, 4, ZeroDivisionError("of the encoder")))

@@ -32,8 +32,8 @@ def open_from_menu(viewer: Any, slide_path: Path, load: Any) -> Callable[[], Any
 
     def add() -> Any:
         _, widget = viewer.window.add_plugin_dock_widget("napari-histosam", "Outline by clicks")
-        widget.controller.set_look_ahead(False)
-        widget.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
+        widget.controller.look_ahead.is_on = False
+        widget.controller.engine_for = lambda image: Engine(lambda: open_slide(slide_path), load)
         return widget
 
     return add
@@ -66,6 +66,7 @@ def test_what_is_typed_into_a_field_reaches_no_object(hand: Any, drawn: Any) -> 
         assert controller.view.objects == ()
         assert controller.is_positive
     assert controller.classes.label == "Zct"
+    hand.widget.setup_panel.form.unfold()
     spin = hand.widget.setup_panel._mpp
     spin.setFocus()
     QTest.keyClick(spin, Qt.Key.Key_C)
@@ -250,7 +251,7 @@ def test_an_object_taken_for_correction_leaves_no_other_chosen(hand: Any, drawn:
     panel.choose(1)
     panel._on_reopen()
     hand.settle()
-    assert panel.n_rows == 2
+    assert panel._table.rowCount() == 2
     assert panel.chosen is None
 
 

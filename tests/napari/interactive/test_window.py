@@ -25,7 +25,7 @@ def add_widget(viewer: Any) -> Iterator[Callable[[], Any]]:
     def add() -> Any:
         widget = InteractiveWidget(viewer)
         viewer.window.add_dock_widget(widget, name="HistoSAM")
-        widget.controller.set_look_ahead(False)
+        widget.controller.look_ahead.is_on = False
         made.append(widget)
         return widget
 
@@ -41,7 +41,7 @@ def widget(viewer: Any, slide_path: Path, add_widget: Callable[[], Any], load: A
         scale = (slide.mpp, slide.mpp)
     viewer.add_image(levels, multiscale=True, rgb=True, scale=scale, units=("um", "um"))
     widget = add_widget()
-    widget.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
+    widget.controller.engine_for = lambda image: Engine(lambda: open_slide(slide_path), load)
     return widget
 
 
@@ -251,7 +251,7 @@ def test_the_table_lists_what_was_accepted_and_finds_it(hand: Any, drawn: Any) -
         hand.widget.controller.accept()
         hand.settle()
     panel = hand.widget.accepted_objects
-    assert panel.n_rows == 2
+    assert panel._table.rowCount() == 2
     hand.viewer.scene.camera.center = (0, 0, 0)
     panel.choose(0)
     panel.go_to()
@@ -314,7 +314,7 @@ def test_after_a_crash_the_session_is_offered_and_continued(
     first._journal = None
 
     again = add_widget()
-    again.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
+    again.controller.engine_for = lambda image: Engine(lambda: open_slide(slide_path), load)
     again.setup_panel.start_button.click()
     hand.wait(lambda: again.controller.is_open)
     assert again._offer.isVisible()
@@ -335,7 +335,7 @@ def test_two_windows_on_one_slide_write_two_journals(
     hand.click(drawn.inside)
     hand.settle()
     other = add_widget()
-    other.controller.thread.engine_for = lambda image: Engine(open_slide(slide_path), load)
+    other.controller.engine_for = lambda image: Engine(lambda: open_slide(slide_path), load)
     other.setup_panel.start_button.click()
     hand.wait(lambda: other.controller.is_open)
     assert other.controller.view.offers == ()  # the first is at work on its own

@@ -36,18 +36,14 @@ OVERLAPS = {
     "keep_later": "A new object cuts into others",
 }
 TABLE_PX = 96
+NO_COLOR = (160, 160, 160)
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 EXPORTS = "QuPath GeoJSON (*.geojson);;OME-Zarr labels (*.ome.zarr)"
 IMPORTS = "Annotations (*.geojson *.json *.xml *.tif *.tiff);;All files (*)"
 
 
 class AcceptedObjectsPanel(QGroupBox):
-    """A table of what has been accepted.
-
-    Parameters
-    ----------
-    controller
-        What it works on.
-    """
+    """A table of what has been accepted; `shown` is emitted with the object to bring into view."""
 
     shown = Signal(str)
 
@@ -104,11 +100,6 @@ class AcceptedObjectsPanel(QGroupBox):
         rows = self._table.selectionModel().selectedRows()
         return self._objects[rows[0].row()].id if rows else None
 
-    @property
-    def n_rows(self) -> int:
-        """Rows of the table."""
-        return int(self._table.rowCount())
-
     def choose(self, row: int) -> None:
         """Choose a row from a script."""
         self._table.selectRow(row)
@@ -129,17 +120,13 @@ class AcceptedObjectsPanel(QGroupBox):
         self._table.setRowCount(len(objects))
         for row, one in enumerate(objects):
             quality = "-" if one.quality is None else f"{one.quality:.2f}"
-            for column, text in enumerate(
-                (one.label, f"{one.area_mm2:.4g}", str(len(one.clicks)), quality)
-            ):
+            texts = one.label, f"{one.area_mm2:.4g}", str(len(one.clicks)), quality
+            for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                if column == 0:
-                    item.setIcon(color_icon(one.region.color or (160, 160, 160)))
-                else:
-                    item.setTextAlignment(
-                        Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                    )
+                if column:
+                    item.setTextAlignment(RIGHT)
                 self._table.setItem(row, column, item)
+            self._table.item(row, 0).setIcon(color_icon(one.region.color or NO_COLOR))
             if one.id == chosen:
                 self._table.selectRow(row)
         self._enable()

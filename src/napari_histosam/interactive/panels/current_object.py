@@ -22,12 +22,11 @@ from qtpy.QtWidgets import (
 
 from histosam_core.session.operations import Drop, Redo, Undo
 from napari_histosam.viewer.layers import NEGATIVE, POSITIVE
-from napari_histosam.widgets.parts import color_icon, push_button
+from napari_histosam.widgets.parts import GREY, color_icon, push_button
 
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.keys import KeyBindings
-    from napari_histosam.interactive.scene.scene import Display
     from napari_histosam.interactive.view import View
 
 __all__ = ["CurrentObjectPanel"]
@@ -40,15 +39,7 @@ HINT = (
 
 
 class CurrentObjectPanel(QGroupBox):
-    """Buttons for the current object.
-
-    Parameters
-    ----------
-    controller
-        What they work on.
-    keys
-        For what keys do beyond the controller.
-    """
+    """Buttons for the current object; those that take up a drawing tool do as the keys do."""
 
     def __init__(self, controller: Controller, keys: KeyBindings) -> None:
         super().__init__(TITLE)
@@ -65,7 +56,7 @@ class CurrentObjectPanel(QGroupBox):
         menu = QMenu(self._color)
         menu.addAction("Colour\N{HORIZONTAL ELLIPSIS}", self._choose_color)
         menu.addAction("Rename\N{HORIZONTAL ELLIPSIS}", self._rename)
-        menu.addAction("Remove", lambda: controller.attempt("class", controller.classes.remove))
+        menu.addAction("Remove", lambda: controller.attempt(controller.classes.remove))
         self._color.setMenu(menu)
         self._sign = push_button("", "What a left click says (T)", controller.toggle_sign)
         self._box = push_button("Box", "Draw a box round the object (B)", keys.draw_box)
@@ -98,23 +89,26 @@ class CurrentObjectPanel(QGroupBox):
         self._opacity = QSlider(Qt.Orientation.Horizontal)
         self._opacity.setRange(5, 100)
         self._opacity.setToolTip("Opacity of the mask")
-        self._outline.toggled.connect(lambda on: controller.set_display(as_outline=on))
-        self._heat.toggled.connect(lambda on: controller.set_display(heat_map=on))
-        self._opacity.valueChanged.connect(lambda v: controller.set_display(opacity=v / 100))
+        display = controller.display
+        self._outline.toggled.connect(lambda on: setattr(display, "as_outline", on))
+        self._heat.toggled.connect(lambda on: setattr(display, "heat_map", on))
+        self._opacity.valueChanged.connect(lambda value: setattr(display, "opacity", value / 100))
+        display.events.as_outline.connect(lambda on: self._outline.setChecked(on))
+        display.events.heat_map.connect(lambda on: self._heat.setChecked(on))
+        display.events.opacity.connect(lambda opacity: self._opacity.setValue(round(100 * opacity)))
+        self._opacity.setValue(round(100 * display.opacity))
         self._lay_out()
         controller.sign_changed.connect(self._show_sign)
         controller.classes.changed.connect(self._show_classes)
-        controller.display_changed.connect(self._show_display)
         controller.view_changed.connect(self.show_view)
         self._show_sign(controller.is_positive)
         self._show_classes(controller.classes.label)
-        self._show_display(controller.display)
         self.show_view(None)
 
     def _lay_out(self) -> None:
         hint = QLabel(HINT)
         hint.setWordWrap(True)
-        hint.setStyleSheet("color: #8a8f98;")
+        hint.setStyleSheet(f"color: {GREY};")
         label_row, show_row = QHBoxLayout(), QHBoxLayout()
         label_row.addWidget(QLabel("Class"))
         label_row.addWidget(self._label, 1)
@@ -166,15 +160,6 @@ class CurrentObjectPanel(QGroupBox):
             self._label.setCurrentText(label)
         self._color.setIcon(color_icon(colors[label]))
 
-    def _show_display(self, display: Display) -> None:
-        parts = (self._outline, self._heat, self._opacity)
-        blocked = [QSignalBlocker(part) for part in parts]
-        self._outline.setChecked(display.as_outline)
-        self._heat.setChecked(display.heat_map)
-        self._opacity.setValue(round(100 * display.opacity))
-        for blocker in blocked:
-            blocker.unblock()
-
     def _choose_label(self) -> None:
         text = self._label.currentText().strip()
         if text and text != self._controller.classes.label:
@@ -191,4 +176,4 @@ class CurrentObjectPanel(QGroupBox):
         label = self._controller.classes.label
         text, is_meant = QInputDialog.getText(self, "Rename class", "New name", text=label)
         if is_meant:
-            self._controller.attempt("class", lambda: self._controller.rename_class(text))
+            self._controller.attempt(lambda: self._controller.rename_class(text))

@@ -2,92 +2,61 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QFormLayout,
-    QFrame,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-)
+from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QLabel, QVBoxLayout
 
 from napari_histosam.interactive.view import Setup
+from napari_histosam.widgets.form import SettingsForm
 from napari_histosam.widgets.licence_question import licences_accepted
-from napari_histosam.widgets.model_box import ModelBox
 from napari_histosam.widgets.parts import DEVICES, FROM_FILE, narrow_box, push_button
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from histosam_core.session.journal.holding import JournalSummary
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
 __all__ = ["Offer", "SetupPanel"]
 
-SCALES = {
-    None: "As the model was trained",
-    4.0: "2.5x (4 um per pixel)",
-    2.0: "5x (2 um per pixel)",
-    1.0: "10x (1 um per pixel)",
-    0.5: "20x (0.5 um per pixel)",
-    0.25: "40x (0.25 um per pixel)",
+CAPTIONS: Mapping[str, Mapping[Any, str]] = {
+    "device": DEVICES,
+    "window_mpp": {
+        None: "As the model was trained",
+        4.0: "2.5x (4 um per pixel)",
+        2.0: "5x (2 um per pixel)",
+        1.0: "10x (1 um per pixel)",
+        0.5: "20x (0.5 um per pixel)",
+        0.25: "40x (0.25 um per pixel)",
+    },
+    "slide_mpp": {None: FROM_FILE},
 }
 HIGHLIGHT = "border: 2px solid #ff5630;"
 
 
 class SetupPanel(QGroupBox):
-    """Chooses what a session is opened with.
-
-    Parameters
-    ----------
-    viewer
-        napari's; its image layers are offered.
-    """
+    """Chooses what a session is opened with, an image layer of a viewer among it."""
 
     started = Signal(object, object)
 
     def __init__(self, viewer: Any) -> None:
         super().__init__("Slide and model")
         self._viewer = viewer
-        self._image = narrow_box()
-        self._model = ModelBox()
-        self._device = narrow_box(DEVICES)
-        self._scale = narrow_box(SCALES)
-        self._scale.setToolTip(
-            "The scale of the windows that the model sees. It works best at the one it was "
-            "trained at; a coarser one takes in more of the slide."
-        )
-        self._mpp = QDoubleSpinBox()
-        self._mpp.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._mpp.setRange(0.0, 20.0)
-        self._mpp.setDecimals(4)
-        self._mpp.setSingleStep(0.05)
-        self._mpp.setSpecialValueText(FROM_FILE)
-        self._mpp.setSuffix(" um per pixel")
-        self._mpp.setToolTip(
-            "Micrometres per pixel of the slide at full resolution. Leave it at "
-            f"'{FROM_FILE}' where the file states it; 40x is about 0.25, 20x about 0.5."
-        )
-        self.start_button = QPushButton("Start")
-        self.start_button.clicked.connect(self.start)
-        form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        form.setVerticalSpacing(4)
-        form.addRow("Image", self._image)
-        form.addRow("Model", self._model)
-        form.addRow("Device", self._device)
-        form.addRow("Windows", self._scale)
-        form.addRow("Slide", self._mpp)
-        form.addRow(self.start_button)
-        self._image.currentIndexChanged.connect(lambda _: self._on_image())
         self._stated_for: Any = None
         self._open_on: Any = None
+        self._image = narrow_box()
+        self._image.currentIndexChanged.connect(lambda _: self._on_image())
+        self.form = SettingsForm(Setup, ("model", "device"), captions=CAPTIONS, others="Scale")
+        self.form.insert_row("Image", self._image)
+        self._mpp = self.form.widget("slide_mpp").native
+        self.start_button = push_button("Start", "", self.start)
+        column = QVBoxLayout(self)
+        column.setSpacing(4)
+        column.addWidget(self.form)
+        column.addWidget(self.start_button)
         events = viewer.layers.events
         self._layer_events = events.inserted, events.removed, events.renamed
         for event in self._layer_events:
@@ -102,39 +71,23 @@ class SetupPanel(QGroupBox):
     @property
     def setup(self) -> Setup:
         """What is chosen."""
-        return Setup(
-            model=self._model.value,
-            device=self._device.currentData(),
-            slide_mpp=self._mpp.value() or None,
-            window_mpp=self._scale.currentData(),
-        )
+        return Setup(**self.form.given)
 
     def start(self) -> None:
         """Ask for a session with what is chosen."""
         self._mpp.setStyleSheet("")
-        if self.image is not None and licences_accepted([self._model.value], self):
+        if self.image is not None and licences_accepted([self.setup.model], self):
             self.started.emit(self.image, self.setup)
 
-    def choose(
-        self,
-        *,
-        image: Any = None,
-        model: str | Path | None = None,
-        device: str | None = None,
-        slide_mpp: float | None = None,
-    ) -> None:
-        """Choose from a script; a model may be a name or a checkpoint's path."""
+    def choose(self, *, image: Any = None, **settings: Any) -> None:
+        """Choose an image layer, or settings of `Setup`, from a script."""
         if image is not None:
             self._image.setCurrentIndex(self._index_of(image))
-        if model is not None:
-            self._model.choose(model)
-        if device is not None:
-            self._device.setCurrentIndex(self._device.findData(device))
-        if slide_mpp is not None:
-            self._mpp.setValue(slide_mpp)
+        self.form.choose(settings)
 
     def ask_for_mpp(self) -> None:
         """Point at the field for the slide's micrometres per pixel."""
+        self.form.unfold()
         self._mpp.setStyleSheet(HIGHLIGHT)
         self._mpp.setFocus()
         self._mpp.selectAll()
@@ -171,7 +124,7 @@ class SetupPanel(QGroupBox):
         """Another image has another scale: what was stated of the last one does not hold for it."""
         if self.image is not self._stated_for:
             self._stated_for = self.image
-            self._mpp.setValue(0.0)
+            self.form.choose({"slide_mpp": None})
             self._mpp.setStyleSheet("")
         self._name_button()
 
@@ -190,24 +143,19 @@ class SetupPanel(QGroupBox):
 
 
 class Offer(QFrame):
-    """Offers to go on with an earlier session on the slide.
-
-    Parameters
-    ----------
-    controller
-        Whose session it would be.
-    """
+    """Offers to go on with an earlier session on the slide."""
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
         self._controller = controller
         self._journal: Path | None = None
+        self._is_dismissed = False
         self._text = QLabel()
         self._text.setWordWrap(True)
         kept = "The earlier session stays in its journal"
         row = QHBoxLayout()
         row.addWidget(push_button("Continue it", "", self.accept))
-        row.addWidget(push_button("Start afresh", kept, controller.dismiss_offers))
+        row.addWidget(push_button("Start afresh", kept, self.dismiss))
         layout = QVBoxLayout(self)
         layout.addWidget(self._text)
         layout.addLayout(row)
@@ -220,9 +168,15 @@ class Offer(QFrame):
         if self._journal is not None:
             self._controller.resume(self._journal)
 
+    def dismiss(self) -> None:
+        """Offer nothing more in this session."""
+        self._is_dismissed = True
+        self.setVisible(False)
+
     def show_offers(self, view: View | None) -> None:
         """Offer the newest earlier session, until this one has clicks of its own."""
-        is_new = view is not None and not (view.objects or view.prompts)
+        self._is_dismissed = self._is_dismissed and view is not None
+        is_new = view is not None and not (view.objects or view.prompts or self._is_dismissed)
         offer = view.offers[0] if view is not None and view.offers and is_new else None
         self._journal = None if offer is None else offer.path
         if offer is not None:

@@ -1,38 +1,42 @@
-"""The widget's lower rim: what is going on, and the figures of the object at hand."""
+"""The widget's lower rim: what is going on, and the figures of the current object."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
 
 from napari_histosam.interactive.status import Phase, Status
-from napari_histosam.widgets.parts import BREAK, breakable
+from napari_histosam.widgets.parts import BREAK, GREY, WARNING, breakable
+
+if TYPE_CHECKING:
+    from napari_histosam.interactive.view import View
 
 __all__ = ["StatusBar"]
 
 WORDS: dict[Phase, tuple[str, str]] = {
-    "idle": ("#8a8f98", "No session"),
+    "idle": (GREY, "No session"),
     "loading": ("#4c9aff", "Loading"),
-    "embedding": ("#ff9f1a", "Embedding"),
-    "predicting": ("#ff9f1a", "Predicting"),
-    "working": ("#ff9f1a", "Working"),
+    "embedding": (WARNING, "Embedding"),
+    "predicting": (WARNING, "Predicting"),
+    "working": (WARNING, "Working"),
     "ready": ("#36b37e", "Ready"),
     "failed": ("#ff5630", "Not done"),
 }
-NEXT, OBSTACLE = "#8a8f98", "#ff9f1a"
-FIGURES = ("Clicks", "Area", "Quality", "Last click", "Ahead", "Window")
-TOOLTIPS = {
-    "Clicks": "Clicks of the object at hand; in brackets: not answered yet",
-    "Area": "Of the mask at hand",
+FIGURES = {
+    "Clicks": "Clicks of the current object; in brackets: not answered yet",
+    "Area": "Of its mask",
     "Quality": "The model's own estimate of the overlap (IoU) with the true object",
     "Last click": "From the click to the painted mask",
-    "Window": "The square that the model looked at: its side, and its corner in level-0 pixels",
     "Ahead": "Windows in view that are encoded already: a click there is answered at once",
+    "Window": "The square that the model looked at: its side, and its corner in level-0 pixels",
 }
+"""What is shown, in its order, and what it means."""
 
 
 class StatusBar(QFrame):
-    """Shows a `Status`."""
+    """Shows a `Status` and the figures of the current object."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,17 +56,13 @@ class StatusBar(QFrame):
         grid = QGridLayout()
         grid.setHorizontalSpacing(8)
         self._figures: dict[str, QLabel] = {}
-        for number, name in enumerate(FIGURES):
-            value = QLabel("-")
-            value.setToolTip(TOOLTIPS[name])
-            caption = QLabel(name)
-            caption.setToolTip(TOOLTIPS[name])
-            caption.setStyleSheet("color: #8a8f98;")
+        for number, (name, meaning) in enumerate(FIGURES.items()):
+            caption, value = QLabel(name), QLabel("-")
+            caption.setStyleSheet(f"color: {GREY};")
             row, column = divmod(number, 2)
-            if name == "Window":  # long: a row of its own
-                row, column = row + 1, 0
-            grid.addWidget(caption, row, 2 * column)
-            grid.addWidget(value, row, 2 * column + 1, 1, 3 if name == "Window" else 1)
+            for label, place in ((caption, 2 * column), (value, 2 * column + 1)):
+                label.setToolTip(meaning)
+                grid.addWidget(label, row, place)
             self._figures[name] = value
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
@@ -95,10 +95,10 @@ class StatusBar(QFrame):
         """Say what to do next; an obstacle stands out."""
         self._hint.setText(breakable(hint))
         self._hint.setVisible(bool(hint))
-        self._hint.setStyleSheet(f"color: {OBSTACLE if is_obstacle else NEXT};")
+        self._hint.setStyleSheet(f"color: {WARNING if is_obstacle else GREY};")
 
-    def show_status(self, status: Status) -> None:
-        """Show a status."""
+    def show_status(self, status: Status, view: View | None = None) -> None:
+        """Show a status, and the figures of a view's object."""
         color, word = WORDS[status.phase]
         self._dot.setStyleSheet(f"color: {color};")
         self._phase.setText(word)
@@ -108,19 +108,21 @@ class StatusBar(QFrame):
         self._progress.setVisible(is_long or status.phase == "loading")
         self._progress.setMaximum(1000 if is_long else 0)  # 0: moves without saying how far
         self._progress.setValue(1000 * status.done // status.total if is_long else 0)
-        for name, text in _figures(status).items():
+        for name, text in _figures(status, view).items():
             self._figures[name].setText(text)
 
 
-def _figures(status: Status) -> dict[str, str]:
+def _figures(status: Status, view: View | None) -> dict[str, str]:
     waiting = f" (+{status.n_waiting})" if status.n_waiting else ""
     speed = "-"
     if status.click_ms is not None:
         speed = f"{status.click_ms:,.0f} ms" + ("" if status.was_ready else ", first here")
+    area = None if view is None else view.area_mm2
+    quality = None if view is None else view.quality
     return {
-        "Clicks": f"{status.n_clicks}{waiting}",
-        "Area": "-" if status.area_mm2 is None else f"{status.area_mm2:.4g} mm\N{SUPERSCRIPT TWO}",
-        "Quality": "-" if status.quality is None else f"{status.quality:.2f}",
+        "Clicks": f"{0 if view is None else len(view.clicks)}{waiting}",
+        "Area": "-" if area is None else f"{area:.4g} mm\N{SUPERSCRIPT TWO}",
+        "Quality": "-" if quality is None else f"{quality:.2f}",
         "Last click": speed,
         "Window": status.window or "-",
         "Ahead": f"{status.ahead_done} of {status.ahead_total}" if status.ahead_total else "-",

@@ -1,15 +1,16 @@
-"""The current object on the screen: its mask, and its probability where that is asked for."""
+"""The Mask and Probability layers of the current object."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from psygnal import SignalGroupDescriptor
 
-from napari_histosam.interactive.scene.painter import Stage, changed_tiles, paint, stage_for
+from napari_histosam.interactive.scene.painter import Stage
 from napari_histosam.viewer import layers as ours
 
 if TYPE_CHECKING:
@@ -21,9 +22,9 @@ __all__ = ["Display", "MaskLayers"]
 OUTLINE_PX = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Display:
-    """How the current object is shown.
+    """How the current object is shown; ``events`` says what changes.
 
     Parameters
     ----------
@@ -35,20 +36,10 @@ class Display:
         Whether its probability is shown too.
     """
 
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
     as_outline: bool = False
     opacity: float = 0.45
     heat_map: bool = False
-
-
-@dataclass(slots=True)
-class _Painted:
-    """What stands in the arrays that the layers show."""
-
-    stage: Stage | None = None
-    canvas: CanvasSnapshot = field(default_factory=dict)
-    downsample: float = 1.0
-    mask: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
-    heat: NDArray[np.uint8] | None = None
 
 
 class MaskLayers:
@@ -56,6 +47,8 @@ class MaskLayers:
 
     Parameters
     ----------
+    display
+        How the object is shown.
     affine_of
         The ``affine`` of a layer on a grid over level 0.
     make
@@ -67,77 +60,59 @@ class MaskLayers:
 
     def __init__(
         self,
+        display: Display,
         affine_of: Callable[[Frame], NDArray[np.float64]],
         make: Callable[[ours.Role, NDArray[np.uint8], NDArray[np.float64]], Any],
         find: Callable[[ours.Role], Any],
     ) -> None:
-        self.display = Display()
+        self._display = display
         self._affine_of = affine_of
         self._make = make
         self._find = find
-        self._is = _Painted()
+        self._stage: Stage | None = None
 
     @property
     def frame(self) -> Frame | None:
         """Where the layers' pixels lie over level 0; None before there are any."""
-        stage = self._is.stage
-        return None if stage is None else stage.frame(self._is.downsample)
+        return None if self._stage is None else self._stage.frame
 
     def show(self, canvas: CanvasSnapshot, downsample: float) -> None:
         """Show a canvas whose pixels have so many level-0 pixels along a side."""
-        is_ = self._is
-        painted = {index for index, tile in canvas.items() if tile.area_px}
-        if self._find(ours.MASK) is None and not painted:
-            return
-        is_same_grid = downsample == is_.downsample and self._find(ours.MASK) is not None
-        if not is_same_grid or is_.stage is None or not is_.stage.holds(painted):
-            self._set_stage(stage_for(painted or ((0, 0),)), canvas, downsample)
-            return
-        changed = [i for i in changed_tiles(is_.canvas, canvas) if is_.stage.holds((i,))]
-        is_.canvas = canvas
-        if changed:
-            paint(is_.mask, is_.stage, canvas, changed, is_.heat)
-            for role in (ours.MASK, ours.HEAT_MAP):
-                layer = self._find(role)
-                if layer is not None:
-                    layer.refresh(extent=False, thumbnail=False)
+        stage, mask = self._stage, self._find(ours.MASK)
+        if mask is None or stage is None or stage.downsample != downsample:
+            stage = None
+        if stage is not None and stage.holds(canvas):
+            if stage.update(canvas):
+                for layer in (mask, self._find(ours.HEAT_MAP)):
+                    if layer is not None:
+                        layer.refresh(extent=False, thumbnail=False)
+        elif mask is not None or any(tile.area_px for tile in canvas.values()):
+            self._stage = Stage(canvas, downsample)
+            layer = self._put(ours.MASK, self._stage.mask)
+            if mask is None:  # else it looks as the user has set it, here or in napari's controls
+                self._style(layer)
+            if self._display.heat_map or self._find(ours.HEAT_MAP) is not None:
+                self._show_heat()
 
-    def set_display(self, display: Display) -> None:
-        """Show the object in another way."""
-        self.display = display
-        mask = self._find(ours.MASK)
+    def restyle(self) -> None:
+        """Show the object as the display says now."""
+        mask, heat = self._find(ours.MASK), self._find(ours.HEAT_MAP)
         if mask is not None:
             self._style(mask)
-            if display.heat_map and self._find(ours.HEAT_MAP) is None:
-                self._show_heat()
-        heat = self._find(ours.HEAT_MAP)
         if heat is not None:
-            heat.visible = display.heat_map
-
-    def _set_stage(self, stage: Stage, canvas: CanvasSnapshot, downsample: float) -> None:
-        mask = np.zeros(stage.shape, np.uint8)
-        paint(mask, stage, canvas, [i for i in canvas if stage.holds((i,))])
-        self._is = _Painted(stage, canvas, downsample, mask)
-        is_new = self._find(ours.MASK) is None
-        layer = self._put(ours.MASK, mask)
-        if is_new:  # else it looks as the user has set it, here or in napari's own controls
-            self._style(layer)
-        if self.display.heat_map or self._find(ours.HEAT_MAP) is not None:
+            heat.visible = self._display.heat_map
+        elif mask is not None and self._display.heat_map:
             self._show_heat()
 
     def _show_heat(self) -> None:
-        is_ = self._is
-        if is_.stage is None:
-            return
-        is_.heat = np.zeros(is_.stage.shape, np.uint8)
-        tiles = [i for i in is_.canvas if is_.stage.holds((i,))]
-        paint(is_.mask, is_.stage, is_.canvas, tiles, is_.heat)
-        self._put(ours.HEAT_MAP, is_.heat).visible = self.display.heat_map
+        if self._stage is not None:
+            heat = self._put(ours.HEAT_MAP, self._stage.add_heat())
+            heat.visible = self._display.heat_map
 
     def _put(self, role: ours.Role, data: NDArray[np.uint8]) -> Any:
         """Let the layer of a role show an array where the stage lies."""
-        stage, layer = self._is.stage, self._find(role)
-        affine = np.eye(3) if stage is None else self._affine_of(stage.frame(self._is.downsample))
+        layer, frame = self._find(role), self.frame
+        affine = np.eye(3) if frame is None else self._affine_of(frame)
         if layer is None:
             return self._make(role, data, affine)
         layer.data = data
@@ -145,5 +120,5 @@ class MaskLayers:
         return layer
 
     def _style(self, mask: Any) -> None:
-        mask.contour = OUTLINE_PX if self.display.as_outline else 0
-        mask.opacity = self.display.opacity
+        mask.contour = OUTLINE_PX if self._display.as_outline else 0
+        mask.opacity = self._display.opacity

@@ -42,15 +42,7 @@ class Edits:
 
 
 class ClickLayer:
-    """Keeps a Points layer in step with clicks.
-
-    Parameters
-    ----------
-    layer
-        From `layers.make_clicks`, empty.
-    edits
-        Where a user's own edits go.
-    """
+    """Keeps a Points layer, empty from `layers.make_clicks`, in step with clicks."""
 
     def __init__(self, layer: Any, edits: Edits) -> None:
         self.layer = layer
@@ -123,15 +115,7 @@ class ClickLayer:
 
 
 class BoxLayer:
-    """Keeps a Shapes layer in step with boxes.
-
-    Parameters
-    ----------
-    layer
-        From `layers.make_boxes`, empty.
-    edits
-        Where a user's own boxes go.
-    """
+    """Keeps a Shapes layer, empty from `layers.make_boxes`, in step with boxes."""
 
     def __init__(self, layer: Any, edits: Edits) -> None:
         self.layer = layer

@@ -35,17 +35,19 @@ class Scene:
 
     Parameters
     ----------
-    viewer
-        napari's.
-    image
-        The image layer that clicks are made on.
+    viewer, image
+        napari's viewer, and the image layer that clicks are made on.
     owner
         Goes into the layers' tags.
     edits
         Where a user's own edits go.
+    display
+        How the current object is shown.
     """
 
-    def __init__(self, viewer: Any, image: Any, owner: object, edits: Edits) -> None:
+    def __init__(
+        self, viewer: Any, image: Any, owner: object, edits: Edits, display: Display
+    ) -> None:
         self.viewer = viewer
         self.image = image
         self.frame = ImageFrame.of(image)
@@ -55,7 +57,11 @@ class Scene:
         self._layers: dict[ours.Role, Any] = {}
         self._clicks: ClickLayer | None = None
         self._boxes: BoxLayer | None = None
-        self._mask = MaskLayers(lambda f: self.frame.affine(f), self._make_mask, self._layers.get)
+        self._mask = MaskLayers(
+            display, lambda f: self.frame.affine(f), self._make_mask, self._layers.get
+        )
+        self._display_events = display.events
+        self._display_events.connect(self._mask.restyle)
         self._shown_objects: tuple[Any, ...] | None = ()
         viewer.layers.events.removed.connect(self._on_removed)
         for name in TRANSFORM_EVENTS:
@@ -117,10 +123,6 @@ class Scene:
         nearest = int(np.argmin(distance))
         return self._clicks.clicks[nearest] if distance[nearest] <= reach_world else None
 
-    def set_display(self, display: Display) -> None:
-        """Show the current object in another way."""
-        self._mask.set_display(display)
-
     def boxes_layer(self) -> Any:
         """Return the layer that boxes are drawn on, made where there is none yet."""
         return self._box_layer().layer
@@ -149,6 +151,7 @@ class Scene:
     def remove(self, *, keep_objects: bool = False) -> None:
         """Take our layers out of the viewer and let go of it; the accepted objects may stay."""
         self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._display_events.disconnect(self._mask.restyle)
         for name in TRANSFORM_EVENTS:
             getattr(self.image.events, name).disconnect(self._on_moved_image)
         kept = {ours.OBJECTS} if keep_objects else set()

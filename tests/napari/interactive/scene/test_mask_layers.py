@@ -21,7 +21,8 @@ class Pile:
 
     def __init__(self) -> None:
         self.made: dict[Any, Any] = {}
-        self.layers = MaskLayers(FRAME.affine, self.make, self.made.get)
+        self.display = Display()
+        self.layers = MaskLayers(self.display, FRAME.affine, self.make, self.made.get)
 
     def make(self, role: Any, data: Any, affine: Any) -> Any:
         make = ours.make_mask if role == ours.MASK else ours.make_heat_map
@@ -69,7 +70,8 @@ def test_an_object_of_a_whole_slide_is_shown_where_it_lies(pile: Pile) -> None:
 
 def test_the_probability_grows_with_the_mask(pile: Pile) -> None:
     pile.show((700, 500))
-    pile.layers.set_display(Display(heat_map=True))
+    pile.display.heat_map = True
+    pile.layers.restyle()
     pile.show((700, 500), (4000, 3000))
     mask, heat = pile.made[ours.MASK], pile.made[ours.HEAT_MAP]
     assert heat.data.shape == mask.data.shape
