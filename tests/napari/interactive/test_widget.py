@@ -248,10 +248,10 @@ def test_an_object_taken_for_correction_leaves_no_other_chosen(hand: Any, drawn:
         hand.widget.controller.accept()
         hand.settle()
     panel = hand.widget.accepted_objects
-    panel.choose(1)
+    panel.table.selectRow(1)
     panel._on_reopen()
     hand.settle()
-    assert panel._table.rowCount() == 2
+    assert len(panel.table.rows) == 2
     assert panel.chosen is None
 
 

@@ -251,9 +251,9 @@ def test_the_table_lists_what_was_accepted_and_finds_it(hand: Any, drawn: Any) -
         hand.widget.controller.accept()
         hand.settle()
     panel = hand.widget.accepted_objects
-    assert panel._table.rowCount() == 2
+    assert len(panel.table.rows) == 2
     hand.viewer.scene.camera.center = (0, 0, 0)
-    panel.choose(0)
+    panel.table.selectRow(0)
     panel.go_to()
     x0, y0, x1, y1 = hand.widget.controller.scene.visible_level0()
     assert x0 < drawn.inside[0] < x1

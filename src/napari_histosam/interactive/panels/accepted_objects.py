@@ -6,38 +6,47 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QFileDialog,
     QGridLayout,
     QGroupBox,
-    QHeaderView,
     QLabel,
     QMessageBox,
-    QTableWidget,
-    QTableWidgetItem,
 )
 
 from histosam_core.session.operations import Delete, Operation, Reopen, SetClass
-from napari_histosam.widgets.parts import color_icon, narrow_box, push_button
+from napari_histosam.widgets.parts import narrow_box, push_button
+from napari_histosam.widgets.rows_table import Column, RowsTable
 
 if TYPE_CHECKING:
-    from histosam_core.session import AcceptedObject
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
 __all__ = ["AcceptedObjectsPanel", "export_path"]
 
-COLUMNS = ("Class", "mm\N{SUPERSCRIPT TWO}", "Clicks", "Quality")
+NO_COLOR = (160, 160, 160)
+COLUMNS = (
+    Column(
+        "Class",
+        "",
+        lambda one: one.label,
+        color=lambda one: "#{:02x}{:02x}{:02x}".format(*(one.region.color or NO_COLOR)),
+        is_number=False,
+    ),
+    Column("mm\N{SUPERSCRIPT TWO}", "Area", lambda one: f"{one.area_mm2:.4g}"),
+    Column("Clicks", "Made for the object", lambda one: str(len(one.clicks))),
+    Column(
+        "Quality",
+        "The model's own estimate of the overlap (IoU) with the true object",
+        lambda one: "-" if one.quality is None else f"{one.quality:.2f}",
+    ),
+)
 OVERLAPS = {
     "allow": "Objects may overlap",
     "keep_earlier": "A new object ends where others are",
     "keep_later": "A new object cuts into others",
 }
-TABLE_PX = 96
-NO_COLOR = (160, 160, 160)
-RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 EXPORTS = "QuPath GeoJSON (*.geojson);;OME-Zarr labels (*.ome.zarr)"
 IMPORTS = "Annotations (*.geojson *.json *.xml *.tif *.tiff);;All files (*)"
 
@@ -50,19 +59,9 @@ class AcceptedObjectsPanel(QGroupBox):
     def __init__(self, controller: Controller) -> None:
         super().__init__("Accepted objects")
         self._controller = controller
-        self._objects: tuple[AcceptedObject, ...] = ()
-        self._table = _Table(0, len(COLUMNS))
-        self._table.setHorizontalHeaderLabels(COLUMNS)
-        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self._table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self._table.verticalHeader().setVisible(False)
-        self._table.verticalHeader().setDefaultSectionSize(22)
-        header = self._table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self._table.itemSelectionChanged.connect(self._enable)
-        self._table.itemDoubleClicked.connect(lambda _: self.go_to())
+        self.table = RowsTable(COLUMNS, lambda one: one.id, row_px=22, least=3, most=3)
+        self.table.chosen.connect(self._enable)
+        self.table.opened.connect(lambda _: self.go_to())
         self._go = push_button("Go to", "Bring the object into view (double click)", self.go_to)
         self._reopen = push_button(
             "Correct", "Reopen it with its clicks (R over it)", self._on_reopen
@@ -84,7 +83,7 @@ class AcceptedObjectsPanel(QGroupBox):
         )
         grid = QGridLayout(self)
         grid.setVerticalSpacing(4)
-        grid.addWidget(self._table, 0, 0, 1, 4)
+        grid.addWidget(self.table, 0, 0, 1, 4)
         for column, button in enumerate((self._go, self._reopen, self._relabel, self._delete)):
             grid.addWidget(button, 1, column)
         grid.addWidget(QLabel("Overlap"), 2, 0)
@@ -97,38 +96,19 @@ class AcceptedObjectsPanel(QGroupBox):
     @property
     def chosen(self) -> str | None:
         """Id of the chosen object."""
-        rows = self._table.selectionModel().selectedRows()
-        return self._objects[rows[0].row()].id if rows else None
-
-    def choose(self, row: int) -> None:
-        """Choose a row from a script."""
-        self._table.selectRow(row)
+        return None if self.table.row is None else str(self.table.row.id)
 
     def show_view(self, view: View | None) -> None:
         """Show the accepted objects of a view."""
         self._import.setEnabled(view is not None)
         self._export.setEnabled(view is not None and bool(view.objects))
         objects = () if view is None else view.objects
-        if objects == self._objects and objects:
+        if objects == tuple(self.table.rows) and objects:
             return  # most clicks change none
-        chosen = self.chosen
-        self._objects = objects
         total = sum(one.area_mm2 for one in objects)
         count = f" ({len(objects)}, {total:.4g} mm\N{SUPERSCRIPT TWO})" if objects else ""
         self.setTitle(f"Accepted objects{count}")
-        self._table.clearSelection()  # a row's number says nothing of the object in it now
-        self._table.setRowCount(len(objects))
-        for row, one in enumerate(objects):
-            quality = "-" if one.quality is None else f"{one.quality:.2f}"
-            texts = one.label, f"{one.area_mm2:.4g}", str(len(one.clicks)), quality
-            for column, text in enumerate(texts):
-                item = QTableWidgetItem(text)
-                if column:
-                    item.setTextAlignment(RIGHT)
-                self._table.setItem(row, column, item)
-            self._table.item(row, 0).setIcon(color_icon(one.region.color or NO_COLOR))
-            if one.id == chosen:
-                self._table.selectRow(row)
+        self.table.show_rows(objects)
         self._enable()
 
     def go_to(self) -> None:
@@ -136,7 +116,7 @@ class AcceptedObjectsPanel(QGroupBox):
         if self.chosen is not None:
             self.shown.emit(self.chosen)
 
-    def _enable(self) -> None:
+    def _enable(self, chosen: object = None) -> None:
         for button in (self._go, self._reopen, self._relabel, self._delete):
             button.setEnabled(self.chosen is not None)
 
@@ -185,16 +165,6 @@ class AcceptedObjectsPanel(QGroupBox):
         path, _ = QFileDialog.getOpenFileName(self, "Import objects", str(self._folder()), IMPORTS)
         if path:
             self._controller.import_file(Path(path))
-
-
-class _Table(QTableWidget):
-    """Asks for a few rows only, and takes what height there is."""
-
-    def sizeHint(self) -> QSize:  # Qt's name
-        return QSize(super().minimumSizeHint().width(), TABLE_PX)
-
-    def minimumSizeHint(self) -> QSize:  # Qt's name
-        return self.sizeHint()
 
 
 def export_path(path: str, kind: str) -> Path:
