@@ -6,6 +6,7 @@ they keep out of the way while another layer is, or while a napari tool (add, se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -91,24 +92,17 @@ class Mouse:
         try:
             yield
             while event.type == "mouse_move":
-                is_drag = is_drag or _distance(start, event.pos) > STILL_PX
+                is_drag = is_drag or math.dist(start, event.pos) > STILL_PX
                 if is_drag and held is not None:
                     scene.drag_click(held, scene.frame.to_level0(event.position))
                 yield
         finally:
             if held is not None:
                 viewer.scene.camera.mouse_pan = could_pan
-        self._on_release(event, held, is_drag=is_drag)
-
-    def _on_release(self, event: Any, held: Click | None, *, is_drag: bool) -> None:
-        scene = self._controller.scene
-        if scene is None:
-            return
         xy = scene.frame.to_level0(event.position)
-        if is_drag:
-            if held is not None:
-                self._controller.change(held, Click(xy, held.is_positive))
-        elif held is None or event.button == RIGHT:
+        if is_drag and held is not None:
+            self._controller.change(held, Click(xy, held.is_positive))
+        elif not is_drag and held is None:
             self._click(event, xy)
 
     def _on_double_click(self, viewer: Any, event: Any) -> None:
@@ -122,7 +116,3 @@ class Mouse:
     def _click(self, event: Any, xy: tuple[float, float]) -> None:
         is_negative = event.button == RIGHT or "Alt" in event.modifiers
         self._controller.click(xy, False if is_negative else None)
-
-
-def _distance(a: Any, b: Any) -> float:
-    return float(((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5)
