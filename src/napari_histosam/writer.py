@@ -19,8 +19,6 @@ from histosam_core.errors import EmptyMaskError, ImageError
 from histosam_core.geometry import Frame
 from napari_histosam.viewer.layers import TAG
 
-__all__ = ["AnnotationSource", "write_geojson", "write_label_zarr"]
-
 BLOCK_PX = 1024
 LEVEL0 = Frame((0.0, 0.0), (1.0, 1.0))
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.view import Setup, View
     from napari_histosam.viewer.workers import Answer
 
-__all__ = ["Controller"]
-
 XY = tuple[float, float]
 WINDOWS_AHEAD = 24
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from histosam_core.session.journal.holding import JournalSummary
     from histosam_core.slide import Slide
 
-__all__ = ["Engine", "engine_of_layer"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Opened:

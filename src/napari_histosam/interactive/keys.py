@@ -13,8 +13,6 @@ from histosam_core.session.operations import Drop, Redo, Undo
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
 
-__all__ = ["KeyBindings"]
-
 REACH_PX = 12
 
 

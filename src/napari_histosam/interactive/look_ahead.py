@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from histosam_core.geometry import Region
     from histosam_core.session import Predictor
 
-__all__ = ["Ahead", "LookAhead"]
-
 PAUSE_S = 0.02
 REST_S = 0.15
 BUDGET_S = 30.0

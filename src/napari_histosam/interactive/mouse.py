@@ -15,8 +15,6 @@ from histosam_core.clicks import Click
 if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
 
-__all__ = ["Mouse"]
-
 LEFT, RIGHT = 1, 2
 STILL_PX = 4
 """A hand moves the mouse this far, in screen pixels, while it clicks."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from histosam_core.session import Session
 
-__all__ = ["read_objects", "write_objects"]
-
 
 def read_objects(path: Path, session: Session) -> str:
     """Add the objects of an annotation file of any format; return what was done, in words.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.status import Phase
     from napari_histosam.interactive.view import Setup, View
 
-__all__ = ["SessionThread"]
-
 PROGRESS_S = 0.1
 """Progress is announced no more often than this."""
 

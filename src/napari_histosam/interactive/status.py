@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View
 
-__all__ = ["Failure", "Phase", "Status"]
-
 Phase = Literal["idle", "loading", "embedding", "predicting", "working", "ready", "failed"]
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.session.journal.holding import JournalSummary
     from napari_histosam.viewer.label_pyramid import LabelPyramid
 
-__all__ = ["Setup", "View"]
-
 
 class Setup(JobSettings):
     """What a session is opened with."""

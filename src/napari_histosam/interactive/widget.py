@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.status import Failure, Status
     from napari_histosam.interactive.view import View
 
-__all__ = ["InteractiveWidget"]
-
 FIRST = "Click on what you want to outline"
 TAKES_KEYS = QLineEdit, QAbstractSpinBox, QComboBox, QAbstractItemView
 VIEW_SHARE = 0.6  # of the canvas that an object fills when it is brought into view

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from napari_histosam.jobs.job import Awaited, Job, JobState
 
-__all__ = ["JobPanel"]
-
 STATES: dict[JobState, tuple[str, str]] = {
     "running": ("#ff9f1a", "Running"),
     "paused": ("#4c9aff", "Paused"),

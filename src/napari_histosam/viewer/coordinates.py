@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from histosam_core.geometry import Frame
 
-__all__ = ["ImageFrame", "grid_matrix", "to_row_column", "to_xy"]
-
 XY = tuple[float, float]
 LEVEL0 = Frame((0.0, 0.0), (1.0, 1.0))
 

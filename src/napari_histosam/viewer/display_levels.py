@@ -21,8 +21,6 @@ from histosam_core.errors import SlideFormatError
 if TYPE_CHECKING:
     from histosam_core.slide import Level, Slide
 
-__all__ = ["DAMAGED", "OVERVIEW_PX", "DisplayLevel", "plan_levels"]
-
 OVERVIEW_PX = 1500
 """Greatest side of the coarsest level."""
 DAMAGED = 190

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from histosam_core.slide.levels import span_of, split_key
 
-__all__ = ["TILE_PX", "LabelLevel", "LabelTile", "Labels", "TileIndex"]
-
 TILE_PX = 256
 _SHAPE = (TILE_PX, TILE_PX)
 

@@ -23,8 +23,6 @@ from histosam_core.errors import ConfigError
 from histosam_core.geometry import Frame
 from napari_histosam.viewer.label_level import TILE_PX, LabelLevel, Labels, LabelTile, TileIndex
 
-__all__ = ["MAX_LABEL", "LabelPyramid"]
-
 MAX_LABEL = 2**16 - 1
 SMALLEST_PX = 512
 

@@ -17,30 +17,6 @@ from napari_histosam.viewer.coordinates import ImageFrame, to_row_column
 if TYPE_CHECKING:
     from histosam_core.clicks import Box, Click
 
-__all__ = [
-    "BOX",
-    "CLICKS",
-    "HEAT_MAP",
-    "MASK",
-    "NEGATIVE",
-    "OBJECTS",
-    "POSITIVE",
-    "TAG",
-    "LayerTag",
-    "Role",
-    "box_corners",
-    "click_colors",
-    "label_colormap",
-    "make_boxes",
-    "make_clicks",
-    "make_heat_map",
-    "make_mask",
-    "make_objects",
-    "remove_in_own_context",
-    "remove_layers",
-    "tag_of",
-]
-
 Role = Literal[
     "clicks", "box", "mask", "heat map", "annotations",
     "patch", "truth", "other mask", "change", "disagreement",

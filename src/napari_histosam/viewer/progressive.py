@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from histosam_core.slide import Slide
     from napari_histosam.viewer.layer_refresh import LayerRefresher
 
-__all__ = ["CACHE_BYTES", "ProgressiveLevel", "ProgressiveLevels"]
-
 CACHE_BYTES = 256 * 2**20
 """Bound on the tiles kept for showing."""
 

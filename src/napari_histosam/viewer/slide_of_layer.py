@@ -14,8 +14,6 @@ from napari_histosam.reader import tag_of_slide
 if TYPE_CHECKING:
     from histosam_core.slide import Slide
 
-__all__ = ["layer_mpp", "slide_of_layer"]
-
 _PROBES, _PROBE_PX = 3, 16
 _SAME_GREY_VALUES = 3.0  # JPEG decoders round differently
 

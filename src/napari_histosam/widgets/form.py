@@ -23,8 +23,6 @@ from napari_histosam.widgets.parts import WARNING, stacked
 if TYPE_CHECKING:
     from histosam_core.settings import Face, JobSettings
 
-__all__ = ["ADVANCED", "SettingsForm"]
-
 ADVANCED = "Advanced settings"
 Captions = Mapping[str, Mapping[Any, str]]
 

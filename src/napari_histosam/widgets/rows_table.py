@@ -12,8 +12,6 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 from napari_histosam.widgets.parts import color_icon
 
-__all__ = ["Column", "RowsTable"]
-
 ROLE = Qt.ItemDataRole
 DESCENDING = Qt.SortOrder.DescendingOrder
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
-__all__ = ["AcceptedObjectsPanel", "export_path"]
-
 NO_COLOR = (160, 160, 160)
 COLUMNS = (
     Column(

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.keys import KeyBindings
     from napari_histosam.interactive.view import View
 
-__all__ = ["CurrentObjectPanel"]
-
 TITLE = "Current object"
 HINT = (
     "Left click: belongs. Right click or Alt: does not. Drag a click to move it, "

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from napari_histosam.interactive.controller import Controller
     from napari_histosam.interactive.view import View
 
-__all__ = ["Offer", "SetupPanel"]
-
 CAPTIONS: Mapping[str, Mapping[Any, str]] = {
     "device": DEVICES,
     "window_mpp": {

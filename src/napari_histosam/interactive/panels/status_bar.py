@@ -13,8 +13,6 @@ from napari_histosam.widgets.parts import BREAK, GREY, WARNING, breakable
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View
 
-__all__ = ["StatusBar"]
-
 WORDS: dict[Phase, tuple[str, str]] = {
     "idle": (GREY, "No session"),
     "loading": ("#4c9aff", "Loading"),

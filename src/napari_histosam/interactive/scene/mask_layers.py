@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from histosam_core.geometry import Frame
     from histosam_core.session import CanvasSnapshot
 
-__all__ = ["Display", "MaskLayers"]
-
 OUTLINE_PX = 2
 
 

@@ -15,8 +15,6 @@ from histosam_core.session.canvas.canvas import BACKGROUND_LOGIT, TILE_PX
 if TYPE_CHECKING:
     from histosam_core.session import CanvasSnapshot
 
-__all__ = ["MAX_STAGE_PX", "Stage"]
-
 MAX_STAGE_PX = 2048
 MARGIN_TILES = 8
 BACKGROUND_HEAT = round(255 * float(expit(BACKGROUND_LOGIT)))

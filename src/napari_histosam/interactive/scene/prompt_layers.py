@@ -16,8 +16,6 @@ from napari_histosam.viewer.coordinates import to_row_column, to_xy
 if TYPE_CHECKING:
     from histosam_core.clicks import Prompt
 
-__all__ = ["BoxLayer", "ClickLayer", "Edits"]
-
 XY = tuple[float, float]
 Edges = tuple[float, float, float, float]
 

@@ -22,8 +22,6 @@ from napari_histosam.viewer.coordinates import ImageFrame
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View
 
-__all__ = ["Display", "Edits", "Scene"]
-
 DISC_SHARE, LINE_SHARE = 0.03, 0.004  # of a window's side
 PILE: tuple[ours.Role, ...] = (ours.OBJECTS, ours.HEAT_MAP, ours.MASK, ours.BOX, ours.CLICKS)
 """Our layers, undermost first."""
