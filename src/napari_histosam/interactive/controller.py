@@ -22,7 +22,9 @@ from napari_histosam.interactive import classes as class_list
 from napari_histosam.interactive.engine import Engine, engine_of_layer
 from napari_histosam.interactive.look_ahead import Ahead, LookAhead
 from napari_histosam.interactive.pending import ClickEdit, PendingClicks
-from napari_histosam.interactive.scene.scene import Display, Edits, Scene
+from napari_histosam.interactive.scene.mask_layers import Display
+from napari_histosam.interactive.scene.prompt_layers import Edits
+from napari_histosam.interactive.scene.scene import Scene
 from napari_histosam.interactive.session_thread import SessionThread
 from napari_histosam.interactive.status import Failure, Phase, Status
 
