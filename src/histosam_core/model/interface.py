@@ -35,58 +35,26 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True, slots=True)
 class TrainingGeometry:
-    """The scale a checkpoint was trained at; inference windows use the same.
+    """The scale a checkpoint was trained at, by default the paper's; windows use the same."""
 
-    Parameters
-    ----------
-    mpp
-        Micrometres per patch pixel (the paper: 2.0, i.e. 5x).
-    patch_size_px
-        Side of the square patch in pixels (the paper: 400).
-    """
-
-    mpp: float = 2.0
-    patch_size_px: int = 400
+    mpp: float = 2.0  # micrometres per patch pixel; 2.0 is 5x
+    patch_size_px: int = 400  # side of the square patch in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model says of itself.
+    """What a model says of itself."""
 
-    Parameters
-    ----------
-    name
-        For tables and reports.
-    geometry
-        The scale it was trained at.
-    licence
-        Of its weights.
-    sha256
-        Of its file; empty for a model that is in no file.
-    path
-        Its file, where it was loaded from one that is no registered model's; else empty.
-    decoder, decoders
-        Which of its decoders answers, and all that its file holds, the default first; empty where
-        it has but one.
-    takes_boxes
-        Whether a box prompt was part of the training; it gets boxes by clicks otherwise.
-    encodes_ahead
-        Whether `encode` is the costly part, so that its embeddings are worth making before a
-        click comes, and keeping.
-    thread_safe
-        Whether several threads may call it at once.
-    """
-
-    name: str
-    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
-    licence: str = NOT_STATED
-    sha256: str = ""
-    path: str = ""
-    decoder: str = ""
-    decoders: tuple[str, ...] = ()
-    takes_boxes: bool = False
-    encodes_ahead: bool = True
-    thread_safe: bool = False
+    name: str  # for tables and reports
+    geometry: TrainingGeometry = field(default_factory=TrainingGeometry)  # it was trained at
+    licence: str = NOT_STATED  # of its weights
+    sha256: str = ""  # of its file; empty for a model that is in no file
+    path: str = ""  # its file, where it was loaded from one that is no registered model's
+    decoder: str = ""  # which of its decoders answers; empty where it has but one
+    decoders: tuple[str, ...] = ()  # all that its file holds, the default first
+    takes_boxes: bool = False  # whether a box prompt was part of the training
+    encodes_ahead: bool = True  # whether `encode` is the costly part, worth making ahead of clicks
+    thread_safe: bool = False  # whether several threads may call it at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)

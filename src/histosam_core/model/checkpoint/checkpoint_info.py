@@ -13,8 +13,6 @@ from histosam_core.model.checkpoint.click_checkpoint import click_architectures
 from histosam_core.model.interface import NOT_STATED, ModelInfo, TrainingGeometry
 from histosam_core.model.sam.network import PIXEL_MEAN, PIXEL_STD, Architecture, Decoder
 
-__all__ = ["CheckpointInfo", "Preprocessing", "info_from_metadata", "metadata_of"]
-
 FORMAT_VERSION = 1
 LATER: dict[str, Any] = {"early_features": False, "licence": NOT_STATED, "settings": {}}
 """What older files do not speak of."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from histosam_core.model.load import Model
     from histosam_core.model.sam.network import Decoder
 
-__all__ = ["DECODERS", "ModelChoice", "held_decoders", "load_choice", "parse_model"]
-
 DECODERS: Mapping[Decoder, str] = {"refining": "refining decoder", "sam": "SAM's decoder"}
 """The decoders, and what they are called."""
 PLAIN_STEMS = ("best", "last", "checkpoint")

@@ -21,19 +21,6 @@ from histosam_core.model.checkpoint.header import check_weights_file
 from histosam_core.model.registry import registry
 from histosam_core.paths import data_folder
 
-__all__ = [
-    "OwnModel",
-    "add_own_model",
-    "checkpoint_path",
-    "find_own_model",
-    "find_spec",
-    "free_name",
-    "list_own_models",
-    "own_models_folder",
-    "remove_own_model",
-    "unknown_model",
-]
-
 _NAME = re.compile(r"\w[\w.+-]{0,79}")
 _COMMON_STEMS = frozenset({"best", "last", "checkpoint", "model"})
 

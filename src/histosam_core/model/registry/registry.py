@@ -18,8 +18,6 @@ import xxhash
 from histosam_core.model.interface import NOT_STATED, TrainingGeometry
 from histosam_core.paths import cache_folder
 
-__all__ = ["BUNDLED", "MODELS", "Digest", "ModelSpec", "Where", "list_models", "weights_path"]
-
 BUNDLED = "histosam-tiny"
 
 Family = Literal["histosam", "sam", "ritm", "focalclick", "simpleclick"]
@@ -50,63 +48,29 @@ class Digest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model known by name.
+    """A model known by name."""
 
-    Parameters
-    ----------
-    name
-        What `load_model` takes.
-    family
-        "sam" is SAM and what was trained from it; "histosam" is this project's own.
-    architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a network of RITM,
-        FocalClick or SimpleClick by the name that `histosam_core.model.baselines.network` takes.
-    file_name
-        In the cache folder, or in the package for a bundled model.
-    about
-        What it was trained on, in a few words.
-    decoders, takes_boxes, encodes_ahead
-        As in `ModelInfo`.
-    licence, code_licence
-        Of the weights, and of the code that they were published with.
-    citation
-        The paper that introduces it.
-    geometry
-        The window that serves a click; the paper's (400 px at 2 um/px) for a model that was not
-        trained on slides.
-    url
-        Where the weights can be downloaded. None: they are bundled, or lie on a page.
-    page, page_item
-        Where a person gets weights that have no URL of their own, and what to choose there.
-    digest
-        The hash that the file must have. None: none is published; the sha256 is noted when the
-        file first comes, and checked from then on.
-    size_bytes
-        Of the file; the nearest that its authors state. None: they do not.
-    terms, terms_url
-        What the licence forbids, for a person to accept before the first use, and the whole
-        licence; empty: nothing that must be accepted.
-    """
-
-    name: str
-    family: Family
-    architecture: str
-    file_name: str
-    about: str
-    decoders: tuple[str, ...] = ()
-    licence: str = NOT_STATED
-    code_licence: str = NOT_STATED
-    citation: str = NOT_STATED
+    name: str  # what `load_model` takes
+    family: Family  # "sam": SAM and what was trained from it; "histosam": this project's own
+    architecture: str  # as in `CheckpointInfo`
+    file_name: str  # in the cache folder, or in the package for a bundled model
+    about: str  # what it was trained on, in a few words
+    decoders: tuple[str, ...] = ()  # as in `ModelInfo`
+    licence: str = NOT_STATED  # of the weights
+    code_licence: str = NOT_STATED  # of the code that they were published with
+    citation: str = NOT_STATED  # the paper that introduces it
+    # The window that serves a click; the paper's for a model that was not trained on slides.
     geometry: TrainingGeometry = field(default_factory=TrainingGeometry)
-    url: str | None = None
-    page: str | None = None
-    page_item: str = ""
+    url: str | None = None  # of the weights; None: they are bundled, or lie on a page
+    page: str | None = None  # where a person gets weights without a URL of their own,
+    page_item: str = ""  # and what to choose there
+    # None: none is published; the sha256 is noted when the file first comes, and checked later.
     digest: Digest | None = None
-    size_bytes: int | None = None
-    terms: str = ""
-    terms_url: str = ""
-    takes_boxes: bool = False
-    encodes_ahead: bool = False
+    size_bytes: int | None = None  # of the file, or the nearest that its authors state
+    terms: str = ""  # what the licence forbids, to be accepted before the first use; or nothing
+    terms_url: str = ""  # the whole licence
+    takes_boxes: bool = False  # as in `ModelInfo`
+    encodes_ahead: bool = False  # as in `ModelInfo`
 
     @property
     def is_bundled(self) -> bool:

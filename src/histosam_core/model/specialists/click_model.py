@@ -28,17 +28,6 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.model.interface import Box
 
-__all__ = [
-    "CERTAIN",
-    "ClickModel",
-    "ClickSettings",
-    "checked_logits",
-    "cut_out",
-    "pasted",
-    "to_logits",
-    "to_probability",
-]
-
 EPSILON = 1e-7
 CERTAIN = 16.118095
 """Logit of 1 - `EPSILON`: what stands where the reference has probability 1."""

@@ -11,8 +11,6 @@ from torch.nn import functional
 
 from histosam_core.model.specialists.click_points import disk_maps
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ClickNetwork", "normalised", "resized"]
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
