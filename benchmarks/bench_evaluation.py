@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from histosam_core import Click, load_model
 from histosam_core.evaluation import ClickRun, ProtocolSettings, run_clicks
-from histosam_core.evaluation.protocol.patches import default_workers, run_patches
+from histosam_core.evaluation.protocol.batched import default_workers, run_patches
 from histosam_core.recipes.synthetic import render_slide
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ def spec_facts(spec: ModelSpec) -> dict[str, Any]:
 
 def own_facts(own: OwnModel) -> dict[str, Any]:
     """Facts of an own model, like those of ours; what its file does not state is None or empty."""
-    from histosam_core.model.checkpoint.header import checkpoint_facts
+    from histosam_core.model.checkpoint.weights_header import checkpoint_facts
     from histosam_core.model.interface import NOT_STATED
 
     stated = checkpoint_facts(own.path)

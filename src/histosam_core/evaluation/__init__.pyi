@@ -1,5 +1,5 @@
+from .protocol.click_loop import run_clicks as run_clicks
 from .protocol.cluster import ClusterRunner as ClusterRunner
-from .protocol.loop import run_clicks as run_clicks
 from .protocol.runners import LocalRunner as LocalRunner
 from .protocol.runners import Runner as Runner
 from .protocol.trial import ClickRun as ClickRun

@@ -18,18 +18,18 @@ from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.pictures import save_example
-from histosam_core.evaluation.protocol.patches import PatchWork
+from histosam_core.evaluation.protocol.batched import PatchWork
 from histosam_core.evaluation.protocol.runners import LocalRunner, Runner, Work
 from histosam_core.evaluation.protocol.trial import ProtocolSettings
 from histosam_core.evaluation.records import EvaluationResult, RunWriter
-from histosam_core.evaluation.report.examples import choose_examples
+from histosam_core.evaluation.report.example_patches import choose_examples
 from histosam_core.model.registry.model_choice import load_choice
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
     from histosam_core.embeddings.image_cache import EmbeddingCache
-    from histosam_core.evaluation.protocol.loop import Clock
+    from histosam_core.evaluation.protocol.click_loop import Clock
     from histosam_core.evaluation.protocol.trial import EvaluationPatch
     from histosam_core.model.interface import InteractiveModel
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
-from histosam_core.evaluation.protocol.regions import click_on_region, open_session
 from histosam_core.evaluation.protocol.runners import stated_geometry
+from histosam_core.evaluation.protocol.slide_trials import click_on_region, open_session
 from histosam_core.evaluation.walkthrough import RecordedClicks, Walkthrough
 from histosam_core.progress import ProgressCallback, silent
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation.protocol.loop import ModelAnswers, run_trials
+from histosam_core.evaluation.protocol.click_loop import ModelAnswers, run_trials
 from histosam_core.evaluation.protocol.trial import ProtocolSettings, Trial, checked_truth
 from histosam_core.model.interface import complete
 from histosam_core.progress import ProgressCallback, silent

@@ -19,12 +19,12 @@ from histosam_core.clicks.users import IDEAL, User
 from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
 from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
-from histosam_core.evaluation.protocol.regions import (
+from histosam_core.evaluation.protocol.runners import Runner, stated_geometry
+from histosam_core.evaluation.protocol.slide_trials import (
     ONE_FILE_FAILS,
     RegionJob,
     RegionWork,
 )
-from histosam_core.evaluation.protocol.runners import Runner, stated_geometry
 from histosam_core.evaluation.protocol.trial import ProtocolSettings
 from histosam_core.evaluation.records import EvaluationResult, RunWriter
 from histosam_core.evaluation.run import new_header, record_run, runner_of, spread_indices
@@ -32,7 +32,7 @@ from histosam_core.evaluation.settings import DEFAULT_MIN_AREA_MM2
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
-    from histosam_core.evaluation.protocol.loop import Clock
+    from histosam_core.evaluation.protocol.click_loop import Clock
     from histosam_core.model import InteractiveModel, TrainingGeometry
 
 PathLike = str | os.PathLike[str]

@@ -68,7 +68,7 @@ def promote(checkpoint: Path, *, name: str | None, wanted: str) -> OwnModel:
 
 def _is_copy(own: OwnModel, checkpoint: Path) -> bool:
     """Whether an own model is this program's copy of a checkpoint."""
-    from histosam_core.model.checkpoint.header import file_sha256
+    from histosam_core.model.checkpoint.weights_header import file_sha256
 
     if not checkpoint.is_file() or own.path.parent != own_models_folder().absolute():
         return False

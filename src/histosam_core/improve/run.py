@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from histosam_core.atomic import new_file
 from histosam_core.dataset import ExtractionSummary, open_patches
 from histosam_core.errors import ConfigError, OutputExistsError, OutputWriteError
-from histosam_core.improve.patches import RepeatedPatches, cut_patches
+from histosam_core.improve.outlined_patches import RepeatedPatches, cut_patches
 from histosam_core.improve.promotion import check_name, deserves_it, promote
 from histosam_core.improve.proof import prove
 from histosam_core.improve.result import Improvement

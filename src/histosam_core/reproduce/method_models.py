@@ -200,7 +200,7 @@ def tune(
 
     Errors are those of `finetune`; KeyboardInterrupt passes on, once the state is saved.
     """
-    from histosam_core.model.checkpoint.header import file_sha256
+    from histosam_core.model.checkpoint.weights_header import file_sha256
     from histosam_core.training import finetune
     from histosam_core.training.run_folder import RunFolder
 

@@ -16,11 +16,11 @@ from histosam_core.model.checkpoint.checkpoint import save_checkpoint
 from histosam_core.model.device import pick_device
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.training.compute import Compute, MicroBatches, Processes
-from histosam_core.training.examples import open_training_patches
 from histosam_core.training.families import start_learner
 from histosam_core.training.optimiser import Optimiser, WeightInterpolation
 from histosam_core.training.run_folder import RunFolder
 from histosam_core.training.run_log import RunLog, check_tensorboard
+from histosam_core.training.samples import open_training_patches
 from histosam_core.training.state import TrainResult, TrainState, find_saved_state
 from histosam_core.training.stopping import StopRequest, TimeBudget
 from histosam_core.training.validation import evenly_spread, validate
@@ -28,8 +28,8 @@ from histosam_core.training.validation import evenly_spread, validate
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.run_log import OnEvent
+    from histosam_core.training.samples import TrainingPatch
     from histosam_core.training.validation import ValidationScores
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 from histosam_core.errors import UnknownModelError
 from histosam_core.model.baselines import canonical_name
-from histosam_core.model.checkpoint.header import checkpoint_facts
+from histosam_core.model.checkpoint.weights_header import checkpoint_facts
 from histosam_core.model.registry.own_models import checkpoint_path
 from histosam_core.model.registry.registry import MODELS
 

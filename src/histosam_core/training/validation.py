@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.clicks.users import IDEAL
-from histosam_core.evaluation.protocol.loop import ModelAnswers, run_trials
+from histosam_core.evaluation.protocol.click_loop import ModelAnswers, run_trials
 from histosam_core.evaluation.protocol.trial import ProtocolSettings, Trial
 from histosam_core.metrics import miou_per_click, noc
 from histosam_core.model.interface import complete
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.training.compute import Compute
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.families.learner import Learner
+    from histosam_core.training.samples import TrainingPatch
 
 TARGET_IOU = 0.90
 

@@ -11,11 +11,11 @@ from qtpy.QtWidgets import QFileDialog
 from histosam_core.errors import HistoSamError, UnknownModelError
 from histosam_core.evaluation.report.plots import colour_of
 from napari_histosam.evaluate.controller import Controller, runs_to_compare
+from napari_histosam.evaluate.result_tables import PatchesTable, RunsTable
 from napari_histosam.evaluate.results import EXPORTS, Results, export_path, rank_patches
 from napari_histosam.evaluate.scene import Scene
 from napari_histosam.evaluate.setup_panel import SetupPanel
 from napari_histosam.evaluate.step_panel import StepPanel
-from napari_histosam.evaluate.tables import PatchesTable, RunsTable
 from napari_histosam.jobs.dock import JobDock
 from napari_histosam.viewer.interface_thread import InterfaceThread
 from napari_histosam.viewer.layers import remove_in_own_context

@@ -199,7 +199,7 @@ class Engine:
             Another window works on it, or this session holds clicks of its own.
         """
         from histosam_core.session import fold, read_journal
-        from histosam_core.session.journal.folder import resume_journal
+        from histosam_core.session.journal.slide_journals import resume_journal
 
         if self.session.objects or self.session.prompts:
             raise JournalError(
@@ -288,7 +288,7 @@ class Engine:
         return Session(slide, model, journal=None, **settings)
 
     def _begin_journal(self) -> None:
-        from histosam_core.session.journal.folder import find_journals, new_journal
+        from histosam_core.session.journal.slide_journals import find_journals, new_journal
 
         try:
             found = find_journals(self.slide)

@@ -15,7 +15,7 @@ from histosam_core.annotation import AnnotatedRegion, PolygonAnnotation
 from histosam_core.clicks import Click
 from histosam_core.errors import OutputExistsError, OutputWriteError
 from histosam_core.progress import silent
-from histosam_core.recipes.demo.outline import border_tumor, click_until_good
+from histosam_core.recipes.demo.outlined_slide import border_tumor, click_until_good
 from histosam_core.recipes.demo.report import insert
 from histosam_core.recipes.demo.steps import FULL, QUICK, DemoOutcome, demo_folder, peak_memory_mib
 from histosam_core.session import Session

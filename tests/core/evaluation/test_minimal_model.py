@@ -15,7 +15,7 @@ from histosam_core.evaluation import (
     read_records,
     run_clicks,
 )
-from histosam_core.evaluation.protocol.patches import default_workers, run_patches
+from histosam_core.evaluation.protocol.batched import default_workers, run_patches
 from histosam_core.evaluation.walkthrough import walk_through
 from histosam_core.model import Prediction
 

@@ -10,7 +10,7 @@ import pytest
 from histosam_core.clicks import User
 from histosam_core.errors import ConfigError
 from histosam_core.evaluation import ClickRun, ProtocolSettings, run_clicks
-from histosam_core.evaluation.protocol.patches import default_workers, run_patches
+from histosam_core.evaluation.protocol.batched import default_workers, run_patches
 
 # The fixtures are classes of conftest.py, which cannot be imported by name here.
 
@@ -56,7 +56,7 @@ def test_workers_give_the_clicks_of_one_after_the_other(
 
 def test_users_on_threads_give_the_same_clicks(batched_model, store, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     alone = dict(run_patches(batched_model, store, range(11), SETTINGS, batch_size=1))
-    monkeypatch.setattr("histosam_core.evaluation.protocol.patches.n_cores", lambda: 4)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.batched.n_cores", lambda: 4)
     seen = set()
     click = User.next_click
 
@@ -122,7 +122,7 @@ def slowed(model):  # type: ignore[no-untyped-def]
 def test_workers_wait_while_on_step_runs_and_while_a_run_is_taken(  # type: ignore[no-untyped-def]
     batched_model, store, monkeypatch
 ) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.protocol.workers.STEP_S", 0.001)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.threads.STEP_S", 0.001)
     calls = slowed(batched_model).calls
     computed_meanwhile = []
 
@@ -151,7 +151,7 @@ def test_workers_wait_while_on_step_runs_and_while_a_run_is_taken(  # type: igno
 def test_what_on_step_raises_ends_the_work_between_two_clicks(  # type: ignore[no-untyped-def]
     batched_model, store, monkeypatch, workers
 ) -> None:
-    monkeypatch.setattr("histosam_core.evaluation.protocol.workers.STEP_S", 0.001)
+    monkeypatch.setattr("histosam_core.evaluation.protocol.threads.STEP_S", 0.001)
     settings = ProtocolSettings(target_iou=1.0, max_clicks=1000)
     calls = slowed(batched_model).calls
     before = threading.active_count()

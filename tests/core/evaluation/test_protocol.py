@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from histosam_core.clicks import Click
 from histosam_core.errors import ConfigError, PredictionError
 from histosam_core.evaluation import ProtocolSettings, run_clicks
-from histosam_core.evaluation.protocol.patches import run_patches
+from histosam_core.evaluation.protocol.batched import run_patches
 
 if TYPE_CHECKING:
     from histosam_core.model import Prediction

@@ -15,7 +15,7 @@ from histosam_core.clicks import User, next_click
 from histosam_core.errors import AnnotationError, MissingMppError
 from histosam_core.evaluation import ProtocolSettings
 from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
-from histosam_core.evaluation.protocol.regions import Encoded, click_on_region, open_session
+from histosam_core.evaluation.protocol.slide_trials import Encoded, click_on_region, open_session
 from histosam_core.metrics import iou
 from histosam_core.session import Session
 

@@ -17,7 +17,7 @@ from histosam_core.clicks import User
 from histosam_core.errors import EvaluationRecordsError
 from histosam_core.evaluation import EvaluationResult, evaluate, read_records, write_outputs
 from histosam_core.evaluation.pictures import read_image, read_mask, read_truth
-from histosam_core.evaluation.report.examples import choose_examples, outline_path
+from histosam_core.evaluation.report.example_patches import choose_examples, outline_path
 from histosam_core.evaluation.report.page import render_report
 from histosam_core.evaluation.report.plots import (
     MOST_SLIDES,

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from histosam_core.evaluation import ClickRun, ProtocolSettings, evaluate, run_clicks
-from histosam_core.evaluation.protocol.patches import run_patches
+from histosam_core.evaluation.protocol.batched import run_patches
 from histosam_core.evaluation.walkthrough import walk_through
 
 # The fixtures are classes of conftest.py files, which cannot be imported by name here.

@@ -13,7 +13,7 @@ import shapely
 from histosam_core.annotation import AnnotatedRegion, write_geojson
 from histosam_core.dataset import open_patches
 from histosam_core.errors import AnnotationError, ConfigError, EmptyDatasetError
-from histosam_core.improve.patches import RepeatedPatches, annotated_slides, cut_patches
+from histosam_core.improve.outlined_patches import RepeatedPatches, annotated_slides, cut_patches
 from histosam_core.model.interface import TrainingGeometry
 
 GEOMETRY = TrainingGeometry(2.0, 32)

@@ -25,7 +25,7 @@ from histosam_core.model import (
     save_checkpoint,
 )
 from histosam_core.model.checkpoint import checkpoint
-from histosam_core.model.checkpoint.header import file_sha256
+from histosam_core.model.checkpoint.weights_header import file_sha256
 from histosam_core.model.sam import image_encoder
 from histosam_core.model.sam.start import SAM_HEAD, start_network
 from histosam_core.model.sam.tiny import build_tiny_modules

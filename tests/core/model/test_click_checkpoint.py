@@ -20,8 +20,8 @@ from histosam_core.model.checkpoint.click_checkpoint import (
     is_click_state,
     network_architecture,
 )
-from histosam_core.model.checkpoint.header import checkpoint_facts, file_sha256
 from histosam_core.model.checkpoint.weights_file import WeightsFile
+from histosam_core.model.checkpoint.weights_header import checkpoint_facts, file_sha256
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.model.specialists.click_network import ClickNetwork
 

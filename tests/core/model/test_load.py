@@ -29,7 +29,7 @@ from histosam_core.model import (
     network,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint.header import file_sha256
+from histosam_core.model.checkpoint.weights_header import file_sha256
 from histosam_core.model.interface import is_batched
 from histosam_core.model.load import make_interactive
 from histosam_core.model.registry.model_choice import load_choice, parse_model

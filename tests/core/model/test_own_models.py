@@ -15,7 +15,7 @@ from histosam_core.model import (
     remove_own_model,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint.header import checkpoint_facts
+from histosam_core.model.checkpoint.weights_header import checkpoint_facts
 from histosam_core.model.registry.own_models import own_models_folder
 
 

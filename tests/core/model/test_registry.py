@@ -28,7 +28,7 @@ from histosam_core.model import (
     load_model,
     save_checkpoint,
 )
-from histosam_core.model.checkpoint.header import file_sha256
+from histosam_core.model.checkpoint.weights_header import file_sha256
 from histosam_core.model.interface import TrainingGeometry
 from histosam_core.model.registry import registry, weights
 from histosam_core.model.registry.registry import Digest, weights_path

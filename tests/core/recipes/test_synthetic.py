@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import ConfigError
 from histosam_core.recipes.synthetic import DOMAINS, SyntheticSlide, render_slide
-from histosam_core.recipes.synthetic.canvas import Canvas, Layers
+from histosam_core.recipes.synthetic.grids import Canvas, Layers
 from histosam_core.recipes.synthetic.noise import cloud, oriented_stripes, stripes
 from histosam_core.recipes.synthetic.nuclei import KINDS, draw_stamps, stamp
-from histosam_core.recipes.synthetic.outline import draw_tissue, draw_tumour
+from histosam_core.recipes.synthetic.outlines_drawn import draw_tissue, draw_tumour
 
 Float = NDArray[np.float32]
 

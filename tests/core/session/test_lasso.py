@@ -12,7 +12,7 @@ from histosam_core.errors import ClickOutsideSlideError, ConfigError, JournalErr
 from histosam_core.geometry import Region
 from histosam_core.session import Session, fold, replay
 from histosam_core.session.journal import read_journal
-from histosam_core.session.journal.folder import new_journal
+from histosam_core.session.journal.slide_journals import new_journal
 
 if TYPE_CHECKING:
     from histosam_core.slide import Slide

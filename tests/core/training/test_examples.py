@@ -12,8 +12,8 @@ import torch
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.training import TrainConfig
-from histosam_core.training.examples import Example, Examples
 from histosam_core.training.patch_embeddings import PatchEmbeddings
+from histosam_core.training.samples import Example, Examples
 
 
 def _examples(patches: Any, *, variants: int = 2, cache: Any = None, **changes: Any) -> Examples:

@@ -1,7 +1,7 @@
+from .batched import default_workers as default_workers
+from .batched import run_patches as run_patches
+from .click_loop import run_clicks as run_clicks
 from .cluster import ClusterRunner as ClusterRunner
-from .loop import run_clicks as run_clicks
-from .patches import default_workers as default_workers
-from .patches import run_patches as run_patches
 from .runners import LocalRunner as LocalRunner
 from .runners import Runner as Runner
 from .trial import ClickRun as ClickRun

@@ -30,7 +30,7 @@ from histosam_core.errors import (
     SlideNotFoundError,
     UnknownModelError,
 )
-from histosam_core.evaluation.protocol.patches import default_workers
+from histosam_core.evaluation.protocol.batched import default_workers
 from histosam_core.evaluation.protocol.runners import (
     Key,
     LocalRunner,

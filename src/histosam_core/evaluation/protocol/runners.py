@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from histosam_core.clicks import User
     from histosam_core.embeddings.image_cache import EmbeddingCache
-    from histosam_core.evaluation.protocol.loop import Clock
+    from histosam_core.evaluation.protocol.click_loop import Clock
     from histosam_core.evaluation.protocol.trial import ProtocolSettings
     from histosam_core.evaluation.records import PatchRecord
     from histosam_core.model.interface import InteractiveModel

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import EvaluationRecordsError
-from histosam_core.evaluation.report.examples import data_uri, example_views
+from histosam_core.evaluation.report.example_patches import data_uri, example_views
 from histosam_core.evaluation.report.exports import csv_table, latex_table, summary_json
 from histosam_core.evaluation.report.plots import (
     MOST_SLIDES,

@@ -33,8 +33,8 @@ from histosam_core.model.checkpoint.click_checkpoint import (
     is_click_state,
     network_architecture,
 )
-from histosam_core.model.checkpoint.header import file_sha256
 from histosam_core.model.checkpoint.weights_file import WeightsFile, read_weights
+from histosam_core.model.checkpoint.weights_header import file_sha256
 from histosam_core.model.interface import NOT_STATED, TrainingGeometry
 from histosam_core.model.registry.registry import MODELS
 from histosam_core.model.sam.network import Architecture, Decoder, SamNetwork

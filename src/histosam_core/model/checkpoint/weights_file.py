@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from histosam_core.errors import CheckpointError
-from histosam_core.model.checkpoint.header import check_weights_file
+from histosam_core.model.checkpoint.weights_header import check_weights_file
 
 SHOWN = 3
 """Names of weights in a message."""

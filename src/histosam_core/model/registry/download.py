@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from histosam_core.errors import DownloadError, OutputWriteError
 from histosam_core.file_lock import lock_file
-from histosam_core.model.checkpoint.header import HEAD_BYTES, file_kind, kind_of_head
+from histosam_core.model.checkpoint.weights_header import HEAD_BYTES, file_kind, kind_of_head
 from histosam_core.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:

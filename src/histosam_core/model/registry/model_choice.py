@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import CheckpointError, ConfigError
-from histosam_core.model.checkpoint.header import checkpoint_facts
+from histosam_core.model.checkpoint.weights_header import checkpoint_facts
 from histosam_core.model.registry.own_models import checkpoint_path, find_own_model
 from histosam_core.model.registry.registry import MODELS
 from histosam_core.progress import ProgressCallback, silent

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import ConfigError, UnknownModelError
-from histosam_core.model.checkpoint.header import check_weights_file
+from histosam_core.model.checkpoint.weights_header import check_weights_file
 from histosam_core.model.registry import registry
 from histosam_core.paths import data_folder
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import CheckpointError, DownloadError, LicenceError, OutputWriteError
-from histosam_core.model.checkpoint.header import file_kind
+from histosam_core.model.checkpoint.weights_header import file_kind
 from histosam_core.model.registry import registry
 from histosam_core.model.registry.download import download
 from histosam_core.model.registry.own_models import find_spec

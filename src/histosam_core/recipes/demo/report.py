@@ -14,7 +14,7 @@ import cv2
 from histosam_core.atomic import new_file
 
 if TYPE_CHECKING:
-    from histosam_core.recipes.demo.outline import Outline
+    from histosam_core.recipes.demo.outlined_slide import Outline
     from histosam_core.recipes.demo.steps import DemoOutcome
 
 INTRODUCTION = (

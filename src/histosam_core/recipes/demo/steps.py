@@ -17,7 +17,7 @@ import numpy as np
 
 from histosam_core.console import progress_bar
 from histosam_core.errors import OutputExistsError, OutputWriteError
-from histosam_core.recipes.demo.outline import Outline, outline_slide
+from histosam_core.recipes.demo.outlined_slide import Outline, outline_slide
 
 if TYPE_CHECKING:
     from histosam_core.dataset import PatchStore

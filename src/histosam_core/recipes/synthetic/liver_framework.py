@@ -13,10 +13,10 @@ from scipy.spatial import QhullError, Voronoi
 
 from .noise import cloud, oriented_stripes, smooth_step
 from .points import discs_into, stratified
-from .tissue import Tissue, direction_along
+from .tissue_drawn import Tissue, direction_along
 
 if TYPE_CHECKING:
-    from .canvas import Canvas
+    from .grids import Canvas
 
 Float = NDArray[np.float32]
 

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .cells import Cells, owners, ring
+from .cytoplasm import Cells, owners, ring
 from .noise import cloud, oriented_stripes, smooth_step, stripes
-from .outline import draw_tissue, draw_tumour
+from .outlines_drawn import draw_tissue, draw_tumour
 from .points import discs_into, scatter, stratified
 from .stain import Stain
-from .tissue import Tissue, border_probability, direction_along
+from .tissue_drawn import Tissue, border_probability, direction_along
 
 if TYPE_CHECKING:
-    from .canvas import Canvas, Layers
+    from .grids import Canvas, Layers
 
 Float = NDArray[np.float32]
 

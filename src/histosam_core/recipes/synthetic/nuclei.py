@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .canvas import Canvas
+    from .grids import Canvas
 
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]

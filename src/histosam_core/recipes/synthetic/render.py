@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import ConfigError
 
-from .canvas import DYE, OPEN_EDGE, OPEN_PER_UM, Canvas, Layers
+from .grids import DYE, OPEN_EDGE, OPEN_PER_UM, Canvas, Layers
 from .liver import draw_liver, liver_stain
 from .lymph_node import draw_lymph_node, lymph_node_stain
 from .noise import cloud
 from .stain import Scanner, Stain
-from .tissue import MARGIN_UM, Tissue
+from .tissue_drawn import MARGIN_UM, Tissue
 
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]

@@ -1,13 +1,13 @@
 """A session on disk: its journal, what it amounts to, and a session brought back from it."""
 
 from histosam_core.session.journal.file import Event, Journal, JournalWriter, read_journal
-from histosam_core.session.journal.folder import (
+from histosam_core.session.journal.holding import JournalSummary
+from histosam_core.session.journal.slide_journals import (
     find_journals,
     journal_folder,
     new_journal,
     resume_journal,
 )
-from histosam_core.session.journal.holding import JournalSummary
 
 __all__ = [
     "Event",

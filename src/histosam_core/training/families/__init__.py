@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.training.compute import Compute
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import TrainingPatch
     from histosam_core.training.families.learner import Learner
     from histosam_core.training.run_log import RunLog
+    from histosam_core.training.samples import TrainingPatch
 
 __all__ = ["start_learner"]
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.dataset.augment import RESIZE_RANGE, AugmentSettings, augment
-from histosam_core.training.examples import AUGMENT, FOCUS, Example, Examples, Focus
+from histosam_core.training.samples import AUGMENT, FOCUS, Example, Examples, Focus
 
 if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import TrainingPatch
+    from histosam_core.training.samples import TrainingPatch
 
 WINDOW_RANGE = (0.3, 1.3)
 WINDOW_MEAN, WINDOW_DEVIATION = 0.8, 0.4

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from histosam_core.model.focalclick.focus import mask_box
-from histosam_core.training.examples import Focus
 from histosam_core.training.families.specialist import (
     MoreLosses,
     Prompted,
@@ -27,6 +26,7 @@ from histosam_core.training.families.specialist import (
     mask_planes,
 )
 from histosam_core.training.losses import bce_loss, weighted_normalized_focal_loss
+from histosam_core.training.samples import Focus
 
 BORDER_PROBABILITY = 0.4
 SMALL_OBJECT = 3600 / 256**2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.training.compute import StepMeans
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import Example, Examples, TrainingPatch
+    from histosam_core.training.samples import Example, Examples, TrainingPatch
 
 __all__ = ["Learner", "check_family"]
 

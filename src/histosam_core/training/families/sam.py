@@ -18,7 +18,6 @@ from torch import Tensor
 from histosam_core.errors import ConfigError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory
 from histosam_core.model.sam.interactive import to_image_size, to_mask_input
-from histosam_core.training.examples import Examples
 from histosam_core.training.families.sam_embeddings import PatchEncoder, open_caches
 from histosam_core.training.families.sam_parts import (
     part_of,
@@ -27,6 +26,7 @@ from histosam_core.training.families.sam_parts import (
 )
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
 from histosam_core.training.prompts import click_on_errors, pack_clicks
+from histosam_core.training.samples import Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from histosam_core.model.sam.interactive import SamModel
     from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import Example, TrainingPatch
     from histosam_core.training.run_log import RunLog
+    from histosam_core.training.samples import Example, TrainingPatch
     from histosam_core.training.scenarios import Scenario
 
 __all__ = ["Prompted", "SamLearner"]

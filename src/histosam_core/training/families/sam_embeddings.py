@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.compute import Compute
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import Example, Examples, TrainingPatch
     from histosam_core.training.run_log import RunLog
+    from histosam_core.training.samples import Example, Examples, TrainingPatch
 
 N_PROBES = 3
 HALF_MAX = torch.finfo(torch.float16).max

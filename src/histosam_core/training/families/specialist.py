@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from histosam_core.model.specialists.click_image import ClickImage
     from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.examples import Example, Examples, TrainingPatch
     from histosam_core.training.recipes import RecipeName
+    from histosam_core.training.samples import Example, Examples, TrainingPatch
 
 __all__ = ["Prompted", "SpecialistLearner", "image_planes", "mask_planes", "share_of"]
 

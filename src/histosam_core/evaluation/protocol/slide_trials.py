@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from histosam_core.clicks.users import IDEAL
 from histosam_core.errors import AnnotationError, RegionError, SlideError
 from histosam_core.evaluation.annotated_slide import AnnotatedSlide
-from histosam_core.evaluation.protocol.loop import Clock, Each, Stopwatch, run_trials
+from histosam_core.evaluation.protocol.click_loop import Clock, Each, Stopwatch, run_trials
 from histosam_core.evaluation.protocol.runners import Outcome
 from histosam_core.evaluation.protocol.trial import Clicker, ClickRun, ProtocolSettings, Trial
 from histosam_core.evaluation.records import PatchRecord

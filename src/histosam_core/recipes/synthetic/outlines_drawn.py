@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .noise import cloud
 
 if TYPE_CHECKING:
-    from .canvas import Canvas
+    from .grids import Canvas
 
 Float = NDArray[np.float32]
 

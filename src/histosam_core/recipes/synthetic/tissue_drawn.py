@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import DYE, OPEN_EDGE, Canvas, Layers
+from .grids import DYE, OPEN_EDGE, Canvas, Layers
 from .noise import cloud, smooth_step
 from .nuclei import KINDS, draw_red_cells, draw_stamps, stamp
 from .points import discs_into, scatter
 
 if TYPE_CHECKING:
-    from .cells import Cells
+    from .cytoplasm import Cells
 
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]

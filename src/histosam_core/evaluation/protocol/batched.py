@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from histosam_core.clicks.users import IDEAL
 from histosam_core.embeddings.image_cache import CachedEncoder
 from histosam_core.errors import ConfigError
-from histosam_core.evaluation.protocol.loop import Each, ModelAnswers, Stopwatch, run_trials
+from histosam_core.evaluation.protocol.click_loop import Each, ModelAnswers, Stopwatch, run_trials
 from histosam_core.evaluation.protocol.runners import Outcome
+from histosam_core.evaluation.protocol.threads import n_cores, on_workers, pool_of
 from histosam_core.evaluation.protocol.trial import Trial, checked_truth
-from histosam_core.evaluation.protocol.workers import n_cores, on_workers, pool_of
 from histosam_core.evaluation.records import PatchRecord
 from histosam_core.model.interface import complete, is_batched
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from histosam_core.clicks import User
     from histosam_core.embeddings.image_cache import EmbeddingCache, Encoded
-    from histosam_core.evaluation.protocol.loop import Clock
+    from histosam_core.evaluation.protocol.click_loop import Clock
     from histosam_core.evaluation.protocol.runners import Key, LocalRunner, Report
     from histosam_core.evaluation.protocol.trial import (
         ClickRun,

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from histosam_core.evaluation.protocol.loop import Each, in_turn
+from histosam_core.evaluation.protocol.click_loop import Each, in_turn
 
 MAX_THREADS = 16
 TRIALS_PER_THREAD = 4
