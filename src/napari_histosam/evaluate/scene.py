@@ -1,4 +1,4 @@
-"""An opened patch in the viewer: our layers, beside whatever the user has there."""
+"""An opened patch in the viewer: our layers, next to whatever the user has there."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Scene:
         return picture is self._picture
 
     def open(self, picture: Picture) -> None:
-        """Show another patch: image, truth and clicks, beside what the user has in the viewer."""
+        """Show another patch: image, truth and clicks, next to what the user has in the viewer."""
         self._picture = picture
         affine, units = self._place = self._free_place(picture)
         # Layers stay and get other data: removing some holds the window for half a second.

@@ -40,7 +40,7 @@ class Cost:
     embedding_mb: float
     """Of one that is kept, in full precision."""
     early_mb: float
-    """Of the early features that it has beside it where the decoder takes them."""
+    """Of the early features that are kept with it where the decoder takes them."""
     base_mb: float
     patch_mb: float
     learning_patch_mb: float | None
@@ -175,8 +175,8 @@ def training_seconds(
 def count_patches(store: Path) -> int | None:
     """Return how many patches a store holds; None where it cannot be read."""
     try:
-        told: dict[str, Any] = json.loads((store / "images" / "zarr.json").read_bytes())
-        return int(told["shape"][0])
+        header: dict[str, Any] = json.loads((store / "images" / "zarr.json").read_bytes())
+        return int(header["shape"][0])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
 

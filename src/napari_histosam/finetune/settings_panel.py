@@ -109,9 +109,9 @@ class SettingsPanel(QWidget):
         if not (self.check() and licences_accepted([choices.model], self)):
             return
         if choices.source == "viewer":
-            beside = choices.out.with_name(f"{choices.out.name}-annotations")
+            folder = choices.out.with_name(f"{choices.out.name}-annotations")
             try:
-                written = write_accepted(self.data_panel.accepted, beside)
+                written = write_accepted(self.data_panel.accepted, folder)
             except HistoSamError as error:
                 self.failed.emit(str(error))
                 return

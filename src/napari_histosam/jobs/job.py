@@ -182,9 +182,9 @@ class Job:
         return self._files.first_event().get("pid", self._files.read("sitting").get("pid"))
 
     def _is_starting(self) -> bool:
-        sitting = self._files.read("sitting")
-        is_new = time.time() - sitting.get("started", self.created) < START_SECONDS
-        return is_new and is_alive(sitting.get("pid"))
+        attempt = self._files.read("sitting")
+        is_new = time.time() - attempt.get("started", self.created) < START_SECONDS
+        return is_new and is_alive(attempt.get("pid"))
 
     def _order(self, word: str) -> None:
         if self.state() not in ALIVE:
@@ -193,7 +193,7 @@ class Job:
 
     def _start(self, arguments: Sequence[str]) -> None:
         files = self._files
-        offsets = files.begin_sitting()
+        offsets = files.begin_attempt()
         try:
             process = start_process(
                 [*arguments, "--events", "--control", str(files.control)],

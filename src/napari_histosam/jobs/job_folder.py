@@ -69,7 +69,7 @@ class JobFolder:
         with new_file(self.path / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")
 
-    def begin_sitting(self) -> dict[str, int]:
+    def begin_attempt(self) -> dict[str, int]:
         """Prepare for a process; return where in the files its events and errors will begin."""
         self.write_order("run")
         try:

@@ -87,7 +87,7 @@ class Chart(QWidget):
                 self._draw_soon()
 
     def showEvent(self, event: QShowEvent) -> None:  # Qt's name
-        """Draw what was given while nobody saw it."""
+        """Draw what was given while the chart was hidden."""
         super().showEvent(event)
         if self._figure is None:
             from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg

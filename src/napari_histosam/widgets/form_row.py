@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
+from magicgui.widgets import FileEdit, create_widget
 from qtpy.QtWidgets import QFileDialog, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_histosam.widgets.model_box import ModelBox
@@ -77,8 +78,6 @@ class SettingRow:
             self._holder.value = self._raw_default
 
     def _make(self, captions: Mapping[Any, str]) -> Any:
-        from magicgui.widgets import create_widget
-
         face = self.face
         words = {**(SWITCH if face.is_optional and face.type is bool else {}), **captions}
         if face.default_text and None not in captions:
@@ -106,8 +105,6 @@ class SettingRow:
         return line
 
     def _choice(self, captions: Mapping[Any, str]) -> Any:
-        from magicgui.widgets import create_widget
-
         values = dict(captions)  # one that a script chooses joins them
         box = create_widget(
             widget_type="ComboBox", options={"choices": lambda _: list(values.values())}
@@ -127,8 +124,6 @@ class SettingRow:
         return box
 
     def _number(self, none: str, has_none: bool) -> Any:
-        from magicgui.widgets import create_widget
-
         face, is_whole = self.face, self.face.type is int
         has_none = has_none or face.is_optional or face.is_by_others
         decimals = 0 if is_whole else _decimals(face)
@@ -159,8 +154,6 @@ class SettingRow:
         return spin
 
     def _path(self) -> Any:
-        from magicgui.widgets import FileEdit
-
         several = get_origin(self.face.type) is tuple
         edit = FileEdit(mode="r" if self.face.path == "file" else "d", nullable=True)
         edit.choose_btn.text = "\N{HORIZONTAL ELLIPSIS}"

@@ -1,4 +1,4 @@
-"""What the widget tells in napari's notifications."""
+"""napari's notifications."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def notify(message: str, actions: list[tuple[str, Any]] | None = None) -> None:
 
 
 def report(error: BaseException) -> None:
-    """Show an error that nobody foresaw, with its traceback behind a button."""
+    """Show an unexpected error, with its traceback behind a button."""
     from napari.utils.notifications import notification_manager
 
     notification_manager.receive_error(type(error), error, error.__traceback__)
