@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,12 @@ def train(small_patches: Callable[..., Any]) -> Callable[..., Any]:
         )
         return finetune(
             config,
-            model=minute_model(),
-            train_patches=small_patches(6, 0),
-            validation_patches=small_patches(2, 1),
-            **call,
+            **{
+                "model": minute_model(),
+                "train_patches": small_patches(6, 0),
+                "validation_patches": small_patches(2, 1),
+                **call,
+            },
         )
 
     return run
@@ -125,6 +128,13 @@ def test_it_ends_as_a_run_of_today_does(
     # Bit for bit where it was written; another processor may round otherwise.
     for name, value in first["weights"].items():
         torch.testing.assert_close(value, second["weights"][name], rtol=0, atol=1e-4)
+
+
+def test_it_is_not_resumed_from_another_model(old_run: Path, train: Callable[..., Any]) -> None:
+    other = minute_model()
+    other.info = replace(other.info, sha256="0" * 64)
+    with pytest.raises(ConfigError, match="not the file this run began with"):
+        train(old_run, resume=True, model=other)
 
 
 def test_it_is_not_resumed_with_other_settings(old_run: Path, train: Callable[..., Any]) -> None:
