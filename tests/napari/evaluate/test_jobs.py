@@ -52,6 +52,10 @@ def test_a_job_is_stopped_goes_on_and_is_found_again(
     wait_for(lambda: again.job_panel.state == "finished")
     wait_for(lambda: n_done(again) == 10)
     assert [row[-1] for row in again.runs_table.texts] == ["5\nof 5", "5\nof 5"]
+    again.open_results(tmp_path)  # no job makes these
+    assert again.job_panel.status == f"Results in {tmp_path}"
+    again.open_results(tmp_path / "out")
+    assert again.job_panel.job.id == find_jobs("evaluate")[0].id
     again.job_panel.remove_button.click()
     wait_for(lambda: find_jobs("evaluate") == [])
     assert (tmp_path / "out" / "runs").is_dir()
