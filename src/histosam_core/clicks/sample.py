@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from histosam_core.clicks.click import Click
 from histosam_core.clicks.mask import MASK_THRESHOLD
+from histosam_core.clicks.simulate import IGNORE, inner_distance
 
-IGNORE = -1
 COUNT_DECAY = 0.8
 """Each further click is 0.8 times as likely as the one before."""
 ERODE_PROBABILITY, ERODE_ITERATIONS, ERODE_MIN_PIXELS = 0.9, 3, 10
@@ -98,7 +98,7 @@ def first_click_candidates(gt_mask: ArrayLike) -> Bool:
 
     Depth is the exact Euclidean distance to the nearest pixel outside, the image's edge included.
     """
-    depth = _depth(np.asarray(gt_mask) == 1, cv2.DIST_MASK_PRECISE)
+    depth = inner_distance(np.asarray(gt_mask) == 1, cv2.DIST_MASK_PRECISE)
     candidates: Bool = depth > depth.max() / CENTRE_DIVISOR
     return candidates
 
@@ -132,8 +132,8 @@ def next_click_candidates(
     """
     is_object = np.asarray(gt_mask) > 0.5
     predicted = np.asarray(probability)
-    missed = _depth(is_object & (predicted < threshold), cv2.DIST_MASK_5)
-    wrong = _depth(~is_object & (predicted > threshold), cv2.DIST_MASK_5)
+    missed = inner_distance(is_object & (predicted < threshold), cv2.DIST_MASK_5)
+    wrong = inner_distance(~is_object & (predicted > threshold), cv2.DIST_MASK_5)
     is_positive = bool(missed.max() > wrong.max())
     depth = missed if is_positive else wrong
     candidates: Bool = depth > depth.max() / 2.0
@@ -181,10 +181,3 @@ def _border(is_object: Bool) -> Bool:
         grown = cv2.dilate(grown, np.ones(shape, np.uint8))
     band: Bool = (grown > 0) & ~is_object
     return band
-
-
-def _depth(error: Bool, mask_size: int) -> NDArray[np.float32]:
-    padded = np.pad(error, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, mask_size)
-    depth: NDArray[np.float32] = distance[1:-1, 1:-1]
-    return depth

@@ -113,15 +113,20 @@ def error_depths(
 
 
 def _depth(error: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact Euclidean distance of every error pixel to the nearest other pixel, (H, W) float32.
+    """Exact Euclidean distance of every error pixel to the nearest other pixel, (H, W) float32."""
+    distance = inner_distance(error, cv2.DIST_MASK_PRECISE)
+    # A squared distance is a whole number. OpenCV's last bits may differ from call to call, and
+    # would break ties another way each time.
+    squared = np.rint(np.square(distance, out=distance), out=distance)
+    return np.sqrt(squared, out=distance)
+
+
+def inner_distance(error: NDArray[np.bool_], mask_size: int) -> NDArray[np.float32]:
+    """Distance of every error pixel to the nearest other pixel, (H, W) float32, as OpenCV has it.
 
     One pixel of background is laid round the image first, so that errors at its edge do not look
     bottomless.
     """
     padded = np.pad(error, 1).astype(np.uint8)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # A squared distance is a whole number. OpenCV's last bits may differ from call to call, and
-    # would break ties another way each time.
-    squared = np.rint(np.square(distance, out=distance), out=distance)
-    depth: NDArray[np.float32] = np.sqrt(squared, out=distance)[1:-1, 1:-1]
-    return depth
+    distance: NDArray[np.float32] = cv2.distanceTransform(padded, cv2.DIST_L2, mask_size)
+    return distance[1:-1, 1:-1]
