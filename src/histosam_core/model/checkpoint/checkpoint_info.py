@@ -32,39 +32,25 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointInfo(ModelInfo):
-    """What a checkpoint says of itself.
+    """What a checkpoint says of itself, beside what any model does.
 
-    Parameters
-    ----------
-    name, geometry, licence, sha256, path, decoder, decoders
-        As in `ModelInfo`, like the rest that is not named here.
-    architecture
-        "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a network of
-        RITM's, FocalClick's or SimpleClick's by the name that
-        `histosam_core.model.baselines.network` takes. What follows of decoders, prompts and
-        features is SAM's alone; the others have neither.
-    dense_prompts, early_features
-        Whether clicks also reach the decoder as maps, and the encoder's early features.
-    scenario
-        How it was fine-tuned ("md", "ie_md", "whole", "refining", "histosam"); None: it was not.
-    preprocessing
-        What images go through.
-    provenance
-        Where it comes from: JSON-able facts (data, settings, software, parent's sha256).
-    settings
-        Of RITM's, FocalClick's and SimpleClick's interactive model, by keyword, where they are not
-        its defaults; ``zoom_in`` is a mapping of `ZoomIn`'s fields, or None.
+    `architecture` is "sam_vit_b", "sam_vit_l", "sam_vit_h", "mobile_sam", "histosam_tiny", or a
+    network of RITM's, FocalClick's or SimpleClick's by the name that `baselines.network` takes;
+    these have no decoders to choose from, and neither dense prompts nor early features.
     """
 
     architecture: str
     decoder: Decoder | Literal[""] = "sam"
     thread_safe: bool = True
-    dense_prompts: bool = False
-    scenario: str | None = None
+    dense_prompts: bool = False  # whether clicks also reach the decoder as maps
+    scenario: str | None = None  # how it was fine-tuned: "md", "ie_md", "whole", ...; None: not
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    # Where it comes from, as JSON values: data, settings, software, parent's sha256.
     provenance: Mapping[str, Any] = field(default_factory=dict)
     decoders: tuple[Decoder, ...] = ()
-    early_features: bool = False
+    early_features: bool = False  # whether the refining decoder takes the encoder's, too
+    # Of RITM's, FocalClick's and SimpleClick's model, by keyword, where they are not its defaults;
+    # zoom_in is a mapping of `ZoomIn`'s fields, or None.
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
