@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histosam_core.errors import UnknownModelError
 from histosam_core.model.registry.registry import MODELS
@@ -87,3 +87,10 @@ def network(name: str) -> nn.Module:
 
         built = build_network("mobile_sam")
     return built.eval()
+
+
+def __getattr__(name: str) -> Any:
+    """The models over these networks, which import torch, when they are asked for."""
+    if name not in ("FocalClickModel", "RitmModel", "SimpleClickModel", "ZoomIn"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("histosam_core.model"), name)
