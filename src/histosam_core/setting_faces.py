@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-__all__ = ["Face", "PathKind", "bounds_of", "faces", "kind_in_words", "without_none"]
-
 PathKind = Literal["", "file", "folder", "save", "model", "slides"]
 """What a path is chosen with; "model" is a text that may be a path, "slides" a folder or files."""
 
@@ -31,70 +29,31 @@ _COUNTS = {2: "two", 3: "three", 4: "four"}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Face:
-    """How a setting looks to people: what a form or a help text is made from.
+    """How a setting looks to people: what a form or a help text is made from."""
 
-    Parameters
-    ----------
-    name
-        As in the class and the JSON file; "GROUP.NAME" for a member of a group.
-    type
-        Of a value that is not None.
-    is_optional
-        Whether None, left out, is a value.
-    is_required
-        Whether it has no default.
-    default
-        None where it is required, or where other settings decide it.
-    caption
-        A few words, for the row of a form.
-    help
-        One or two sentences.
-    unit
-        Of a number, such as "px"; empty where it has none.
-    lower, upper
-        Bounds of a number; None: none.
-    lower_is_open, upper_is_open
-        Whether the bound itself is excluded.
-    choices
-        All values that there are; empty where any of the type may be.
-    suggestions
-        Some usual values, where others may be too.
-    default_text
-        What the default is in words, where no value says it.
-    advanced
-        Whether a form shows it only on request.
-    group
-        Heading that it stands under.
-    options
-        Of the command, such as ("--epochs",).
-    path
-        See `PathKind`.
-    only
-        Kind of model that it is for, such as "sam"; empty: all.
-    form
-        What people write where it is a text that `JobSettings.tidy` reads, such as "HEIGHTxWIDTH".
-    """
-
-    name: str
-    type: Any
-    is_optional: bool
-    is_required: bool
-    default: Any
-    caption: str
-    help: str
-    unit: str = ""
+    name: str  # as in the class and the JSON file; "GROUP.NAME" for a member of a group
+    type: Any  # of a value that is not None
+    is_optional: bool  # whether None, left out, is a value
+    is_required: bool  # whether it has no default
+    default: Any  # none where it is required, or where other settings decide it
+    caption: str  # A few words, for the row of a form
+    help: str  # one or two sentences
+    unit: str = ""  # of a number, such as "px"; empty where it has none
+    # Bounds of a number; None: none.
     lower: float | None = None
     upper: float | None = None
+    # Whether the bound itself is excluded.
     lower_is_open: bool = False
     upper_is_open: bool = False
-    choices: tuple[str, ...] = ()
-    suggestions: tuple[Any, ...] = ()
-    default_text: str = ""
-    advanced: bool = False
-    group: str = ""
-    options: tuple[str, ...] = ()
-    path: PathKind = ""
-    only: str = ""
+    choices: tuple[str, ...] = ()  # all values that there are; empty where any of the type may be
+    suggestions: tuple[Any, ...] = ()  # some usual values, where others may be too
+    default_text: str = ""  # what the default is in words, where no value says it
+    advanced: bool = False  # whether a form shows it only on request
+    group: str = ""  # heading that it stands under
+    options: tuple[str, ...] = ()  # of the command, such as ("--epochs",)
+    path: PathKind = ""  # see `PathKind`
+    only: str = ""  # kind of model that it is for, such as "sam"; empty: all
+    # What people write where it is a text that `JobSettings.tidy` reads, such as "HEIGHTxWIDTH".
     form: str = ""
 
     @property

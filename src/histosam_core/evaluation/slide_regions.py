@@ -24,8 +24,6 @@ from histosam_core.geometry import Region
 if TYPE_CHECKING:
     from histosam_core.session.windows.windows import WindowGrid
 
-__all__ = ["RegionTruth", "TumorRegion", "draw_truth", "find_regions"]
-
 STRIP_PX = 1 << 24
 MAX_TRUTH_PX = 10**8
 """A region's truth, its distance maps and its masks take about 22 bytes per pixel."""
@@ -36,17 +34,10 @@ XYXY = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class TumorRegion:
-    """One connected tumour region of a slide, in grid pixels.
+    """One connected tumour region of a slide, in grid pixels."""
 
-    Parameters
-    ----------
-    number
-        1, 2, ... in the order of their first rows.
-    first_xy, box_xyxy, area_px
-        Its first pixel, row by row; its first and end pixel (x0, y0, x1, y1); its size.
-    """
-
-    number: int
+    number: int  # 1, 2, ... in the order of their first rows.
+    # Its first pixel, row by row; its first and end pixel (x0, y0, x1, y1); its size.
     first_xy: XY
     box_xyxy: XYXY
     area_px: int
@@ -54,18 +45,11 @@ class TumorRegion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionTruth:
-    """A region and what lies round it.
+    """A region and what lies round it."""
 
-    Parameters
-    ----------
-    location_xy
-        Grid pixel (x, y) of the upper-left pixel.
-    mask
-        (h, w) int8: 1 the region, 0 not tumour, -1 ignored: other tumour, and what the annotation
-        says to ignore.
-    """
-
-    location_xy: XY
+    location_xy: XY  # grid pixel (x, y) of the upper-left pixel
+    # (h, w) int8: 1 the region, 0 not tumour, -1 ignored: other tumour, and what the annotation
+    # says to ignore.
     mask: NDArray[np.int8]
 
     @property

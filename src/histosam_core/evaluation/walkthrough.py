@@ -24,18 +24,6 @@ if TYPE_CHECKING:
     from histosam_core.clicks import Click
     from histosam_core.model.interface import InteractiveModel
 
-__all__ = [
-    "BOTH_RIGHT",
-    "BOTH_WRONG",
-    "ONLY_A_RIGHT",
-    "ONLY_B_RIGHT",
-    "RecordedClicks",
-    "Walkthrough",
-    "disagreement",
-    "mismatch",
-    "walk_through",
-]
-
 BOTH_RIGHT, ONLY_A_RIGHT, ONLY_B_RIGHT, BOTH_WRONG = 1, 2, 3, 4
 """Classes of `disagreement`; 0 is background that both leave out, and what is ignored."""
 TOLERANCE = 0.005
@@ -68,21 +56,11 @@ class RecordedClicks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walkthrough:
-    """What a model answered to each click.
+    """What a model answered to each click."""
 
-    Parameters
-    ----------
-    clicks
-        The n clicks, image pixels (x, y).
-    masks
-        (n, H, W) bool, the mask after each click.
-    ious
-        (n,) float32, the IoU after each click.
-    """
-
-    clicks: tuple[Click, ...]
-    masks: NDArray[np.bool_]
-    ious: NDArray[np.float32]
+    clicks: tuple[Click, ...]  # the n clicks, image pixels (x, y)
+    masks: NDArray[np.bool_]  # (n, H, W) bool, the mask after each click
+    ious: NDArray[np.float32]  # (n,) float32, the IoU after each click
 
 
 def walk_through(

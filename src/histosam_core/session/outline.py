@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from histosam_core.session.objects import Start
     from histosam_core.session.windows.windows import Window, WindowGrid
 
-__all__ = ["Answer", "ClickResult", "Outline"]
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:

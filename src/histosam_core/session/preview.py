@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from histosam_core.session.objects import AcceptedObject
     from histosam_core.slide import Slide
 
-__all__ = ["draw_preview", "save_preview"]
-
 PICTURE_PX = 1000
 PANEL_PX = 300
 PAD_PX = 20

@@ -19,8 +19,6 @@ from torch import Tensor
 from histosam_core.errors import HistoSamError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory, pick_device
 
-__all__ = ["Compute", "MicroBatches", "Processes", "StepMeans"]
-
 Value = TypeVar("Value")
 
 ADVICE = "choose {}, a smaller model, precision bf16, or another device"

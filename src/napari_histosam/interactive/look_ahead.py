@@ -22,19 +22,12 @@ BUDGET_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """How far the look-ahead has come.
+    """How far the look-ahead has come."""
 
-    Parameters
-    ----------
-    done, total
-        Windows encoded, and asked for.
-    error
-        What stopped it, if something did.
-    """
-
+    # Windows encoded, and asked for.
     done: int
     total: int
-    error: BaseException | None = None
+    error: BaseException | None = None  # what stopped it, if something did
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,38 +13,20 @@ Phase = Literal["idle", "loading", "embedding", "predicting", "working", "ready"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is going on, and how the last click went.
+    """What is going on, and how the last click went."""
 
-    Parameters
-    ----------
-    phase
-        Nothing yet (idle), the model is being loaded, a window is being read and encoded, a click
-        is being answered, something else is being done, nothing (ready), or the last request
-        failed.
-    message
-        One line more: what is loaded, what failed and how to mend it.
-    done, total
-        Of what is loaded or written; 0 where that is not known.
-    n_waiting
-        Clicks not answered yet.
-    window
-        The window of the last answer in words; empty before the first.
-    click_ms
-        Milliseconds from the last click to its painted mask.
-    was_ready
-        Whether that click found its window encoded.
-    ahead_done, ahead_total
-        Windows encoded ahead of clicks, and asked for.
-    """
-
+    # Nothing yet (idle), the model is being loaded, a window is being read and encoded, a click is
+    # being answered, something else is being done, nothing (ready), or the last request failed.
     phase: Phase = "idle"
-    message: str = ""
+    message: str = ""  # one line more: what is loaded, what failed and how to mend it
+    # Of what is loaded or written; 0 where that is not known.
     done: int = 0
     total: int = 0
-    n_waiting: int = 0
-    window: str = ""
-    click_ms: float | None = None
-    was_ready: bool = False
+    n_waiting: int = 0  # clicks not answered yet
+    window: str = ""  # the window of the last answer in words; empty before the first
+    click_ms: float | None = None  # milliseconds from the last click to its painted mask
+    was_ready: bool = False  # whether that click found its window encoded
+    # Windows encoded ahead of clicks, and asked for.
     ahead_done: int = 0
     ahead_total: int = 0
 

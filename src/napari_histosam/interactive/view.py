@@ -47,67 +47,33 @@ class Setup(JobSettings):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What there is to show after a request.
+    """What there is to show after a request."""
 
-    Parameters
-    ----------
-    setup
-        What the session was opened with.
-    grid
-        The windows and their pixel grid.
-    slide_wh, slide_mpp, slide_name
-        Of the slide; mpp as it is used.
-    predictor
-        For the look-ahead; safe to use from another thread.
-    prompts
-        Of the current object, in order, level-0 pixels.
-    canvas
-        Its mask.
-    area_mm2, quality
-        Of it; quality is the model's own estimate of the IoU.
-    objects
-        What has been accepted, in order.
-    labels
-        An object's id -> its label in `pyramid`.
-    pyramid
-        The accepted objects as label tiles.
-    reopened
-        The accepted object that is being corrected.
-    can_undo, can_redo
-        Whether there is something to.
-    answer
-        What the last click, undo ... said; None after other requests.
-    notes
-        What the user should know of this slide with this model.
-    offers
-        Earlier sessions on this slide that can be continued, newest first.
-    journal
-        Where this session is recorded; None where it could not be.
-    message
-        What the request has done, where the rest does not show it; else empty.
-    """
-
-    setup: Setup
-    grid: WindowGrid
+    setup: Setup  # what the session was opened with
+    grid: WindowGrid  # the windows and their pixel grid
+    # Of the slide; mpp as it is used.
     slide_wh: tuple[int, int]
     slide_mpp: float
     slide_name: str
-    predictor: Predictor
-    prompts: tuple[Prompt, ...]
-    canvas: CanvasSnapshot
+    predictor: Predictor  # for the look-ahead; safe to use from another thread
+    prompts: tuple[Prompt, ...]  # of the current object, in order, level-0 pixels
+    canvas: CanvasSnapshot  # its mask
+    # Of it; quality is the model's own estimate of the IoU.
     area_mm2: float
     quality: float | None
-    objects: tuple[AcceptedObject, ...]
-    labels: Mapping[str, int]
-    pyramid: LabelPyramid
-    reopened: AcceptedObject | None
+    objects: tuple[AcceptedObject, ...]  # what has been accepted, in order
+    labels: Mapping[str, int]  # an object's id -> its label in `pyramid`
+    pyramid: LabelPyramid  # the accepted objects as label tiles
+    reopened: AcceptedObject | None  # the accepted object that is being corrected
+    # Whether there is something to.
     can_undo: bool
     can_redo: bool
-    answer: ClickResult | None
-    notes: tuple[str, ...]
+    answer: ClickResult | None  # What the last click, undo ... said; None after other requests.
+    notes: tuple[str, ...]  # what the user should know of this slide with this model
+    # Earlier sessions on this slide that can be continued, newest first.
     offers: tuple[JournalSummary, ...]
-    journal: Path | None
-    message: str = ""
+    journal: Path | None  # where this session is recorded; None where it could not be
+    message: str = ""  # what the request has done, where the rest does not show it; else empty
 
     @property
     def clicks(self) -> tuple[Click, ...]:

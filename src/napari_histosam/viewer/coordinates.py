@@ -23,15 +23,10 @@ LEVEL0 = Frame((0.0, 0.0), (1.0, 1.0))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFrame:
-    """Where an image layer's level-0 pixels lie in napari's world.
+    """Where an image layer's level-0 pixels lie in napari's world."""
 
-    Parameters
-    ----------
-    matrix
-        (3, 3) float64: level-0 (row, column, 1) -> world (row, column, 1), the last two axes of
-        the world.
-    """
-
+    # (3, 3) float64: level-0 (row, column, 1) -> world (row, column, 1), the last two axes of the
+    # world.
     matrix: NDArray[np.float64]
 
     @classmethod

@@ -37,24 +37,13 @@ Rectangle = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DisplayLevel:
-    """A level as it is shown.
+    """A level as it is shown."""
 
-    Parameters
-    ----------
-    source
-        The file's level it is made from.
-    factor
-        How many pixels of the source, along x and y, one pixel is the mean of; 1: the file's own.
-    size_wh
-        Width and height in its own pixels; a last, incomplete pixel counts.
-    tile_wh
-        Width and height of the pieces that it is loaded in.
-    """
-
-    source: Level
+    source: Level  # the file's level it is made from
+    # How many pixels of the source, along x and y, one pixel is the mean of; 1: the file's own.
     factor: int
-    size_wh: tuple[int, int]
-    tile_wh: tuple[int, int]
+    size_wh: tuple[int, int]  # width and height in its own pixels; a last, incomplete pixel counts
+    tile_wh: tuple[int, int]  # width and height of the pieces that it is loaded in
 
     @property
     def n_source_px(self) -> int:

@@ -23,17 +23,12 @@ class LabelTile:
 
     A tile of 256 px has 128 KiB as it stands, two bytes when one object fills it, 8 KiB when it
     holds one object and its surroundings, 64 KiB otherwise.
-
-    Parameters
-    ----------
-    labels
-        (N,) uint16: what occurs. One entry: it fills the tile. Otherwise in rising order.
-    pixels
-        Which entry of `labels` each pixel has: None for one entry, packed bits for two, (256, 256)
-        uint8 for up to 256. With more, the (256, 256) uint16 labels themselves.
     """
 
+    # (N,) uint16: what occurs. One entry: it fills the tile. Otherwise in rising order.
     labels: Labels
+    # Which entry of `labels` each pixel has: None for one entry, packed bits for two, (256, 256)
+    # uint8 for up to 256. With more, the (256, 256) uint16 labels themselves.
     pixels: NDArray[np.uint8] | Labels | None
 
     @classmethod

@@ -38,20 +38,12 @@ SCREEN_PX = (9, 18)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerTag:
-    """What marks a layer as ours.
+    """What marks a layer as ours."""
 
-    Parameters
-    ----------
-    role
-        What it shows.
-    owner
-        The controller it belongs to; two viewers, or two sessions, do not mix their layers.
-    source
-        Where a writer finds what the annotations layer shows (`writer.AnnotationSource`).
-    """
-
-    role: Role
+    role: Role  # what it shows
+    # The controller it belongs to; two viewers, or two sessions, do not mix their layers.
     owner: object
+    # Where a writer finds what the annotations layer shows (`writer.AnnotationSource`).
     source: Any = None
 
 

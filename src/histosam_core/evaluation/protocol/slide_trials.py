@@ -34,15 +34,6 @@ if TYPE_CHECKING:
     from histosam_core.model import InteractiveModel, TrainingGeometry
     from histosam_core.session import ClickResult, WindowGrid
 
-__all__ = [
-    "ONE_FILE_FAILS",
-    "Encoded",
-    "RegionJob",
-    "RegionWork",
-    "click_on_region",
-    "open_session",
-]
-
 ONE_FILE_FAILS = (AnnotationError, RegionError, SlideError)
 """What leaves out a slide or a region, while the rest goes on."""
 
@@ -63,16 +54,11 @@ class RegionJob:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The windows of one region that were encoded, for the user's next repeat on it.
+    """The windows of one region that were encoded, for the user's next repeat on it."""
 
-    Parameters
-    ----------
-    store, seconds
-        Their embeddings, and what reading and encoding each took, by its corner (x, y) in level-0
-        pixels. A repeat that finds a window encoded is charged the same, so that models and
-        repeats stay comparable.
-    """
-
+    # Their embeddings, and what reading and encoding each took, by its corner (x, y) in level-0
+    # pixels. A repeat that finds a window encoded is charged the same, so that models and repeats
+    # stay comparable.
     store: MemoryStore = field(default_factory=MemoryStore)
     seconds: dict[tuple[float, float], float] = field(default_factory=dict)
 
@@ -89,20 +75,11 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class RegionWork:
-    """Tumour regions of slides to click on: a `Work`.
+    """Tumour regions of slides to click on: a `Work`."""
 
-    Parameters
-    ----------
-    jobs
-        The regions by their index, slide by slide.
-    geometry
-        Scale and windows.
-    settings, user
-        When to stop, and who clicks.
-    """
-
-    jobs: Mapping[int, RegionJob]
-    geometry: TrainingGeometry
+    jobs: Mapping[int, RegionJob]  # the regions by their index, slide by slide
+    geometry: TrainingGeometry  # scale and windows
+    # When to stop, and who clicks.
     settings: ProtocolSettings
     user: User
     batch_size: int = 1

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from histosam_core.evaluation.records import EvaluationResult
     from histosam_core.evaluation.report.comparison import Difference
 
-__all__ = ["REPORT_FILES", "render_report", "write_outputs", "write_report"]
-
 REPORT_FILES = ("report.html", "summary.json", "curves.png", "summary.csv", "table.tex")
 
 

@@ -25,20 +25,6 @@ if TYPE_CHECKING:
 
     from histosam_core.evaluation.records import EvaluationResult
 
-__all__ = [
-    "COLUMNS",
-    "MISSING",
-    "Block",
-    "Column",
-    "blocks_of",
-    "group_by_dataset",
-    "number",
-    "p_value",
-    "plain_table",
-    "rich_table",
-    "seconds",
-]
-
 MISSING = "–"
 
 

@@ -24,21 +24,13 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightsFile:
-    """What a file of weights holds.
+    """What a file of weights holds."""
 
-    Parameters
-    ----------
-    state
-        Weights on the CPU, by their names in the network.
-    metadata
-        A safetensors file's; empty for another.
-    config
-        What RITM, FocalClick and SimpleClick say of the network beside the weights: its class and
-        its parameters, each ``{"type", "value", "specified"}``; empty where there is none.
-    """
-
-    state: dict[str, Tensor]
+    state: dict[str, Tensor]  # weights on the CPU, by their names in the network
+    # A safetensors file's; empty for another.
     metadata: Mapping[str, str] = field(default_factory=dict)
+    # What RITM, FocalClick and SimpleClick say of the network beside the weights: its class and its
+    # parameters, each ``{"type", "value", "specified"}``; empty where there is none.
     config: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -23,8 +23,6 @@ from histosam_core.errors import JournalError
 if TYPE_CHECKING:
     from histosam_core.file_lock import FileLock
 
-__all__ = ["JOURNAL_FORMAT", "Event", "Journal", "JournalWriter", "read_journal", "sync_folder"]
-
 JOURNAL_FORMAT = 1
 _ENVELOPE = ("n", "t", "op")
 

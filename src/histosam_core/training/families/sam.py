@@ -40,33 +40,19 @@ if TYPE_CHECKING:
     from histosam_core.training.samples import Example, TrainingPatch
     from histosam_core.training.scenarios import Scenario
 
-__all__ = ["Prompted", "SamLearner"]
-
 
 @dataclass(slots=True)
 class Prompted:
-    """A batch with its prompts.
+    """A batch with its prompts."""
 
-    Parameters
-    ----------
-    batch
-        This process's share.
-    embeddings
-        (B, C, h, w) that errors were judged by, without gradient.
-    encoded
-        The same with gradient, where the encoder learns and takes the batch in one pass.
-    points_xy, labels
-        From `pack_clicks`.
-    mask_input
-        (B, 1, 4h, 4w) made of the last answer; None where there was none.
-    """
-
-    batch: Sequence[Example]
-    embeddings: Tensor
+    batch: Sequence[Example]  # this process's share
+    embeddings: Tensor  # (B, C, h, w) that errors were judged by, without gradient
+    # The same with gradient, where the encoder learns and takes the batch in one pass.
     encoded: Tensor | None
+    # From `pack_clicks`.
     points_xy: Tensor
     labels: Tensor
-    mask_input: Tensor | None
+    mask_input: Tensor | None  # (B, 1, 4h, 4w) made of the last answer; None where there was none
 
 
 class SamLearner:

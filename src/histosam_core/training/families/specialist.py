@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from histosam_core.training.recipes import RecipeName
     from histosam_core.training.samples import Example, Examples, TrainingPatch
 
-__all__ = ["Prompted", "SpecialistLearner", "image_planes", "mask_planes", "share_of"]
-
 BACKBONES: dict[RecipeName, tuple[str, ...]] = {
     "ritm": ("feature_extractor.",),
     "focalclick_hrnet": ("feature_extractor.",),
@@ -57,24 +55,13 @@ MoreLosses = Callable[[Mapping[str, Tensor], slice], Sequence[Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A batch with its prompts, on the device.
+    """A batch with its prompts, on the device."""
 
-    Parameters
-    ----------
-    batch
-        This process's share.
-    inputs
-        (B, 4, H, W) float32: RGB in 0..1, and the probability that the network answered last.
-    points
-        (B, 2N, 3) clicks, as `point_table` gives them.
-    target
-        (B, 1, H, W) int8: 1 object, 0 background, -1 ignored.
-    """
-
-    batch: Sequence[Example]
+    batch: Sequence[Example]  # this process's share
+    # (B, 4, H, W) float32: RGB in 0..1, and the probability that the network answered last.
     inputs: Tensor
-    points: Tensor
-    target: Tensor
+    points: Tensor  # (B, 2N, 3) clicks, as `point_table` gives them
+    target: Tensor  # (B, 1, H, W) int8: 1 object, 0 background, -1 ignored
 
 
 class SpecialistLearner:

@@ -22,22 +22,12 @@ OUTLINE_PX = 2
 
 @dataclass
 class Display:
-    """How the current object is shown; ``events`` says what changes.
-
-    Parameters
-    ----------
-    as_outline
-        Its outline instead of a fill.
-    opacity
-        Of the mask, 0 to 1.
-    heat_map
-        Whether its probability is shown too.
-    """
+    """How the current object is shown; ``events`` says what changes."""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
-    as_outline: bool = False
-    opacity: float = 0.45
-    heat_map: bool = False
+    as_outline: bool = False  # its outline instead of a fill
+    opacity: float = 0.45  # of the mask, 0 to 1
+    heat_map: bool = False  # whether its probability is shown too
 
 
 class MaskLayers:

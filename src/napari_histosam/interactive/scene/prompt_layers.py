@@ -22,21 +22,12 @@ Edges = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What is called when a user edits our layers with napari's own tools; level-0 pixels.
+    """What is called when a user edits our layers with napari's own tools; level-0 pixels."""
 
-    Parameters
-    ----------
-    add
-        A new click, box or lasso. napari's tools know no sign: it is positive.
-    change
-        A prompt as it was, and as it is now.
-    remove
-        Prompts that are gone.
-    """
-
+    # A new click, box or lasso. napari's tools know no sign: it is positive.
     add: Callable[[Prompt], None]
-    change: Callable[[Prompt, Prompt], None]
-    remove: Callable[[Sequence[Prompt]], None]
+    change: Callable[[Prompt, Prompt], None]  # A prompt as it was, and as it is now
+    remove: Callable[[Sequence[Prompt]], None]  # prompts that are gone
 
 
 class ClickLayer:
