@@ -251,7 +251,7 @@ def _lock(control: Path) -> FileLock | None:
         except BlockingIOError as error:
             if not tries_left:
                 raise JobError(
-                    f"another process works with {control}; wait for its end, or name another file"
+                    f"another process uses {control}; wait until it ends, or name another file"
                 ) from error
             time.sleep(_PAUSE_S)
         except OSError as error:

@@ -233,7 +233,7 @@ class JobSettings(BaseModel):
         if changed:
             listed = "; ".join(f"{n} was {then[n]!r}, now {now[n]!r}" for n in changed)
             raise ConfigError(
-                f"work that goes on keeps its settings ({listed}); leave them as they were, or "
+                f"resumed work keeps its settings ({listed}); leave them as they were, or "
                 f"{otherwise}"
             )
 

@@ -165,7 +165,7 @@ class PolygonAnnotation(Annotation):
             found = ", ".join(sorted({repr(r.label) for r in others}))
             raise AnnotationError(
                 f"{self.path or 'the annotation'} has no region whose class means tumour; "
-                f"it has {found}: say which count (labels=..., --label)"
+                f"it has {found}: name those that count as tumour (labels=..., --label)"
             )
         return tuple(chosen)
 

@@ -62,7 +62,8 @@ def read_annotations(
         polygons = _read_xml(path)
     else:
         raise AnnotationError(
-            f"{path} is of no known kind; give one of {', '.join(ANNOTATION_SUFFIXES)}"
+            f"{path} is not a known kind of annotation file; give one of "
+            f"{', '.join(ANNOTATION_SUFFIXES)}"
         )
     polygons.labels = None if labels is None else tuple(labels)
     return polygons

@@ -30,7 +30,7 @@ VERBS = {
     "segment": "Outline one object by clicks and write it as GeoJSON.",
     "replay": "Repeat a session, with the same model or another one, and compare.",
     "models": "List the models, fetch the weights of one, or name one of your own.",
-    "reproduce": "Make a paper's tables again and lay them beside the printed ones.",
+    "reproduce": "Reproduce a paper's tables and compare them with the printed ones.",
 }
 
 

@@ -111,7 +111,7 @@ def evaluate(
     )
     n = len({what for result in results for what in result.header.get("left_out", {})})
     if n:
-        console.err.print(f"[bold red]left out that should count: {n}[/]; the notes above say why")
+        console.err.print(f"[bold red]left out by error: {n}[/]; the notes above say why")
         raise SystemExit(1)
 
 

@@ -113,7 +113,7 @@ def print_list(models: Iterable[Mapping[str, Any]]) -> None:
     out.print()
     out.print("weights are kept in (set HISTOSAM_CACHE to move them)")
     out.print(f"  {cache_folder() / 'models'}", markup=False)
-    out.print("all about one: histosam models NAME")
+    out.print("details of one: histosam models NAME")
     absent = next((one["name"] for one in listed if one["where"] == "not downloaded"), None)
     if absent:
         out.print(f"next: histosam models --download {absent}")

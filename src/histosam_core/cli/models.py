@@ -25,7 +25,7 @@ from histosam_core.model.registry.weights import accept_licence, fetch_weights, 
 
 
 def models(
-    model: Annotated[str | None, Parameter(name="NAME", help="Show all about it.")] = None,
+    model: Annotated[str | None, Parameter(name="NAME", help="Show everything about it.")] = None,
     /,
     *,
     download: Annotated[
@@ -39,16 +39,12 @@ def models(
             "(default: HISTOSAM_MIRROR, else their own)"
         ),
     ] = None,
-    accept: Annotated[
-        str | None, Parameter(help="Accept what the licence of the model NAME forbids.")
-    ] = None,
+    accept: Annotated[str | None, Parameter(help="Accept the licence of the model NAME.")] = None,
     add: Annotated[Path | None, Parameter(help="Give a checkpoint of your own a name.")] = None,
     name: Annotated[
         str | None, Parameter(help="The name, with --add. (default: made from the file's)")
     ] = None,
-    remove: Annotated[
-        str | None, Parameter(help="Take the name NAME of an own model back.")
-    ] = None,
+    remove: Annotated[str | None, Parameter(help="Remove the name NAME of an own model.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the models that can be loaded by name, fetch one's weights, or name one of your own.
@@ -82,7 +78,7 @@ def models(
         lines = [f"{own.name}: {own.path}", _next(own.name)]
     elif remove is not None:
         remove_own_model(remove)
-        lines = [f"{remove} is no name of a model any more"]
+        lines = [f"the name {remove} is removed; its file stays"]
     elif accept is not None:
         model, text = accept, licence_to_confirm(accept)
         accept_licence(accept)

@@ -113,7 +113,7 @@ def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Mod
         found = loaded[choice]
         if model is None and found.info.sha256 != facts["sha256"]:
             raise JournalError(
-                f"{choice.source} is not the file any more that the journal was made with (sha256 "
+                f"{choice.source} is no longer the file that the journal was made with (sha256 "
                 f"{facts['sha256'][:12]}...); give that one, or another to compare: --model PATH"
             )
         return found
@@ -130,13 +130,13 @@ def _source(facts: Mapping[str, Any]) -> str:
         return path
     if path:  # not by its name: a checkpoint may have the one of the model it came from
         raise JournalError(
-            f"the journal was made with {name} in {path}, which is not there any more; say where "
+            f"the journal was made with {name} in {path}, which is no longer there; say where "
             "it is now, or give another model to compare: --model PATH"
         )
     if name in MODELS:
         return name
     raise JournalError(
-        f"the journal was made with {name}, which is no model of this installation; give its "
+        f"the journal was made with {name}, which is not installed here; give its "
         "file, or another model to compare: --model PATH"
     )
 

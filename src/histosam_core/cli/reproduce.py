@@ -37,17 +37,17 @@ def reproduce(
         tuple[str, ...],
         FLAG,
         Parameter(
-            help="Methods, sets and stages, divided by commas: ritm,refining or zero_shot or "
+            help="Methods, sets and stages, separated by commas: ritm,refining or zero_shot or "
             "camelyon16_x10. May be repeated; different kinds narrow each other down.",
         ),
     ] = (),
     dry_run: Annotated[
-        bool, FLAG, Parameter(help="List the cells and what is missing; do nothing.")
+        bool, FLAG, Parameter(help="List the cells and what is missing; run nothing.")
     ] = False,
     synthetic: Annotated[
         bool,
         FLAG,
-        Parameter(help="On synthetic slides with small networks: whether it all works."),
+        Parameter(help="Try it all on synthetic slides with small networks."),
     ] = False,
     options: JobOptions = USUAL,
 ) -> None:

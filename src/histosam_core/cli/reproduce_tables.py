@@ -24,7 +24,7 @@ def show_survey(view: Survey, selection: Selection) -> None:
     """Print the data that are there, the cells and how they stand, and what it will take."""
     for cohort, files in view.cohorts.items():
         if files is None:
-            console.out.print(f"{TITLES[cohort]}: no folder named", markup=False)
+            console.out.print(f"{TITLES[cohort]}: no folder given", markup=False)
             continue
         console.out.print(f"{files.name}: {files.described()}", markup=False)
         for line in files.missing[:MOST_MISSING]:

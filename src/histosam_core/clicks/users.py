@@ -66,7 +66,7 @@ class User:
     def __post_init__(self) -> None:
         wrong = []
         if self.kind not in get_args(UserKind):
-            wrong.append(f"no user {self.kind!r}; choose {', '.join(get_args(UserKind))}")
+            wrong.append(f"no simulated user {self.kind!r}; choose {', '.join(get_args(UserKind))}")
         if not 0 < self.sigma_px < np.inf:
             wrong.append(f"sigma_px {self.sigma_px} must be above 0")
         if self.repeats < 1:

@@ -179,10 +179,7 @@ class DiskStore:
                 break
             if self._unused_s and used_ns > time.time_ns() - self._unused_s * 1e9:
                 bound = f"{self.max_bytes / 2**20:.0f} MiB"
-                why = (
-                    f"{self.folder} holds as much as it may ({bound}); raise the bound, or choose "
-                    "another folder"
-                )
+                why = f"{self.folder} is full ({bound}); raise the bound, or choose another folder"
                 break
             with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -295,7 +295,7 @@ def read_records(
         headers = sorted(folder.rglob(HEADER_NAME)) if folder.is_dir() else []
         if not headers:
             raise EvaluationRecordsError(
-                f"no evaluation below {folder}; give a folder that `histosam evaluate` wrote"
+                f"no evaluation in {folder}; give a folder that `histosam evaluate` wrote"
             )
         found = [_read_run(header.parent) for header in headers]
         results += sorted(found, key=lambda run: str(run.header.get("started", "")))

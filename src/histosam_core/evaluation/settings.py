@@ -99,9 +99,9 @@ class EvaluateSettings(JobSettings):
                 "--annotations, --mpp, --label and --min-area go with --slides, not --patches"
             )
         if self.embeddings is not None and self.slides is not None:
-            wrong.add("--embeddings go with --patches, not --slides")
+            wrong.add("--embeddings goes with --patches, not --slides")
         if self.embeddings is not None and self.scheduler is not None:
-            wrong.add("--embeddings are kept here and do not help a scheduler's workers")
+            wrong.add("--embeddings goes with runs on this machine, not with --scheduler")
         for check in (self.simulated_user, self.labelled_models):
             try:
                 check()

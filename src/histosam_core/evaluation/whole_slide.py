@@ -185,7 +185,7 @@ def _without_slide(pairs: Sequence[tuple[Path, Path]], annotations: PathLike | N
     if not left:
         return []
     more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    return [f"no slide goes with {', '.join(left[:3])}{more}; name each file after its slide"]
+    return [f"no slide matches {', '.join(left[:3])}{more}; name each file after its slide"]
 
 
 def _plan(

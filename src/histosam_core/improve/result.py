@@ -91,7 +91,7 @@ class Improvement:
         text = f"{self.headline()} It was tuned by {self.scenario} with {parts}. {self.trust()}"
         if self.proof.resampled in ("blocks", "slides or blocks"):
             # The table of differences knows slides only.
-            text += " The differences listed below do not know of blocks: go by this paragraph."
+            text += " The differences listed below ignore blocks: go by this paragraph."
         return text
 
     def trust(self) -> str:
@@ -102,7 +102,7 @@ class Improvement:
             "resampling slides and resampling blocks of them.",
             "blocks": "The interval resamples blocks of the held-out slide.",
             "patches": "The held-out part is one small place, and the interval resamples its "
-            "patches, which promises too much.",
+            "patches, so it is narrower than it should be.",
         }[self.proof.resampled]
         return f"{TRUST[self.split_by]} {resampled}"
 

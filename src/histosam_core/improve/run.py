@@ -147,13 +147,15 @@ def _begin(settings: ImproveSettings, *, resume: bool, overwrite: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not saved.is_file():
-        raise OutputExistsError(f"{out} exists and is no such work; choose another folder")
+        raise OutputExistsError(
+            f"{out} exists and was not made by this command; choose another folder"
+        )
     if [path.name for path in out.iterdir()] == [SETTINGS_FILE]:
         return False  # work that was refused before it made anything
     if not overwrite:
         raise OutputExistsError(
-            f"{out} holds such work; pass --resume to go on with it, --overwrite to start anew, or "
-            "choose another folder"
+            f"{out} holds earlier work; pass --resume to go on with it, --overwrite to start anew, "
+            "or choose another folder"
         )
     return False
 

@@ -117,7 +117,7 @@ class ImproveSettings(JobSettings):
         wrong.require("least_patches", enough, "three numbers, 1 or more")
         ours = sorted(set(OURS) & set(self.tuning))
         if ours:
-            wrong.add(f"{', '.join(ours)} cannot be set for the tuning alone")
+            wrong.add(f"{', '.join(ours)} cannot be set for the tuning; set it for the whole job")
         for check in (lambda: self.extraction(TrainingGeometry()), lambda: self.train_config(64)):
             try:
                 check()

@@ -58,7 +58,7 @@ def canonical_name(name: str) -> str:
     shown = [known[match] if match == known[match].lower() else match for match in close]
     if shown:
         raise UnknownModelError(f"no network {name!r}; did you mean {' or '.join(shown)}?")
-    raise UnknownModelError(f"no network {name!r}; there are {', '.join(network_names())}")
+    raise UnknownModelError(f"no network {name!r}; choose one of {', '.join(network_names())}")
 
 
 def network(name: str) -> nn.Module:

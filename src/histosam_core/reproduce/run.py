@@ -218,7 +218,7 @@ class _Work:
         now = json.loads(json.dumps(describe_model(model), default=str))
         if then is not None and then != now:
             self.notice(
-                f"{cell.title} on {cell.patch_set.title}: begun anew, since its model or the "
+                f"{cell.title} on {cell.patch_set.title}: started again, since its model or the "
                 "device has changed"
             )
         with self.bars(f"{cell.title} on {cell.patch_set.title}") as progress:
@@ -247,7 +247,9 @@ def check_folder(settings: ReproduceSettings) -> None:
     if not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {SYNTHETIC_MARK}):
         return
     if not (out / SETTINGS_FILE).is_file():
-        raise OutputExistsError(f"{out} exists and is no such work; choose another --out")
+        raise OutputExistsError(
+            f"{out} exists and was not made by this command; choose another --out"
+        )
     settings.check_same(read_settings(out / SETTINGS_FILE))
 
 

@@ -120,4 +120,7 @@ class ReproduceSettings(JobSettings):
             wrong.add(f"no family is called {', '.join(unknown)}; there are {families}", "models")
         taken = sorted(self.tuning.keys() & OURS)
         if taken:
-            wrong.add(f"{', '.join(taken)} of a fine-tuning cannot be set", "tuning")
+            wrong.add(
+                f"{', '.join(taken)} cannot be set; the paper or another option decides it",
+                "tuning",
+            )

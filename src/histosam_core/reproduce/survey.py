@@ -171,7 +171,7 @@ def _why_not(view: Survey, cell: Cell, missing: Mapping[str, str], problems: Pro
 
 
 def _no_folder(cohort: Cohort) -> str:
-    return f"no folder of {TITLES[cohort]} was named, {FOLDER_OPTIONS[cohort]}"
+    return f"no folder of {TITLES[cohort]} was given, {FOLDER_OPTIONS[cohort]}"
 
 
 def _n_patches(view: Survey, patch_set: PatchSet) -> int | None:

@@ -258,7 +258,7 @@ def _undone(state: State, undoes: str | None) -> State:
 
 def _accepted(state: State, operation: Accept) -> tuple[AcceptedObject, ...]:
     if operation.object is None:
-        raise ValueError("the accept does not say yet what comes of it")
+        raise ValueError("the accept has no object yet")
     now = {one.id: one for one in operation.changed}
     objects = state.closed(operation.object)
     return tuple(now.get(one.id, one) for one in objects if one.id not in operation.removed)

@@ -192,7 +192,7 @@ def to_json(operation: Operation) -> dict[str, Any]:
         case Click() | Box() | Lasso():
             return name | prompt_to_json(operation)
         case Accept(object=None) | SetClass(object=None):
-            raise ValueError(f"{operation} does not say yet what comes of it")
+            raise ValueError(f"{operation} has no object yet")
         case SetClass(object=AcceptedObject() as one):
             return name | {"id": one.id, "properties": feature_of(one.region)["properties"]}
     left_out = ("label", "color") if isinstance(operation, Accept) else ()

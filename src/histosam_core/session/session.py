@@ -408,8 +408,8 @@ class Session:
         notes = [self.scale.note] if self.scale.note else []
         if self.grid.downsample < 1 - 1e-3:
             notes.append(
-                f"the slide has {self.slide_mpp:g} um per pixel, the model wants "
-                f"{self.grid.mpp:g}; windows are enlarged, with less detail than it was trained on"
+                f"the slide has {self.slide_mpp:g} um per pixel, the model was trained at "
+                f"{self.grid.mpp:g}; windows are enlarged and show less detail"
             )
         notes += self._notes
         if self._recorder.note:

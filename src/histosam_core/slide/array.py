@@ -148,7 +148,9 @@ def open_array(
 def _check(array: Any, name: str, value_range: tuple[float, float] | None) -> None:
     shape = tuple(int(n) for n in getattr(array, "shape", ()))
     if not shape or not hasattr(array, "dtype"):
-        raise ImageError(f"{name} is {type(array).__name__}, no array; give an array (H, W, 3)")
+        raise ImageError(
+            f"{name} is a {type(array).__name__}, not an array; give an array (H, W, 3)"
+        )
     if 0 in shape:
         raise ImageError(f"{name} has no pixels (shape {shape}); give an image")
     if len(shape) not in (2, 3):

@@ -69,7 +69,7 @@ class TrainConfig(JobSettings):
         None, "Early features", default_text="in histosam, and where the model has them", only="sam"
     )
     """Hand the encoder's early features (fine edges and textures) to the refining decoder."""
-    keep_base: float = setting(0.0, "Weight kept of the start", ge=0, lt=1)
+    keep_base: float = setting(0.0, "Share of the starting weights", ge=0, lt=1)
     """Share of the starting weights in what is validated and written (WiSE-FT): above 0 a model
     tuned on few slides keeps more of what it could do elsewhere. Of SAM's line, the model must have
     the scenario's decoder already."""

@@ -31,7 +31,7 @@ def check_tensorboard() -> None:
     """Raise ConfigError where TensorBoard is not installed."""
     if find_spec("tensorboard") is None:
         raise ConfigError(
-            "tensorboard is on and not installed; pip install tensorboard, or leave it off"
+            "tensorboard is on but not installed; pip install tensorboard, or leave it off"
         )
 
 

@@ -198,7 +198,9 @@ def open_training_patches(
     """
     path = config.patches
     if path is None and (train_patches is None or validation_patches is None):
-        raise ConfigError("no patches named; set patches to a folder made by `histosam prepare`")
+        raise ConfigError(
+            "no patches are given; set patches to a folder made by `histosam prepare`"
+        )
     if train_patches is None and path is not None:
         is_store = path.suffix == ".zarr"
         train_patches = open_patches(path) if is_store else open_patches(path, "train")

@@ -210,7 +210,7 @@ class Controller:
             self._reader = None
             self.failed.emit(
                 EvaluationRecordsError(
-                    f"no evaluation below {results.folder}; choose a folder that "
+                    f"no evaluation in {results.folder}; choose a folder that "
                     "`histosam evaluate` wrote"
                 )
             )

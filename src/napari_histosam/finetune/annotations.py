@@ -76,7 +76,7 @@ def write_accepted(accepted: Sequence[Accepted], folder: Path) -> list[tuple[Pat
     usable = [(one.slide, one.source) for one in accepted if one.slide is not None]
     if not usable:
         raise EmptyMaskError(
-            "no object is accepted on a slide that is a file; save the image as a file and outline "
+            "no object is accepted on a slide from a file; save the image as a file and outline "
             "on that"
         )
     written = []

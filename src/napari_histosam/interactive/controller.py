@@ -175,7 +175,7 @@ class Controller:
         """Correct the topmost accepted object under a level-0 point."""
         found = None if self.view is None else self.view.object_at(xy)
         if found is None:
-            self._complain(ConfigError("no accepted object lies there"))
+            self._complain(ConfigError("no accepted object is there; point at one"))
         else:
             self.submit(Reopen(found))
 

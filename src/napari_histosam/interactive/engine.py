@@ -155,7 +155,7 @@ class Engine:
         session = self.session
         match operation:
             case Reopen(key) | SetClass(key) | Delete(key) if not self._has_object(key):
-                raise ConfigError("that object is not there any more; choose one of the list")
+                raise ConfigError("that object no longer exists; choose one from the list")
             case Reopen() if session.prompts or session.reopened or session.canvas_snapshot:
                 raise ConfigError("accept (C) or drop (Esc) the current object, then open another")
             case Accept(label) if session.reopened is not None and label == session.reopened.label:
@@ -308,7 +308,7 @@ class Engine:
         for place, other in reversed(list(enumerate(self.session.prompts))):
             if other == prompt:
                 return place
-        raise ConfigError("that click or box is not there any more; what is shown is what counts")
+        raise ConfigError("that click or box no longer exists; the view shows those that do")
 
     def _has_object(self, key: str) -> bool:
         return any(accepted.id == key for accepted in self.session.objects)

@@ -62,7 +62,7 @@ class Mouse:
             return "clicks count in the 2D view only; press the cube below the layers"
         active = self._viewer.layers.selection.active
         if active is not None and active is not scene.image and active not in scene.layers:
-            return f"the layer {active.name!r} has the mouse and keys; choose 'Clicks' to go on"
+            return f"the layer {active.name!r} is selected; select 'Clicks' to go on"
         mode = str(getattr(active, "mode", "pan_zoom"))
         if mode == "add_rectangle" and active is scene.layer("box"):
             return "drag from one corner of the object to the opposite one; Esc: back to clicks"

@@ -188,7 +188,7 @@ class Job:
 
     def _order(self, word: str) -> None:
         if self.state() not in ALIVE:
-            raise JobError(f"{self.title} does not run; Resume goes on with it")
+            raise JobError(f"{self.title} is not running; press Resume to go on with it")
         self._files.write_order(word)
 
     def _start(self, arguments: Sequence[str]) -> None:

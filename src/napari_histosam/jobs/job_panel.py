@@ -95,7 +95,7 @@ class JobPanel(QWidget):
         self._status, self._error, self._bar = wrapped(), wrapped(WRONG), thin_bar()
         for label in (self._status, self._error):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.pause_button = push_button("Pause", "Rest after the current step", self._pause)
+        self.pause_button = push_button("Pause", "Pause after the current step", self._pause)
         self.stop_button = push_button(STOP, STOP_TIP, self._stop)
         self.remove_button = push_button("Remove", "Forget the job; its files stay", self._remove)
         self.report_button = push_button(

@@ -102,7 +102,7 @@ def model_tip(spec: ModelSpec) -> str:
     if spec.terms:
         lines.append(f"Mind: {spec.terms}")
     if not spec.takes_boxes:
-        lines.append("Takes no boxes: a box is said to it by clicks")
+        lines.append("Takes no boxes: a box is turned into clicks")
     if not spec.encodes_ahead:
         lines.append("No embeddings ahead: every click runs the whole network")
     return "\n".join(lines)

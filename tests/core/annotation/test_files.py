@@ -68,7 +68,7 @@ def test_a_folder_that_is_no_zarr_is_no_annotation(tmp_path):
         ("a.xml", "", "is empty"),
         ("a.xml", "<Annotations>", "not well-formed"),
         ("a.xml", "<Other />", "neither ASAP's nor ImageScope's"),
-        ("a.txt", "0 0 1 1", "no known kind"),
+        ("a.txt", "0 0 1 1", "not a known kind"),
         ("a.tif", "no tiff", "not a TIFF"),
         ("a.xml", '<!DOCTYPE x [<!ENTITY e "boom">]><Annotations>&e;</Annotations>', "DTD"),
         ("a.xml", '<!DOCTYPE Annotations SYSTEM "file:///etc/passwd"><Annotations />', "DTD"),

@@ -228,7 +228,7 @@ def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path, regions,
         path.mkdir()
         (path / ("zarr.json" if content == "damaged" else "a.txt")).write_text("{")
     before = sorted(p.name for p in path.iterdir())
-    with pytest.raises(OutputExistsError, match="something else"):
+    with pytest.raises(OutputExistsError, match="something other than"):
         write_label_zarr(path, regions, slide_wh=SLIDE_WH, overwrite=True)
     assert sorted(p.name for p in path.iterdir()) == before
 

@@ -56,7 +56,7 @@ def test_what_was_left_out_is_listed_and_ends_with_1(call: Any, tmp_path: Path) 
     done = call()
     assert done.exit_code == 1
     assert "no_mpp.tif states neither um per pixel" in done.stderr
-    assert "left out that should count: 1" in done.stderr
+    assert "left out by error: 1" in done.stderr
     assert "NoC@85" in done.stdout
     assert call("--mpp", "0.5", "--overwrite").exit_code == 0
 

@@ -100,7 +100,7 @@ def test_a_dry_run_lists_the_cells_and_what_is_missing(tmp_path: Path, work: Wor
     work.status = "to do"
     done = _run("--out", str(tmp_path / "out"), "--paip", str(tmp_path), "--dry-run")
     assert done.exit_code == 0
-    assert "PAIP2019: no folder named" in done.output
+    assert "PAIP2019: no folder given" in done.output
     assert "Patches, CAMELYON16 x10: to be cut (397 in the paper)" in done.output
     assert "33 cells to click: about" in done.output
     assert "Fine-tuning, time not known yet: RITM, FocalClick, SimpleClick" in done.output

@@ -175,7 +175,7 @@ def test_what_is_in_use_is_not_dropped_and_ends_writing(tmp_path: Path) -> None:
     for i in range(3):
         store.put(key(i), block(5000))
     assert [i for i in range(3) if key(i) in store] == [0, 1]
-    assert "holds as much as it may" in store.note
+    assert "is full" in store.note
     age(store, 1, 7200)
     later = open_store()
     later.put(key(2), block(5000))

@@ -162,7 +162,7 @@ def test_annotations_without_a_slide_are_named(folder: Path, tmp_path: Path) -> 
         (apart / f"{name}.geojson").write_bytes((folder / "b.geojson").read_bytes())
     result = evaluate_slides(Brush(), folder, annotations=apart, **RUN)
     (note,) = result.header["notes"]
-    assert note.startswith("no slide goes with elsewhere.geojson;")
+    assert note.startswith("no slide matches elsewhere.geojson;")
     assert [p.patch_id for p in result.patches] == ["a#1", "b#1"]
 
 

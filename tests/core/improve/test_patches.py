@@ -59,7 +59,7 @@ def test_classes_without_a_tumour_among_them_are_listed(
     make_slide: Callable, settings_for: Callable
 ) -> None:
     make_slide(label="Stroma")
-    with pytest.raises(AnnotationError, match=r"it has 'Stroma': say which count .*--label"):
+    with pytest.raises(AnnotationError, match=r"it has 'Stroma': name those that count .*--label"):
         cut_patches(settings_for(), GEOMETRY)
     summary, _ = cut_patches(settings_for(labels=("Stroma",)), GEOMETRY)
     assert summary.split_by == "place"

@@ -138,7 +138,7 @@ def test_work_that_was_refused_can_be_started_again(
 ) -> None:
     make_slide(label="Stroma")
     for _ in range(2):
-        with pytest.raises(AnnotationError, match="say which count"):
+        with pytest.raises(AnnotationError, match="name those that count"):
             improve(settings_for())
 
 
@@ -155,7 +155,7 @@ def test_a_taken_folder_is_not_touched_unless_it_is_said(
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     for overwrite in (False, True):
-        with pytest.raises(OutputExistsError, match="is no such work"):
+        with pytest.raises(OutputExistsError, match="was not made by this command"):
             improve(settings_for(out=tmp_path / "other"), overwrite=overwrite)
     with pytest.raises(ConfigError, match="holds no work to resume"):
         improve(settings_for(out=tmp_path / "new"), resume=True)

@@ -86,9 +86,9 @@ def test_every_operation_has_a_name() -> None:
 def test_what_is_no_operation_is_refused() -> None:
     with pytest.raises(ValueError, match="'dance' is no operation"):
         from_json({"op": "dance"})
-    with pytest.raises(ValueError, match="does not say yet"):
+    with pytest.raises(ValueError, match="has no object yet"):
         to_json(Accept())
-    with pytest.raises(ValueError, match="does not say yet"):
+    with pytest.raises(ValueError, match="has no object yet"):
         apply(State(), Accept())
     with pytest.raises(ConfigError, match="nothing to undo"):
         apply(State(), Undo())

@@ -366,7 +366,7 @@ def test_a_full_disk_is_said_once_and_the_session_goes_on_without(
     assert session.prompts == ()
     session.click((601, 501))
     assert session.accept().prompts == session.objects[0].prompts
-    assert any("not recorded any more" in note for note in session.notes)
+    assert any("no longer recorded" in note for note in session.notes)
 
 
 def test_the_journal_of_a_slide_of_another_size_is_not_restored(

@@ -129,7 +129,7 @@ def test_what_is_read_is_a_copy(rgb: np.ndarray) -> None:
         (np.zeros((5, 6), np.float32), "pass value_range"),
         (np.zeros((5, 6), np.int16), "pass value_range"),
         (np.zeros(5, np.uint8), "1 axes"),
-        ("image.png", "is str, no array"),
+        ("image.png", "is a str, not an array"),
         ([], "has no levels"),
         ([np.zeros((5, 6), np.uint8), np.zeros((5, 6), np.uint8)], "do not shrink"),
         ([np.zeros((8, 8), np.uint8), np.zeros((4, 4), np.uint16)], "differ in channels or type"),

@@ -330,7 +330,7 @@ def test_validation_may_be_left_out_of_all_but_the_last_epoch(
 def test_without_patches_nothing_is_made(tmp_path: Path, train: Callable[..., Any]) -> None:
     with pytest.raises(EmptyDatasetError, match="no validation patches"):
         train(tmp_path / "run", call={"validation_patches": []})
-    with pytest.raises(ConfigError, match="no patches named"):
+    with pytest.raises(ConfigError, match="no patches are given"):
         train(tmp_path / "run", call={"train_patches": None})
     assert not (tmp_path / "run").exists()
 

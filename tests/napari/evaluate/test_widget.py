@@ -205,4 +205,4 @@ def test_a_broken_run_folder_gives_one_line_and_the_others_are_shown(
     assert "\n" not in told[0]
     widget.open_results(tmp_path / "nowhere")
     wait_for(lambda: len(told) == 2)
-    assert "no evaluation below" in told[1]
+    assert "no evaluation in" in told[1]

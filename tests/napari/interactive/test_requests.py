@@ -52,7 +52,7 @@ def test_a_click_that_is_gone_is_told_in_one_line(three: Any, drawn: Any, ask: s
         three.controller.remove([gone])
     three.settle()
     assert isinstance(three.failures[0].error, ConfigError)
-    assert "not there any more" in three.failures[0].message
+    assert "no longer exists" in three.failures[0].message
     assert len(three.view.clicks) == 2
     assert len(seen(three)) == 2
 

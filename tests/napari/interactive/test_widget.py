@@ -122,7 +122,7 @@ def test_another_layer_keeps_its_keys_and_the_widget_says_so(hand: Any, drawn: A
     hand.settle()
     theirs = hand.viewer.add_labels(np.zeros((50, 50), np.uint8), name="theirs")
     theirs.data_setitem((np.array([3]), np.array([3])), 2)
-    assert "'theirs' has the mouse" in hand.widget.status_bar.hint
+    assert "'theirs' is selected" in hand.widget.status_bar.hint
     hand.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     hand.key(Qt.Key.Key_C)
     hand.settle()

@@ -106,7 +106,7 @@ def test_a_stopped_job_goes_on_in_a_new_process_with_resume() -> None:
     job.stop()
     wait(lambda: job.state() == "stopped")
     assert kinds(job)[-1] == "stopped"
-    with pytest.raises(JobError, match="does not run"):
+    with pytest.raises(JobError, match="is not running"):
         job.pause()
     short = Job(job.folder, job.id, job.kind, job.title, ("2", "0"))
     short.resume()

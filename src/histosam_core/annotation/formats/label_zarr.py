@@ -159,4 +159,4 @@ def _check_target(path: Path) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         is_label_image = False
     if not is_label_image:
-        raise OutputExistsError(f"{path} holds something else than labels; choose another name")
+        raise OutputExistsError(f"{path} holds something other than labels; choose another name")

@@ -195,7 +195,7 @@ def _own_regions(
         elif label not in changed:
             regions.append(region)
         elif outline is None:
-            notes.append(f"label {label} ({region.label}) has no pixels any more; left out")
+            notes.append(f"label {label} ({region.label}) no longer has any pixels; left out")
         else:
             reshaped = replace(region, geometry=outline)
             if {"Area mm^2", "Area px^2"} & region.measurements.keys():

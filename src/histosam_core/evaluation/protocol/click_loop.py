@@ -247,7 +247,7 @@ def _check_answer(logits: NDArray[np.float32], trial: Trial, accepts_nan: bool) 
         )
     if not accepts_nan and not np.isfinite(logits).all():
         raise PredictionError(
-            "the model answered with values that are not numbers, which count for nothing; try "
+            "the model answered with values that are not numbers, which cannot be scored; try "
             "the CPU (--device cpu), or another checkpoint"
         )
 

@@ -209,9 +209,9 @@ class ClusterRunner(Runner):
             raise
         except KilledWorker as error:
             raise SchedulerError(
-                "workers died one after another on the same patches, perhaps for want of memory; "
-                "give them more, or use a smaller --batch-size, and give the same command again: "
-                "it goes on"
+                "workers died one after another on the same patches, perhaps because memory ran "
+                "out; give them more, or use a smaller --batch-size, and give the same command "
+                "again: it goes on"
             ) from error
         except _lost() as error:
             raise SchedulerError(self._gone()) from error
@@ -299,8 +299,8 @@ def _task(version: str, sha256: str | None, model: bytes, work: bytes, portion: 
             theirs = complete(loaded).info.sha256
             if sha256 is not None and theirs != sha256:
                 raise SchedulerError(
-                    "another checkpoint lies under this path than on the other workers; copy the "
-                    "same file to all"
+                    "the checkpoint at this path is not the one that the other workers have; copy "
+                    "the same file to all"
                 )
             kept: Work | None = _kept("work", work, lambda work: work)
             if kept is None:

@@ -94,7 +94,7 @@ def parse_model(text: str | os.PathLike[str]) -> ModelChoice:
     if not at or Path(given).is_file():
         return ModelChoice(given)
     if not source and decoder in DECODERS:
-        raise ConfigError(f"no model stands before {given}; write NAME{given}")
+        raise ConfigError(f"no model is named before {given}; write NAME{given}")
     if _stated_decoders(source) == ():
         raise CheckpointError(f"{source} has no decoders to choose from; write {source} alone")
     held = held_decoders(source)

@@ -162,7 +162,7 @@ class ClickModel:
         """Refuse what cannot be answered, and return `previous` as a `Prediction`."""
         if box_xyxy is not None:
             raise ConfigError(
-                f"{self.info.name} takes no box; leave box_xyxy out and say it by clicks, such as "
+                f"{self.info.name} takes no box; leave box_xyxy out and use clicks, such as "
                 "a positive one in the middle of the box"
             )
         if not clicks:
@@ -176,7 +176,9 @@ class ClickModel:
                 "pass what decode returned for this image"
             )
         if np.isnan(previous.logits).any():
-            raise ImageError("previous logits hold what is not a number; pass what decode returned")
+            raise ImageError(
+                "previous logits hold values that are not numbers; pass what decode returned"
+            )
         return previous
 
     def _ask(

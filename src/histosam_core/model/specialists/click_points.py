@@ -71,7 +71,7 @@ def pixel_yx(click: Click, image_hw: tuple[int, int]) -> tuple[int, int]:
     height, width = image_hw
     x, y = click.xy
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise ConfigError(f"the click at ({x}, {y}) is nowhere; give it numbers")
+        raise ConfigError(f"the click at ({x}, {y}) has no position; give two finite numbers")
     if not (-1 < x < width and -1 < y < height):
         raise ClickOutsideSlideError(
             f"the click at ({x:g}, {y:g}) lies outside the image of {width} x {height} px; "

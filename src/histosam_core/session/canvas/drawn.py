@@ -83,7 +83,7 @@ def check_lasso(lasso: Lasso, slide_wh: tuple[int, int]) -> Lasso:
     """Return a lasso; ConfigError if it has no area, ClickOutsideSlideError if off the slide."""
     area = _area_of(lasso)
     if area is None:
-        raise ConfigError("the lasso encloses no area; draw it round what is meant")
+        raise ConfigError("the lasso encloses no area; draw it round the area you mean")
     w, h = slide_wh
     if not shapely.box(-0.5, -0.5, w - 0.5, h - 0.5).intersects(area):
         raise ClickOutsideSlideError(

@@ -104,5 +104,5 @@ class Recorder:
             return self.journal.write(op, **facts)
         except JournalError as error:
             self.journal = None
-            self.note = f"clicks are not recorded any more: {error}"
+            self.note = f"clicks are no longer recorded: {error}"
             raise

@@ -159,7 +159,7 @@ def replay(
         now = run.find(one.id)
         rows.append(_compared(one, now))
         if now is None:
-            notes.append(f"nothing came of the {one.label} object {one.id}")
+            notes.append(f"the {one.label} object {one.id} came out empty")
     return ReplayReport(
         objects=tuple(rows),
         regions=tuple(accepted.region for accepted in run.state.objects),

@@ -102,5 +102,5 @@ def check_family(model: InteractiveModel, config: TrainConfig) -> None:
     if found != wanted:
         raise ConfigError(
             f"the model given is of {found.title}'s line, but the settings are for {config.model}, "
-            f"of {wanted.title}'s; let the setting model name one of {found.title}'s"
+            f"of {wanted.title}'s; set model to one of {found.title}'s"
         )

@@ -33,7 +33,7 @@ COLUMNS = (
         is_number=False,
     ),
     Column("mm\N{SUPERSCRIPT TWO}", "Area", lambda one: f"{one.area_mm2:.4g}"),
-    Column("Clicks", "Made for the object", lambda one: str(len(one.clicks))),
+    Column("Clicks", "Clicks made for the object", lambda one: str(len(one.clicks))),
     Column(
         "Quality",
         "The model's own estimate of the overlap (IoU) with the true object",
@@ -155,7 +155,7 @@ class AcceptedObjectsPanel(QGroupBox):
     def _may_replace(self, path: Path) -> bool:
         """Ask, where the file dialog has asked about another name."""
         answer = QMessageBox.question(
-            self, "Export objects", f"{path.name} is there already. Replace it?"
+            self, "Export objects", f"{path.name} already exists. Replace it?"
         )
         return bool(answer == QMessageBox.StandardButton.Yes)
 

@@ -56,7 +56,9 @@ class CurrentObjectPanel(QGroupBox):
         menu.addAction("Rename\N{HORIZONTAL ELLIPSIS}", self._rename)
         menu.addAction("Remove", lambda: controller.attempt(controller.classes.remove))
         self._color.setMenu(menu)
-        self._sign = push_button("", "What a left click says (T)", controller.toggle_sign)
+        self._sign = push_button(
+            "", "Whether a left click belongs to the object (T)", controller.toggle_sign
+        )
         self._box = push_button("Box", "Draw a box round the object (B)", keys.draw_box)
         self._lasso = push_button(
             "Lasso",

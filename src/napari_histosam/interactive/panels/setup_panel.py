@@ -190,5 +190,5 @@ def _described(offer: JournalSummary) -> str:
         parts.append(f"{offer.n_objects} accepted object{'s' * (offer.n_objects > 1)}")
     if offer.n_open_prompts:
         clicks = f"{offer.n_open_prompts} click{'s' * (offer.n_open_prompts > 1)}"
-        parts.append(f"one in work with {clicks}")
+        parts.append(f"one unfinished with {clicks}")
     return f"<b>An earlier session on this slide</b>, {when}: {', '.join(parts) or 'clicks'}."
