@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from rich.markup import escape
 
 from histosam_core.console import err
@@ -69,10 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _end(str(error), 2 if isinstance(error, CALL_WAS_WRONG) else 1)
     except CycloptsError as error:
-        _end(f"{' '.join(str(error).split())} (see histosam {verb} --help)", 2)
+        _end(f"{_words(error, given)} (see histosam {verb} --help)", 2)
     except KeyboardInterrupt:
         err.print("histosam: stopped; no half-written file is left")
         sys.exit(1)
+
+
+def _words(error: CycloptsError, given: Sequence[str]) -> str:
+    argument = error.argument
+    if isinstance(error, MissingArgumentError) and argument and not {*argument.names} & {*given}:
+        is_option = argument.index is None
+        return f"give {argument.name if is_option else argument.name.lstrip('-').upper()}"
+    return " ".join(str(error).split())
 
 
 def _end(text: str, code: int) -> None:

@@ -131,6 +131,7 @@ def _option(face: Face, usual: Any) -> Any:
     if not text and is_shown and not isinstance(default, Mapping):
         text = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
     facts = [face.unit] * bool(face.unit) + [f"default: {text}"] * bool(text)
+    facts += ["required"] * (face.is_required and usual is None)
     return Annotated[
         kind,
         Parameter(

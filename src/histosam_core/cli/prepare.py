@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 @takes(options_of(PrepareSettings, leave_out=("slides",)))
 def prepare(
-    slides: Annotated[Path | None, Parameter(help="Folder of slides, or one slide.")] = None,
+    slides: Annotated[
+        Path | None, Parameter(help="Folder of slides, or one slide. (required)")
+    ] = None,
     *,
     given: Given = NOTHING,
     magnification: MagnificationOption = None,

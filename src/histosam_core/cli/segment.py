@@ -30,6 +30,7 @@ def segment(
         tuple[str, ...],
         Parameter(
             show_default=False,
+            allow_leading_hyphen=True,
             help="X,Y,+ or X,Y,-: a click in level-0 pixels; + belongs to the object, - does not. "
             "Repeat it.",
         ),

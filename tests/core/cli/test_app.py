@@ -37,6 +37,27 @@ def test_every_verb_explains_itself_with_an_example(verb: str) -> None:
     assert f"histosam {verb}" in done.output
 
 
+@pytest.mark.parametrize("job", ["prepare", "finetune", "improve", "reproduce"])
+def test_help_says_what_a_job_needs(job: str) -> None:
+    (row,) = (
+        row for row in command.histosam(job, "--help").output.splitlines() if "--out PATH" in row
+    )
+    assert "(required)" in row
+
+
+@pytest.mark.parametrize(
+    ("call", "needed"),
+    [(["info"], "FILE"), (["segment", "slide.svs", "--click", "5,5"], "--out")],
+)
+def test_a_call_that_lacks_something_says_what(
+    call: list[str], needed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(call)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == f"histosam: error: give {needed} (see histosam {call[0]} --help)"
+
+
 @pytest.mark.parametrize("job", ["prepare", "finetune", "evaluate", "improve", "reproduce kim2023"])
 def test_every_job_starts_from_a_file_of_settings(job: str, tmp_path: Path) -> None:
     done = command.histosam(*job.split(), "--config", tmp_path / "none.json")
