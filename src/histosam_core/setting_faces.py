@@ -35,8 +35,8 @@ class Face:
     type: Any  # of a value that is not None
     is_optional: bool  # whether None, left out, is a value
     is_required: bool  # whether it has no default
-    default: Any  # none where it is required, or where other settings decide it
-    caption: str  # A few words, for the row of a form
+    default: Any  # None where it is required, or where other settings decide it
+    caption: str  # a few words, for the row of a form
     help: str  # one or two sentences
     unit: str = ""  # of a number, such as "px"; empty where it has none
     # Bounds of a number; None: none.
