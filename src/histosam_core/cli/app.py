@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 from rich.markup import escape
 
 from histosam_core.console import err
@@ -80,6 +80,8 @@ def _words(error: CycloptsError, given: Sequence[str]) -> str:
     if isinstance(error, MissingArgumentError) and argument and not {*argument.names} & {*given}:
         is_option = argument.index is None
         return f"give {argument.name if is_option else argument.name.lstrip('-').upper()}"
+    if isinstance(error, UnusedCliTokensError):
+        return f"no option takes {' '.join(error.unused_tokens or ())}"
     return " ".join(str(error).split())
 
 

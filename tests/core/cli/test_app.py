@@ -58,6 +58,12 @@ def test_a_call_that_lacks_something_says_what(
     assert said == f"histosam: error: give {needed} (see histosam {call[0]} --help)"
 
 
+def test_a_call_with_too_much_says_what_is_too_much(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["finetune", "--crop-size", "64", "65"])
+    assert "no option takes 65 (see histosam finetune --help)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("job", ["prepare", "finetune", "evaluate", "improve", "reproduce kim2023"])
 def test_every_job_starts_from_a_file_of_settings(job: str, tmp_path: Path) -> None:
     done = command.histosam(*job.split(), "--config", tmp_path / "none.json")
