@@ -63,7 +63,7 @@ class JobOptions:
     Parameters
     ----------
     config
-        JSON file of settings; options here go before it.
+        JSON file of settings; options here override it.
     json
         Print the result as JSON.
     events

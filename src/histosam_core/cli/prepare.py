@@ -35,7 +35,7 @@ def prepare(
     given: Given = NOTHING,
     magnification: MagnificationOption = None,
     config: Annotated[
-        Path | None, FLAG, Parameter(help="JSON file of settings; options here go before it.")
+        Path | None, FLAG, Parameter(help="JSON file of settings; options here override it.")
     ] = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,

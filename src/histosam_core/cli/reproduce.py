@@ -107,7 +107,7 @@ def reproduce(
 
 
 def _of_synthetic(given: Given) -> Mapping[str, Any]:
-    """The settings of a synthetic run; options go before them."""
+    """The settings of a synthetic run; options override them."""
     from histosam_core.recipes.stand_in_study import SyntheticPlan, synthetic_values
 
     own = [name for name in ("paip", "camelyon", "weights") if name in given]

@@ -207,7 +207,7 @@ class Controller:
                 self.submit(SetClass(accepted.id, label, self.classes.colors[label]))
 
     def attempt(self, action: Callable[[], None]) -> None:
-        """Do something at once that may be refused, and tell why like any other failure."""
+        """Do something at once that may be refused, and report why like any other failure."""
         try:
             action()
         except HistoSamError as error:

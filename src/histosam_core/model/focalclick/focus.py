@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Box = tuple[int, int, int, int]
 
 FEW_PIXELS = 10
-"""A mask of fewer tells nothing of where to look."""
+"""A mask of fewer pixels is too small to say where to look."""
 CLOSE_LOOK = 0.2
 """Half the side of the box round a click, in the longer sides of the object's box."""
 

@@ -142,7 +142,7 @@ class ReducedAttention(nn.Module):
 
 
 class MixMlp(nn.Module):
-    """Linear, depthwise 3 x 3, GELU, linear; the convolution tells tokens where they are."""
+    """Linear, depthwise 3 x 3, GELU, linear; the convolution gives tokens their position."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

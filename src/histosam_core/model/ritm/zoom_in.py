@@ -25,7 +25,7 @@ class View:
 
     seen: Roi | None  # The region that is cut out and resized. None: the whole image, as it is.
     # The region that the answer fills; nothing is foreground outside of it. None: the whole image.
-    # The next click's `ZoomIn.look` is told of it.
+    # The next click's `ZoomIn.look` needs it.
     answered: Roi | None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KEPT_REGIONS = 2
-"""The one at hand and the one before it, for undo."""
+"""The current one and the one before it, for undo."""
 
 
 class ClickImage:
