@@ -16,6 +16,7 @@ from .report.page import write_report as write_report
 from .report.summary import summarise as summarise
 from .report.tables import plain_table as plain_table
 from .report.tables import rich_table as rich_table
+from .run import EmbeddingCache as EmbeddingCache
 from .run import evaluate as evaluate
 from .run import runner_of as runner_of
 from .whole_slide import evaluate_slides as evaluate_slides

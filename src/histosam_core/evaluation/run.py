@@ -16,6 +16,7 @@ import numpy as np
 
 from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
+from histosam_core.embeddings.image_cache import EmbeddingCache as EmbeddingCache  # noqa: TC001
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.evaluation.pictures import save_example
 from histosam_core.evaluation.protocol.batched import PatchWork
@@ -28,7 +29,6 @@ from histosam_core.progress import ProgressCallback, silent
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
-    from histosam_core.embeddings.image_cache import EmbeddingCache
     from histosam_core.evaluation.protocol.click_loop import Clock
     from histosam_core.evaluation.protocol.trial import EvaluationPatch
     from histosam_core.model.interface import InteractiveModel
