@@ -30,7 +30,7 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
         )  # type: ignore[arg-type]  # fmt: skip
     message = str(caught.value)
     for word in ("--paip", "unet", "paip_mask", "camelyon_part", "limit", "epochs", "target_iou",
-                 "mask_threshold", "model of a fine-tuning", "failures"):  # fmt: skip
+                 "mask_threshold", "model cannot be set", "failures"):  # fmt: skip
         assert word in message
     assert "\n" not in message
 
