@@ -47,17 +47,12 @@ class LookAhead:
         Whether clicks are being answered.
     report
         Gets an `Ahead` after each window, on this thread.
-
-    Attributes
-    ----------
-    is_on
-        Where it is False, `aim` does nothing.
     """
 
     def __init__(
         self, name: str, is_busy: Callable[[], bool], report: Callable[[Ahead], None]
     ) -> None:
-        self.is_on = True
+        self._is_on = True
         self._is_busy = is_busy
         self._report = report
         self._condition = threading.Condition()
@@ -67,12 +62,23 @@ class LookAhead:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether `aim` has an effect; switching it off stops what is going on."""
+        return self._is_on
+
+    @is_on.setter
+    def is_on(self, is_on: bool) -> None:
+        self._is_on = is_on
+        if not is_on:
+            self.stop()
+
     def aim(self, predictor: Predictor, regions: Callable[[], Sequence[Region]]) -> None:
         """Encode windows that are not ready, in their order, and no others that were asked for.
 
         `regions` is called on this thread, once the view has rested for `REST_S`.
         """
-        if self.is_on:
+        if self._is_on:
             self._turn_to(_Target(predictor, regions))
 
     def stop(self) -> None:

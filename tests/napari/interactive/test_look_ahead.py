@@ -96,3 +96,11 @@ def test_stop_encodes_nothing_more(room: Room) -> None:
     room.ahead.stop()
     assert room.ahead.wait_idle(5)
     assert room.predictor.encoded == []
+
+
+def test_switched_off_it_encodes_nothing_more_whatever_it_is_aimed_at(room: Room) -> None:
+    room.ahead.aim(room.predictor, lambda: REGIONS)
+    room.ahead.is_on = False
+    room.ahead.aim(room.predictor, lambda: REGIONS)
+    assert room.ahead.wait_idle(5)
+    assert room.predictor.encoded == []

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -182,10 +182,12 @@ def run_demo(out: Path, plan: DemoPlan, *, model: str, seed: int, keep_cohort: b
     with timed(outcome, "patches"):
         stores = cut_patches(cohorts, out / "patches", plan, seed)
     with timed(outcome, "evaluate as shipped"):
-        for decoder in getattr(load_model(model).info, "decoders", ()):
+        for decoder in load_model(model).info.decoders:
             # md goes on from SAM's decoder, refining from the other: each has its own "before".
             name = SHIPPED if decoder == "refining" else f"{decoder} {SHIPPED}"
-            outcome.results += evaluate_on_all(model, name, stores, out, plan, decoder=decoder)
+            outcome.results += evaluate_on_all(
+                model, name, stores, out, plan, decoder=cast("Decoder", decoder)
+            )
     for scenario in SCENARIOS:
         with timed(outcome, f"fine-tune {scenario}"):
             checkpoint = tune(scenario, model, out, plan, seed)
