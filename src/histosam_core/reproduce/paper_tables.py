@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from histosam_core.evaluation.report.exports import latex_text
 from histosam_core.metrics import failure_rate, noc
 from histosam_core.reproduce.kim2023 import (
     METRICS,
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 DIGITS: Mapping[str, int] = {"spc_s": 3}
 """Digits behind the point; 2 for the others, as in the paper."""
-
-_LATEX = {c: f"\\{c}" for c in "&%$#_{}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def latex_table(view: Survey, stage: Stage) -> str:
         lines.append("\\midrule")
         best = best_of(rows, ours=True)
         for i, row in enumerate(rows):
-            data = _escaped(patch_set.title) if i == 0 else ""
+            data = latex_text(patch_set.title) if i == 0 else ""
             lines += _latex_row(data, row, best)
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
@@ -163,7 +161,7 @@ def _latex_row(data: str, row: Row, best: Mapping[str, float]) -> Iterator[str]:
         text = number(row.ours.get(metric, math.nan), metric) or "--"
         is_best = text != "--" and best.get(metric) == float(text)
         ours.append(f"\\textbf{{{text}}}" if is_best else text)
-    yield f"{data} & {_escaped(row.state.cell.method.title)} & {' & '.join(ours)} \\\\"
+    yield f"{data} & {latex_text(row.state.cell.method.title)} & {' & '.join(ours)} \\\\"
     below = []
     for metric in METRICS:
         paper = number(row.paper[metric], metric)
@@ -175,7 +173,3 @@ def _latex_row(data: str, row: Row, best: Mapping[str, float]) -> Iterator[str]:
 
 def _plain(value: float) -> str:
     return f"{value:.6g}" if math.isfinite(value) else ""
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"[&%$#_{}]", lambda found: _LATEX[found.group()], text)

@@ -172,8 +172,8 @@ def _latex_rows(block: Block) -> Iterator[str]:
         values = [_latex_cell(column, s, block) for column in COLUMNS]
         values.append(f"{s.spc_s:.3f}" if math.isfinite(s.spc_s) else "--")
         star = "" if s.is_complete else f"\\textsuperscript{{*}} ({s.n_patches} patches)"
-        data = "" if i else _escaped(s.dataset)
-        yield f"{data} & {_escaped(s.name)}{star} & {' & '.join(values)} \\\\"
+        data = "" if i else latex_text(s.dataset)
+        yield f"{data} & {latex_text(s.name)}{star} & {' & '.join(values)} \\\\"
 
 
 def _latex_cell(column: Column, line: RunSummary, block: Block) -> str:
@@ -197,5 +197,6 @@ def _latex_tests(block: Block) -> Iterator[str]:
         )
 
 
-def _escaped(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Return a text as LaTeX has it."""
     return re.sub(r"[&%$#_{}~^\\<>]", lambda found: _LATEX[found.group()], text)
