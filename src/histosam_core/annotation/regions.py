@@ -1,4 +1,4 @@
-"""An annotated region: a polygon with holes in level-0 pixels, its label, and what files say of it.
+"""Annotated regions, and what an annotation file says of any part of its slide.
 
 In memory pixel centres lie at whole numbers; in annotation files pixel corners do. Readers
 therefore subtract `CORNER_TO_CENTRE` from every coordinate and writers add it.
@@ -7,16 +7,25 @@ therefore subtract `CORNER_TO_CENTRE` from every coordinate and writers add it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
+from histosam_core.annotation.rasterise import Edges, edges_of, rasterise
 from histosam_core.errors import AnnotationError, MissingMppError
 
+if TYPE_CHECKING:
+    from histosam_core.geometry import Region
+
 CORNER_TO_CENTRE = 0.5
+IGNORE_VALUE = 255
 TUMOR = "Tumor"
 EXCLUSION = "Exclusion"
 IGNORE = "Ignore*"
@@ -144,3 +153,177 @@ def polygonal(geometry: Any) -> tuple[Any | None, str | None]:
     if geometry.is_empty or geometry.area == 0:
         return None, "has no area"
     return geometry, note
+
+
+class Annotation(ABC):
+    """An annotation file, read.
+
+    Attributes
+    ----------
+    path
+        The file; None when made in memory.
+    notes
+        One line on each thing that was repaired, skipped or assumed while reading.
+    """
+
+    path: Path | None
+    notes: tuple[str, ...]
+
+    @property
+    @abstractmethod
+    def regions(self) -> tuple[AnnotatedRegion, ...]:
+        """Every outlined object, in the file's order."""
+
+    @abstractmethod
+    def mask(self, region: Region, slide_mpp: float | None = None) -> npt.NDArray[np.uint8]:
+        """Draw the labels of a part of the slide.
+
+        A pixel takes the label found at its centre; a centre exactly on an outline belongs to
+        what lies right of it or below.
+
+        Returns (h, w) uint8: 1 tumour, 0 not, 255 ignore. `slide_mpp` (um per level-0 pixel) is
+        needed where the region states an mpp.
+        """
+
+    @abstractmethod
+    def fitted(self, slide_size_wh: tuple[int, int], slide: object = "the slide") -> Annotation:
+        """Return this annotation, fitted to the slide of that level-0 size that it belongs to.
+
+        Raises
+        ------
+        AnnotationError
+            It cannot belong to it; the message names the `slide`.
+        """
+
+    def known_within(self, slide_size_wh: tuple[int, int], margin_px: float) -> Annotation:
+        """Return this annotation, fitted, with all that it does not cover ignored.
+
+        Three outlined tumours do not say that there is no fourth. Covered are the outlines of
+        tumour, holes too, and `margin_px` level-0 pixels around them; exclusions; and areas marked
+        as annotated throughout (`is_annotated_area`). A label mask covers every pixel.
+        """
+        return self
+
+
+class PolygonAnnotation(Annotation):
+    """Regions held as polygons.
+
+    Tumour is every region whose label means it (`is_tumor`). Where a file has none, its regions
+    without a class are taken for tumour. Exclusions are cut out; ignored regions win over both.
+
+    `labels` count as tumour, compared without case; None applies the rule above. See `Annotation`
+    for the others.
+    """
+
+    regions: tuple[AnnotatedRegion, ...] = ()
+
+    def __init__(
+        self,
+        regions: Iterable[AnnotatedRegion],
+        *,
+        path: Path | None = None,
+        notes: Sequence[str] = (),
+        labels: Iterable[str] | None = None,
+    ) -> None:
+        self.regions = tuple(regions)
+        self.path = path
+        self.notes = tuple(notes)
+        self.labels = None if labels is None else tuple(labels)
+
+    def mask(self, region: Region, slide_mpp: float | None = None) -> npt.NDArray[np.uint8]:
+        """Draw the labels of a part of the slide; see `Annotation.mask`.
+
+        Raises
+        ------
+        AnnotationError
+            The file has regions, but none whose label means tumour.
+        """
+        width, height = region.size_wh
+        mask = np.zeros((height, width), dtype=np.uint8)
+        frame = region.frame(slide_mpp)
+        x0, y0 = frame.to_level0((-0.5, -0.5))
+        x1, y1 = frame.to_level0((width - 0.5, height - 0.5))
+        for value, bounds, edges in self._drawings:
+            if bounds[0] < x1 and bounds[2] > x0 and bounds[1] < y1 and bounds[3] > y0:
+                mask[rasterise(edges, region, slide_mpp)] = value
+        return mask
+
+    @cached_property
+    def _drawings(self) -> list[tuple[int, tuple[float, float, float, float], Edges]]:
+        """Value, bounds and edges of what is drawn, in the order in which it is drawn."""
+        tumor = self.tumor_regions()
+        others = [r for r in self.regions if r not in tumor]
+        layers = (
+            *((1, r) for r in tumor),
+            *((0, r) for r in others if is_exclusion(r.label)),
+            *((IGNORE_VALUE, r) for r in others if is_ignore(r.label)),
+        )
+        return [(value, r.geometry.bounds, edges_of(r.geometry)) for value, r in layers]
+
+    def tumor_regions(self) -> tuple[AnnotatedRegion, ...]:
+        """Return the regions that count as tumour.
+
+        Raises
+        ------
+        AnnotationError
+            The file has regions, but none that counts.
+        """
+        if self.labels is not None:
+            wanted = {label.casefold() for label in self.labels}
+            chosen = [r for r in self.regions if r.label.casefold() in wanted]
+        else:
+            chosen = [r for r in self.regions if is_tumor(r.label)] or [
+                r for r in self.regions if r.label == UNCLASSIFIED
+            ]
+        labels = {r.label for r in self.regions}
+        others = sorted(repr(n) for n in labels if not (is_exclusion(n) or is_ignore(n)))
+        if not chosen and others:
+            raise AnnotationError(
+                f"{self.path or 'the annotation'} has no region whose class means tumour; "
+                f"it has {', '.join(others)}: name those that count as tumour (labels=..., --label)"
+            )
+        return tuple(chosen)
+
+    def known_within(self, slide_size_wh: tuple[int, int], margin_px: float) -> PolygonAnnotation:
+        """Return this annotation with all that it does not cover ignored; see `Annotation`."""
+        tumor = self.tumor_regions()
+        known = [
+            # What lies in a hole that somebody drew is known too.
+            shapely.Polygon(part.exterior).buffer(margin_px)
+            for region in tumor
+            for part in shapely.get_parts(region.geometry)
+        ]
+        known += [
+            r.geometry
+            for r in self.regions
+            if r not in tumor and (is_exclusion(r.label) or is_annotated_area(r.label))
+        ]
+        unknown = shapely.get_parts(_extent(slide_size_wh).difference(shapely.union_all(known)))
+        parts = [part for part in unknown if part.geom_type == "Polygon" and part.area > 0]
+        if not parts:
+            return self
+        rest = AnnotatedRegion(shapely.MultiPolygon(parts), label=IGNORE)
+        return PolygonAnnotation(
+            (*self.regions, rest), path=self.path, notes=self.notes, labels=self.labels
+        )
+
+    def fitted(
+        self, slide_size_wh: tuple[int, int], slide: object = "the slide"
+    ) -> PolygonAnnotation:
+        """Return this annotation if a part of it lies on the slide; see `Annotation.fitted`."""
+        outlines = [r.geometry for r in self.regions]
+        if outlines and not shapely.intersects(_extent(slide_size_wh), outlines).any():
+            x0, y0, x1, y1 = shapely.total_bounds(outlines)
+            width, height = slide_size_wh
+            raise AnnotationError(
+                f"{self.path or 'the annotation'} matches no part of {slide}: it covers x {x0:.0f} "
+                f"to {x1:.0f}, y {y0:.0f} to {y1:.0f}, the slide is {width} x {height} px; give "
+                "the annotation made on this slide, in level-0 pixels"
+            )
+        return self
+
+
+def _extent(slide_size_wh: tuple[int, int]) -> Any:
+    """A slide's outline in level-0 pixels."""
+    width, height = slide_size_wh
+    return shapely.box(-0.5, -0.5, width - 0.5, height - 0.5)

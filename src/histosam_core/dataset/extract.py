@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from histosam_core.annotation.files import find_pairs
 from histosam_core.atomic import new_folder
 from histosam_core.dataset.contact_sheet import write_preview
-from histosam_core.dataset.pairs import find_pairs
 from histosam_core.dataset.patches import PatchGeometry, PatchStoreWriter
 from histosam_core.dataset.place_split import PatchSplit, SplitBy
 from histosam_core.dataset.plan import REASONS, SlidePlan, gt_mask_of, open_for, plan_slides

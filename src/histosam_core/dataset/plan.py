@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from histosam_core.annotation import read_annotations
-from histosam_core.annotation.annotation import IGNORE_VALUE, Annotation
 from histosam_core.annotation.files import slide_stem
+from histosam_core.annotation.regions import IGNORE_VALUE, Annotation
 from histosam_core.dataset.patches import SlideRecord
 from histosam_core.errors import MissingMppError
 from histosam_core.geometry import Region

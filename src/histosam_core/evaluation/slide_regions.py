@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from histosam_core.annotation.annotation import IGNORE_VALUE, Annotation
+from histosam_core.annotation.regions import IGNORE_VALUE, Annotation
 from histosam_core.errors import RegionError
 from histosam_core.geometry import Region
 

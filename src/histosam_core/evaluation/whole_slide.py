@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosam_core.annotation.files import slide_stem
+from histosam_core.annotation.files import SLIDE_SUFFIXES, find_pairs, slide_stem
 from histosam_core.clicks.mask import MASK_THRESHOLD
 from histosam_core.clicks.users import IDEAL, User
-from histosam_core.dataset.pairs import SLIDE_SUFFIXES, find_pairs
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError
 from histosam_core.evaluation.annotated_slide import AnnotatedSlide, SlideSource
 from histosam_core.evaluation.protocol.runners import Runner, stated_geometry

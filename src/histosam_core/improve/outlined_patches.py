@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from histosam_core.annotation import PolygonAnnotation, find_annotation, read_annotations
-from histosam_core.annotation.files import ANNOTATION_SUFFIXES, MASK_ENDINGS, slide_stem
+from histosam_core.annotation.files import ANNOTATION_SUFFIXES, MASK_ENDINGS, find_pairs, slide_stem
 from histosam_core.dataset import (
     ExtractionSummary,
     Patch,
@@ -18,7 +18,6 @@ from histosam_core.dataset import (
     read_split_file,
     split_patches,
 )
-from histosam_core.dataset.pairs import find_pairs
 from histosam_core.errors import AnnotationError, ConfigError, EmptyDatasetError
 from histosam_core.improve.settings import PARTS, ImproveSettings
 from histosam_core.progress import ProgressCallback, silent

@@ -19,7 +19,7 @@ from histosam_core.annotation import (
     read_mask_tiff,
     write_mask_tiff,
 )
-from histosam_core.annotation.annotation import Annotation
+from histosam_core.annotation.regions import Annotation
 from histosam_core.errors import RegionError
 from histosam_core.evaluation import slide_regions
 from histosam_core.evaluation.slide_regions import TumorRegion, draw_truth, find_regions

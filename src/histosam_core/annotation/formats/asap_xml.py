@@ -12,19 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement
 
-import numpy as np
-
-from histosam_core.annotation.annotation import PolygonAnnotation
 from histosam_core.annotation.formats.xml_rings import (
     Ring,
-    coordinate,
-    number_text,
-    parse_xml,
+    points_of,
     regions_of,
-    rings_of,
-    tie_attributes,
+    root_of,
     tie_of,
     write_xml,
+    written_rings,
 )
 from histosam_core.annotation.regions import (
     EXCLUSION,
@@ -32,9 +27,9 @@ from histosam_core.annotation.regions import (
     UNCLASSIFIED,
     AnnotatedRegion,
     Color,
+    PolygonAnnotation,
     is_exclusion,
 )
-from histosam_core.errors import AnnotationError
 
 ROOT_TAG = "ASAP_Annotations"
 _OUTLINED = ("polygon", "rectangle", "spline")
@@ -54,31 +49,27 @@ def read_asap_xml(path: str | os.PathLike[str]) -> PolygonAnnotation:
         The file cannot be read, or is not ASAP's XML.
     """
     path = Path(path)
-    root = parse_xml(path)
-    if root.tag != ROOT_TAG:
-        raise AnnotationError(f"{path} is not an ASAP file: its root is <{root.tag}>")
     notes = []
     rings = []
-    for number, element in enumerate(root.iter("Annotation")):
+    for number, element in enumerate(root_of(path, ROOT_TAG, "ASAP").iter("Annotation")):
         name = element.get("Name") or None
         where = f"annotation {number} ({name})" if name else f"annotation {number}"
         kind = element.get("Type", "Polygon")
         if kind.casefold() not in _OUTLINED:
             notes.append(f"{where} was left out: a {kind} has no area")
             continue
-        points = [
-            (int(c.get("Order") or i), coordinate(c, "X", path), coordinate(c, "Y", path))
-            for i, c in enumerate(element.iter("Coordinate"))
-        ]
-        points.sort(key=lambda p: p[0])
+        coordinates = list(element.iter("Coordinate"))
+        points = points_of(coordinates, path)
+        if all(c.get("Order") for c in coordinates):
+            points = points[points_of(coordinates, path, ("Order",))[:, 0].argsort(kind="stable")]
         group = element.get("PartOfGroup", "None")
         tie = tie_of(element)
         rings.append(
             Ring(
-                points_xy=np.array([p[1:] for p in points], dtype=np.float64).reshape(-1, 2),
+                points_xy=points,
                 label=_label(group),
                 color=_color(element.get("Color")),
-                name=None if tie is not None and name == _plain_name(tie) else name,
+                name=None if tie is not None and name == _plain_name(tie[0]) else name,
                 is_hole=is_exclusion(group),
                 tie=tie,
                 where=where,
@@ -98,20 +89,19 @@ def write_asap_xml(path: str | os.PathLike[str], regions: Iterable[AnnotatedRegi
         color = "#{:02X}{:02X}{:02X}".format(*region.color) if region.color else None
         if group != "None":
             groups.setdefault(group, color or _DEFAULT_COLOR)
-        for ring in rings_of(region):
-            if ring.is_hole:
+        for is_hole, tie, points in written_rings(region):
+            if is_hole:
                 groups.setdefault(EXCLUSION, _EXCLUSION_COLOR)
             attributes = {
-                "Name": region.name if region.name is not None else _plain_name(ring.tie),
+                "Name": _plain_name(region.id) if region.name is None else region.name,
                 "Type": "Polygon",
-                "PartOfGroup": EXCLUSION if ring.is_hole else group,
+                "PartOfGroup": EXCLUSION if is_hole else group,
                 **({"Color": color} if color else {}),
-                **tie_attributes(ring),
+                **tie,
             }
             annotation = SubElement(listed, "Annotation", attributes)
             coordinates = SubElement(annotation, "Coordinates")
-            for order, (x, y) in enumerate(ring.points_xy.tolist()):
-                xy = {"X": number_text(x), "Y": number_text(y)}
+            for order, xy in enumerate(points):
                 SubElement(coordinates, "Coordinate", {"Order": str(order), **xy})
     grouped = SubElement(root, "AnnotationGroups")
     for name, color in groups.items():
@@ -138,6 +128,6 @@ def _label(group: str) -> str:
     return UNCLASSIFIED if group in ("", "None") else group
 
 
-def _plain_name(tie: tuple[str, int, int] | None) -> str:
+def _plain_name(region_id: str) -> str:
     """Name of a ring whose region has none: ASAP wants one."""
-    return "Annotation" if tie is None else f"Annotation {tie[0][:8]}"
+    return f"Annotation {region_id[:8]}"

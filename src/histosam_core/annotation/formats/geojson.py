@@ -17,12 +17,12 @@ import numpy as np
 import shapely
 import shapely.geometry
 
-from histosam_core.annotation.annotation import PolygonAnnotation
 from histosam_core.annotation.regions import (
     CORNER_TO_CENTRE,
     UNCLASSIFIED,
     AnnotatedRegion,
     Color,
+    PolygonAnnotation,
     polygonal,
 )
 from histosam_core.atomic import new_file

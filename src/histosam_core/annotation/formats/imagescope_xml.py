@@ -15,20 +15,23 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 import numpy.typing as npt
 
-from histosam_core.annotation.annotation import PolygonAnnotation
 from histosam_core.annotation.formats.xml_rings import (
     Ring,
-    coordinate,
     number_text,
-    parse_xml,
+    points_of,
     regions_of,
-    rings_of,
-    tie_attributes,
+    root_of,
     tie_of,
     write_xml,
+    written_rings,
 )
-from histosam_core.annotation.regions import UNCLASSIFIED, AnnotatedRegion, Color, is_exclusion
-from histosam_core.errors import AnnotationError
+from histosam_core.annotation.regions import (
+    UNCLASSIFIED,
+    AnnotatedRegion,
+    Color,
+    PolygonAnnotation,
+    is_exclusion,
+)
 
 ROOT_TAG = "Annotations"
 _FREEHAND, _RECTANGLE, _ELLIPSE = "0", "1", "2"
@@ -48,12 +51,9 @@ def read_imagescope_xml(path: str | os.PathLike[str]) -> PolygonAnnotation:
         The file cannot be read, or is not ImageScope's XML.
     """
     path = Path(path)
-    root = parse_xml(path)
-    if root.tag != ROOT_TAG:
-        raise AnnotationError(f"{path} is not an ImageScope file: its root is <{root.tag}>")
     regions: list[AnnotatedRegion] = []
     notes: list[str] = []
-    for layer in root.iter("Annotation"):
+    for layer in root_of(path, ROOT_TAG, "ImageScope").iter("Annotation"):
         label = _layer_label(layer)
         color = _color(layer.get("LineColor"))
         rings = []
@@ -63,8 +63,7 @@ def read_imagescope_xml(path: str | os.PathLike[str]) -> PolygonAnnotation:
             if kind not in (_FREEHAND, _RECTANGLE, _ELLIPSE):
                 notes.append(f"{where} was left out: an arrow or a ruler has no area")
                 continue
-            xy = [(coordinate(v, "X", path), coordinate(v, "Y", path)) for v in _vertices(element)]
-            points = _outline(kind, np.array(xy, dtype=np.float64).reshape(-1, 2))
+            points = _outline(kind, points_of(_vertices(element), path))
             is_hole = element.get("NegativeROA", "0") == "1" or is_exclusion(label)
             name = element.get("Text") or None
             rings.append(Ring(points, label, color, name, is_hole, tie_of(element), where))
@@ -103,25 +102,21 @@ def write_imagescope_xml(
         layer = SubElement(root, "Annotation", attributes)
         SubElement(layer, "Attributes")
         listed = SubElement(layer, "Regions")
-        rings = [(member, ring) for member in members for ring in rings_of(member)]
-        for number, (member, ring) in enumerate(rings, start=1):
-            element = SubElement(
-                listed,
-                "Region",
-                {
-                    "Id": str(number),
-                    "Type": _FREEHAND,
-                    "Text": member.name or "",
-                    "NegativeROA": "1" if ring.is_hole else "0",
-                    "InputRegionId": "0",
-                    "Analyze": "1",
-                    "DisplayId": str(number),
-                    **tie_attributes(ring),
-                },
-            )
-            vertices = SubElement(element, "Vertices")
-            for x, y in ring.points_xy.tolist():
-                SubElement(vertices, "Vertex", {"X": number_text(x), "Y": number_text(y), "Z": "0"})
+        rings = ((member, *ring) for member in members for ring in written_rings(member))
+        for number, (member, is_hole, tie, points) in enumerate(rings, start=1):
+            attributes = {
+                "Id": str(number),
+                "Type": _FREEHAND,
+                "Text": member.name or "",
+                "NegativeROA": "1" if is_hole else "0",
+                "InputRegionId": "0",
+                "Analyze": "1",
+                "DisplayId": str(number),
+                **tie,
+            }
+            vertices = SubElement(SubElement(listed, "Region", attributes), "Vertices")
+            for xy in points:
+                SubElement(vertices, "Vertex", {**xy, "Z": "0"})
     return write_xml(path, root)
 
 

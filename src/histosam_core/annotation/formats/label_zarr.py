@@ -13,14 +13,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histosam_core.annotation.formats.geojson import feature_of, region_of
-from histosam_core.annotation.formats.label_metadata import ome_metadata
 from histosam_core.annotation.labels import BLOCK_PX, Drawing, LabelGrid, drawings_of
 from histosam_core.atomic import new_folder
 from histosam_core.errors import AnnotationError, OutputExistsError
@@ -36,6 +35,8 @@ MANY_CHUNKS = 4096
 
 FORMAT_VERSION = 1
 MARK = "histosam"
+NO_COLOR = (255, 214, 10)
+"""Stands for none: some programs want a colour for every label that has properties."""
 
 
 def write_label_zarr(
@@ -109,7 +110,7 @@ def write_label_zarr(
         side = SHARD_CHUNKS if len(grid.drawings) > MANY_CHUNKS else 1
         levels.append((grid, side, grid.squares(side)))
     attributes = {
-        "ome": ome_metadata(regions, name=name, downsamples=downsamples, slide_mpp=slide_mpp),
+        "ome": _ome_metadata(regions, name, downsamples, slide_mpp),
         MARK: {
             "version": FORMAT_VERSION,
             "slide": slide_name,
@@ -145,6 +146,43 @@ def write_label_zarr(
                 done += 1
                 progress(done, total, f"level {number} of {len(levels)}")
     return Path(path)
+
+
+def _ome_metadata(
+    regions: Sequence[AnnotatedRegion],
+    name: str,
+    downsamples: Sequence[float],
+    slide_mpp: float | None,
+) -> dict[str, Any]:
+    """The ``ome`` attribute: a scale and a translation per level, class and colour per label.
+
+    They give the centre of pixel (0, 0) and the step to the next, in micrometres (in level-0 pixels
+    where the slide's mpp is unknown). Pixel centres lie at whole numbers in memory
+    (docs/coordinates.md), so a grid of downsample d is translated by (d - 1) / 2 level-0 pixels.
+    """
+    unit = 1.0 if slide_mpp is None else slide_mpp
+    axis = {"type": "space"} if slide_mpp is None else {"type": "space", "unit": "micrometer"}
+    datasets = []
+    for level, d in enumerate(downsamples):
+        scale = {"type": "scale", "scale": [d * unit] * 2}
+        shift = {"type": "translation", "translation": [(d - 1) / 2 * unit] * 2}
+        datasets.append({"path": str(level), "coordinateTransformations": [scale, shift]})
+    multiscale = {
+        "name": name,
+        "type": "nearest",
+        "axes": [{"name": "y", **axis}, {"name": "x", **axis}],
+        "datasets": datasets,
+    }
+    colors, properties = [], []
+    for n, region in enumerate(regions, start=1):
+        colors.append({"label-value": n, "rgba": [*(region.color or NO_COLOR), 255]})
+        numbers = {k: float(v) for k, v in region.measurements.items() if math.isfinite(v)}
+        named = {} if region.name is None else {"name": region.name}
+        properties.append(
+            {"label-value": n, **numbers, "class": region.label, **named, "id": region.id}
+        )
+    image_label = {"colors": colors, "properties": properties} if regions else {}
+    return {"version": "0.5", "multiscales": [multiscale], "image-label": image_label}
 
 
 def _check_target(path: Path) -> None:

@@ -18,10 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
-from histosam_core.annotation.annotation import IGNORE_VALUE, Annotation
 from histosam_core.annotation.outlines import mask_to_geometry
 from histosam_core.annotation.rasterise import TIE_PX
-from histosam_core.annotation.regions import IGNORE, TUMOR, AnnotatedRegion
+from histosam_core.annotation.regions import (
+    IGNORE,
+    IGNORE_VALUE,
+    TUMOR,
+    AnnotatedRegion,
+    Annotation,
+)
 from histosam_core.atomic import new_file
 from histosam_core.errors import AnnotationError
 from histosam_core.geometry import Frame, Region

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 _REGION, _RING = "HistoSamRegion", "HistoSamRing"
 
 
-def parse_xml(path: str | os.PathLike[str]) -> Element:
+def parse_xml(path: Path) -> Element:
     """Read an XML file and return its root; AnnotationError where that is not possible."""
-    path = Path(path)
     try:
         root = defusedxml.ElementTree.parse(path, forbid_dtd=True).getroot()
     except DefusedXmlException as error:
@@ -59,6 +58,14 @@ def parse_xml(path: str | os.PathLike[str]) -> Element:
     return root
 
 
+def root_of(path: Path, tag: str, program: str) -> Element:
+    """Read a file of one program; AnnotationError where its root is another's."""
+    root = parse_xml(path)
+    if root.tag != tag:
+        raise AnnotationError(f"{path} is not an {program} file: its root is <{root.tag}>")
+    return root
+
+
 def write_xml(path: str | os.PathLike[str], root: Element) -> Path:
     """Write `root`, indented, with an XML declaration; return the path."""
     ElementTree.indent(root, space="\t")
@@ -67,8 +74,18 @@ def write_xml(path: str | os.PathLike[str], root: Element) -> Path:
     return Path(path)
 
 
-def coordinate(element: Element, name: str, path: Path) -> float:
-    """Read one coordinate attribute; AnnotationError where it is not a finite number."""
+def points_of(
+    elements: Iterable[Element], path: Path, names: tuple[str, ...] = ("X", "Y")
+) -> npt.NDArray[np.float64]:
+    """Read numbers, such as the points (N, 2) of a ring, from attributes of elements.
+
+    AnnotationError where one is not a finite number.
+    """
+    rows = [[_number(element, name, path) for name in names] for element in elements]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(names))
+
+
+def _number(element: Element, name: str, path: Path) -> float:
     text = element.get(name)
     try:
         value = float((text or "").replace(",", "."))
@@ -88,30 +105,39 @@ def number_text(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """One closed outline as an XML file holds it.
-
-    `tie` is (region id, part, ring): which ring of which part of which region this is, ring 0
-    being the exterior; None in files of other programs.
-    """
+    """One closed outline as an XML file holds it."""
 
     points_xy: npt.NDArray[np.float64]  # (N, 2), not closed, pixel corners at whole numbers
     label: str
-    color: Color | None = None
-    name: str | None = None
-    is_hole: bool = False
-    tie: tuple[str, int, int] | None = None
-    where: str = "a ring"  # its name in a note
+    color: Color | None
+    name: str | None
+    is_hole: bool
+    # Region id, part and ring, the exterior being 0; None in files of other programs.
+    tie: tuple[str, int, int] | None
+    where: str  # its name in a note
 
 
-def rings_of(region: AnnotatedRegion) -> list[Ring]:
-    """Take a region apart into rings in the file's frame, every exterior before its holes."""
-    rings = []
+def written_rings(
+    region: AnnotatedRegion,
+) -> Iterator[tuple[bool, dict[str, str], list[dict[str, str]]]]:
+    """Take a region apart into rings, every exterior before its holes.
+
+    Yield whether it is a hole, the attributes that tie it to its region, and those of its points.
+    """
     for part, polygon in enumerate(shapely.get_parts(region.geometry)):
         for number, ring in enumerate((polygon.exterior, *polygon.interiors)):
             points = shapely.get_coordinates(ring)[:-1] + CORNER_TO_CENTRE
-            tie = (region.id, part, number)
-            rings.append(Ring(points, region.label, region.color, region.name, number > 0, tie=tie))
-    return rings
+            xy = [{"X": number_text(x), "Y": number_text(y)} for x, y in points.tolist()]
+            yield number > 0, {_REGION: region.id, _RING: f"{part}.{number}"}, xy
+
+
+def tie_of(element: Element) -> tuple[str, int, int] | None:
+    """Read what ties a ring to its region; None where it is missing or garbled."""
+    region_id, text = element.get(_REGION), element.get(_RING, "")
+    part, _, number = text.partition(".")
+    if not region_id or not (part.isdecimal() and number.isdecimal()):
+        return None
+    return region_id, int(part), int(number)
 
 
 def regions_of(rings: Sequence[Ring]) -> tuple[tuple[AnnotatedRegion, ...], tuple[str, ...]]:
@@ -154,13 +180,10 @@ def _repaired(parts: list[list[Ring]], where: str, notes: list[str]) -> Any | No
     if any(len(ring.points_xy) < 3 for rings in parts for ring in rings):
         notes.append(f"{where} was left out: it has fewer than three points")
         return None
-    polygons = [
-        shapely.Polygon(
-            rings[0].points_xy - CORNER_TO_CENTRE,
-            [hole.points_xy - CORNER_TO_CENTRE for hole in rings[1:]],
-        )
-        for rings in parts
-    ]
+    polygons = []
+    for rings in parts:
+        outline, *holes = (ring.points_xy - CORNER_TO_CENTRE for ring in rings)
+        polygons.append(shapely.Polygon(outline, holes))
     geometry, note = polygonal(
         polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
     )
@@ -173,39 +196,17 @@ def _cut(
     regions: list[AnnotatedRegion], holes: list[tuple[Any, Ring]], notes: list[str]
 ) -> tuple[AnnotatedRegion, ...]:
     for hole, ring in holes:
-        is_used = False
-        remaining = []
+        is_used, remaining = False, []
         for region in regions:
-            overlaps = shapely.intersects(region.geometry, hole) and not shapely.touches(
-                region.geometry, hole
-            )
-            if not overlaps or shapely.covers(hole, region.geometry):
-                is_used = is_used or overlaps
-                remaining.append(region)
-                continue
-            is_used = True
-            geometry, _ = polygonal(shapely.difference(region.geometry, hole))
-            if geometry is not None:
-                remaining.append(replace(region, geometry=geometry))
+            outline = region.geometry
+            overlaps = shapely.intersects(outline, hole) and not shapely.touches(outline, hole)
+            is_used |= overlaps
+            if overlaps and not shapely.covers(hole, outline):
+                outline, _ = polygonal(shapely.difference(outline, hole))
+            if outline is not None:
+                remaining.append(replace(region, geometry=outline))
         regions = remaining
         if not is_used:
             notes.append(f"{ring.where} cuts nothing; kept as a region of class {EXCLUSION}")
             regions.append(AnnotatedRegion(hole, EXCLUSION, ring.color, name=ring.name))
     return tuple(regions)
-
-
-def tie_attributes(ring: Ring) -> Mapping[str, str]:
-    """Return the two attributes that tie a ring to its region."""
-    if ring.tie is None:
-        return {}
-    region_id, part, number = ring.tie
-    return {_REGION: region_id, _RING: f"{part}.{number}"}
-
-
-def tie_of(element: Element) -> tuple[str, int, int] | None:
-    """Read `tie_attributes` back; None where they are missing or garbled."""
-    region_id, text = element.get(_REGION), element.get(_RING, "")
-    part, _, number = text.partition(".")
-    if not region_id or not (part.isdecimal() and number.isdecimal()):
-        return None
-    return region_id, int(part), int(number)

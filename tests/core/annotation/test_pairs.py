@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from histosam_core.dataset.pairs import find_pairs, find_slides
+from histosam_core.annotation.files import find_pairs, find_slides
 from histosam_core.errors import AnnotationError, ConfigError, SlideNotFoundError
 
 
