@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 
 from histosam_core.errors import ConfigError
 from histosam_core.recipes.synthetic import DOMAINS, SyntheticSlide, render_slide
-from histosam_core.recipes.synthetic.grids import Canvas, Layers
-from histosam_core.recipes.synthetic.noise import cloud, oriented_stripes, stripes
-from histosam_core.recipes.synthetic.nuclei import KINDS, draw_stamps, stamp
+from histosam_core.recipes.synthetic.cells import KINDS, draw_stamps, stamp
+from histosam_core.recipes.synthetic.grids import Canvas, cloud, stripes
 from histosam_core.recipes.synthetic.outlines_drawn import draw_tissue, draw_tumour
 
 Float = NDArray[np.float32]
 
 
 def _outlines(seed: int, side_um: int = 3000) -> tuple[Float, Float]:
-    rng = np.random.default_rng(seed)
-    canvas = Canvas((side_um // 4, side_um // 4), 4.0)  # coarse: only the outlines are looked at
-    tissue_um = draw_tissue(canvas, rng, roundness=0.4)
-    return tissue_um, draw_tumour(canvas, tissue_um, rng, fraction=(0.25, 0.45))
+    # Coarse: only the outlines are looked at.
+    canvas = Canvas((side_um // 4, side_um // 4), 4.0, np.random.default_rng(seed))
+    tissue_um = draw_tissue(canvas, roundness=0.4)
+    return tissue_um, draw_tumour(canvas, tissue_um, fraction=(0.25, 0.45))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -181,7 +180,7 @@ def test_cloud_and_stripes_are_standardised_and_stripes_have_their_wavelength(
 def test_oriented_stripes_change_little_along_their_direction(
     angle: float, rng: np.random.Generator
 ) -> None:
-    field = oriented_stripes(np.full((256, 256), angle, np.float32), 12, rng)
+    field = stripes((256, 256), 12, rng, along=np.full((256, 256), angle, np.float32))
     gy, gx = np.gradient(field)
     along = np.cos(angle) * gx + np.sin(angle) * gy
     across = np.cos(angle) * gy - np.sin(angle) * gx
@@ -189,7 +188,7 @@ def test_oriented_stripes_change_little_along_their_direction(
 
 
 def test_band_of_a_layer_equals_the_whole_layer_enlarged(rng: np.random.Generator) -> None:
-    canvas = Canvas((90, 70), 0.5)
+    canvas = Canvas((90, 70), 0.5, rng)
     layer = rng.integers(0, 255, canvas.cell_hw, dtype=np.uint8)
     whole = canvas.band(layer, 0, 70)
     np.testing.assert_allclose(canvas.band(layer, 20, 30), whole[20:50], atol=1)
@@ -205,14 +204,12 @@ def test_stamps_have_the_size_and_direction_of_their_kind(rng: np.random.Generat
 
 
 def test_stamp_lands_on_its_point_and_drops_points_off_the_layer(rng: np.random.Generator) -> None:
-    canvas = Canvas((200, 100), 0.5)
-    layers = Layers.empty(canvas, 48)
+    layer = np.zeros((196, 296), np.uint8)
     stamps = draw_stamps(KINDS["lymphocyte"], 0.5, rng)
-    points = np.array([[60.0, 20.0], [5000.0, 20.0], [-400.0, 3.0]], np.float32)
-    stamp(canvas, layers.nuclei, 48, stamps, points, rng)
-    y, x = np.nonzero(layers.nuclei)
-    assert x.mean() - 48 == pytest.approx(120, abs=1.5)
-    assert y.mean() - 48 == pytest.approx(40, abs=1.5)
+    stamp(layer, stamps, np.array([[168, 88], [10048, 88], [-752, 54]]), rng)
+    y, x = np.nonzero(layer)
+    assert x.mean() == pytest.approx(168, abs=1.5)
+    assert y.mean() == pytest.approx(88, abs=1.5)
 
 
 @pytest.mark.parametrize(

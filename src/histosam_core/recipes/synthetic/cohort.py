@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
@@ -70,16 +71,13 @@ class _Job:
     annotation_format: str
 
     @property
-    def stem(self) -> str:
-        return f"{self.domain}_{self.index:03d}"
-
-    @property
     def slide_name(self) -> str:
-        return f"{self.stem}.svs"
+        return f"{self.domain}_{self.index:03d}.svs"
 
     @property
     def annotation_name(self) -> str:
-        return f"{self.stem}_mask.tif" if self.annotation_format == "mask" else f"{self.stem}.xml"
+        end = "_mask.tif" if self.annotation_format == "mask" else ".xml"
+        return f"{self.domain}_{self.index:03d}{end}"
 
 
 def make_cohort(
@@ -147,26 +145,17 @@ def make_cohort(
     size_um = slide_um if isinstance(slide_um, tuple) else (slide_um, slide_um)
     _check(domain, n_slides, size_um, mpp, magnification, seed, annotation_format, workers)
     target = Path(out)
-    if overwrite and target.is_dir() and any(target.iterdir()):
-        if not (target / COHORT_FILE).is_file():
-            raise OutputExistsError(
-                f"{target} holds other files and no {COHORT_FILE}; choose another folder"
-            )
+    is_cohort = (target / COHORT_FILE).is_file()
+    if overwrite and target.is_dir() and any(target.iterdir()) and not is_cohort:
+        raise OutputExistsError(
+            f"{target} holds other files and no {COHORT_FILE}; choose another folder"
+        )
     size_wh = round(size_um[0] / mpp), round(size_um[1] / mpp)
     turns = ("asap", "imagescope", "mask") if annotation_format == "mixed" else (annotation_format,)
     with new_folder(target, overwrite=overwrite) as folder:
         jobs = [
-            _Job(
-                folder=folder,
-                domain=domain,
-                index=index,
-                size_wh=size_wh,
-                mpp=float(mpp),
-                magnification=float(magnification),
-                seed=int(seed),
-                annotation_format=turns[(index - 1) % len(turns)],
-            )
-            for index in range(1, n_slides + 1)
+            _Job(folder, domain, index, size_wh, float(mpp), float(magnification), int(seed), turn)
+            for index, turn in zip(range(1, n_slides + 1), cycle(turns), strict=False)
         ]
         progress(0, n_slides, f"rendering {domain} slides")
         fractions: dict[int, float] = {}
@@ -194,27 +183,25 @@ def _check(
     annotation_format: str,
     workers: int,
 ) -> None:
-    problems = []
-    if domain not in DOMAINS:
-        problems.append(f"domain {domain!r} must be one of {', '.join(DOMAINS)}")
-    if not (isinstance(n_slides, int) and 1 <= n_slides <= 999):
-        problems.append(f"n_slides {n_slides} must be 1 to 999")
-    if not (math.isfinite(mpp) and 0.2 <= mpp <= 1.1):
-        problems.append(f"mpp {mpp} must be 0.2 to 1.1 um per pixel")
-    elif len(size_um) != 2 or not all(_MIN_UM <= side <= _MAX_PX * mpp for side in size_um):
-        most = _MAX_PX * mpp
-        problems.append(f"slide_um {size_um} must be {_MIN_UM:g} to {most:g} um each way")
-    if not (math.isfinite(magnification) and magnification > 0):
-        problems.append(f"magnification {magnification} must be positive, e.g. 20")
-    if not (isinstance(seed, int | np.integer) and seed >= 0):
-        problems.append(f"seed {seed} must be a whole number >= 0")
-    if annotation_format not in ANNOTATION_FORMATS:
-        choices = ", ".join(ANNOTATION_FORMATS)
-        problems.append(f"annotation_format {annotation_format!r} must be one of {choices}")
-    if not (isinstance(workers, int) and workers >= 1):
-        problems.append(f"workers {workers} must be at least 1")
-    if problems:
+    can_draw, most_um = 0.2 <= mpp <= 1.1, _MAX_PX * mpp
+    fits = len(size_um) == 2 and all(_MIN_UM <= side <= most_um for side in size_um)
+    is_format, formats = annotation_format in ANNOTATION_FORMATS, ", ".join(ANNOTATION_FORMATS)
+    rules = {
+        f"domain {domain!r} must be one of {', '.join(DOMAINS)}": domain in DOMAINS,
+        f"n_slides {n_slides} must be 1 to 999": _is_whole(n_slides, 1) and n_slides <= 999,
+        f"mpp {mpp} must be 0.2 to 1.1 um per pixel": can_draw,
+        f"slide_um {size_um} must be {_MIN_UM:g} to {most_um:g} um each way": fits or not can_draw,
+        f"magnification {magnification} must be positive, e.g. 20": 0 < magnification < math.inf,
+        f"seed {seed} must be a whole number >= 0": _is_whole(seed, 0),
+        f"annotation_format {annotation_format!r} must be one of {formats}": is_format,
+        f"workers {workers} must be at least 1": _is_whole(workers, 1),
+    }
+    if problems := [text for text, is_kept in rules.items() if not is_kept]:
         raise ConfigError("; ".join(problems))
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int | np.integer) and int(value) >= least
 
 
 def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[int, float]]:
@@ -299,9 +286,8 @@ def _regions(slide: SyntheticSlide, rng: np.random.Generator) -> list[AnnotatedR
 def _record(
     jobs: list[_Job], fractions: dict[int, float], annotation_format: str
 ) -> dict[str, object]:
-    settings = asdict(jobs[0])
-    for own in ("folder", "index", "annotation_format"):
-        del settings[own]
+    own = {"folder", "index", "annotation_format"}
+    settings = {name: value for name, value in asdict(jobs[0]).items() if name not in own}
     return {
         "kind": "HistoSAM synthetic cohort",
         "generator_version": GENERATOR_VERSION,

@@ -1,73 +1,87 @@
-"""What both kinds of tissue are drawn with: a tissue under construction."""
+"""What both kinds of tissue are drawn with: a tissue under construction, and its layers of dye."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .grids import DYE, OPEN_EDGE, Canvas, Layers
-from .noise import cloud, smooth_step
-from .nuclei import KINDS, draw_red_cells, draw_stamps, stamp
-from .points import discs_into, scatter
-
-if TYPE_CHECKING:
-    from .cytoplasm import Cells
+from .cells import KINDS, Cytoplasm, draw_stamps, scatter, stamp
+from .grids import Canvas, smooth_step
 
 Float = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
-MARGIN_UM = 24.0  # half of the largest stamp, in um
+DYE = 80  # layer value of one unit of dye
+OPEN_EDGE = 128  # value of `Tissue.opening` on the edge of an opening ...
+OPEN_PER_UM = 24  # ... and its rise per micrometre into the opening
+_MARGIN_UM = 24.0  # half of the largest stamp, in um
 
 
-@dataclass(slots=True)
 class Tissue:
-    """A piece of tissue on its canvas."""
+    """A piece of tissue on its canvas.
 
-    # The grids and the dye.
-    canvas: Canvas
-    layers: Layers
-    tissue_um: Float  # (H, W) float32 on the pattern grid: um inside the tissue's edge
-    tumour_um: Float  # (H, W) float32 on the pattern grid: um inside the tumour's edge; the truth
-    # (H, W) float32 on the pattern grid: the probability that a cell is a tumour cell. One half on
-    # the truth's edge, and blurred about it by a width that varies along the border.
-    tumour: Float
-    _libraries: dict[str, list[UInt8]] = field(default_factory=dict)
+    Parameters
+    ----------
+    canvas
+        The grids.
+    tissue_um, tumour_um
+        (H, W) float32 on the pattern grid: um inside the tissue's edge, and inside the tumour's
+        edge, which is the truth.
+    border_um
+        Width of the sharpest and of the softest border of the tumour; it varies along the edge.
+    """
+
+    def __init__(
+        self, canvas: Canvas, tissue_um: Float, tumour_um: Float, border_um: tuple[float, float]
+    ) -> None:
+        self.canvas, self.tissue_um, self.tumour_um = canvas, tissue_um, tumour_um
+        softness = smooth_step(canvas.cloud(350), -1.2, 1.2)
+        width = np.float32(border_um[0]) + np.float32(border_um[1] - border_um[0]) * softness
+        # (H, W) float32 on the pattern grid: the probability that a cell is a tumour cell. One half
+        # on the truth's edge.
+        self.tumour = np.asarray(0.5 + 0.5 * np.tanh(tumour_um / width), np.float32)
+        # (H, W) uint8 on the cell grid: dye of cytoplasm and fibres, `DYE` per unit. One unit of
+        # eosin is ordinary cytoplasm, one unit of haematoxylin a dense nucleus.
+        self.eosin, self.haematoxylin = np.zeros((2, *canvas.cell_hw), np.uint8)
+        # (H, W) uint8 on the cell grid: lumina, sinusoids, vacuoles and bare glass, as a signed
+        # distance: `OPEN_EDGE` on the edge, more inside the opening.
+        self.opening = np.zeros(canvas.cell_hw, np.uint8)
+        # (H, W) uint8 at level 0 with `margin_px` round it, so that stamps need no clipping:
+        # chromatin, 255 per unit, and eosin of red blood cells, 255 per three units.
+        self.margin_px = math.ceil(_MARGIN_UM / canvas.mpp)
+        width_px, height_px = (n + 2 * self.margin_px for n in canvas.size_wh)
+        self.nuclei, self.red_cells = np.zeros((2, height_px, width_px), np.uint8)
+        self._stamps: dict[str, list[UInt8]] = {}
 
     def add_nuclei(
-        self,
-        kind: str,
-        xy_um: Float,
-        rng: np.random.Generator,
-        angle: Float | None = None,
-        *,
-        clearance: bool = True,
+        self, kind: str, xy_um: Float, angle: Float | None = None, *, clearance: bool = True
     ) -> None:
         """Stamp nuclei, except those off the tissue and, with `clearance`, those in openings."""
         keep = self.canvas.at(self.tissue_um, xy_um) > 1.5
         if clearance:
-            keep &= self.canvas.at(self.layers.opening, xy_um) < OPEN_EDGE - 12
-        if kind not in self._libraries:
-            self._libraries[kind] = draw_stamps(KINDS[kind], self.canvas.mpp, rng)
-        layers, turned = self.layers, None if angle is None else angle[keep]
-        stamps = self._libraries[kind]
-        stamp(self.canvas, layers.nuclei, layers.margin_px, stamps, xy_um[keep], rng, turned)
+            keep &= self.canvas.at(self.opening, xy_um) < OPEN_EDGE - 12
+        self._stamp(self.nuclei, kind, xy_um[keep], None if angle is None else angle[keep])
 
-    def add_red_cells(self, probability: Float, rng: np.random.Generator) -> None:
+    def add_red_cells(self, probability: Float) -> None:
         """Fill openings with red blood cells where a pattern-grid probability allows."""
-        canvas, layers = self.canvas, self.layers
-        xy_um = scatter(canvas, 5.6, rng, keep=probability, jitter=0.2, warp=0.3)
-        keep = canvas.at(layers.opening, xy_um) > OPEN_EDGE + 10
-        keep &= canvas.at(self.tissue_um, xy_um) > 6
-        stamps = draw_red_cells(canvas.mpp, rng)
-        stamp(canvas, layers.red_cells, layers.margin_px, stamps, xy_um[keep], rng)
+        xy_um = scatter(self.canvas, 5.6, probability, warp=0.3)
+        keep = self.canvas.at(self.opening, xy_um) > OPEN_EDGE + 10
+        keep &= self.canvas.at(self.tissue_um, xy_um) > 6
+        self._stamp(self.red_cells, "red_cell", xy_um[keep])
+
+    def _stamp(self, layer: UInt8, kind: str, xy_um: Float, angle: Float | None = None) -> None:
+        mpp, rng = self.canvas.mpp, self.canvas.rng
+        if kind not in self._stamps:
+            self._stamps[kind] = draw_stamps(KINDS[kind], mpp, rng)
+        centre = np.rint(xy_um / mpp).astype(np.intp) + self.margin_px
+        stamp(layer, self._stamps[kind], centre, rng, angle)
 
     def paint_cells(
         self,
-        cells: Cells,
+        xy_um: Float,
         eosin: Float,
         haematoxylin: Float,
         *,
@@ -77,59 +91,34 @@ class Tissue:
     ) -> None:
         """Fill the dye layers: every cell in its own colour, fibres where there is stroma.
 
-        `eosin` and `haematoxylin` (N,) are units of dye per cell. On the pattern grid, (H, W)
-        float32: `stroma` is the stroma's weight, `fibrous` the eosin of its fibres, `paleness` the
-        share of dye that is missing.
+        `eosin` and `haematoxylin` (N,) are units of dye per cell of the nuclei `xy_um` (N, 2). On
+        the pattern grid, (H, W) float32: `stroma` is the stroma's weight, `fibrous` the eosin of
+        its fibres, `paleness` the share of dye that is missing.
         """
-        canvas, layers = self.canvas, self.layers
+        canvas = self.canvas
+        cells = Cytoplasm(canvas, xy_um)
         weight = canvas.to_cell_grid(stroma)
         full = None if paleness is None else 1 - canvas.to_cell_grid(paleness)
-        dye = cells.borders()
-        dye *= np.float32(0.13)
-        dye += 1
-        dye *= cells.paint(eosin)
-        if full is not None:
-            dye *= full
-        dye += (canvas.to_cell_grid(fibrous) - dye) * weight
-        _store(layers.eosin, cv2.GaussianBlur(dye, (0, 0), 0.6))
-        dye = cells.paint(haematoxylin)
-        if full is not None:
-            dye *= full
-        dye += (np.float32(0.03) - dye) * weight
-        _store(layers.haematoxylin, cv2.GaussianBlur(dye, (0, 0), 0.6))
+        pink = cells.paint(eosin) * (1 + np.float32(0.13) * cells.borders())
+        for layer, dye, fibres in (
+            (self.eosin, pink, canvas.to_cell_grid(fibrous)),
+            (self.haematoxylin, cells.paint(haematoxylin), np.float32(0.03)),
+        ):
+            if full is not None:
+                dye *= full
+            dye += (fibres - dye) * weight
+            soft = cv2.GaussianBlur(dye, (0, 0), 0.6) * np.float32(DYE)
+            np.copyto(layer, np.clip(soft, 0, 255), casting="unsafe")
 
-    def open_discs(
-        self, xy_um: Float, radius_um: Float, rng: np.random.Generator, roughness: float
-    ) -> None:
+    def open_field(self, inside_um: Float) -> None:
+        """Open the tissue where a cell-grid field, micrometres into the opening, is positive."""
+        value = inside_um * np.float32(OPEN_PER_UM) + np.float32(OPEN_EDGE)
+        np.maximum(self.opening, np.clip(value, 0, 255).astype(np.uint8), out=self.opening)
+
+    def open_discs(self, xy_um: Float, radius_um: Float, roughness: float) -> None:
         """Open round lumina or vacuoles: (N, 2) centres and (N,) mean radii."""
-        inside = np.full(self.canvas.cell_hw, -6, np.float32)
-        discs_into(self.canvas, inside, xy_um, radius_um, rng, roughness=roughness)
-        self.layers.open_field(inside)
+        self.open_field(self.canvas.discs(xy_um, radius_um, roughness, outside_um=-6, fine=True))
 
     def open_glass(self) -> None:
         """Open everything outside the tissue's edge."""
-        self.layers.open_field(self.canvas.to_cell_grid(-self.tissue_um))
-
-
-def border_probability(
-    canvas: Canvas, tumour_um: Float, rng: np.random.Generator, width_um: tuple[float, float]
-) -> Float:
-    """Probability that a cell is tumour, (H, W) float32, from the distance to the truth's edge.
-
-    `tumour_um` is (H, W) float32 on the pattern grid; `width_um` the sharpest and softest border,
-    which vary along the edge.
-    """
-    softness = smooth_step(cloud(canvas.pattern_hw, 350 / canvas.pattern_um, rng), -1.2, 1.2)
-    width = np.float32(width_um[0]) + np.float32(width_um[1] - width_um[0]) * softness
-    return np.asarray(0.5 + 0.5 * np.tanh(tumour_um / width), np.float32)
-
-
-def _store(layer: UInt8, dye: Float) -> None:
-    dye *= np.float32(DYE)
-    np.copyto(layer, np.clip(dye, 0, 255, out=dye), casting="unsafe")
-
-
-def direction_along(field_: Float) -> Float:
-    """Direction of a field's level lines, radians from x towards y, (H, W) float32."""
-    gy, gx = np.gradient(field_)
-    return np.asarray(np.arctan2(gx, -gy), np.float32)
+        self.open_field(self.canvas.to_cell_grid(-self.tissue_um))
