@@ -11,11 +11,9 @@ from histosam_core import console
 from histosam_core.reproduce.kim2023 import METRICS, SETS, STAGES, TRAINING_PATCHES, methods_of
 from histosam_core.reproduce.outputs import duration
 from histosam_core.reproduce.paper_tables import number, rows_of
-from histosam_core.reproduce.survey import TITLES, paper_seconds
 
 if TYPE_CHECKING:
-    from histosam_core.reproduce.survey import Survey
-    from histosam_core.reproduce.table_cells import CellState, Selection
+    from histosam_core.reproduce.survey import CellState, Selection, Survey
 
 MOST_MISSING = 8
 
@@ -24,7 +22,7 @@ def show_survey(view: Survey, selection: Selection) -> None:
     """Print the data that are there, the cells and how they stand, and what it will take."""
     for cohort, files in view.cohorts.items():
         if files is None:
-            console.out.print(f"{TITLES[cohort]}: no folder given", markup=False)
+            console.out.print(f"{cohort.upper()}: no folder given", markup=False)
             continue
         console.out.print(f"{files.name}: {files.described()}", markup=False)
         for line in files.missing[:MOST_MISSING]:
@@ -36,7 +34,7 @@ def show_survey(view: Survey, selection: Selection) -> None:
         cut = view.patches.get(one.key)
         status = f"to be cut ({one.n_patches} in the paper)"
         if cut is not None:
-            splits = ", ".join(f"{n} {split}" for split, n in cut.summary.n_patches.items())
+            splits = ", ".join(f"{n} {split}" for split, n in cut.n_patches.items())
             status = f"cut: {splits} ({_in_paper(one.key, one.n_patches)})"
         console.out.print(f"Patches, {one.title}: {status}", markup=False)
     _show_cells(view)
@@ -104,18 +102,12 @@ def _show_reasons(states: list[CellState]) -> None:
 
 
 def _show_times(view: Survey, selection: Selection) -> None:
-    open_states = [
-        state
-        for cell in selection.cells
-        if (state := view.by_key[cell.key]).status in ("to do", "begun")
-    ]
+    wanted = (view.by_key[cell.key] for cell in selection.cells)
+    open_states = [state for state in wanted if state.is_open]
     if not open_states:
         return
     known = [state.seconds for state in open_states if state.seconds is not None]
-    paper = sum(
-        paper_seconds(s.cell, (s.n_patches or s.cell.patch_set.n_patches) - s.n_done)
-        for s in open_states
-    )
+    paper = sum(state.cell.paper_seconds(state.n_left) for state in open_states)
     console.out.print()
     console.out.print(
         f"{len(open_states)} cells to click: about {duration(paper)} at the pace of the paper's "

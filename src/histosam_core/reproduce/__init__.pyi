@@ -5,5 +5,5 @@ from .outputs import write_tables as write_tables
 from .run import look as look
 from .run import reproduce as reproduce
 from .settings import ReproduceSettings as ReproduceSettings
+from .survey import Selection as Selection
 from .survey import Survey as Survey
-from .table_cells import Selection as Selection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,14 +52,15 @@ def find_weights(model: str, folder: Path | None) -> Weights:
     from histosam_core.model.registry.registry import MODELS, weights_path
 
     spec = MODELS.get(model)
-    if spec is None:
-        path = checkpoint_path(model)
-        if path.is_file():
-            return Weights(model, str(path.absolute()))
+    if spec is None and (path := checkpoint_path(model)).is_file():
+        return Weights(model, str(path.absolute()))
     names = [spec.file_name] if spec is not None else [model + suffix for suffix in SUFFIXES]
-    found = _in_folder(names, folder)
-    if found is not None:
-        return Weights(model, str(found.absolute()))
+    wanted = [name.casefold() for name in names]
+    files = () if folder is None else folder.rglob("*")
+    there = sorted(p for p in files if p.name.casefold() in wanted and p.is_file())
+    if there:
+        best = min(there, key=lambda path: wanted.index(path.name.casefold()))
+        return Weights(model, str(best.absolute()))
     if spec is not None and weights_path(spec).is_file():
         return Weights(model, model)
     where = f" in {folder}" if folder is not None else ""
@@ -109,14 +110,6 @@ def check_family(model: str, architecture: str, family: Family) -> None:
         )
 
 
-def _in_folder(names: list[str], folder: Path | None) -> Path | None:
-    if folder is None or not folder.is_dir():
-        return None
-    wanted = [name.casefold() for name in names]
-    there = sorted(p for p in folder.rglob("*") if p.name.casefold() in wanted and p.is_file())
-    return min(there, key=lambda p: wanted.index(p.name.casefold()), default=None)
-
-
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """A finished fine-tuning."""
@@ -145,7 +138,7 @@ def read_tuned(settings: ReproduceSettings, method: Method) -> Tuned | None:
         return None
     best = run_folder(settings, method) / Path(tuned.checkpoint).name
     # The folder may have moved since.
-    return Tuned(**{**asdict(tuned), "checkpoint": str(best)}) if best.is_file() else None
+    return replace(tuned, checkpoint=str(best)) if best.is_file() else None
 
 
 def epochs_done(settings: ReproduceSettings, method: Method) -> tuple[int, float]:
@@ -196,7 +189,7 @@ def tune(
     bars: Bars = no_bars,
     on_event: Callable[[Mapping[str, object]], None] | None = None,
 ) -> Tuned:
-    """Fine-tune a method, continuing an attempt that was stopped; a finished one is kept.
+    """Fine-tune a method, continuing an attempt that was stopped.
 
     Errors are those of `finetune`; KeyboardInterrupt passes on, once the state is saved.
     """
@@ -204,24 +197,17 @@ def tune(
     from histosam_core.training import finetune
     from histosam_core.training.run_folder import RunFolder
 
-    earlier = read_tuned(settings, method)
-    if earlier is not None:
-        return earlier
     folder = RunFolder(run_folder(settings, method))
     goes_on = folder.state.is_file() or folder.has_begun_only
+    config = train_config(settings, method, weights)
     with bars(f"Fine-tune {method.title}") as progress:
-        result = finetune(
-            train_config(settings, method, weights),
-            resume=goes_on,
-            progress=progress,
-            on_event=on_event,
-        )
+        result = finetune(config, resume=goes_on, progress=progress, on_event=on_event)
     tuned = Tuned(
-        str(result.best_checkpoint),
-        result.epochs,
-        result.best_epoch,
-        result.steps,
-        result.seconds,
+        checkpoint=str(result.best_checkpoint),
+        epochs=result.epochs,
+        best_epoch=result.best_epoch,
+        steps=result.steps,
+        seconds=result.seconds,
         noc85_before=result.before.noc85,
         noc85_best=result.best.noc85,
         base=weights.model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,14 @@ from histosam_core.reproduce.kim2023 import (
 
 if TYPE_CHECKING:
     from histosam_core.reproduce.settings import FailureCount
-    from histosam_core.reproduce.survey import Survey
-    from histosam_core.reproduce.table_cells import CellState
+    from histosam_core.reproduce.survey import CellState, Survey
 
 DIGITS: Mapping[str, int] = {"spc_s": 3}
 """Digits behind the point; 2 for the others, as in the paper."""
+ALIKE = 0.05
+"""Differences up to this share of the paper's figure are shown as alike."""
+LEAST = 0.02
+"""Differences of shares up to this are alike too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,26 @@ class Row:
     def difference(self, metric: str) -> float:
         """Return ours minus the paper's; nan where there is nothing to compare."""
         return self.ours.get(metric, math.nan) - self.paper[metric]
+
+    def kind(self, metric: str) -> str:
+        """Return "better", "worse" or "alike", or "" where there is nothing to compare."""
+        apart, least = self.difference(metric), LEAST if metric.startswith("nof") else 0.0
+        if math.isnan(apart):
+            return ""
+        is_alike = abs(apart) <= max(ALIKE * self.paper[metric], least)
+        return "alike" if is_alike or metric == "spc_s" else "better" if apart < 0 else "worse"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure as it is printed; empty texts where there is none."""
+
+    ours: str
+    paper: str
+    difference: str
+    kind: str  # see `Row.kind`
+    is_best: bool
+    is_paper_best: bool
 
 
 def rows_of(view: Survey, stage: Stage) -> dict[PatchSet, tuple[Row, ...]]:
@@ -89,19 +112,36 @@ def number(value: float, metric: str, *, signed: bool = False) -> str:
     return text.lstrip("+-") if signed and float(text) == 0 else text
 
 
-def best_of(rows: tuple[Row, ...], *, ours: bool) -> dict[str, float]:
+def best_of(rows: Sequence[Row], *, ours: bool) -> dict[str, float]:
     """Return the least of each column, as printed; nothing where fewer than two rows have it."""
     best = {}
     for metric in METRICS:
-        values = [
-            float(number(value, metric))
-            for row in rows
-            if (value := (row.ours if ours else row.paper).get(metric)) is not None
-            and math.isfinite(value)
+        texts = [
+            number((row.ours if ours else row.paper).get(metric, math.nan), metric) for row in rows
         ]
+        values = [float(text) for text in texts if text]
         if len(values) > 1:
             best[metric] = min(values)
     return best
+
+
+def printed(rows: Sequence[Row]) -> list[dict[str, Figure]]:
+    """Return the rows of a block as they are printed, by the names of `METRICS`."""
+    best, paper_best = best_of(rows, ours=True), best_of(rows, ours=False)
+
+    def figure(row: Row, metric: str) -> Figure:
+        ours = number(row.ours.get(metric, math.nan), metric)
+        paper = number(row.paper[metric], metric)
+        return Figure(
+            ours,
+            paper,
+            number(row.difference(metric), metric, signed=True),
+            row.kind(metric),
+            is_best=bool(ours) and best.get(metric) == float(ours),
+            is_paper_best=paper_best.get(metric) == float(paper),
+        )
+
+    return [{metric: figure(row, metric) for metric in METRICS} for row in rows]
 
 
 def csv_table(view: Survey) -> str:
@@ -121,15 +161,13 @@ def csv_table(view: Survey) -> str:
                 state = row.state
                 n = state.n_done if state.status in ("done", "begun") else ""
                 facts = (name, patch_set.title, state.cell.method.title, state.status, state.reason)
-                writer.writerow([*facts, n, patch_set.n_patches, *_values(row)])
+                values = (
+                    f"{value:.6g}" if math.isfinite(value) else ""
+                    for m in METRICS
+                    for value in (row.ours.get(m, math.nan), row.paper[m], row.difference(m))
+                )
+                writer.writerow([*facts, n, patch_set.n_patches, *values])
     return buffer.getvalue()
-
-
-def _values(row: Row) -> Iterator[str]:
-    for name in METRICS:
-        yield _plain(row.ours.get(name, math.nan))
-        yield _plain(row.paper[name])
-        yield _plain(row.difference(name))
 
 
 def latex_table(view: Survey, stage: Stage) -> str:
@@ -138,38 +176,24 @@ def latex_table(view: Survey, stage: Stage) -> str:
     Below each of our figures stand, small, the paper's and the difference. The best of a block is
     bold.
     """
-    headings = " & ".join(METRICS.values())
     lines = [
         f"% Kim et al. (2023), {STAGES[stage]}: ours; below, the paper's and the difference.",
         "% Needs \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{ll{'r' * len(METRICS)}}}",
         "\\toprule",
-        f"Data & Method & {headings} \\\\",
+        f"Data & Method & {' & '.join(METRICS.values())} \\\\",
     ]
     for patch_set, rows in rows_of(view, stage).items():
         lines.append("\\midrule")
-        best = best_of(rows, ours=True)
-        for i, row in enumerate(rows):
-            data = latex_text(patch_set.title) if i == 0 else ""
-            lines += _latex_row(data, row, best)
+        data = latex_text(patch_set.title)
+        for row, line in zip(rows, printed(rows), strict=True):
+            ours, below = [], []
+            for one in line.values():
+                ours.append(f"\\textbf{{{one.ours}}}" if one.is_best else one.ours or "--")
+                text = f"{one.paper}, ${one.difference}$" if one.difference else one.paper
+                below.append(f"{{\\scriptsize {text}}}")
+            title = latex_text(row.state.cell.method.title)
+            lines.append(f"{data} & {title} & {' & '.join(ours)} \\\\")
+            lines.append(f" & & {' & '.join(below)} \\\\")
+            data = ""
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
-
-
-def _latex_row(data: str, row: Row, best: Mapping[str, float]) -> Iterator[str]:
-    ours = []
-    for metric in METRICS:
-        text = number(row.ours.get(metric, math.nan), metric) or "--"
-        is_best = text != "--" and best.get(metric) == float(text)
-        ours.append(f"\\textbf{{{text}}}" if is_best else text)
-    yield f"{data} & {latex_text(row.state.cell.method.title)} & {' & '.join(ours)} \\\\"
-    below = []
-    for metric in METRICS:
-        paper = number(row.paper[metric], metric)
-        difference = number(row.difference(metric), metric, signed=True)
-        text = f"{paper}, ${difference}$" if difference else paper
-        below.append(f"{{\\scriptsize {text}}}")
-    yield f" & & {' & '.join(below)} \\\\"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.6g}" if math.isfinite(value) else ""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation import read_annotations
 from histosam_core.annotation.files import slide_stem
 from histosam_core.atomic import new_file
-from histosam_core.dataset import ExtractionSummary, PatchStore, extract_patches, open_patches
+from histosam_core.dataset import ExtractionSummary, extract_patches
 from histosam_core.dataset.settings import mpp_of_magnification
 from histosam_core.dataset.splits import read_split_file
 from histosam_core.errors import ConfigError, EmptyDatasetError, HistoSamError, PatchStoreError
@@ -37,29 +36,15 @@ def no_bars(title: str) -> AbstractContextManager[ProgressCallback]:
     return nullcontext(silent)
 
 
-@dataclass(frozen=True, slots=True)
-class CutSet:
-    """A patch data set on disk: the folder of its stores, and what `extract_patches` reported."""
-
-    folder: Path
-    summary: ExtractionSummary
-
-    @property
-    def test(self) -> PatchStore:
-        """The test patches."""
-        return open_patches(self.folder, "test")
-
-
 def patch_folder(settings: ReproduceSettings, patch_set: PatchSet) -> Path:
     """Return the folder of a test set's patches; PAIP2019's others lie beside its test patches."""
     return settings.out / "patches" / patch_set.key
 
 
-def prepared(settings: ReproduceSettings, patch_set: PatchSet) -> CutSet | None:
+def prepared(settings: ReproduceSettings, patch_set: PatchSet) -> ExtractionSummary | None:
     """Return a patch set that was cut before, or None."""
-    folder = patch_folder(settings, patch_set)
     try:
-        return CutSet(folder, ExtractionSummary.load(folder))
+        return ExtractionSummary.load(patch_folder(settings, patch_set))
     except PatchStoreError:
         return None
 
@@ -71,7 +56,7 @@ def cut_patch_set(
     *,
     bars: Bars = no_bars,
     notice: Callable[[str], None] = lambda text: None,
-) -> CutSet:
+) -> ExtractionSummary:
     """Cut a patch set, or take the one that is there if it is from the same files.
 
     PAIP2019's set brings its training and validation patches along. `bars` opens a progress bar;
@@ -113,7 +98,7 @@ def cut_patch_set(
     # Last, so that patches without it are cut again.
     with new_file(folder / SOURCE_FILE) as path:
         path.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
-    return CutSet(folder, summary)
+    return summary
 
 
 def _readable(
@@ -130,8 +115,7 @@ def _readable(
             if cohort == "paip2019":
                 right, note = with_right_mask(name, annotation_path, settings.paip_mask)
             with open_slide(slide_path) as slide:
-                annotation = read_annotations(right)
-                annotation.fitted(slide.size_wh, slide.path)
+                read_annotations(right).fitted(slide.size_wh, slide.path)
         except HistoSamError as error:
             notice(f"{files.name}, {name} is left out: {error}")
             continue

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
+from histosam_core.dataset import open_patches
 from histosam_core.errors import HistoSamError, OutputExistsError, OutputWriteError
 from histosam_core.reproduce.kim2023 import METHODS, PAIP2019_TEST, SETS, STAGES, Method, PatchSet
 from histosam_core.reproduce.method_models import (
     MissingWeightsError,
+    Weights,
     find_weights,
     load_weights,
     read_tuned,
@@ -19,17 +22,18 @@ from histosam_core.reproduce.method_models import (
 from histosam_core.reproduce.patch_sets import Bars, cut_patch_set, no_bars, prepared
 from histosam_core.reproduce.settings import SETTINGS_FILE, SYNTHETIC_MARK, ReproduceSettings
 from histosam_core.reproduce.survey import (
+    Cell,
+    Selection,
     Survey,
     find_cohorts,
-    header_of,
-    reason_of,
     run_folder,
     survey,
 )
-from histosam_core.reproduce.table_cells import Cell, Selection
 from histosam_core.settings import read_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from histosam_core.model.interface import InteractiveModel
 
 OnEvent = Callable[[Mapping[str, object]], None]
@@ -41,7 +45,7 @@ def look(settings: ReproduceSettings, selection: Selection | None = None) -> Sur
     Errors are those of `reproduce`.
     """
     check_folder(settings)
-    return _Work(settings, selection or Selection(), no_bars, _ignore).look()
+    return _Work(settings, selection).look()
 
 
 def reproduce(
@@ -88,7 +92,7 @@ def reproduce(
         Passed on, once the state is saved and the tables are written.
     """
     check_folder(settings)
-    work = _Work(settings, selection or Selection(), bars, on_event or _ignore)
+    work = _Work(settings, selection, bars, on_event)
     settings.save(settings.out / SETTINGS_FILE)
     try:
         work.run()
@@ -101,39 +105,40 @@ class _Work:
     """One attempt at a reproduction."""
 
     def __init__(
-        self, settings: ReproduceSettings, selection: Selection, bars: Bars, on_event: OnEvent
+        self,
+        settings: ReproduceSettings,
+        selection: Selection | None,
+        bars: Bars = no_bars,
+        on_event: OnEvent | None = None,
     ) -> None:
-        self.settings, self.selection = settings, selection
-        self.bars, self.on_event = bars, on_event
-        self.cells = selection.cells
+        self.settings, self.selection = settings, selection or Selection()
+        self.bars, self.on_event = bars, on_event or (lambda event: None)
+        self.cells = self.selection.cells
         self.problems: dict[tuple[str, str], str] = {}
         self.notices: list[str] = []
         self.cohorts = find_cohorts(settings)
-        self._check_tuning_settings()
+        # A wrong setting of the fine-tunings is told now, not after hours of clicking.
+        for method in dict.fromkeys(c.method for c in self.cells if c.method.stage == "finetuned"):
+            with suppress(MissingWeightsError):
+                train_config(settings, method, self._weights(method))
 
     def run(self) -> None:
         for patch_set in self._wanted_sets():
-            self._cut(patch_set)
+            files = self.cohorts[patch_set.cohort]
+            if files is not None:  # else it was cut before, or the cells say that it cannot be
+                with self._noting(("set", patch_set.key), patch_set.title):
+                    cut_patch_set(
+                        self.settings, patch_set, files, bars=self.bars, notice=self.notice
+                    )
         for method in METHODS:
-            if not self._open_cells(method):
-                continue
-            try:
-                self._run_method(method)
-            except OutputWriteError:
-                raise
-            except HistoSamError as error:
-                self.problems[method.stage, method.key] = reason_of(error)
-                self.notice(f"{method.title}, {STAGES[method.stage]}: {error}")
-            self.write(curves=False)
+            if self._open_cells(method):
+                title = f"{method.title}, {STAGES[method.stage]}"
+                with self._noting((method.stage, method.key), title):
+                    self._run_method(method)
+                self.write(curves=False)
 
     def look(self) -> Survey:
-        return survey(
-            self.settings,
-            self.selection,
-            self.cohorts,
-            problems=self.problems,
-            notices=tuple(self.notices),
-        )
+        return survey(self.settings, self.selection, self.cohorts, self.problems, self.notices)
 
     def write(self, *, curves: bool = True) -> Survey:
         from histosam_core.reproduce.outputs import write_tables
@@ -146,44 +151,37 @@ class _Work:
         self.notices.append(text)
         self.on_event({"event": "notice", "text": text})
 
-    def _check_tuning_settings(self) -> None:
-        """Raise for a wrong setting now, not after hours of clicking."""
-        for method in dict.fromkeys(c.method for c in self.cells if c.method.stage == "finetuned"):
-            try:
-                weights = find_weights(self.settings.models[method.family], self.settings.weights)
-            except MissingWeightsError:
-                continue
-            train_config(self.settings, method, weights)
+    @contextmanager
+    def _noting(self, place: tuple[str, str], title: str) -> Iterator[None]:
+        """Note what goes wrong in the block, so that the rest goes on."""
+        try:
+            yield
+        except OutputWriteError:
+            raise
+        except HistoSamError as error:
+            self.problems[place] = str(error).splitlines()[0]
+            self.notice(f"{title}: {error}")
+
+    def _weights(self, method: Method) -> Weights:
+        return find_weights(self.settings.models[method.family], self.settings.weights)
 
     def _open_cells(self, method: Method | None = None) -> list[Cell]:
         """The wanted cells, of one method or all, that are neither done nor hopeless."""
         by_key = self.look().by_key
         wanted = [cell for cell in self.cells if method in (None, cell.method)]
-        return [cell for cell in wanted if by_key[cell.key].status in ("to do", "begun")]
+        return [cell for cell in wanted if by_key[cell.key].is_open]
 
     def _wanted_sets(self) -> list[PatchSet]:
         """The sets of the cells that are not done, and the training patches where they are due."""
         open_cells = self._open_cells()
-        wanted = {cell.patch_set.key for cell in open_cells}
+        wanted = {cell.patch_set for cell in open_cells}
         tunings = {cell.method for cell in open_cells if cell.method.stage == "finetuned"}
         if any(read_tuned(self.settings, method) is None for method in tunings):
-            wanted.add(PAIP2019_TEST.key)
-        return [one for one in SETS if one.key in wanted]
-
-    def _cut(self, patch_set: PatchSet) -> None:
-        files = self.cohorts[patch_set.cohort]
-        if files is None:
-            return  # cut before, or the cells say that it cannot be
-        try:
-            cut_patch_set(self.settings, patch_set, files, bars=self.bars, notice=self.notice)
-        except OutputWriteError:
-            raise
-        except HistoSamError as error:
-            self.problems["set", patch_set.key] = reason_of(error)
-            self.notice(f"{patch_set.title}: {error}")
+            wanted.add(PAIP2019_TEST)
+        return [one for one in SETS if one in wanted]
 
     def _run_method(self, method: Method) -> None:
-        model = self._tuned_model(method) if method.stage == "finetuned" else self._model(method)
+        model = self._model(method)
         # Asked for only now: cells of an earlier fine-tuning are open again.
         for cell in self._open_cells(method):
             self._click(cell, model)
@@ -191,40 +189,38 @@ class _Work:
             self.on_event({"event": "cell", **place, "status": "done"})
 
     def _model(self, method: Method) -> InteractiveModel:
-        weights = find_weights(self.settings.models[method.family], self.settings.weights)
-        decoder = "sam" if method.family == "sam" else None
-        return load_weights(weights, self.settings.device, family=method.family, decoder=decoder)
-
-    def _tuned_model(self, method: Method) -> InteractiveModel:
+        """What is clicked with, fine-tuned where it has to be."""
         from histosam_core.model import load_model
 
+        family, device = method.family, self.settings.device
+        if method.stage == "zero_shot":
+            decoder = "sam" if family == "sam" else None
+            return load_weights(self._weights(method), device, family=family, decoder=decoder)
         tuned = read_tuned(self.settings, method)
         if tuned is None:
-            weights = find_weights(self.settings.models[method.family], self.settings.weights)
-            load_weights(weights, "cpu", family=method.family)  # wrong ones raise before the tuning
+            weights = self._weights(method)
+            load_weights(weights, "cpu", family=family)  # wrong ones raise before the tuning
             tuned = tune(self.settings, method, weights, bars=self.bars, on_event=self.on_event)
-        return load_model(tuned.checkpoint, self.settings.device)
+        return load_model(tuned.checkpoint, device)
 
     def _click(self, cell: Cell, model: InteractiveModel) -> None:
         from histosam_core.evaluation import evaluate
         from histosam_core.evaluation.protocol.runners import describe_model
 
-        settings = self.settings
-        folder = run_folder(settings, cell)
+        settings, folder = self.settings, run_folder(self.settings, cell)
         cut = prepared(settings, cell.patch_set)
         if cut is None:
             return  # the cell's state has the reason
-        then = header_of(folder).get("checkpoint")
+        title = f"{cell.title} on {cell.patch_set.title}"
+        then = _checkpoint_of(folder)
         now = json.loads(json.dumps(describe_model(model), default=str))
-        if then is not None and then != now:
-            self.notice(
-                f"{cell.title} on {cell.patch_set.title}: started again, since its model or the "
-                "device has changed"
-            )
-        with self.bars(f"{cell.title} on {cell.patch_set.title}") as progress:
+        is_other = then is not None and then != now
+        if is_other:
+            self.notice(f"{title}: started again, since its model or the device has changed")
+        with self.bars(title) as progress:
             evaluate(
                 model,
-                cut.test,
+                open_patches(cut.out, "test"),
                 name=cell.method.title,
                 out=folder,
                 target_iou=settings.target_iou,
@@ -233,9 +229,18 @@ class _Work:
                 limit=settings.limit,
                 batch_size=settings.batch_size,
                 progress=progress,
-                overwrite=then is not None and then != now,
+                overwrite=is_other,
                 keep_finished=True,
             )
+
+
+def _checkpoint_of(folder: Path) -> Any:
+    """What an evaluation that was begun says of its model; None where there is none."""
+    try:
+        header = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return header.get("checkpoint") if isinstance(header, dict) else None
 
 
 def check_folder(settings: ReproduceSettings) -> None:
@@ -251,7 +256,3 @@ def check_folder(settings: ReproduceSettings) -> None:
             f"{out} exists and was not made by this command; choose another --out"
         )
     settings.check_same(read_settings(out / SETTINGS_FILE))
-
-
-def _ignore(event: Mapping[str, object]) -> None:
-    """Do nothing with an event: the default."""

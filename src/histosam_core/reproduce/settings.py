@@ -1,8 +1,10 @@
-"""Settings of a reproduction, each declared once; see `histosam_core.settings`."""
+"""Settings of a reproduction, each declared once, and what the paper leaves open in words."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
@@ -35,11 +37,13 @@ SETTINGS_FILE = "reproduce.json"
 OURS = frozenset({"out", "model", "patches", "scenario", "device"})
 """Settings of a fine-tuning that the study decides."""
 
+CHOICE_PARTS = ("subject", "ours", "reason", "option")
+
 
 class ReproduceSettings(JobSettings):
     """Everything that decides the numbers of a reproduction.
 
-    Defaults are the paper's; `histosam_core.reproduce.open_choices` lists what it leaves open.
+    Defaults are the paper's; `choices` lists what it leaves open.
     """
 
     free_on_resume: ClassVar[frozenset[str]] = frozenset(
@@ -124,3 +128,58 @@ class ReproduceSettings(JobSettings):
                 f"{', '.join(taken)} cannot be set; the paper or another option decides it",
                 "tuning",
             )
+
+    def choices(self) -> list[dict[str, str]]:
+        """Return what the paper does not state, as far as we know, and how it is chosen here.
+
+        Each has the parts `CHOICE_PARTS`; the option, how to choose otherwise, is empty where that
+        is not possible. The texts stand in kim2023_choices.toml.
+        """
+        text = resources.files(__package__) / "kim2023_choices.toml"
+        words = self._words()
+        return [
+            {part: row.get(part, "").format_map(words) for part in CHOICE_PARTS}
+            for row in tomllib.loads(text.read_text(encoding="utf-8"))["choice"]
+        ]
+
+    def _words(self) -> dict[str, str]:
+        """What the settings decide, in words, by the names in the file of choices."""
+        parts = {"testing": "the test part", "training": "the training part", "both": "both parts"}
+        rate = self.tuning.get("learning_rate")
+        n_validated = self.tuning.get("validation_limit", 100)
+        return {
+            "models": ", ".join(dict.fromkeys(self.models.values())),
+            "why_models": "SAM and SimpleClick with the same ViT-B backbone, RITM and FocalClick "
+            "with the largest HRNet that was published."
+            if self.models == MODELS
+            else "As asked for.",
+            "mask": self.paip_mask,
+            "splits": "by slide, drawn with a seed, in the paper's shares of patches"
+            if self.paip_split_file is None
+            else f"as {self.paip_split_file.name} has it",
+            "part": parts[self.camelyon_part],
+            "partial": "used" if self.keep_partial else "left out (21, and the duplicate test_049)",
+            "stride": str(self.stride_px or self.patch_size_px),
+            "tissue": f"at least {self.min_tissue:.0%} of a patch"
+            if self.min_tissue
+            else "no least share",
+            "threshold": f"{self.mask_threshold:g}",
+            "failures": "as RITM's code counts them: IoU reached at the last click is failed too"
+            if self.failures == "ritm"
+            else "patches that never reach the IoU",
+            "rates": "5e-4 for SAM (stated), for the others what they were published with"
+            if rate is None
+            else f"{rate:g} for every method",
+            "batch": str(
+                self.tuning.get("batch_size", kim2023.BATCH_SIZE)
+                * self.tuning.get("accumulate_steps", 1)
+            ),
+            "validated": "all validation patches"
+            if n_validated is None
+            else f"at most {_count(n_validated, 'validation patch')}",
+            "together": _count(self.batch_size, "patch"),
+        }
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'es' * (n != 1)}"

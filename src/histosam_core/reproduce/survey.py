@@ -1,20 +1,22 @@
-"""How a reproduction stands: what is done, what is still to do, what cannot be, and why."""
+"""The cells of both tables: which are wanted, which are done, which cannot be, and why."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from histosam_core.errors import EvaluationRecordsError, HistoSamError
+from histosam_core.errors import ConfigError, EvaluationRecordsError
 from histosam_core.evaluation import EvaluationResult, read_records
 from histosam_core.reproduce.cohorts import find_camelyon16, find_paip2019
 from histosam_core.reproduce.kim2023 import (
+    METHODS,
     PAIP2019_TEST,
     SETS,
+    STAGES,
+    STAGES_IN_FILE,
     Cohort,
     Method,
     PatchSet,
@@ -28,21 +30,142 @@ from histosam_core.reproduce.method_models import (
     find_weights,
     read_tuned,
 )
-from histosam_core.reproduce.patch_sets import CutSet, prepared
-from histosam_core.reproduce.table_cells import ALL_CELLS, Cell, CellState, Selection
+from histosam_core.reproduce.patch_sets import prepared
 
 if TYPE_CHECKING:
+    from histosam_core.dataset import ExtractionSummary
     from histosam_core.reproduce.cohorts import CohortFiles
     from histosam_core.reproduce.settings import ReproduceSettings
 
-__all__ = ["Problems", "Survey", "find_cohorts", "run_folder", "survey"]
+Status = Literal["done", "begun", "to do", "not run", "not chosen"]
+"""Of a cell. "begun": some of its patches are done; "not run": it cannot be; "not chosen": not
+asked for."""
 
 Problems = Mapping[tuple[str, str], str]
 """What went wrong in this attempt: (stage, method) or ("set", key of the set) to a reason."""
 
 FOLDER_OPTIONS: Mapping[Cohort, str] = {"paip2019": "--paip", "camelyon16": "--camelyon"}
-RUN_FILES = ("evaluation.json", "rows.csv")
-TITLES: Mapping[Cohort, str] = {"paip2019": "PAIP2019", "camelyon16": "CAMELYON16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A method at its stage on a test set: a row of a table and a block of it."""
+
+    method: Method
+    patch_set: PatchSet
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Stage, key of the set, key of the method: its place in `paper_figures`."""
+        return self.method.stage, self.patch_set.key, self.method.key
+
+    @property
+    def folder_name(self) -> str:
+        """Of its evaluation, below the folder ``runs``."""
+        return f"{self.method.stage}/{self.method.key}@{self.patch_set.key}"
+
+    @property
+    def title(self) -> str:
+        """What is clicked with, for progress bars and messages."""
+        tuned = "tuned " if self.method.stage == "finetuned" else ""
+        return tuned + self.method.title
+
+    def paper_seconds(self, n_patches: int) -> float:
+        """Return what the clicks took the paper's GPU: patches x NoC@90 x seconds per click."""
+        figures = paper_figures()[self.key]  # type: ignore[index]
+        return n_patches * figures["noc90"] * figures["spc_s"]
+
+
+ALL_CELLS: tuple[Cell, ...] = tuple(Cell(method, one) for method in METHODS for one in SETS)
+"""In the order in which they are run: a method's test sets after each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """How a cell stands."""
+
+    cell: Cell
+    status: Status
+    reason: str = ""  # why it cannot be run
+    n_done: int = 0  # patches that are finished
+    n_patches: int | None = None  # of the whole set; None where that is not known yet
+    result: EvaluationResult | None = None  # its records, where it is done
+    seconds: float | None = None  # that it will take, where that is known
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is something to click."""
+        return self.status in ("to do", "begun")
+
+    @property
+    def n_left(self) -> int:
+        """Patches still to click; those of the paper where ours are not known yet."""
+        return (self.n_patches or self.cell.patch_set.n_patches) - self.n_done
+
+    def described(self) -> str:
+        """Say in a few words how it stands."""
+        if self.status == "not run":
+            return f"not run ({self.reason})"
+        if self.status == "begun":
+            return f"begun, {self.n_done} of {self.n_patches or '?'} patches"
+        return self.status
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which cells are wanted, by their keys. An empty part means all of its kind."""
+
+    methods: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+    stages: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> Selection:
+        """Read what `--only` was given: names of methods, sets and stages, divided by commas.
+
+        Names of one kind add up; names of different kinds narrow each other down.
+
+        Raises
+        ------
+        ConfigError
+            A name is none of them.
+        """
+        kinds: dict[str, list[str]] = {
+            "methods": list(dict.fromkeys(method.key for method in METHODS)),
+            "sets": [one.key for one in SETS],
+            "stages": list(STAGES),
+        }
+        chosen: dict[str, set[str]] = {kind: set() for kind in kinds}
+        for part in filter(None, (name.strip() for text in texts for name in text.split(","))):
+            name = part.casefold().replace(" ", "_").replace("-", "_")
+            name = STAGES_IN_FILE.get(name, name).removeprefix("sam_")
+            kind = next((kind for kind, names in kinds.items() if name in names), None)
+            if kind is None:
+                known = "; ".join(f"{k}: {', '.join(names)}" for k, names in kinds.items())
+                raise ConfigError(f"--only {part}: no such name; there are {known}")
+            chosen[kind].add(name)
+        return cls(**{kind: frozenset(names) for kind, names in chosen.items()})
+
+    def __contains__(self, cell: Cell) -> bool:
+        parts = zip((self.stages, self.sets, self.methods), cell.key, strict=True)
+        return all(not wanted or key in wanted for wanted, key in parts)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are wanted.
+
+        Raises
+        ------
+        ConfigError
+            There is none: SAM's scenarios have no zero-shot row, SAM itself no fine-tuned one.
+        """
+        cells = tuple(cell for cell in ALL_CELLS if cell in self)
+        if not cells:
+            raise ConfigError(
+                "--only leaves no cell: sam has a zero-shot row alone; md, ie_md, whole and "
+                "refining have a fine-tuned one alone"
+            )
+        return cells
 
 
 @dataclass(frozen=True)
@@ -52,7 +175,7 @@ class Survey:
     settings: ReproduceSettings
     states: tuple[CellState, ...]  # of every cell, in the order of `ALL_CELLS`
     cohorts: Mapping[Cohort, CohortFiles | None]  # None where no folder is named
-    patches: Mapping[str, CutSet]  # by the key of a test set, where they are cut
+    patches: Mapping[str, ExtractionSummary]  # by the key of a test set, where they are cut
     tuned: Mapping[str, Tuned]  # method to its finished fine-tuning
     begun: Mapping[str, tuple[int, float]]  # method to epochs done and seconds, if unfinished
     notices: tuple[str, ...] = ()  # what was assumed, left out or went wrong in this attempt
@@ -99,28 +222,26 @@ def survey(
     settings: ReproduceSettings,
     selection: Selection,
     cohorts: Mapping[Cohort, CohortFiles | None],
-    *,
-    problems: Problems | None = None,
-    notices: tuple[str, ...] = (),
+    problems: Problems,
+    notices: Iterable[str],
 ) -> Survey:
     """Say how every cell stands; nothing is computed and nothing written.
 
     `cohorts` comes from `find_cohorts`; `problems` and `notices` are those of this attempt.
     """
-    patches = {one.key: cut for one in SETS if (cut := prepared(settings, one)) is not None}
     finetuned = methods_of("finetuned")
     tuned = {m.key: one for m in finetuned if (one := read_tuned(settings, m)) is not None}
     view = Survey(
         settings,
         (),
         cohorts,
-        patches,
+        {one.key: cut for one in SETS if (cut := prepared(settings, one)) is not None},
         tuned,
         {m.key: epochs_done(settings, m) for m in finetuned if m.key not in tuned},
-        notices,
+        tuple(notices),
     )
     missing = _missing_weights(settings)
-    states = [_state(view, cell, cell in selection, missing, problems or {}) for cell in ALL_CELLS]
+    states = [_state(view, cell, cell in selection, missing, problems) for cell in ALL_CELLS]
     return replace(view, states=tuple(_with_times(states)))
 
 
@@ -138,7 +259,10 @@ def _missing_weights(settings: ReproduceSettings) -> dict[str, str]:
 def _state(
     view: Survey, cell: Cell, is_wanted: bool, missing: Mapping[str, str], problems: Problems
 ) -> CellState:
-    n_patches = _n_patches(view, cell.patch_set)
+    n_patches, limit = None, view.settings.limit
+    if (cut := view.patches.get(cell.patch_set.key)) is not None:
+        n_patches = cut.n_patches.get("test", 0)
+        n_patches = n_patches if limit is None else min(n_patches, limit)
     result = _result(view, cell)
     if result is not None and result.is_complete:
         return CellState(cell, "done", "", len(result.patches), n_patches, result)
@@ -146,8 +270,8 @@ def _state(
         return CellState(cell, "not chosen", n_patches=n_patches)
     reason = _why_not(view, cell, missing, problems)
     n_done = 0 if result is None else len(result.patches)
-    status = "not run" if reason else "begun" if n_done else "to do"
-    return CellState(cell, status, reason, n_done, n_patches)  # type: ignore[arg-type]
+    status: Status = "not run" if reason else "begun" if n_done else "to do"
+    return CellState(cell, status, reason, n_done, n_patches)
 
 
 def _why_not(view: Survey, cell: Cell, missing: Mapping[str, str], problems: Problems) -> str:
@@ -171,25 +295,15 @@ def _why_not(view: Survey, cell: Cell, missing: Mapping[str, str], problems: Pro
 
 
 def _no_folder(cohort: Cohort) -> str:
-    return f"no folder of {TITLES[cohort]} was given, {FOLDER_OPTIONS[cohort]}"
-
-
-def _n_patches(view: Survey, patch_set: PatchSet) -> int | None:
-    cut = view.patches.get(patch_set.key)
-    if cut is None:
-        return None
-    n = int(cut.summary.n_patches.get("test", 0))
-    return n if view.settings.limit is None else min(n, view.settings.limit)
+    return f"no folder of {cohort.upper()} was given, {FOLDER_OPTIONS[cohort]}"
 
 
 def _result(view: Survey, cell: Cell) -> EvaluationResult | None:
     """The rows of a cell; None where there are none, or they are of another checkpoint."""
     folder = run_folder(view.settings, cell)
-    if not (folder / "evaluation.json").is_file():
-        return None
     try:
-        stamps = tuple((folder / name).stat().st_mtime_ns for name in RUN_FILES)
-        result = _read(folder, stamps)
+        stamps = [(folder / name).stat().st_mtime_ns for name in ("evaluation.json", "rows.csv")]
+        result = _read(folder, *stamps)
     except (EvaluationRecordsError, OSError):
         return None
     tuned = view.tuned.get(cell.method.key) if cell.method.stage == "finetuned" else None
@@ -198,7 +312,7 @@ def _result(view: Survey, cell: Cell) -> EvaluationResult | None:
 
 
 @lru_cache(maxsize=2 * len(ALL_CELLS))
-def _read(folder: Path, stamps: tuple[int, ...]) -> EvaluationResult:
+def _read(folder: Path, *stamps: int) -> EvaluationResult:
     """Read a run; again only when its files have changed, by their times."""
     (result,) = read_records(folder)
     return result
@@ -206,41 +320,18 @@ def _read(folder: Path, stamps: tuple[int, ...]) -> EvaluationResult:
 
 def _with_times(states: list[CellState]) -> list[CellState]:
     """Add what is to be expected, by cells of the same method or family that are done."""
-    rates: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    rates: dict[str, list[tuple[float, int]]] = {}
     for state in states:
-        if state.result is None:
-            continue
-        seconds = sum(float(patch.wall_s.sum()) for patch in state.result.patches)
-        method = state.cell.method
-        for name in (("method", method.key), ("family", method.family)):
-            rates.setdefault(name, []).append((seconds, len(state.result.patches)))
+        if state.result is not None:
+            seconds = sum(float(patch.wall_s.sum()) for patch in state.result.patches)
+            for name in (f"method {state.cell.method.key}", f"family {state.cell.method.family}"):
+                rates.setdefault(name, []).append((seconds, len(state.result.patches)))
     timed = []
     for state in states:
         method = state.cell.method
-        known = rates.get(("method", method.key)) or rates.get(("family", method.family))
-        if known and state.status in ("to do", "begun"):
-            n_left = (state.n_patches or state.cell.patch_set.n_patches) - state.n_done
+        known = rates.get(f"method {method.key}") or rates.get(f"family {method.family}")
+        if known and state.is_open:
             rate = sum(s for s, _ in known) / max(1, sum(n for _, n in known))
-            state = replace(state, seconds=n_left * rate)
+            state = replace(state, seconds=state.n_left * rate)
         timed.append(state)
     return timed
-
-
-def paper_seconds(cell: Cell, n_patches: int) -> float:
-    """Return what a cell's clicks took the paper's GPU: patches x NoC@90 x seconds per click."""
-    figures = paper_figures()[cell.key]  # type: ignore[index]
-    return n_patches * figures["noc90"] * figures["spc_s"]
-
-
-def header_of(folder: Path) -> Mapping[str, Any]:
-    """Return the header of an evaluation; empty where there is none to read."""
-    try:
-        header = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return header if isinstance(header, dict) else {}
-
-
-def reason_of(error: HistoSamError) -> str:
-    """Return an error's message for a table's cell."""
-    return str(error).splitlines()[0]

@@ -12,7 +12,7 @@ from command import histosam
 from histosam_core.errors import ConfigError, SlideNotFoundError
 from histosam_core.recipes.stand_in_study import SMALL_MODELS
 from histosam_core.reproduce import ReproduceSettings, Selection, Survey
-from histosam_core.reproduce.table_cells import ALL_CELLS, CellState
+from histosam_core.reproduce.survey import ALL_CELLS, CellState
 
 
 class Work:

@@ -21,18 +21,19 @@ def test_five_sets_at_their_scales(settings_for: Callable) -> None:
     settings = settings_for()
     cohorts = find_cohorts(settings)
     cut = {one.key: cut_patch_set(settings, one, cohorts[one.cohort]) for one in SETS}
-    assert set(cut["paip2019_x5"].summary.n_patches) == {"train", "validation", "test"}
-    assert {key: one.test.geometry.mpp for key, one in cut.items()} == {
+    assert set(cut["paip2019_x5"].n_patches) == {"train", "validation", "test"}
+    tests = {key: open_patches(one.out, "test") for key, one in cut.items()}
+    assert {key: store.geometry.mpp for key, store in tests.items()} == {
         "paip2019_x5": 2.0,
         "camelyon16_x5": 2.0,
         "camelyon16_x10": 1.0,
     }
-    for one in cut.values():
-        fractions = one.test.tumor_fractions
+    for store in tests.values():
+        fractions = store.tumor_fractions
         assert len(fractions)
         assert fractions.min() >= 0.2
         assert fractions.max() <= 0.8
-    stores = [open_patches(cut["paip2019_x5"].folder, s) for s in ("train", "validation", "test")]
+    stores = [open_patches(cut["paip2019_x5"].out, s) for s in ("train", "validation", "test")]
     slides = [record.name for store in stores for record in store.slides]
     assert len(slides) == len(set(slides)) == 3
 
@@ -53,7 +54,7 @@ def test_patches_that_were_not_finished_are_cut_again(settings_for: Callable) ->
     files = find_cohorts(settings)["camelyon16"]
     cut_patch_set(settings, CAMELYON5, files)
     (patch_folder(settings, CAMELYON5) / "source.json").unlink()
-    assert len(cut_patch_set(settings, CAMELYON5, files).test)
+    assert len(open_patches(cut_patch_set(settings, CAMELYON5, files).out, "test"))
 
 
 def test_other_slides_are_refused(copied: tuple[Path, Path], settings_for: Callable) -> None:
@@ -70,7 +71,7 @@ def test_a_broken_slide_is_left_out(copied: tuple[Path, Path], settings_for: Cal
     notices: list[str] = []
     files = find_cohorts(settings)["camelyon16"]
     cut = cut_patch_set(settings, CAMELYON5, files, notice=notices.append)
-    assert list(cut.summary.slides["test"]) == ["test_002"]
+    assert list(cut.slides["test"]) == ["test_002"]
     assert any("test_001 is left out" in text for text in notices)
     next(copied[1].rglob("test_002.tif")).write_bytes(b"")
     with pytest.raises(EmptyDatasetError, match="none of the 2 slides"):
@@ -86,7 +87,7 @@ def test_a_split_file_decides(tmp_path: Path, settings_for: Callable) -> None:
         )  # fmt: skip
     settings = settings_for(paip_split_file=path)
     cut = cut_patch_set(settings, PAIP, find_cohorts(settings)["paip2019"])
-    assert {split: list(slides) for split, slides in cut.summary.slides.items()} == {
+    assert {split: list(slides) for split, slides in cut.slides.items()} == {
         "test": ["01_01_0083"],
         "train": ["01_01_0085"],
         "validation": ["01_01_0087"],

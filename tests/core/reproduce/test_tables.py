@@ -23,7 +23,7 @@ from histosam_core.reproduce.paper_tables import (
     number,
     rows_of,
 )
-from histosam_core.reproduce.table_cells import ALL_CELLS, CellState
+from histosam_core.reproduce.survey import ALL_CELLS, CellState
 
 
 def _result(*curves: list[float], max_clicks: int = 20) -> EvaluationResult:

@@ -6,7 +6,7 @@ import pytest
 
 from histosam_core.errors import ConfigError
 from histosam_core.reproduce.kim2023 import paper_figures
-from histosam_core.reproduce.table_cells import ALL_CELLS, CellState, Selection
+from histosam_core.reproduce.survey import ALL_CELLS, CellState, Selection
 
 
 def test_every_cell_is_one_of_the_papers_once() -> None:
