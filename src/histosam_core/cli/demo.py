@@ -39,23 +39,23 @@ def demo(
     from histosam_core.console import out as console
     from histosam_core.evaluation.report.tables import rich_table
     from histosam_core.recipes.demo.report import write_demo_report
-    from histosam_core.recipes.demo.steps import FULL, QUICK, demo_folder, run_demo
+    from histosam_core.recipes.demo.steps import FULL, QUICK, Demo, demo_folder
 
-    plan = QUICK if quick else FULL
+    work = Demo(out, QUICK if quick else FULL, seed, model)
     with demo_folder(out, overwrite=overwrite):
         try:
-            outcome = run_demo(out, plan, model=model, seed=seed, keep_cohort=keep_cohort)
-            write_demo_report(outcome)
+            work.run(keep_cohort=keep_cohort)
+            write_demo_report(work)
         except KeyboardInterrupt:
             err.print(f"histosam: the demo was stopped; {out} is as it was before")
             raise SystemExit(1) from None
     console.print()
-    console.print(rich_table(outcome.results))
+    console.print(rich_table(work.results))
     console.print(
         "NoC@k: mean clicks to IoU k %; NoF@k: share of patches that never get there; "
         "SPC: seconds per click, encoding included."
     )
-    console.print(f"\nTook {outcome.total_s:.0f} s; peak memory {outcome.memory_text()}.")
+    console.print(f"\nTook {work.total_s:.0f} s; peak memory {work.memory_text()}.")
     console.print("Open next:")
-    for path, what in outcome.open_next():
+    for path, what in work.open_next():
         console.print(f"  {path}  [dim]{what}[/]")

@@ -17,7 +17,7 @@ from histosam_core.errors import OutputExistsError, OutputWriteError
 from histosam_core.progress import silent
 from histosam_core.recipes.demo.outlined_slide import border_tumor, click_until_good
 from histosam_core.recipes.demo.report import insert
-from histosam_core.recipes.demo.steps import FULL, QUICK, DemoOutcome, demo_folder, peak_memory_mib
+from histosam_core.recipes.demo.steps import FULL, QUICK, Demo, demo_folder, peak_memory_mib
 from histosam_core.session import Session
 from histosam_core.slide import Slide, open_slide
 from histosam_core.slide.write import write_svs
@@ -157,12 +157,12 @@ def test_peak_memory_counts_what_was_used() -> None:
 
 
 def test_memory_is_told_in_words(tmp_path: Path) -> None:
-    outcome = DemoOutcome(tmp_path, QUICK, 0)
-    assert outcome.memory_text() == "not known on this system"
-    outcome.peak_mib = (2048.0, 0.0)
-    assert outcome.memory_text() == "2.0 GiB"
-    outcome.peak_mib = (2048.0, 512.0)
-    assert outcome.memory_text() == "2.0 GiB, 0.5 GiB in its largest worker"
+    demo = Demo(tmp_path, QUICK, 0)
+    assert demo.memory_text() == "not known on this system"
+    demo.peak_mib = (2048.0, 0.0)
+    assert demo.memory_text() == "2.0 GiB"
+    demo.peak_mib = (2048.0, 512.0)
+    assert demo.memory_text() == "2.0 GiB, 0.5 GiB in its largest worker"
 
 
 def test_the_quick_demo_does_less_of_everything() -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histosam_core.annotation import Annotation, read_annotations
 from histosam_core.clicks import Click, next_click
 from histosam_core.console import progress_bar
 from histosam_core.errors import EmptyDatasetError
 from histosam_core.geometry import Region
 from histosam_core.metrics import iou
+from histosam_core.model import load_model
+from histosam_core.session import Session
+from histosam_core.session.preview import save_preview
+from histosam_core.slide import open_slide
 
 if TYPE_CHECKING:
-    from histosam_core.annotation import Annotation
     from histosam_core.dataset import Patch, PatchStore
     from histosam_core.progress import ProgressCallback
     from histosam_core.recipes.synthetic.cohort import Cohort
-    from histosam_core.session import Session
 
 MAX_CLICKS = 20
 TARGET_IOU = 0.90
@@ -43,12 +46,6 @@ class Outline:
 
 def outline_slide(cohort: Cohort, store: PatchStore, checkpoint: Path, out: Path) -> Outline:
     """Outline tumour on a test slide; write slide, truth, outline and a picture into `out`."""
-    from histosam_core.annotation import read_annotations
-    from histosam_core.model import load_model
-    from histosam_core.session import Session
-    from histosam_core.session.preview import save_preview
-    from histosam_core.slide import open_slide
-
     patch = enclosed_patch(store)
     place = [slide.stem for slide in cohort.slides].index(patch.slide)
     out.mkdir(parents=True)
@@ -113,10 +110,9 @@ def click_until_good(
     return overlaps[best]
 
 
-def truth_in(truth: Annotation, region: Region, session: Session) -> Any:
-    """Return the truth in a region, (h, w) int8 of 1, 0 and -1 (ignored)."""
-    mask = truth.mask(region, session.slide_mpp)
-    return np.where(mask == 1, 1, np.where(mask == 0, 0, -1)).astype(np.int8)
+def truth_in(truth: Annotation, region: Region, session: Session) -> NDArray[np.int8]:
+    """Return the truth in a region, (h, w) int8 of 1, 0 and -1 (255 in an annotation: ignored)."""
+    return truth.mask(region, session.slide_mpp).view(np.int8)
 
 
 def overlap_in_windows(session: Session, truth: Annotation) -> float:

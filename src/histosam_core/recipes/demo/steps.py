@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 
 from histosam_core.console import progress_bar
+from histosam_core.dataset import PatchStore, extract_patches, open_patches
+from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.errors import OutputExistsError, OutputWriteError
+from histosam_core.evaluation import EvaluationResult, evaluate
+from histosam_core.model import load_model
 from histosam_core.recipes.demo.outlined_slide import Outline, outline_slide
+from histosam_core.recipes.synthetic.cohort import Cohort, make_cohort
+from histosam_core.training import TrainConfig, finetune
 
 if TYPE_CHECKING:
-    from histosam_core.dataset import PatchStore
-    from histosam_core.evaluation import EvaluationResult
     from histosam_core.model.sam.network import Decoder
-    from histosam_core.recipes.synthetic.cohort import Cohort
 
 MARK = "summary.json"
 SHIPPED = "as shipped"
@@ -96,13 +100,13 @@ QUICK = DemoPlan(
 
 
 @dataclass(slots=True)
-class DemoOutcome:
-    """What the demo made."""
+class Demo:
+    """The demo: how it is run, its steps, and what they made."""
 
-    out: Path  # its folder
-    # How it was run.
+    out: Path  # its folder, which exists and is empty
     plan: DemoPlan
     seed: int
+    model: str = "histosam-tiny"  # what is fine-tuned
     # The evaluations, in-domain first.
     results: list[EvaluationResult] = field(default_factory=list)
     outline: Outline | None = None  # the outlined slide
@@ -132,6 +136,121 @@ class DemoOutcome:
             shown.append((self.outline.geojson, f"the outline; drop it on {self.outline.slide}"))
         shown.append((self.out / "runs" / "refining", "the fine-tuned model and its log"))
         return shown
+
+    def run(self, *, keep_cohort: bool) -> None:
+        """Run every step; the report is not written here."""
+        if "OMP_NUM_THREADS" not in os.environ:  # torch's own guess knows no limits of a container
+            torch.set_num_threads(n_cores())
+        with self._timed("slides"):
+            cohorts = self._make_slides()
+        with self._timed("patches"):
+            stores = self._cut_patches(cohorts)
+        with self._timed("evaluate as shipped"):
+            for decoder in load_model(self.model).info.decoders:
+                # md goes on from SAM's decoder, refining from the other: each has its own "before".
+                name = SHIPPED if decoder == "refining" else f"{decoder} {SHIPPED}"
+                self._evaluate(self.model, name, stores, decoder)
+        for scenario in SCENARIOS:
+            with self._timed(f"fine-tune {scenario}"):
+                checkpoint = self._tune(scenario)
+            with self._timed(f"evaluate {scenario}"):
+                self._evaluate(str(checkpoint), scenario, stores)
+        first = DOMAINS[0]
+        self.results.sort(key=lambda result: result.dataset != stores[first].name)
+        with self._timed("outline a slide"):
+            self.outline = outline_slide(
+                cohorts[first], stores[first], checkpoint, self.out / "annotations"
+            )
+        if not keep_cohort:
+            shutil.rmtree(self.out / "cohort")
+        self.peak_mib = peak_memory_mib()
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - start
+
+    def _make_slides(self) -> Mapping[str, Cohort]:
+        """Draw the slides of both domains; annotations in all formats in turn."""
+        cohorts = {}
+        wanted = (sum(self.plan.slides), self.plan.shifted_slides)
+        for i, (domain, n_slides) in enumerate(zip(DOMAINS, wanted, strict=True)):
+            with progress_bar(f"Slides, {_like(domain)}") as progress:
+                cohorts[domain] = make_cohort(
+                    self.out / "cohort" / domain,
+                    domain=domain,
+                    n_slides=n_slides,
+                    slide_um=self.plan.slide_um,
+                    seed=self.seed + 1000 * i,
+                    annotation_format="mixed",
+                    workers=min(n_cores(), MOST_PAINTERS),
+                    progress=progress,
+                )
+        return cohorts
+
+    def _cut_patches(self, cohorts: Mapping[str, Cohort]) -> dict[str, PatchStore]:
+        """Cut the patches, split by slide; return the test store of each domain."""
+        out = self.out / "patches"
+        for domain, cohort in cohorts.items():
+            names = [slide.stem for slide in cohort.slides]
+            splits = dict.fromkeys(names, "test")
+            if domain == DOMAINS[0]:
+                shares = np.repeat(["train", "validation", "test"], self.plan.slides)
+                splits = dict(zip(names, shares.tolist(), strict=True))
+            with progress_bar(f"Patches, {_like(domain)}") as progress:
+                extract_patches(
+                    list(zip(cohort.slides, cohort.annotations, strict=True)),
+                    out / domain,
+                    stride_px=self.plan.stride_px,
+                    splits=splits,
+                    seed=self.seed,
+                    workers=n_cores(),
+                    progress=progress,
+                )
+        return {domain: open_patches(out / domain, "test") for domain in cohorts}
+
+    def _evaluate(
+        self, model: str, name: str, stores: Mapping[str, PatchStore], decoder: str | None = None
+    ) -> None:
+        """Count the clicks that a model needs in-domain and on the shifted domain."""
+        loaded = load_model(model, decoder=cast("Decoder | None", decoder))
+        for domain, store in stores.items():
+            out = self.out / "evaluation" / f"{name.replace(' ', '-')}-{domain}"
+            limit = self.plan.test_limit
+            with progress_bar(f"Evaluate {name}, {_like(domain)}") as progress:
+                self.results.append(
+                    evaluate(loaded, store, name=name, out=out, limit=limit, progress=progress)
+                )
+
+    def _tune(self, scenario: str) -> Path:
+        """Fine-tune on the in-domain patches; return the best checkpoint."""
+        config = TrainConfig(
+            out=self.out / "runs" / scenario,
+            model=self.model,
+            patches=self.out / "patches" / DOMAINS[0],
+            scenario=scenario,
+            epochs=self.plan.epochs,
+            max_steps_per_epoch=self.plan.steps_per_epoch,
+            batch_size=self.plan.batch_size,
+            max_minutes=self.plan.minutes,
+            validation_limit=self.plan.validation_limit,
+            validation_clicks=self.plan.validation_clicks,
+            augment=AugmentSettings(stain=True),
+            seed=self.seed,
+            **SHORT_TUNING,
+        )
+        with progress_bar(f"Fine-tune {scenario}") as progress:
+            return finetune(config, progress=progress).best_checkpoint
+
+
+def _like(domain: str) -> str:
+    return f"{domain.replace('_', ' ')}-like"
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager
@@ -169,155 +288,6 @@ def demo_folder(out: Path, *, overwrite: bool) -> Iterator[None]:
             before.rename(out)
         raise
     shutil.rmtree(before, ignore_errors=True)
-
-
-def run_demo(out: Path, plan: DemoPlan, *, model: str, seed: int, keep_cohort: bool) -> DemoOutcome:
-    """Run every step in `out`, which exists and is empty; the report is not written here."""
-    from histosam_core.model import load_model
-
-    outcome = DemoOutcome(out, plan, seed)
-    use_all_cores()
-    with timed(outcome, "slides"):
-        cohorts = make_slides(out / "cohort", plan, seed)
-    with timed(outcome, "patches"):
-        stores = cut_patches(cohorts, out / "patches", plan, seed)
-    with timed(outcome, "evaluate as shipped"):
-        for decoder in load_model(model).info.decoders:
-            # md goes on from SAM's decoder, refining from the other: each has its own "before".
-            name = SHIPPED if decoder == "refining" else f"{decoder} {SHIPPED}"
-            outcome.results += evaluate_on_all(
-                model, name, stores, out, plan, decoder=cast("Decoder", decoder)
-            )
-    for scenario in SCENARIOS:
-        with timed(outcome, f"fine-tune {scenario}"):
-            checkpoint = tune(scenario, model, out, plan, seed)
-        with timed(outcome, f"evaluate {scenario}"):
-            outcome.results += evaluate_on_all(str(checkpoint), scenario, stores, out, plan)
-    outcome.results.sort(key=lambda r: r.dataset != stores[DOMAINS[0]].name)
-    with timed(outcome, "outline a slide"):
-        outcome.outline = outline_slide(
-            cohorts[DOMAINS[0]], stores[DOMAINS[0]], checkpoint, out / "annotations"
-        )
-    if not keep_cohort:
-        shutil.rmtree(out / "cohort")
-    outcome.peak_mib = peak_memory_mib()
-    return outcome
-
-
-@contextmanager
-def timed(outcome: DemoOutcome, step: str) -> Iterator[None]:
-    """Keep the seconds that the block takes as those of `step`."""
-    start = time.perf_counter()
-    yield
-    outcome.seconds[step] = time.perf_counter() - start
-
-
-def use_all_cores() -> None:
-    """Give torch the cores this process may use; its own guess knows no limits of a container."""
-    import torch
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(n_cores())
-
-
-def n_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def make_slides(out: Path, plan: DemoPlan, seed: int) -> Mapping[str, Cohort]:
-    """Draw the slides of both domains; annotations in all formats in turn."""
-    from histosam_core.recipes.synthetic.cohort import make_cohort
-
-    cohorts = {}
-    wanted = {DOMAINS[0]: sum(plan.slides), DOMAINS[1]: plan.shifted_slides}
-    for i, (domain, n_slides) in enumerate(wanted.items()):
-        with progress_bar(f"Slides, {domain.replace('_', ' ')}-like") as progress:
-            cohorts[domain] = make_cohort(
-                out / domain,
-                domain=domain,
-                n_slides=n_slides,
-                slide_um=plan.slide_um,
-                seed=seed + 1000 * i,
-                annotation_format="mixed",
-                workers=min(n_cores(), MOST_PAINTERS),
-                progress=progress,
-            )
-    return cohorts
-
-
-def cut_patches(
-    cohorts: Mapping[str, Cohort], out: Path, plan: DemoPlan, seed: int
-) -> dict[str, PatchStore]:
-    """Cut the patches, split by slide; return the test store of each domain."""
-    from histosam_core.dataset import extract_patches, open_patches
-
-    for domain, cohort in cohorts.items():
-        names = [slide.stem for slide in cohort.slides]
-        shares = dict.fromkeys(names, "test")
-        if domain == DOMAINS[0]:
-            splits = np.repeat(["train", "validation", "test"], plan.slides)
-            shares = dict(zip(names, splits.tolist(), strict=True))
-        with progress_bar(f"Patches, {domain.replace('_', ' ')}-like") as progress:
-            extract_patches(
-                list(zip(cohort.slides, cohort.annotations, strict=True)),
-                out / domain,
-                stride_px=plan.stride_px,
-                splits=shares,
-                seed=seed,
-                workers=n_cores(),
-                progress=progress,
-            )
-    return {domain: open_patches(out / domain, "test") for domain in cohorts}
-
-
-def evaluate_on_all(
-    model: str,
-    name: str,
-    stores: Mapping[str, PatchStore],
-    out: Path,
-    plan: DemoPlan,
-    decoder: Decoder | None = None,
-) -> list[EvaluationResult]:
-    """Count the clicks that a model needs in-domain and on the shifted domain."""
-    from histosam_core.evaluation import evaluate
-    from histosam_core.model import load_model
-
-    loaded = load_model(model, decoder=decoder)
-    results = []
-    for domain, store in stores.items():
-        with progress_bar(f"Evaluate {name}, {domain.replace('_', ' ')}-like") as progress:
-            folder = out / "evaluation" / f"{name.replace(' ', '-')}-{domain}"
-            results.append(
-                evaluate(
-                    loaded, store, name=name, out=folder, limit=plan.test_limit, progress=progress
-                )
-            )
-    return results
-
-
-def tune(scenario: str, model: str, out: Path, plan: DemoPlan, seed: int) -> Path:
-    """Fine-tune on the in-domain patches; return the best checkpoint."""
-    from histosam_core.dataset.augment import AugmentSettings
-    from histosam_core.training import TrainConfig, finetune
-
-    config = TrainConfig(
-        out=out / "runs" / scenario,
-        model=model,
-        patches=out / "patches" / DOMAINS[0],
-        scenario=scenario,
-        epochs=plan.epochs,
-        max_steps_per_epoch=plan.steps_per_epoch,
-        batch_size=plan.batch_size,
-        max_minutes=plan.minutes,
-        validation_limit=plan.validation_limit,
-        validation_clicks=plan.validation_clicks,
-        augment=AugmentSettings(stain=True),
-        seed=seed,
-        **SHORT_TUNING,
-    )
-    with progress_bar(f"Fine-tune {scenario}") as progress:
-        return finetune(config, progress=progress).best_checkpoint
 
 
 def peak_memory_mib() -> tuple[float, float] | None:
