@@ -108,7 +108,8 @@ def run_section(demo: Demo) -> str:
 def small_jpeg(path: Path) -> str:
     """Return a picture file as JPEG in a data URI, made smaller where it is large."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    assert image is not None
+    if image is None:
+        raise ValueError(f"{path} is no picture")
     scale = min(1.0, PREVIEW_PX / max(image.shape[:2]))
     image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

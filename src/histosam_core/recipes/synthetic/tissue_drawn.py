@@ -99,21 +99,27 @@ class Tissue:
         cells = Cytoplasm(canvas, xy_um)
         weight = canvas.to_cell_grid(stroma)
         full = None if paleness is None else 1 - canvas.to_cell_grid(paleness)
-        pink = cells.paint(eosin) * (1 + np.float32(0.13) * cells.borders())
-        for layer, dye, fibres in (
-            (self.eosin, pink, canvas.to_cell_grid(fibrous)),
-            (self.haematoxylin, cells.paint(haematoxylin), np.float32(0.03)),
-        ):
+
+        def fill(layer: UInt8, dye: Float, fibres: Float | np.float32) -> None:
             if full is not None:
                 dye *= full
             dye += (fibres - dye) * weight
-            soft = cv2.GaussianBlur(dye, (0, 0), 0.6) * np.float32(DYE)
-            np.copyto(layer, np.clip(soft, 0, 255), casting="unsafe")
+            dye = cv2.GaussianBlur(dye, (0, 0), 0.6)
+            dye *= np.float32(DYE)
+            np.copyto(layer, np.clip(dye, 0, 255, out=dye), casting="unsafe")
+
+        pink = cells.borders() * np.float32(0.13) + 1
+        pink *= cells.paint(eosin)
+        fill(self.eosin, pink, canvas.to_cell_grid(fibrous))
+        del pink
+        fill(self.haematoxylin, cells.paint(haematoxylin), np.float32(0.03))
 
     def open_field(self, inside_um: Float) -> None:
         """Open the tissue where a cell-grid field, micrometres into the opening, is positive."""
-        value = inside_um * np.float32(OPEN_PER_UM) + np.float32(OPEN_EDGE)
-        np.maximum(self.opening, np.clip(value, 0, 255).astype(np.uint8), out=self.opening)
+        value = inside_um * np.float32(OPEN_PER_UM)
+        value += np.float32(OPEN_EDGE)
+        np.clip(value, 0, 255, out=value)
+        np.maximum(self.opening, value.astype(np.uint8), out=self.opening)
 
     def open_discs(self, xy_um: Float, radius_um: Float, roughness: float) -> None:
         """Open round lumina or vacuoles: (N, 2) centres and (N,) mean radii."""
