@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,10 +22,11 @@ from histosam_core.annotation import (
     write_imagescope_xml,
     write_mask_tiff,
 )
-from histosam_core.atomic import new_folder
+from histosam_core.annotation.formats.mask_tiff import read_mask_tiff
+from histosam_core.atomic import new_file, new_folder
 from histosam_core.geometry import Region
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.recipes.synthetic.cohort import AnnotationFormat, Cohort, make_cohort
+from histosam_core.recipes.synthetic.cohort import Cohort, make_cohort
 from histosam_core.reproduce.cohorts import PHASES
 from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
@@ -40,12 +41,7 @@ SMALL_MODELS: Mapping[str, str] = MappingProxyType(
 """The smallest network of each family. The last comes with its weights, the others have none."""
 
 SHORT_TUNING: Mapping[str, Any] = MappingProxyType(
-    {
-        "batch_size": 2,
-        "max_steps_per_epoch": 2,
-        "validation_limit": 1,
-        "validation_clicks": 3,
-    }
+    {"batch_size": 2, "max_steps_per_epoch": 2, "validation_limit": 1, "validation_clicks": 3}
 )
 """Settings of fine-tunings that end after a few steps."""
 
@@ -94,18 +90,30 @@ def make_synthetic_folders(
     paip, camelyon : Path
         The two folders.
     """
-    out = Path(out)
-    paip, camelyon = out / "PAIP2019", out / "CAMELYON16"
-    n_slides = plan.paip_slides + plan.camelyon_slides
+    paip, camelyon = Path(out) / "PAIP2019", Path(out) / "CAMELYON16"
+    first, second = plan.paip_slides, plan.camelyon_slides
 
-    def part(before: int) -> ProgressCallback:
-        return lambda done, total, message="": progress(before + done, n_slides, message)
+    def make(folder: Path, before: int, lay_out: Callable[..., None], **cohort: Any) -> None:
+        if folder.is_dir():
+            return
+        with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
+            made_cohort = make_cohort(
+                Path(made) / "cohort",
+                slide_um=plan.slide_um,
+                mpp=_MPP,
+                workers=1,
+                progress=lambda done, total, message="": progress(
+                    before + done, first + second, message
+                ),
+                **cohort,
+            )
+            lay_out(made_cohort, target)
 
-    if not paip.is_dir():
-        _make_paip(paip, plan, seed, part(0))
-    if not camelyon.is_dir():
-        _make_camelyon(camelyon, plan, seed + 1000, part(plan.paip_slides))
-    progress(n_slides, n_slides, "synthetic slides are there")
+    make(
+        paip, 0, _lay_out_paip, domain="liver", n_slides=first, seed=seed, annotation_format="mask"
+    )
+    make(camelyon, first, _lay_out_camelyon, domain="lymph_node", n_slides=second, seed=seed + 1000)
+    progress(first + second, first + second, "synthetic slides are there")
     return paip, camelyon
 
 
@@ -116,12 +124,12 @@ def make_synthetic_weights(folder: str | Path, *, seed: int = 0) -> Path:
     """
     import torch
 
-    from histosam_core.atomic import new_file
     from histosam_core.model.baselines import canonical_name, network
+    from histosam_core.model.registry.registry import MODELS
 
-    folder = Path(folder)
     for family, name in SMALL_MODELS.items():
-        path = folder / _weights_name(name)
+        # The official file name; the network's own where no weights were published.
+        path = Path(folder) / (MODELS[name].file_name if name in MODELS else f"{name}.pth")
         if family == "sam" or path.is_file():
             continue
         with torch.random.fork_rng(devices=[]):
@@ -130,19 +138,11 @@ def make_synthetic_weights(folder: str | Path, *, seed: int = 0) -> Path:
         config = {"class": canonical_name(name), "params": {}}
         with new_file(path) as temporary:
             torch.save({"state_dict": state, "config": config}, temporary)
-    return folder
+    return Path(folder)
 
 
 def synthetic_values(out: str | Path, plan: SyntheticPlan) -> dict[str, Any]:
-    """Return the settings of a run on the synthetic folders below `out`, by their names.
-
-    Parameters
-    ----------
-    out
-        Folder of the work.
-    plan
-        How much is made and trained.
-    """
+    """Return the settings of a run on the synthetic folders below `out`, by their names."""
     made = Path(out) / SYNTHETIC_MARK
     return {
         "paip": made / "PAIP2019",
@@ -157,80 +157,36 @@ def synthetic_values(out: str | Path, plan: SyntheticPlan) -> dict[str, Any]:
     }
 
 
-def _weights_name(model: str) -> str:
-    """The official file name of a model's weights; its own name where none were published."""
-    from histosam_core.model.registry.registry import MODELS
-
-    spec = MODELS.get(model)
-    return f"{model}.pth" if spec is None else spec.file_name
-
-
-def _cohort(
-    made: str,
-    domain: str,
-    annotation_format: AnnotationFormat,
-    plan: SyntheticPlan,
-    n_slides: int,
-    seed: int,
-    progress: ProgressCallback,
-) -> Cohort:
-    return make_cohort(
-        Path(made) / domain,
-        domain=domain,
-        n_slides=n_slides,
-        slide_um=plan.slide_um,
-        mpp=_MPP,
-        seed=seed,
-        annotation_format=annotation_format,
-        workers=1,
-        progress=progress,
-    )
-
-
-def _make_paip(folder: Path, plan: SyntheticPlan, seed: int, progress: ProgressCallback) -> None:
+def _lay_out_paip(cohort: Cohort, target: Path) -> None:
     cases = [(phase, number) for phase, numbers in PHASES.items() for number in numbers]
-    with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
-        cohort = _cohort(made, "liver", "mask", plan, plan.paip_slides, seed, progress)
-        slides = zip(cohort.slides, cohort.annotations, cases, strict=False)
-        for i, (slide, mask_path, (phase, number)) in enumerate(slides, start=1):
-            place = target / f"Training_phase_{phase}_{i:03d}"
-            place.mkdir()
-            stem = f"01_01_{number:04d}"
-            slide.rename(place / f"{stem}.svs")
-            viable = _mask_of(mask_path)
-            whole = _surrounding(viable)
-            for name, mask in (("viable", viable), ("whole", whole)):
-                write_mask_tiff(place / f"{stem}_{name}.tif", mask, mpp=_MPP)
-            layers = (("Whole tumor", whole, _YELLOW), ("Viable tumor", viable, _GREEN))
-            regions = [
-                AnnotatedRegion(mask_to_geometry(mask), label, colour)
-                for label, mask, colour in layers
-            ]
-            write_imagescope_xml(place / f"{stem}.xml", regions, mpp=_MPP)
+    slides = zip(cohort.slides, cohort.annotations, cases, strict=False)
+    for i, (slide, mask_path, (phase, number)) in enumerate(slides, start=1):
+        place = target / f"Training_phase_{phase}_{i:03d}"
+        place.mkdir()
+        stem = f"01_01_{number:04d}"
+        slide.rename(place / f"{stem}.svs")
+        annotation = read_mask_tiff(mask_path)
+        viable = annotation.mask(Region((0.0, 0.0), annotation.size_wh)) == 1
+        whole = _surrounding(viable)
+        for name, mask in (("viable", viable), ("whole", whole)):
+            write_mask_tiff(place / f"{stem}_{name}.tif", mask, mpp=_MPP)
+        layers = (("Whole tumor", whole, _YELLOW), ("Viable tumor", viable, _GREEN))
+        regions = [
+            AnnotatedRegion(mask_to_geometry(mask), label, colour) for label, mask, colour in layers
+        ]
+        write_imagescope_xml(place / f"{stem}.xml", regions, mpp=_MPP)
 
 
-def _make_camelyon(
-    folder: Path, plan: SyntheticPlan, seed: int, progress: ProgressCallback
-) -> None:
-    with tempfile.TemporaryDirectory() as made, new_folder(folder) as target:
-        cohort = _cohort(made, "lymph_node", "asap", plan, plan.camelyon_slides, seed, progress)
-        images = target / "testing" / "images"
-        annotations = target / "testing" / "lesion_annotations"
-        images.mkdir(parents=True)
-        annotations.mkdir()
-        for i, (slide, outline) in enumerate(
-            zip(cohort.slides, cohort.annotations, strict=True), start=1
-        ):
-            slide.rename(images / f"test_{i:03d}.tif")
-            regions = [replace(one, label="_0") for one in read_annotations(outline).regions]
-            write_asap_xml(annotations / f"test_{i:03d}.xml", regions)
-
-
-def _mask_of(path: Path) -> NDArray[np.bool_]:
-    annotation = read_annotations(path)
-    size: tuple[int, int] = annotation.size_wh  # type: ignore[attr-defined]
-    mask: NDArray[np.bool_] = annotation.mask(Region((0.0, 0.0), size)) == 1
-    return mask
+def _lay_out_camelyon(cohort: Cohort, target: Path) -> None:
+    images, annotations = (target / "testing" / name for name in ("images", "lesion_annotations"))
+    images.mkdir(parents=True)
+    annotations.mkdir()
+    for i, (slide, outline) in enumerate(
+        zip(cohort.slides, cohort.annotations, strict=True), start=1
+    ):
+        slide.rename(images / f"test_{i:03d}.tif")
+        regions = [replace(one, label="_0") for one in read_annotations(outline).regions]
+        write_asap_xml(annotations / f"test_{i:03d}.xml", regions)
 
 
 def _surrounding(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -132,7 +132,7 @@ def _draw(job: tuple[int, int, int, bool]) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def draw_batch(
-    generic: Pool, tissue: Pool | None, stage: Stage, rng: Rng
+    generic: Pool, tissue: Pool, stage: Stage, rng: Rng
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Cut a batch from the pools: (B, S, S, 3) uint8 images and (B, S, S) bool objects.
 
@@ -141,12 +141,13 @@ def draw_batch(
     """
     pairs: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]] = []
     while len(pairs) < stage.batch_size:
-        is_tissue = tissue is not None and rng.random() < stage.tissue_share
-        pool = tissue if is_tissue and tissue is not None else generic
+        is_tissue = rng.random() < stage.tissue_share
+        pool = tissue if is_tissue else generic
         pair = _example(pool, stage.image_size, rng, shuffle_colours=not is_tissue)
         if pair is not None:
             pairs.append(pair)
-    return np.stack([image for image, _ in pairs]), np.stack([gt for _, gt in pairs])
+    images, objects = zip(*pairs, strict=True)
+    return np.stack(images), np.stack(objects)
 
 
 def _example(
@@ -205,9 +206,7 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
         log.writerow(["step", "image_size", "loss", "iou_refining", "iou_sam", "lr", "seconds"])
         started = time.perf_counter()
         for number, stage in list(enumerate(config.stages))[resume_stage:]:
-            network = _two_headed(stage.image_size)
-            if weights is not None:
-                _load(network, weights)
+            network = _two_headed(stage.image_size, weights)
             average = _Average(network, config.average_decay)
             optimiser = torch.optim.AdamW(
                 network.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -222,22 +221,16 @@ def pretrain(config: PretrainConfig, out: Path, pool: Path, *, resume_stage: int
                 average.update(network)
                 done += 1
                 if done % 20 == 0:
-                    mean = np.mean(recent, axis=0)
-                    seconds = time.perf_counter() - started
-                    log.writerow(
-                        [done, stage.image_size, *(f"{v:.4f}" for v in mean), f"{rate:.2e}",
-                         f"{seconds:.0f}"]
-                    )  # fmt: skip
+                    means = (f"{mean:.4f}" for mean in np.mean(recent, axis=0))
+                    seconds = f"{time.perf_counter() - started:.0f}"
+                    log.writerow([done, stage.image_size, *means, f"{rate:.2e}", seconds])
                     file.flush()
                     recent.clear()
                 if done % SAVE_EVERY == 0:
                     torch.save(average.weights, out / f"stage{number}.pt")
             weights = average.weights
             torch.save(weights, out / f"stage{number}.pt")
-    network = _two_headed(IMAGE_SIZE)
-    if weights is not None:
-        _load(network, weights)
-    return network.eval()
+    return _two_headed(IMAGE_SIZE, weights).eval()
 
 
 class _Average:
@@ -256,13 +249,11 @@ class _Average:
             self.weights[key].lerp_(value, 1 - decay)
 
 
-def _pools(config: PretrainConfig, folder: Path) -> tuple[Pool, Pool | None]:
-    """Open both pools, drawing what is missing; no tissue where no stage wants it."""
+def _pools(config: PretrainConfig, folder: Path) -> tuple[Pool, Pool]:
+    """Open both pools, generic images and tissue, drawing what is missing."""
+    tissue = folder / "tissue"
     if not (folder / "regions.npy").exists():
         make_pool(folder, config.pool_size, config.pool_image_px, config.seed)
-    if not any(stage.tissue_share for stage in config.stages):
-        return Pool.open(folder), None
-    tissue = folder / "tissue"
     if not (tissue / "regions.npy").exists():
         size = config.tissue_image_px
         make_pool(tissue, config.tissue_pool_size, size, config.seed, tissue=True)
@@ -271,35 +262,35 @@ def _pools(config: PretrainConfig, folder: Path) -> tuple[Pool, Pool | None]:
 
 def export(network: SamNetwork, config: PretrainConfig, path: Path) -> CheckpointInfo:
     """Write the trained network as the bundled checkpoint: float16, both decoders."""
-    recipe = {"recipe": "histosam_core.recipes.pretraining.pretrain", "config": asdict(config)}
-    data = "drawn images (shapes, textures, random tissue); no real image"
-    info = describe_network(
-        network, name="histosam-tiny", provenance={**recipe, "training_data": data}
-    )
+    provenance = {
+        "recipe": "histosam_core.recipes.pretraining.pretrain",
+        "config": asdict(config),
+        "training_data": "drawn images (shapes, textures, random tissue); no real image",
+    }
+    info = describe_network(network, name="histosam-tiny", provenance=provenance)
     return save_checkpoint(path, network, info, half=True)
 
 
 def _rate(config: PretrainConfig, step: int, done: int, total: int) -> float:
     """Warm up at the start of every stage (Adam's state is new), cosine over the whole run."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
-    return (
-        config.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done / total)))
-    )
+    fall = 0.5 * (1 + math.cos(math.pi * done / total))
+    return config.learning_rate * warm * (0.02 + 0.98 * fall)
 
 
-def _two_headed(image_size: int) -> SamNetwork:
+def _two_headed(image_size: int, weights: Mapping[str, Tensor] | None) -> SamNetwork:
+    """Build the network; weights of before there were early features leave their stem as it is."""
     encoder, prompts, decoder = build_tiny_modules(
         "refining", image_size=image_size, keep_sam_head=True, early_features=True
     )
-    return SamNetwork(encoder, prompts, decoder, architecture="histosam_tiny", decoder="refining")
-
-
-def _load(network: SamNetwork, weights: Mapping[str, Tensor]) -> None:
-    """Fill the network; weights of before there were early features leave their stem as it is."""
-    has_stem = any(name.startswith(EARLY_STEM) for name in weights)
-    stem = {} if has_stem else network.state_dict()
-    own = {name: value for name, value in stem.items() if name.startswith(EARLY_STEM)}
-    network.load_state_dict({**weights, **own})
+    network = SamNetwork(
+        encoder, prompts, decoder, architecture="histosam_tiny", decoder="refining"
+    )
+    if weights is not None:
+        state = network.state_dict()
+        stem = {name: value for name, value in state.items() if name.startswith(EARLY_STEM)}
+        network.load_state_dict({**stem, **weights})
+    return network
 
 
 def _train_step(
@@ -312,14 +303,9 @@ def _train_step(
 ) -> tuple[float, float, float]:
     """One optimiser step; return loss and both heads' mean IoU."""
     network.train()
+    most, single = config.max_random_clicks, config.single_click_share
     clicks = [
-        first_clicks(
-            truth,
-            rng,
-            max_clicks=config.max_random_clicks,
-            single_click_share=config.single_click_share,
-        )
-        for truth in gt
+        first_clicks(gt_mask, rng, max_clicks=most, single_click_share=single) for gt_mask in gt
     ]
     image_hw = (gt.shape[1], gt.shape[2])
     target = torch.from_numpy(gt)[:, None].float()
