@@ -3,18 +3,15 @@
 PAIP2019. Each slide comes in a folder (or zip file) of its own, ``Training_phase_1_001`` and so on,
 with four files named after the case: ``01_01_0083.svs``, ``01_01_0083.xml`` (ImageScope), and two
 masks made from the XML by the organisers, ``01_01_0083_viable.tif`` and ``01_01_0083_whole.tif``
-(0 and 1). The challenge's data page states fifty annotated slides, 20x by an Aperio AT2, one slide
-and one tumour a patient; annotations of its validation and test slides were never published. How
-files are named, the cases' numbers, and that 20 came in phase 1 and 30 in phase 2 is known from
-users' code. What the XML's layers are called is not known, which is why the masks are read.
+(0 and 1). Fifty slides are annotated, 20 in phase 1 and 30 in phase 2; those of validation and test
+never were. What the XML's layers are called is not known, which is why the masks are read.
 
 CAMELYON16. The challenge's layout is ``training/tumor/tumor_001.tif``, ``training/normal``,
 ``training/lesion_annotations/tumor_001.xml``, ``testing/images/test_001.tif`` and
 ``testing/lesion_annotations/test_001.xml``; the public bucket has ``images`` and ``annotations``;
 some copies hold everything in one folder. All of them are read. XML is ASAP's. By the organisers'
 README annotations are exhaustive but for the slides in `NOT_EXHAUSTIVE`, and two slides were taken
-back (`REMOVED`): 399 slides and 160 annotations are left. What the paper does not state, as far as
-we know: which part it takes, and whether it leaves slides out.
+back (`REMOVED`). Which part the paper takes, and whether it leaves slides out, it does not state.
 """
 
 from __future__ import annotations
@@ -46,6 +43,7 @@ PHASES: Mapping[int, tuple[int, ...]] = MappingProxyType(
 MAYBE_EXCHANGED = frozenset({"01_01_0107"})
 """Cases whose two masks were exchanged in an early release, as its users reported."""
 
+_N_CASES = sum(map(len, PHASES.values()))
 _COARSENING = 64
 _PAIP_NAME = re.compile(
     r"^(?P<case>01_01_(?P<number>\d{4})|training_phase_[12]_\d{3})"
@@ -75,8 +73,12 @@ REMOVED: Mapping[str, str] = MappingProxyType(
 N_ANNOTATED: Mapping[str, int] = MappingProxyType({"tumor": 111, "test": 49})
 """Annotation files by the beginning of their names: slides of the training and the test part."""
 
-_KINDS: Mapping[Part, tuple[str, ...]] = MappingProxyType(
-    {"testing": ("test",), "training": ("tumor",), "both": ("tumor", "test")}
+_PARTS: Mapping[Part, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "testing": ("of the test part", ("test",)),
+        "training": ("of the training part", ("tumor",)),
+        "both": ("of two parts", ("tumor", "test")),
+    }
 )
 _CAMELYON_NAME = re.compile(r"^(tumor|test|normal)[_-]?(\d{1,3})$", re.IGNORECASE)
 _NO_SLIDES = re.compile(r"mask|tissue|evaluation|truth", re.IGNORECASE)
@@ -124,17 +126,15 @@ def find_paip2019(folder: str | Path, *, mask: Mask = "viable") -> CohortFiles:
     masks: dict[str, Path] = {}
     n_others = n_xml = 0
     for path in _files_below(folder):
-        suffix = path.suffix.casefold()
-        found = _PAIP_NAME.match(path.stem)
-        if suffix == ".svs" and (found is None or found["mask"]):
+        suffix, found = path.suffix.casefold(), _PAIP_NAME.match(path.stem)
+        case, its_mask = (found["case"], found["mask"] or "") if found else ("", "")
+        if suffix == ".svs" and (its_mask or not case):
             n_others += 1
-        elif found is None:
-            continue
         elif suffix == ".svs":
-            slides.setdefault(found["case"].casefold(), path)
-        elif suffix in (".tif", ".tiff") and (found["mask"] or "").casefold() == f"_{mask}":
-            masks.setdefault(found["case"].casefold(), path)
-        elif suffix == ".xml":
+            slides.setdefault(case.casefold(), path)
+        elif suffix in (".tif", ".tiff") and its_mask.casefold() == f"_{mask}":
+            masks.setdefault(case.casefold(), path)
+        elif suffix == ".xml" and case:
             n_xml += 1
     both = sorted(slides.keys() & masks.keys())
     if not both:
@@ -155,7 +155,7 @@ def find_paip2019(folder: str | Path, *, mask: Mask = "viable") -> CohortFiles:
         name="PAIP2019",
         folder=folder,
         pairs={case: (slides[case], masks[case]) for case in both},
-        expected=sum(map(len, PHASES.values())),
+        expected=_N_CASES,
         missing=tuple(_missing_paip(slides, masks, mask)),
         notes=tuple(notes),
     )
@@ -167,18 +167,15 @@ def with_right_mask(case: str, mask_path: Path, mask: Mask) -> tuple[Path, str]:
     Only `MAYBE_EXCHANGED` is looked at. Viable tumour lies within the whole, so the larger area is
     the whole; masks are sampled at every 64th pixel. AnnotationError where one cannot be read.
     """
-    if case not in MAYBE_EXCHANGED:
-        return mask_path, ""
-    other: Mask = "whole" if mask == "viable" else "viable"
-    name = re.sub(rf"_{mask}(?=\.)", f"_{other}", mask_path.name, flags=re.IGNORECASE)
-    beside = mask_path.with_name(name)
-    if not beside.is_file():
-        return mask_path, ""
-    smaller, larger = sorted((mask_path, beside), key=_area)
-    right = smaller if mask == "viable" else larger
-    if right == mask_path or _area(smaller) == _area(larger):
-        return mask_path, ""
-    return right, f"{case}: its two masks have each other's names; {right.name} is the {mask} one"
+    if case in MAYBE_EXCHANGED:
+        other: Mask = "whole" if mask == "viable" else "viable"
+        name = re.sub(rf"_{mask}(?=\.)", f"_{other}", mask_path.name, flags=re.IGNORECASE)
+        beside = mask_path.with_name(name)
+        viable, whole = (mask_path, beside) if mask == "viable" else (beside, mask_path)
+        if beside.is_file() and _area(viable) > _area(whole):
+            note = f"{case}: its two masks have each other's names; {name} is the {mask} one"
+            return beside, note
+    return mask_path, ""
 
 
 def _missing_paip(slides: Mapping[str, Path], masks: Mapping[str, Path], mask: Mask) -> list[str]:
@@ -193,9 +190,8 @@ def _missing_paip(slides: Mapping[str, Path], masks: Mapping[str, Path], mask: M
         f"masks *_{mask}.tif": sorted(slides.keys() - masks.keys()),
     }
     lines = [f"{len(cases)} {what}: {', '.join(cases)}" for what, cases in absent.items() if cases]
-    n_published = sum(map(len, PHASES.values()))
-    if len(expected) < n_published:  # named after their folders, whose numbers may be any
-        lines.append(f"{n_published - len(expected)} of the {n_published} Training_phase_* slides")
+    if len(expected) < _N_CASES:  # named after their folders, whose numbers may be any
+        lines.append(f"{_N_CASES - len(expected)} of the {_N_CASES} Training_phase_* slides")
     return lines
 
 
@@ -225,7 +221,7 @@ def find_camelyon16(
         There is no such folder, or no slide with its annotation in it.
     """
     folder = Path(folder)
-    kinds = _KINDS[part]
+    words, kinds = _PARTS[part]
     images: dict[str, list[Path]] = {}
     annotations: dict[str, Path] = {}
     zipped = ""
@@ -251,9 +247,9 @@ def find_camelyon16(
         wanted = " and ".join(f"{kind}_NNN.tif with {kind}_NNN.xml" for kind in kinds)
         hint = f"unzip {zipped}" if zipped else "check --camelyon and --camelyon-part"
         raise SlideNotFoundError(
-            f"{folder} holds no slide of CAMELYON16's {_called(part)} with its annotation; looked "
-            f"in it and its subfolders for {wanted} (there are {len(slides)} slides and "
-            f"{len(annotations)} annotations); {hint}"
+            f"{folder} holds no slide {words} of CAMELYON16 with its annotation; looked in it and "
+            f"its subfolders for {wanted} (there are {len(slides)} slides and {len(annotations)} "
+            f"annotations); {hint}"
         )
     expected = sum(
         N_ANNOTATED[kind] - sum(name.startswith(kind) for name in partial) for kind in kinds
@@ -265,7 +261,7 @@ def find_camelyon16(
         expected=expected,
         missing=tuple(_missing_camelyon(slides, annotations, kinds, excluded)),
         excluded=excluded,
-        notes=("of two parts" if part == "both" else f"of the {_called(part)}",),
+        notes=(words,),
     )
 
 
@@ -291,10 +287,6 @@ def _missing_camelyon(
     absent = annotations.keys() - slides.keys() - excluded.keys()
     lines += [f"{name}.tif" for name in sorted(absent)]
     return lines
-
-
-def _called(part: Part) -> str:
-    return {"testing": "test part", "training": "training part"}.get(part, "two parts")
 
 
 def _files_below(folder: Path) -> list[Path]:
