@@ -8,16 +8,21 @@ half of the images all regions share one palette and differ in texture alone; bo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.recipes.pretraining.random_planes import noise, random_regions, voronoi_cells
+from histosam_core.recipes.pretraining.random_planes import (
+    Plane,
+    Rng,
+    log_uniform,
+    noise,
+    pick,
+    ramp,
+    random_regions,
+    voronoi_cells,
+)
 
-Rng = np.random.Generator
-Plane = NDArray[np.float32]
 Palette = NDArray[np.float32]
 
 
@@ -30,10 +35,10 @@ def generic_image(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np
     softness = float(rng.choice([0.0, 1.0, 2.5, 5.0]))
     image = np.zeros((size_px, size_px, 3), np.float32)
     weight = np.zeros((size_px, size_px, 1), np.float32)
-    family = _pick_texture(rng)
+    family = pick(_TEXTURES, rng)
     for region in range(count):
         # Neighbours often share the kind of texture and differ in its parameters only.
-        draw = family if rng.random() < 0.5 else _pick_texture(rng)
+        draw = family if rng.random() < 0.5 else pick(_TEXTURES, rng)
         palette = shared if share_palette else _palette(rng)
         if share_palette and rng.random() < 0.5:
             palette = palette + rng.normal(0, 0.03, palette.shape).astype(np.float32)
@@ -71,16 +76,11 @@ def _finish(image: Plane, rng: Rng) -> NDArray[np.uint8]:
 # Textures: (size, palette, rng) -> (S, S, 3) float32 in about 0..1.
 
 
-def _pick_texture(rng: Rng) -> Callable[[int, Palette, Rng], Plane]:
-    kinds = (_spots, _spots, _spots, _speckle, _stripes, _cell_texture, _lattice, _gradient, _mixed)
-    return kinds[rng.integers(len(kinds))]
-
-
 def _spots(size: int, palette: Palette, rng: Rng) -> Plane:
     """Ellipses of a size, spread, elongation and direction on a mottled ground."""
     image = _speckle(size, palette[:2], rng) if rng.random() < 0.6 else _flat(size, palette[0])
     image = np.ascontiguousarray(image)
-    radius = float(np.exp(rng.uniform(np.log(0.7), np.log(9))))
+    radius = log_uniform(rng, 0.7, 9)
     cover = rng.uniform(0.03, 0.5)
     count = int(min(cover * size * size / (np.pi * radius * radius), 2500))
     spread, stretch = rng.uniform(0, 0.5), rng.uniform(1, 2.5)
@@ -109,8 +109,7 @@ def _spots(size: int, palette: Palette, rng: Rng) -> Plane:
 
 def _speckle(size: int, palette: Palette, rng: Rng) -> Plane:
     """Filtered noise through the palette, sometimes stretched along one direction."""
-    scale = float(np.exp(rng.uniform(np.log(0.6), np.log(size / 12))))
-    field = noise(size, scale, rng)
+    field = noise(size, log_uniform(rng, 0.6, size / 12), rng)
     if rng.random() < 0.3:
         length, angle = int(rng.integers(3, 20)), rng.uniform(0, np.pi)
         kernel = np.zeros((2 * length + 1, 2 * length + 1), np.float32)
@@ -124,9 +123,8 @@ def _speckle(size: int, palette: Palette, rng: Rng) -> Plane:
 
 def _stripes(size: int, palette: Palette, rng: Rng) -> Plane:
     """Wavy stripes or fibres."""
-    ys, xs = np.mgrid[:size, :size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(3), np.log(size / 6)))
-    along = xs * np.cos(angle) + ys * np.sin(angle)
+    along = ramp(size, angle)
     along += rng.uniform(0, 3) * period * noise(size, rng.uniform(size / 20, size / 4), rng)
     wave = np.sin(2 * np.pi * along / period) * rng.uniform(0.5, 2)
     return _colour(0.5 + 0.5 * np.clip(wave, -1, 1), palette)
@@ -134,7 +132,7 @@ def _stripes(size: int, palette: Palette, rng: Rng) -> Plane:
 
 def _cell_texture(size: int, palette: Palette, rng: Rng) -> Plane:
     """Cells with walls, as in a honeycomb or foam."""
-    cells, distance = voronoi_cells(size, int(np.exp(rng.uniform(np.log(20), np.log(900)))), rng)
+    cells, distance = voronoi_cells(size, int(log_uniform(rng, 20, 900)), rng)
     tint = rng.normal(0.3, rng.uniform(0, 0.3), int(cells.max()) + 1)[cells]
     wall = np.clip(distance / rng.uniform(0.8, 3.5), 0, 1)
     return _colour((tint * wall + (1 - wall)).astype(np.float32), palette)
@@ -142,9 +140,9 @@ def _cell_texture(size: int, palette: Palette, rng: Rng) -> Plane:
 
 def _lattice(size: int, palette: Palette, rng: Rng) -> Plane:
     """Checkers or dots on a regular, slightly bent grid."""
-    ys, xs = np.mgrid[:size, :size].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(size / 8)))
     bend = rng.uniform(0, 1) * period
+    ys, xs = np.mgrid[:size, :size].astype(np.float32)
     u = xs * np.cos(angle) + ys * np.sin(angle) + bend * noise(size, size / 8, rng)
     v = ys * np.cos(angle) - xs * np.sin(angle) + bend * noise(size, size / 8, rng)
     wave = np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period)
@@ -158,14 +156,13 @@ def _gradient(size: int, palette: Palette, rng: Rng) -> Plane:
 
 def _mixed(size: int, palette: Palette, rng: Rng) -> Plane:
     """Two textures, one laid over the other in patches."""
-    first, second = (_pick_simple(rng)(size, palette, rng) for _ in range(2))
+    first, second = (pick(_SIMPLE, rng)(size, palette, rng) for _ in range(2))
     where = noise(size, rng.uniform(2, size / 10), rng) > rng.uniform(-1, 1)
     return np.where(where[..., None], first, second)
 
 
-def _pick_simple(rng: Rng) -> Callable[[int, Palette, Rng], Plane]:
-    kinds = (_spots, _speckle, _stripes, _cell_texture)
-    return kinds[rng.integers(len(kinds))]
+_SIMPLE = (_spots, _speckle, _stripes, _cell_texture)
+_TEXTURES = (_spots, _spots, *_SIMPLE, _lattice, _gradient, _mixed)
 
 
 # Building blocks.

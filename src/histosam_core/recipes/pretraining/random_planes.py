@@ -1,11 +1,9 @@
-"""Random planes: smooth noise, cells, and how an image is cut into regions.
-
-What generic images and synthetic tissue (for pre-training) have in common.
-"""
+"""What generic images and random tissue are made of: noise, cells, regions, places."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,18 +11,29 @@ from numpy.typing import NDArray
 
 Rng = np.random.Generator
 Plane = NDArray[np.float32]
+Picked = TypeVar("Picked")
+
+
+def pick(kinds: Sequence[Picked], rng: Rng) -> Picked:
+    """Pick one of several, each as likely as often as it is named."""
+    return kinds[int(rng.integers(len(kinds)))]
+
+
+def log_uniform(rng: Rng, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def ramp(size: int, angle: float) -> Plane:
+    """Rise by one a pixel along a direction, radians from x towards y: (S, S)."""
+    ys, xs = np.mgrid[:size, :size].astype(np.float32)
+    return np.asarray(xs * np.cos(angle) + ys * np.sin(angle))
 
 
 def random_regions(size: int, rng: Rng) -> NDArray[np.uint8]:
     """Cut a square of `size` px into regions of many kinds of outline: (S, S) uint8, 0 to 3."""
-    kinds: tuple[Callable[[int, Rng], NDArray[np.uint8]], ...] = (
-        _noise_layout,
-        _noise_layout,
-        _ellipse_layout,
-        _cell_layout,
-        _polygon_layout,
-    )
-    regions = kinds[rng.integers(len(kinds))](size, rng)
+    layouts = (_noise_layout, _noise_layout, _ellipse_layout, _cell_layout, _polygon_layout)
+    regions = pick(layouts, rng)(size, rng)
     if rng.random() < 0.35:  # islands and holes, small
         specks = noise(size, rng.uniform(4, 12), rng) > rng.uniform(1.2, 2.0)
         regions = np.where(specks, (regions + 1) % (int(regions.max()) + 1), regions)

@@ -14,21 +14,25 @@ what was learnt here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.recipes.pretraining.random_planes import (
+    Plane,
+    Rng,
+    log_uniform,
     noise,
+    pick,
+    ramp,
     random_regions,
     voronoi_cells,
     warp,
 )
-
-Rng = np.random.Generator
-Plane = NDArray[np.float32]
 
 HAEMATOXYLIN = np.array([0.60, 0.72, 0.36])
 EOSIN = np.array([0.15, 0.82, 0.52])
@@ -39,67 +43,54 @@ GLASS = 255
 FIXED_POINT = 4  # bits after the point in OpenCV's drawing coordinates
 
 
+def _drawn(draw: Callable[[Rng], Any]) -> Any:
+    """A property of `TissueKind`, and how it is drawn."""
+    return field(metadata={"draw": draw})
+
+
 @dataclass(frozen=True, slots=True)
 class TissueKind:
     """What one kind of tissue looks like; lengths in um, amounts of dye about 0 to 1."""
 
-    nuclei_per_mm2: float  # density of nuclei
+    nuclei_per_mm2: float = _drawn(lambda rng: log_uniform(rng, 250, 9000))
     # Median radius of a nucleus, and the deviation of its logarithm (pleomorphism).
-    radius_um: float
-    radius_spread: float
-    stretch: float  # long over short axis
+    radius_um: float = _drawn(lambda rng: log_uniform(rng, 2.2, 7.5))
+    radius_spread: float = _drawn(lambda rng: rng.uniform(0.03, 0.4))
+    stretch: float = _drawn(lambda rng: float(1 + rng.exponential(0.35)))  # long over short axis
     # Haematoxylin of a nucleus, and its spread from nucleus to nucleus.
-    chromatin: float
-    chromatin_spread: float
-    clumping: float  # 0 to 1: how far nuclei follow the arrangement below instead of lying anywhere
-    arrangement_um: float  # width of clumps, cords or glands
-    arrangement: str  # "clumps", "cords", "glands" or "none"
-    # Eosin and haematoxylin of the ground.
-    cytoplasm: float
-    basophilia: float
-    # Unevenness of the ground and its grain.
-    mottle: float
-    mottle_um: float
+    chromatin: float = _drawn(lambda rng: rng.uniform(0.45, 1.3))
+    chromatin_spread: float = _drawn(lambda rng: rng.uniform(0.02, 0.3))
+    # How far nuclei follow an arrangement instead of lying anywhere, the width of its clumps, cords
+    # or glands, and which it is.
+    clumping: float = _drawn(lambda rng: rng.uniform(0, 1))
+    arrangement_um: float = _drawn(lambda rng: log_uniform(rng, 15, 120))
+    arrangement: str = _drawn(lambda rng: pick(("none", "none", "clumps", "cords", "glands"), rng))
+    # Eosin and haematoxylin of the ground, its unevenness and its grain.
+    cytoplasm: float = _drawn(lambda rng: rng.uniform(0.15, 0.9))
+    basophilia: float = _drawn(lambda rng: rng.uniform(0, 0.35))
+    mottle: float = _drawn(lambda rng: rng.uniform(0.05, 0.4))
+    mottle_um: float = _drawn(lambda rng: log_uniform(rng, 2, 40))
     # Strength and spacing of fibres; nuclei lie along them.
-    fibres: float
-    fibre_um: float
-    # Share of the plane that is empty (fat, lumina, vacuoles, clefts), and how wide they are.
-    openings: float
-    opening_um: float
-    cleft: bool  # whether openings are clefts rather than round
+    fibres: float = _drawn(lambda rng: pick((0, 0, 1), rng) * rng.uniform(0.1, 0.6))
+    fibre_um: float = _drawn(lambda rng: log_uniform(rng, 5, 40))
+    # Share of the plane that is empty (fat, lumina, vacuoles, clefts), how wide the openings are,
+    # and whether they are clefts rather than round.
+    openings: float = _drawn(lambda rng: pick((0, 0, 1), rng) * rng.uniform(0.02, 0.6))
+    opening_um: float = _drawn(lambda rng: log_uniform(rng, 6, 90))
+    cleft: bool = _drawn(lambda rng: bool(rng.random() < 0.4))
 
     @classmethod
     def draw(cls, rng: Rng) -> TissueKind:
         """Draw a kind of tissue."""
-        return cls(
-            nuclei_per_mm2=_log_uniform(rng, 250, 9000),
-            radius_um=_log_uniform(rng, 2.2, 7.5),
-            radius_spread=rng.uniform(0.03, 0.4),
-            stretch=float(1 + rng.exponential(0.35)),
-            chromatin=rng.uniform(0.45, 1.3),
-            chromatin_spread=rng.uniform(0.02, 0.3),
-            clumping=rng.uniform(0, 1),
-            arrangement_um=_log_uniform(rng, 15, 120),
-            arrangement=str(rng.choice(["none", "none", "clumps", "cords", "glands"])),
-            cytoplasm=rng.uniform(0.15, 0.9),
-            basophilia=rng.uniform(0, 0.35),
-            mottle=rng.uniform(0.05, 0.4),
-            mottle_um=_log_uniform(rng, 2, 40),
-            fibres=float(rng.choice([0, 0, 1])) * rng.uniform(0.1, 0.6),
-            fibre_um=_log_uniform(rng, 5, 40),
-            openings=float(rng.choice([0, 0, 1])) * rng.uniform(0.02, 0.6),
-            opening_um=_log_uniform(rng, 6, 90),
-            cleft=bool(rng.random() < 0.4),
-        )
+        return cls(**{each.name: each.metadata["draw"](rng) for each in fields(cls)})
 
     def related(self, rng: Rng) -> TissueKind:
         """Draw a kind that differs from this one in a few properties."""
         other = TissueKind.draw(rng)
-        names = [field.name for field in fields(self)]
         # At least one difference that can be seen at low power.
         telling = ("nuclei_per_mm2", "cytoplasm", "basophilia", "openings", "fibres", "chromatin")
-        chosen = {str(rng.choice(telling))}
-        chosen |= {name for name in names if rng.random() < 0.3}
+        chosen = {pick(telling, rng)}
+        chosen |= {each.name for each in fields(self) if rng.random() < 0.3}
         return replace(self, **{name: getattr(other, name) for name in chosen})
 
 
@@ -108,14 +99,14 @@ def random_tissue(size_px: int, rng: Rng) -> tuple[NDArray[np.uint8], NDArray[np
 
     Pixels of one value, 0 to 3, are of one kind of tissue; `GLASS`: of none.
     """
-    mpp = _log_uniform(rng, 1.2, 5.0)
+    mpp = log_uniform(rng, 1.2, 5.0)
     regions = random_regions(size_px, rng)
     if rng.random() < 0.4:  # a ragged, infiltrating border
         regions = warp(regions, size_px, rng)
     count = int(regions.max()) + 1
     kinds = [TissueKind.draw(rng)]
     while len(kinds) < count:
-        first = kinds[int(rng.integers(len(kinds)))]
+        first = pick(kinds, rng)
         kinds.append(first.related(rng) if rng.random() < 0.65 else TissueKind.draw(rng))
     softness = float(rng.choice([0.0, 1.0, 2.5])) * 2 / mpp
     haematoxylin, eosin = np.zeros((2, size_px, size_px), np.float32)
@@ -146,9 +137,7 @@ def _draw_kind(kind: TissueKind, size: int, mpp: float, rng: Rng) -> tuple[Plane
     if kind.fibres:
         wave = _wave(size, direction, kind.fibre_um / mpp, rng)
         eosin = eosin * (1 + kind.fibres * wave)
-    clear = np.zeros((size, size), np.float32)
-    if kind.openings:
-        clear = _openings(kind, size, mpp, rng)
+    clear = _openings(kind, size, mpp, rng)
     nuclei = _nuclei(kind, size, mpp, direction, clear, rng)
     solid = 1 - clear
     blue = np.maximum(blue * solid, 0) * (1 - np.minimum(nuclei, 1)) + nuclei
@@ -158,6 +147,8 @@ def _draw_kind(kind: TissueKind, size: int, mpp: float, rng: Rng) -> tuple[Plane
 
 def _openings(kind: TissueKind, size: int, mpp: float, rng: Rng) -> Plane:
     """Where the plane is empty, 0 to 1."""
+    if not kind.openings:
+        return np.zeros((size, size), np.float32)
     width = max(kind.opening_um / mpp, 1.5)
     if kind.cleft:
         field = np.abs(_wave(size, rng.uniform(0, np.pi), 3 * width, rng, bend=2.5))
@@ -230,8 +221,7 @@ def _nuclei(
 
 def _wave(size: int, direction: float, period: float, rng: Rng, bend: float = 1.2) -> Plane:
     """A bent sine wave, -1 to 1."""
-    ys, xs = np.mgrid[:size, :size].astype(np.float32)
-    along = xs * np.cos(direction) + ys * np.sin(direction)
+    along = ramp(size, direction)
     along += bend * period * noise(size, rng.uniform(0.04, 0.2) * size, rng) / 2
     wave: Plane = np.sin(2 * np.pi * along / max(period, 2.0)).astype(np.float32)
     return wave
@@ -241,7 +231,7 @@ def _add_structures(haematoxylin: Plane, eosin: Plane, mpp: float, rng: Rng) -> 
     """Lay over all regions what belongs to none: vessels, strands, lymphocytes, blood, folds."""
     size = len(eosin)
     if rng.random() < 0.35:  # strands of connective tissue
-        width = _log_uniform(rng, 6, 40) / mpp
+        width = log_uniform(rng, 6, 40) / mpp
         field = np.abs(noise(size, rng.uniform(size / 10, size / 3), rng))
         strand = (field < width / size * 2).astype(np.float32)
         strand = cv2.GaussianBlur(strand, (0, 0), 1.0)
@@ -250,7 +240,7 @@ def _add_structures(haematoxylin: Plane, eosin: Plane, mpp: float, rng: Rng) -> 
     if rng.random() < 0.35:  # vessels and lumina, some with blood
         for _ in range(int(rng.integers(1, 6))):
             centre = tuple(int(v) for v in rng.integers(0, size, 2))
-            radius = max(_log_uniform(rng, 10, 90) / mpp, 1.5)
+            radius = max(log_uniform(rng, 10, 90) / mpp, 1.5)
             axes = (int(radius * rng.uniform(1, 2)) + 1, int(radius) + 1)
             inside = np.zeros((size, size), np.float32)
             cv2.ellipse(inside, centre, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
@@ -318,7 +308,3 @@ def _hue(typical: NDArray[np.float64], rng: Rng) -> NDArray[np.float64]:
     """A dye's colour about a typical one, of length 1.3."""
     vector = typical * np.exp(0.28 * rng.standard_normal(3))
     return np.asarray(1.3 * vector / np.linalg.norm(vector))
-
-
-def _log_uniform(rng: Rng, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
