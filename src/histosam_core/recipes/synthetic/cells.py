@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .grids import cloud
-
-if TYPE_CHECKING:
-    from .grids import Canvas
-
-Float = NDArray[np.float32]
-UInt8 = NDArray[np.uint8]
+from .grids import Canvas, Float, UInt8, cloud
 
 _TURNS = 16  # directions a library of stamps holds, over half a circle
 _SUPERSAMPLING = 2

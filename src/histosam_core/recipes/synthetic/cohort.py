@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from pathlib import Path
@@ -143,7 +142,21 @@ def make_cohort(
         A worker died.
     """
     size_um = slide_um if isinstance(slide_um, tuple) else (slide_um, slide_um)
-    _check(domain, n_slides, size_um, mpp, magnification, seed, annotation_format, workers)
+    can_draw, most_um = 0.2 <= mpp <= 1.1, _MAX_PX * mpp
+    fits = len(size_um) == 2 and all(_MIN_UM <= side <= most_um for side in size_um)
+    is_format, formats = annotation_format in ANNOTATION_FORMATS, ", ".join(ANNOTATION_FORMATS)
+    rules = {
+        f"domain {domain!r} must be one of {', '.join(DOMAINS)}": domain in DOMAINS,
+        f"n_slides {n_slides} must be 1 to 999": _is_whole(n_slides, 1) and n_slides <= 999,
+        f"mpp {mpp} must be 0.2 to 1.1 um per pixel": can_draw,
+        f"slide_um {size_um} must be {_MIN_UM:g} to {most_um:g} um each way": fits or not can_draw,
+        f"magnification {magnification} must be positive, e.g. 20": 0 < magnification < math.inf,
+        f"seed {seed} must be a whole number >= 0": _is_whole(seed, 0),
+        f"annotation_format {annotation_format!r} must be one of {formats}": is_format,
+        f"workers {workers} must be at least 1": _is_whole(workers, 1),
+    }
+    if problems := [text for text, is_kept in rules.items() if not is_kept]:
+        raise ConfigError("; ".join(problems))
     target = Path(out)
     is_cohort = (target / COHORT_FILE).is_file()
     if overwrite and target.is_dir() and any(target.iterdir()) and not is_cohort:
@@ -173,33 +186,6 @@ def make_cohort(
     )
 
 
-def _check(
-    domain: str,
-    n_slides: int,
-    size_um: tuple[float, float],
-    mpp: float,
-    magnification: float,
-    seed: int,
-    annotation_format: str,
-    workers: int,
-) -> None:
-    can_draw, most_um = 0.2 <= mpp <= 1.1, _MAX_PX * mpp
-    fits = len(size_um) == 2 and all(_MIN_UM <= side <= most_um for side in size_um)
-    is_format, formats = annotation_format in ANNOTATION_FORMATS, ", ".join(ANNOTATION_FORMATS)
-    rules = {
-        f"domain {domain!r} must be one of {', '.join(DOMAINS)}": domain in DOMAINS,
-        f"n_slides {n_slides} must be 1 to 999": _is_whole(n_slides, 1) and n_slides <= 999,
-        f"mpp {mpp} must be 0.2 to 1.1 um per pixel": can_draw,
-        f"slide_um {size_um} must be {_MIN_UM:g} to {most_um:g} um each way": fits or not can_draw,
-        f"magnification {magnification} must be positive, e.g. 20": 0 < magnification < math.inf,
-        f"seed {seed} must be a whole number >= 0": _is_whole(seed, 0),
-        f"annotation_format {annotation_format!r} must be one of {formats}": is_format,
-        f"workers {workers} must be at least 1": _is_whole(workers, 1),
-    }
-    if problems := [text for text, is_kept in rules.items() if not is_kept]:
-        raise ConfigError("; ".join(problems))
-
-
 def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int | np.integer) and int(value) >= least
 
@@ -209,34 +195,25 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[int, float]]:
         for job in jobs:
             yield job.index, _make_slide(job)
         return
-    with _pool(workers) as pool:
+    others = set(multiprocessing.active_children())
+    # Started afresh ("spawn"): a fork would copy the locks of this process's threads.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
         futures = {pool.submit(_make_slide, job): job.index for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise HistoSamError(
-                "a worker process died, perhaps for want of memory: use fewer workers; a script "
-                'that uses several must call this under if __name__ == "__main__":'
-            ) from error
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Started afresh ("spawn"): a fork would copy the locks of this process's threads.
-    context = multiprocessing.get_context("spawn")
-    others = {process.pid for process in multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    try:
-        yield pool
-    except BaseException:
-        # Cancelled or failed: what is being rendered is of no use to anyone.
-        for process in multiprocessing.active_children():
-            if process.pid not in others:
+        except BaseException as error:
+            # Cancelled or failed: what is being rendered is of no use to anyone.
+            for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise HistoSamError(
+                    "a worker process died, perhaps for want of memory: use fewer workers; a "
+                    'script that uses several must call this under if __name__ == "__main__":'
+                ) from error
+            raise
 
 
 def _start_worker() -> None:

@@ -11,15 +11,12 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import QhullError, Voronoi
 
 from .cells import climb, per_cell, ring, scatter, stratified
-from .grids import Canvas, direction_along, smooth_step
+from .grids import Canvas, Float, direction_along, smooth_step
 from .outlines_drawn import draw_tissue, draw_tumour
 from .tissue_drawn import Tissue
-
-Float = NDArray[np.float32]
 
 # Least and most haematoxylin and eosin: liver is stained with strong eosin.
 STAIN = (1.15, 1.6), (0.5, 0.72)

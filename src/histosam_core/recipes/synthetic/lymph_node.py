@@ -11,14 +11,11 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from .cells import Cytoplasm, per_cell, ring, scatter, stratified
-from .grids import Canvas, direction_along, smooth_step
+from .grids import Canvas, Float, direction_along, smooth_step
 from .outlines_drawn import draw_tissue, draw_tumour
 from .tissue_drawn import Tissue
-
-Float = NDArray[np.float32]
 
 # Least and most haematoxylin and eosin: the one strong, the other paler than liver's.
 STAIN = (1.0, 1.45), (0.36, 0.56)

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from .grids import Canvas, cloud
+from .grids import Canvas, Float, cloud
 
-Float = NDArray[np.float32]
 Point = NDArray[np.float64]
 
 _MIN_ISLAND_UM2 = 5000.0  # smaller tumour specks do not count, and are not drawn

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from histosam_core.errors import ConfigError
 
 from . import liver, lymph_node
-from .grids import Canvas, cloud
+from .grids import Canvas, Float, UInt8, cloud
 from .tissue_drawn import DYE, OPEN_EDGE, OPEN_PER_UM, Tissue
 
-Float = NDArray[np.float32]
-UInt8 = NDArray[np.uint8]
 _Dyes = list[NDArray[np.float64]]  # optical density (R, G, B) of haematoxylin, of eosin
 
 GENERATOR_VERSION = "1"  # raised whenever the same seed gives other pixels

@@ -6,13 +6,9 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from .cells import KINDS, Cytoplasm, draw_stamps, scatter, stamp
-from .grids import Canvas, smooth_step
-
-Float = NDArray[np.float32]
-UInt8 = NDArray[np.uint8]
+from .grids import Canvas, Float, UInt8, smooth_step
 
 DYE = 80  # layer value of one unit of dye
 OPEN_EDGE = 128  # value of `Tissue.opening` on the edge of an opening ...
