@@ -72,23 +72,8 @@ def make_synthetic_folders(
     """Render slides and lay them out as PAIP2019 and CAMELYON16 are published.
 
     Liver-like slides get ImageScope XML with two layers and the two masks; lymph-node-like slides
-    get ASAP XML in CAMELYON16's groups. Folders that are there are kept.
-
-    Parameters
-    ----------
-    out
-        Where to; ``PAIP2019`` and ``CAMELYON16`` are made in it.
-    plan
-        How many slides, how large.
-    seed
-        Of the slides.
-    progress
-        Called after every slide.
-
-    Returns
-    -------
-    paip, camelyon : Path
-        The two folders.
+    get ASAP XML in CAMELYON16's groups. Folders that are there are kept. Return both, ``PAIP2019``
+    and ``CAMELYON16`` in `out`; `progress` is called after every slide.
     """
     paip, camelyon = Path(out) / "PAIP2019", Path(out) / "CAMELYON16"
     first, second = plan.paip_slides, plan.camelyon_slides

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core.atomic import new_file
+from histosam_core.evaluation.report.exports import plain_json
 from histosam_core.reproduce.kim2023 import (
     METRICS,
     PAIP2019_TEST,
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from histosam_core.reproduce.settings import FailureCount
     from histosam_core.reproduce.survey import Survey
 
-OUTPUT_FILES = (
-    "tables.csv", "table_zero_shot.tex", "table_finetuned.tex", "summary.json", "tables.html",
-)  # fmt: skip
-
 
 def write_tables(view: Survey, *, curves: bool = True) -> list[Path]:
     """Write both tables, the paper's figures beside ours, in all their forms.
@@ -52,11 +48,10 @@ def write_tables(view: Survey, *, curves: bool = True) -> list[Path]:
         "summary.json": json.dumps(summary(view), indent=2) + "\n",
         "tables.html": render_page(view, curves=curves),
     }
-    paths = [view.settings.out / name for name in OUTPUT_FILES]
-    for path in paths:
-        with new_file(path) as temporary:
-            temporary.write_text(texts[path.name], encoding="utf-8")
-    return paths
+    for name, text in texts.items():
+        with new_file(view.settings.out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [view.settings.out / name for name in texts]
 
 
 def summary(view: Survey) -> dict[str, Any]:
@@ -67,7 +62,7 @@ def summary(view: Survey) -> dict[str, Any]:
         "paper": "kim2023",
         "histosam": __version__,
         "settings": view.settings.as_dict(),
-        "cells": [_cell(row, view) for rows in blocks for row in rows],
+        "cells": plain_json([_cell(row, view) for rows in blocks for row in rows]),
         "n_done": view.count("done"),
         "n_not_run": view.count("not run"),
         "data": {
@@ -94,23 +89,17 @@ def _cell(row: Row, view: Survey) -> dict[str, Any]:
         "n_patches": state.n_patches,
         "n_patches_paper": state.cell.patch_set.n_patches,
         "seconds_left": state.seconds,
-        "paper": dict(row.paper),
-        "ours": {name: _plain(value) for name, value in row.ours.items()} or None,
-        "difference": {name: _plain(row.difference(name)) for name in METRICS}
-        if row.ours
-        else None,
+        "paper": row.paper,
+        "ours": row.ours or None,
+        "difference": {name: row.difference(name) for name in METRICS} if row.ours else None,
     }
     if state.result is not None:
         other: FailureCount = "true" if view.settings.failures == "ritm" else "ritm"
         counted = figures(state, other)
-        cell[f"nof_{other}"] = {n: _plain(v) for n, v in counted.items() if n.startswith("nof")}
-        cell["checkpoint"] = dict(state.result.header.get("checkpoint", {}))
+        cell[f"nof_{other}"] = {n: value for n, value in counted.items() if n.startswith("nof")}
+        cell["checkpoint"] = state.result.header.get("checkpoint", {})
         cell["folder"] = str(state.result.folder)
     return cell
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def render_page(view: Survey, *, curves: bool = True) -> str:
@@ -118,17 +107,10 @@ def render_page(view: Survey, *, curves: bool = True) -> str:
 
     `curves`: whether to draw the mean IoU after each click.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from histosam_core.evaluation.report.page import page_template
 
-    environment = Environment(
-        loader=PackageLoader("histosam_core.reproduce", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     cut = view.patches.get(PAIP2019_TEST.key)
-    return environment.get_template("kim2023.html.j2").render(
+    return page_template(__package__, "kim2023.html.j2").render(
         version=__version__,
         synthetic=(view.settings.out / SYNTHETIC_MARK).is_dir(),
         view=view,

@@ -132,7 +132,7 @@ def summary_json(results: Sequence[EvaluationResult]) -> dict[str, Any]:
             "checkpoint": result.header.get("checkpoint", {}),
             "folder": None if result.folder is None else str(result.folder),
         }
-        runs.append(_json(run))
+        runs.append(plain_json(run))
     differences = [
         {
             "dataset": d.dataset,
@@ -148,18 +148,20 @@ def summary_json(results: Sequence[EvaluationResult]) -> dict[str, Any]:
         }
         for d in compare(results)
     ]
-    return {"schema": 1, "runs": runs, "differences": _json(differences)}
+    return {"schema": 1, "runs": runs, "differences": plain_json(differences)}
 
 
-def _json(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """Return values as JSON has them: no nan and infinity, per cent for thresholds as keys."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, Mapping):
         return {
-            f"{round(100 * k)}" if isinstance(k, float) else k: _json(v) for k, v in value.items()
+            f"{round(100 * k)}" if isinstance(k, float) else k: plain_json(v)
+            for k, v in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_json(one) for one in value]
+        return [plain_json(one) for one in value]
     return None if _is_nothing(value) else value
 
 

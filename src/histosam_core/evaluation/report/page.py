@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from histosam_core.evaluation.report.tables import (
 from histosam_core.version import __version__
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from matplotlib.figure import Figure
 
     from histosam_core.evaluation.records import EvaluationResult
@@ -114,17 +115,9 @@ def render_report(
     EvaluationRecordsError
         There is no run.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     _require_runs(results)
-    environment = Environment(
-        loader=PackageLoader("histosam_core.evaluation.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, seconds=seconds, percent=_percent, p=p_value)
+    filters = {"number": number, "seconds": seconds, "percent": _percent, "p": p_value}
+    template = page_template(__package__, "report.html.j2", filters)
     blocks = blocks_of(results)
     threshold = _shown_threshold(results)
     settings = [run.settings for run in results]
@@ -136,7 +129,7 @@ def render_report(
     lines = [line for block in blocks for line in block.lines]
     has_slides = any(line.n_slides > 1 for line in lines)
     repeated = [run for run in results if run.user.repeats > 1 and run.patches]
-    return environment.get_template("report.html.j2").render(
+    return template.render(
         title=title,
         introduction=introduction,
         version=__version__,
@@ -167,6 +160,23 @@ def render_report(
         runs=results,
         provenance=provenance_rows,
     )
+
+
+def page_template(
+    package: str, name: str, filters: Mapping[str, Callable[..., Any]] | None = None
+) -> Template:
+    """Return a page's template, from a package's folder "templates"; it escapes what it shows."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters or {})
+    return environment.get_template(name)
 
 
 def _require_runs(results: Sequence[EvaluationResult]) -> None:

@@ -37,27 +37,14 @@ _TILE_PX = 512  # side of the tiles of grain and of noise
 
 @dataclass(frozen=True, slots=True)
 class SyntheticSlide:
-    """A rendered slide and its truth.
+    """A rendered slide and its truth."""
 
-    Parameters
-    ----------
-    image
-        (H, W, 3) uint8, RGB, level 0.
-    tumor_mask
-        (H, W) bool, level 0: where the tumour is. Lumina and stroma inside it belong to it.
-    mpp
-        Micrometres per pixel.
-    magnification
-        The objective's power as written on the slide.
-    domain
-        "liver" or "lymph_node".
-    """
-
-    image: UInt8
+    image: UInt8  # (H, W, 3) RGB, level 0
+    # (H, W), level 0: where the tumour is. Lumina and stroma inside it belong to it.
     tumor_mask: NDArray[np.bool_]
-    mpp: float
-    magnification: float
-    domain: str
+    mpp: float  # micrometres per pixel
+    magnification: float  # the objective's power as written on the slide
+    domain: str  # "liver" or "lymph_node"
 
 
 def render_slide(
