@@ -30,12 +30,9 @@ STAGES_IN_FILE: Mapping[str, Stage] = MappingProxyType(
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
-        "noc80": "NoC@80",
-        "noc85": "NoC@85",
-        "noc90": "NoC@90",
+        **{f"noc{percent}": f"NoC@{percent}" for percent in (80, 85, 90)},
         "spc_s": "SPC (s)",
-        "nof85": "NoF@85",
-        "nof90": "NoF@90",
+        **{f"nof{percent}": f"NoF@{percent}" for percent in (85, 90)},
     }
 )
 """The tables' columns, and what they are called. Less is better in all of them."""

@@ -277,21 +277,20 @@ def _state(
 def _why_not(view: Survey, cell: Cell, missing: Mapping[str, str], problems: Problems) -> str:
     """Why a cell cannot be run; empty where it can."""
     method, patch_set = cell.method, cell.patch_set
-    problem = problems.get(("set", patch_set.key)) or problems.get((method.stage, method.key))
-    if problem:
-        return problem
     is_tuned = method.stage == "finetuned" and method.key in view.tuned
-    if method.family in missing and not is_tuned:
-        return missing[method.family]
+    reasons = [
+        problems.get(("set", patch_set.key)),
+        problems.get((method.stage, method.key)),
+        None if is_tuned else missing.get(method.family),
+    ]
     if patch_set.key not in view.patches and view.cohorts[patch_set.cohort] is None:
-        return _no_folder(patch_set.cohort)
-    needs_training = method.stage == "finetuned" and not is_tuned
-    if needs_training and PAIP2019_TEST.key not in view.patches:
-        if ("set", PAIP2019_TEST.key) in problems:
-            return f"no training patches: {problems['set', PAIP2019_TEST.key]}"
-        if view.cohorts["paip2019"] is None:
-            return f"fine-tuning needs PAIP2019: {_no_folder('paip2019')}"
-    return ""
+        reasons.append(_no_folder(patch_set.cohort))
+    if method.stage == "finetuned" and not is_tuned and PAIP2019_TEST.key not in view.patches:
+        if problem := problems.get(("set", PAIP2019_TEST.key)):
+            reasons.append(f"no training patches: {problem}")
+        elif view.cohorts["paip2019"] is None:
+            reasons.append(f"fine-tuning needs PAIP2019: {_no_folder('paip2019')}")
+    return next(filter(None, reasons), "")
 
 
 def _no_folder(cohort: Cohort) -> str:
@@ -319,19 +318,19 @@ def _read(folder: Path, *stamps: int) -> EvaluationResult:
 
 
 def _with_times(states: list[CellState]) -> list[CellState]:
-    """Add what is to be expected, by cells of the same method or family that are done."""
-    rates: dict[str, list[tuple[float, int]]] = {}
-    for state in states:
-        if state.result is not None:
-            seconds = sum(float(patch.wall_s.sum()) for patch in state.result.patches)
-            for name in (f"method {state.cell.method.key}", f"family {state.cell.method.family}"):
-                rates.setdefault(name, []).append((seconds, len(state.result.patches)))
-    timed = []
-    for state in states:
+    """Add what is to be expected, by cells of the same method or else family that are done."""
+
+    def seconds(state: CellState) -> float | None:
         method = state.cell.method
-        known = rates.get(f"method {method.key}") or rates.get(f"family {method.family}")
-        if known and state.is_open:
-            rate = sum(s for s, _ in known) / max(1, sum(n for _, n in known))
-            state = replace(state, seconds=state.n_left * rate)
-        timed.append(state)
-    return timed
+        for kind in ("key", "family"):
+            done = [
+                patch
+                for other in states
+                if getattr(other.cell.method, kind) == getattr(method, kind) and other.result
+                for patch in other.result.patches
+            ]
+            if done:
+                return state.n_left * sum(float(p.wall_s.sum()) for p in done) / len(done)
+        return None
+
+    return [replace(state, seconds=seconds(state)) if state.is_open else state for state in states]

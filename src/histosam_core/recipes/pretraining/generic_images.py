@@ -99,11 +99,9 @@ def _spots(size: int, palette: Palette, rng: Rng) -> Plane:
     angles = direction + rng.normal(0, 15 if aligned else 90, len(centres))
     tints = rng.normal(0, rng.uniform(0, 0.12), len(centres))
     for (x, y), r, angle, tint in zip(centres, radii, angles, tints, strict=True):
-        axes = (int(r * stretch * 16), int(r * 16))
+        place, axes = (int(x * 16), int(y * 16)), (int(r * stretch * 16), int(r * 16))
         colour = tuple(float(c) for c in palette[2] + tint)
-        cv2.ellipse(
-            image, (int(x * 16), int(y * 16)), axes, angle, 0, 360, colour, -1, cv2.LINE_AA, 4
-        )
+        cv2.ellipse(image, place, axes, angle, 0, 360, colour, -1, cv2.LINE_AA, 4)
     return image
 
 

@@ -203,18 +203,10 @@ def _nuclei(
     for (x, y), radius, angle, amount in zip(places, radii, angles, dye, strict=True):
         # Below a pixel a nucleus pales instead of shrinking.
         drawn = max(radius, 0.75)
-        cv2.ellipse(
-            plane,
-            (int(x * one), int(y * one)),
-            (max(int(drawn * stretch * one), 1), max(int(drawn / stretch * one), 1)),
-            float(angle),
-            0,
-            360,
-            max(float(amount), 0.1) * float((radius / drawn) ** 2),
-            -1,
-            cv2.LINE_8,
-            FIXED_POINT,
-        )
+        axes = max(int(drawn * stretch * one), 1), max(int(drawn / stretch * one), 1)
+        value = max(float(amount), 0.1) * float((radius / drawn) ** 2)
+        place, line = (int(x * one), int(y * one)), cv2.LINE_8
+        cv2.ellipse(plane, place, axes, float(angle), 0, 360, value, -1, line, FIXED_POINT)
     blurred: Plane = cv2.GaussianBlur(plane, (0, 0), float(rng.uniform(0.4, 0.7)))
     return blurred
 
