@@ -126,17 +126,18 @@ class Tuned:
 
 
 def run_folder(settings: ReproduceSettings, method: Method) -> Path:
-    """Return the folder of a method's fine-tuning."""
+    """Return the folder of a method's fine-tuning; the record of a finished one lies beside it."""
     return settings.out / "finetune" / method.key
 
 
 def read_tuned(settings: ReproduceSettings, method: Method) -> Tuned | None:
     """Return a method's finished fine-tuning, or None."""
+    folder = run_folder(settings, method)
     try:
-        tuned = Tuned(**json.loads(_record(settings, method).read_text(encoding="utf-8")))
+        tuned = Tuned(**json.loads(folder.with_suffix(".json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    best = run_folder(settings, method) / Path(tuned.checkpoint).name
+    best = folder / Path(tuned.checkpoint).name
     # The folder may have moved since.
     return replace(tuned, checkpoint=str(best)) if best.is_file() else None
 
@@ -213,10 +214,6 @@ def tune(
         base=weights.model,
         sha256=file_sha256(result.best_checkpoint),
     )
-    with new_file(_record(settings, method)) as path:
+    with new_file(folder.path.with_suffix(".json")) as path:
         path.write_text(json.dumps(asdict(tuned), indent=2) + "\n", encoding="utf-8")
     return tuned
-
-
-def _record(settings: ReproduceSettings, method: Method) -> Path:
-    return settings.out / "finetune" / f"{method.key}.json"

@@ -73,9 +73,9 @@ def cut_patch_set(
     folder = patch_folder(settings, patch_set)
     # By name: the data may have moved to another disk.
     source = {name: [path.name for path in pair] for name, pair in files.pairs.items()}
-    earlier, before = prepared(settings, patch_set), _source(folder)
-    if earlier is not None and before is not None:
-        _check_same_slides(patch_set, source, before)
+    earlier = prepared(settings, patch_set)
+    if earlier is not None and (folder / SOURCE_FILE).is_file():
+        _check_same_slides(patch_set, source, json.loads((folder / SOURCE_FILE).read_text("utf-8")))
         return earlier
     pairs = _readable(patch_set.cohort, settings, files, notice)
     with bars(f"Patches, {patch_set.title}") as progress:
@@ -143,14 +143,6 @@ def _splits(
         slide_stem(slide): by_name.get(name) or by_name.get(slide_stem(slide).casefold(), "none")
         for name, (slide, _) in pairs.items()
     }
-
-
-def _source(folder: Path) -> Mapping[str, Any] | None:
-    try:
-        source = json.loads((folder / SOURCE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return source if isinstance(source, dict) else None
 
 
 def _check_same_slides(

@@ -55,7 +55,7 @@ def reproduce(
     bars: Bars = no_bars,
     on_event: OnEvent | None = None,
 ) -> Survey:
-    """Fill the cells of Kim et al.'s two tables.
+    """Fill the cells of Kim et al.'s two tables; return how the work stands at the end.
 
     Cells that are done are kept; a fine-tuning or an evaluation that was stopped goes on where it
     was. What cannot be done (weights missing, slides missing, too little memory) says so in its
@@ -72,11 +72,6 @@ def reproduce(
     on_event
         Called with notices (``{"event": "notice", "text"}``), finished cells (``{"event": "cell",
         "stage", "set", "method", "status"}``), and the events of `finetune`.
-
-    Returns
-    -------
-    Survey
-        How the work stands at the end.
 
     Raises
     ------

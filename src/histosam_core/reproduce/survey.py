@@ -203,14 +203,14 @@ class Survey:
 
 def find_cohorts(settings: ReproduceSettings) -> dict[Cohort, CohortFiles | None]:
     """Look into the data folders that are named; SlideNotFoundError where one holds no slide."""
-    paip = camelyon = None
-    if settings.paip is not None:
-        paip = find_paip2019(settings.paip, mask=settings.paip_mask)
-    if settings.camelyon is not None:
-        camelyon = find_camelyon16(
-            settings.camelyon, part=settings.camelyon_part, keep_partial=settings.keep_partial
-        )
-    return {"paip2019": paip, "camelyon16": camelyon}
+    paip, camelyon = settings.paip, settings.camelyon
+    part, keep_partial = settings.camelyon_part, settings.keep_partial
+    return {
+        "paip2019": None if paip is None else find_paip2019(paip, mask=settings.paip_mask),
+        "camelyon16": None
+        if camelyon is None
+        else find_camelyon16(camelyon, part=part, keep_partial=keep_partial),
+    }
 
 
 def run_folder(settings: ReproduceSettings, cell: Cell) -> Path:
@@ -326,8 +326,8 @@ def _with_times(states: list[CellState]) -> list[CellState]:
             done = [
                 patch
                 for other in states
-                if getattr(other.cell.method, kind) == getattr(method, kind) and other.result
-                for patch in other.result.patches
+                if getattr(other.cell.method, kind) == getattr(method, kind)
+                for patch in (other.result.patches if other.result is not None else ())
             ]
             if done:
                 return state.n_left * sum(float(p.wall_s.sum()) for p in done) / len(done)

@@ -125,11 +125,6 @@ def make_cohort(
     overwrite
         Replace `out` where it is a cohort.
 
-    Returns
-    -------
-    Cohort
-        The paths, and the seed.
-
     Raises
     ------
     ConfigError
@@ -164,7 +159,7 @@ def make_cohort(
             f"{target} holds other files and no {COHORT_FILE}; choose another folder"
         )
     size_wh = round(size_um[0] / mpp), round(size_um[1] / mpp)
-    turns = ("asap", "imagescope", "mask") if annotation_format == "mixed" else (annotation_format,)
+    turns = ANNOTATION_FORMATS[:3] if annotation_format == "mixed" else (annotation_format,)
     with new_folder(target, overwrite=overwrite) as folder:
         jobs = [
             _Job(folder, domain, index, size_wh, float(mpp), float(magnification), int(seed), turn)

@@ -73,11 +73,6 @@ def render_slide(
     rng
         A generator, or a seed for one.
 
-    Returns
-    -------
-    SyntheticSlide
-        The image and the truth.
-
     Raises
     ------
     ConfigError
@@ -96,23 +91,14 @@ def render_slide(
         _draw_dye(typical, spread, strength, canvas.rng)
         for (typical, spread), strength in zip(_DYES, strengths, strict=True)
     ]
+    image, tumor_mask = _scan(tissue, dyes, _Scanner(canvas))
     return SyntheticSlide(
-        image=_scan(tissue, dyes, _Scanner(canvas)),
-        tumor_mask=_truth(tissue),
+        image=image,
+        tumor_mask=tumor_mask,
         mpp=float(mpp),
         magnification=float(magnification if magnification is not None else round(10 / mpp, 2)),
         domain=domain,
     )
-
-
-def _truth(tissue: Tissue) -> NDArray[np.bool_]:
-    canvas = tissue.canvas
-    width, height = canvas.size_wh
-    mask = np.empty((height, width), np.bool_)
-    for top in range(0, height, _BAND_ROWS):
-        rows = min(_BAND_ROWS, height - top)
-        mask[top : top + rows] = canvas.band(tissue.tumour_um, top, rows) > 0
-    return mask
 
 
 def _draw_dye(
@@ -154,17 +140,20 @@ class _Scanner:
         return np.asarray(cv2.add(pixels, noise, dtype=cv2.CV_8U), np.uint8)
 
 
-def _scan(tissue: Tissue, dyes: _Dyes, scanner: _Scanner) -> UInt8:
+def _scan(tissue: Tissue, dyes: _Dyes, scanner: _Scanner) -> tuple[UInt8, NDArray[np.bool_]]:
+    """The pixels stored, (H, W, 3) uint8, and where the tumour is, (H, W) bool."""
     canvas = tissue.canvas
     width, height = canvas.size_wh
-    image = np.empty((height, width, 3), np.uint8)
+    image, truth = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.bool_)
     grain, section = _grain(canvas), _section(canvas)
     halo = 4 * canvas.cell_px  # so that the blur knows the neighbours; cut off again
     for top in range(0, height, _BAND_ROWS):
         first, last = max(0, top - halo), min(height, top + _BAND_ROWS + halo)
         pixels = scanner.expose(_transmitted(tissue, dyes, grain, section, first, last - first))
         image[top : top + _BAND_ROWS] = pixels[top - first :][:_BAND_ROWS]
-    return image
+        rows = min(_BAND_ROWS, height - top)
+        truth[top : top + rows] = canvas.band(tissue.tumour_um, top, rows) > 0
+    return image, truth
 
 
 def _section(canvas: Canvas) -> UInt8:
