@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import CheckpointError
+from histosam_core.model.baselines import network_names
+from histosam_core.model.checkpoint.weights_header import file_sha256
+from histosam_core.model.registry.own_models import checkpoint_path
+from histosam_core.model.registry.registry import MODELS, weights_path
 from histosam_core.reproduce import kim2023
-from histosam_core.reproduce.patch_sets import Bars, no_bars
+from histosam_core.reproduce.patch_sets import Bars, no_bars, patch_folder
+from histosam_core.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.reproduce.kim2023 import Family, Method
     from histosam_core.reproduce.settings import ReproduceSettings
-    from histosam_core.training import TrainConfig
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -48,9 +52,6 @@ def find_weights(model: str, folder: Path | None) -> Weights:
     MissingWeightsError
         They are not here; the message names the file.
     """
-    from histosam_core.model.registry.own_models import checkpoint_path
-    from histosam_core.model.registry.registry import MODELS, weights_path
-
     spec = MODELS.get(model)
     if spec is None and (path := checkpoint_path(model)).is_file():
         return Weights(model, str(path.absolute()))
@@ -86,8 +87,6 @@ def load_weights(
         would fill this family's row.
     """
     from histosam_core.model import load_model
-    from histosam_core.model.baselines import network_names
-    from histosam_core.model.registry.registry import MODELS
 
     chosen: Any = {} if decoder is None else {"decoder": decoder}
     if weights.model in MODELS:
@@ -159,27 +158,22 @@ def train_config(settings: ReproduceSettings, method: Method, weights: Weights) 
     25, and for SAM the rate 5e-4; batches of 32 as RITM has them, to which the paper points. The
     other families keep the rates that they were published with. All else is `TrainConfig`'s.
     """
-    from histosam_core.training import TrainConfig
-
-    values: dict[str, Any] = {
+    values = {
         "epochs": settings.epochs,
         "milestones": list(kim2023.MILESTONES),
         "batch_size": kim2023.BATCH_SIZE,
         "validation_clicks": settings.max_clicks,
         "max_minutes": settings.max_minutes,
         "seed": settings.seed,
-    }
-    if method.family == "sam":
-        values["learning_rate"] = kim2023.LEARNING_RATE
-    if method.scenario is not None:
-        values["scenario"] = method.scenario
-    fixed = {
+        **({"learning_rate": kim2023.LEARNING_RATE} if method.family == "sam" else {}),
+        **({"scenario": method.scenario} if method.scenario else {}),
+        **settings.tuning,
         "out": str(run_folder(settings, method)),
         "model": weights.source,
-        "patches": str(settings.out / "patches" / "paip2019_x5"),
+        "patches": str(patch_folder(settings, kim2023.PAIP2019_TEST)),
         "device": settings.device,
     }
-    return TrainConfig.from_dict({**values, **settings.tuning, **fixed})
+    return TrainConfig.from_dict(values)
 
 
 def tune(
@@ -194,7 +188,6 @@ def tune(
 
     Errors are those of `finetune`; KeyboardInterrupt passes on, once the state is saved.
     """
-    from histosam_core.model.checkpoint.weights_header import file_sha256
     from histosam_core.training import finetune
     from histosam_core.training.run_folder import RunFolder
 

@@ -38,7 +38,6 @@ class Outline:
     slide: Path
     geojson: Path
     preview: Path
-    truth: Path
     n_clicks: int  # clicks given
     n_windows: int  # windows of the slide that they went to
     iou: float  # overlap with the truth in those windows, 0 to 1
@@ -49,18 +48,19 @@ def outline_slide(cohort: Cohort, store: PatchStore, checkpoint: Path, out: Path
     patch = enclosed_patch(store)
     place = [slide.stem for slide in cohort.slides].index(patch.slide)
     out.mkdir(parents=True)
-    slide_path = Path(shutil.copy(cohort.slides[place], out))
-    truth_path = Path(shutil.copy(cohort.annotations[place], out))
+    slide_path, truth_path = (
+        Path(shutil.copy(files[place], out)) for files in (cohort.slides, cohort.annotations)
+    )
     geojson, preview = slide_path.with_suffix(".geojson"), out / f"{slide_path.stem}_preview.png"
     with open_slide(slide_path) as slide, progress_bar("Outline a slide") as progress:
         truth = read_annotations(truth_path).fitted(slide.size_wh)
         session = Session(slide, load_model(checkpoint))
         overlap = click_until_good(session, truth, first_click(patch, session), progress)
-        clicks, n_windows = session.clicks, len(session.windows)
+        n_clicks, n_windows = len(session.clicks), len(session.windows)
         accepted = session.accept(label="Tumor")
         session.save_geojson(geojson)
         save_preview(slide, accepted, preview)
-    return Outline(slide_path, geojson, preview, truth_path, len(clicks), n_windows, overlap)
+    return Outline(slide_path, geojson, preview, n_clicks, n_windows, overlap)
 
 
 def enclosed_patch(store: PatchStore) -> Patch:

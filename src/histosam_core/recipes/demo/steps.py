@@ -291,6 +291,5 @@ def peak_memory_mib() -> tuple[float, float] | None:
     status = Path("/proc/self/status")
     if status.is_file():
         # getrusage passes a parent's peak on to the process that replaces its copy.
-        lines = (line.split() for line in status.read_text().splitlines())
-        own = next(float(line[1]) / 1024 for line in lines if line and line[0] == "VmHWM:")
+        own = float(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     return own, children

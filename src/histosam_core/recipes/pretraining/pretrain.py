@@ -18,9 +18,10 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from histosam_core.model.sam.refining_decoder import RefiningMaskDecoder
 
 Rng = np.random.Generator
+Drawn = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Example = tuple[NDArray[np.uint8], NDArray[np.bool_]]
 SAVE_EVERY = 200  # steps
 
 
@@ -102,10 +105,8 @@ class Pool:
     @classmethod
     def open(cls, path: Path) -> Pool:
         """Map the pool that `make_pool` drew into `path`."""
-        return cls(
-            np.load(path / "images.npy", mmap_mode="r"),
-            np.load(path / "regions.npy", mmap_mode="r"),
-        )
+        files = (path / "images.npy", path / "regions.npy")
+        return cls(*(np.load(file, mmap_mode="r") for file in files))
 
 
 def make_pool(
@@ -113,33 +114,28 @@ def make_pool(
 ) -> None:
     """Draw a pool into `path`: images.npy (N, S, S, 3) and regions.npy (N, S, S), uint8."""
     path.mkdir(parents=True, exist_ok=True)
-    images = np.lib.format.open_memmap(
-        path / "images.npy", "w+", np.uint8, (count, size_px, size_px, 3)
-    )
-    regions = np.lib.format.open_memmap(path / "regions.npy", "w+", np.uint8, images.shape[:3])
-    jobs = [(size_px, seed, index, tissue) for index in range(count)]
+    shape, memmap = (count, size_px, size_px), np.lib.format.open_memmap
+    images = memmap(path / "images.npy", "w+", np.uint8, (*shape, 3))
+    regions = memmap(path / "regions.npy", "w+", np.uint8, shape)
+    draw = partial(_draw, random_tissue if tissue else generic_image, size_px, seed)
     # Started afresh: a fork of a process whose threads hold locks can wait for them for ever.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for index, drawn in enumerate(pool.map(_draw, jobs, chunksize=32)):
+        for index, drawn in enumerate(pool.map(draw, range(count), chunksize=32)):
             images[index], regions[index] = drawn
 
 
-def _draw(job: tuple[int, int, int, bool]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    size_px, seed, index, tissue = job
+def _draw(draw: Callable[[int, Rng], Drawn], size_px: int, seed: int, index: int) -> Drawn:
     cv2.setNumThreads(1)
-    draw = random_tissue if tissue else generic_image
     return draw(size_px, np.random.default_rng((seed, index)))
 
 
-def draw_batch(
-    generic: Pool, tissue: Pool, stage: Stage, rng: Rng
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def draw_batch(generic: Pool, tissue: Pool, stage: Stage, rng: Rng) -> Example:
     """Cut a batch from the pools: (B, S, S, 3) uint8 images and (B, S, S) bool objects.
 
     The object is one region (or two of three) of the crop; in one case of six a connected part.
     Generic images get their colours shuffled, tissue keeps its own.
     """
-    pairs: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]] = []
+    pairs: list[Example] = []
     while len(pairs) < stage.batch_size:
         is_tissue = rng.random() < stage.tissue_share
         pool = tissue if is_tissue else generic
@@ -150,9 +146,7 @@ def draw_batch(
     return np.stack(images), np.stack(objects)
 
 
-def _example(
-    pool: Pool, size: int, rng: Rng, *, shuffle_colours: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+def _example(pool: Pool, size: int, rng: Rng, *, shuffle_colours: bool) -> Example | None:
     images, regions = pool.images, pool.regions
     index = int(rng.integers(len(images)))
     full = images.shape[1]
@@ -173,9 +167,8 @@ def _example(
     if not 0.02 < gt.mean() < 0.9:
         return None
     shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    image = cv2.resize(
-        np.ascontiguousarray(images[index][window]), (size, size), interpolation=shrink
-    )
+    cut = np.ascontiguousarray(images[index][window])
+    image = cv2.resize(cut, (size, size), interpolation=shrink)
     turns = int(rng.integers(4))
     image, gt = np.rot90(image, turns), np.rot90(gt, turns)
     if rng.random() < 0.5:
