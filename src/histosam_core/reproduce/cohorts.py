@@ -46,20 +46,15 @@ MAYBE_EXCHANGED = frozenset({"01_01_0107"})
 _N_CASES = sum(map(len, PHASES.values()))
 _COARSENING = 64
 _PAIP_NAME = re.compile(
-    r"^(?P<case>01_01_(?P<number>\d{4})|training_phase_[12]_\d{3})"
+    r"^(?P<case>01_01_\d{4}|training_phase_[12]_\d{3})"
     r"(?:[_ -]?rescan)?(?P<mask>_viable|_whole)?$",
     re.IGNORECASE,
 )
 
 Part = Literal["testing", "training", "both"]
 
-NOT_EXHAUSTIVE = frozenset(
-    {
-        "tumor_010", "tumor_015", "tumor_018", "tumor_020", "tumor_025", "tumor_029", "tumor_033",
-        "tumor_034", "tumor_044", "tumor_046", "tumor_051", "tumor_054", "tumor_055", "tumor_056",
-        "tumor_067", "tumor_079", "tumor_085", "tumor_092", "tumor_095", "tumor_110", "test_114",
-    }
-)  # fmt: skip
+_UNFINISHED = (10, 15, 18, 20, 25, 29, 33, 34, 44, 46, 51, 54, 55, 56, 67, 79, 85, 92, 95, 110)
+NOT_EXHAUSTIVE = frozenset({*(f"tumor_{number:03d}" for number in _UNFINISHED), "test_114"})
 """Slides in which some tumour is not outlined; clicks there could be right and count as wrong."""
 
 REMOVED: Mapping[str, str] = MappingProxyType(
@@ -143,12 +138,8 @@ def find_paip2019(folder: str | Path, *, mask: Mask = "viable") -> CohortFiles:
             f"for 01_01_NNNN.svs (there are {len(slides)}) and 01_01_NNNN_{mask}.tif "
             f"({len(masks)}); unzip Training_phase_*.zip there"
         )
-    notes = []
-    if n_others:
-        notes.append(
-            f"{n_others} other .svs files are left out: by their names they are none of the "
-            "annotated slides"
-        )
+    others = "other .svs files are left out: by their names they are none of the annotated slides"
+    notes = [f"{n_others} {others}"] if n_others else []
     if n_xml < len(both):
         notes.append(f"{n_xml} XML files are there; they are not needed, the masks are read")
     return CohortFiles(
@@ -251,15 +242,20 @@ def find_camelyon16(
             f"its subfolders for {wanted} (there are {len(slides)} slides and {len(annotations)} "
             f"annotations); {hint}"
         )
-    expected = sum(
-        N_ANNOTATED[kind] - sum(name.startswith(kind) for name in partial) for kind in kinds
-    )
+    expected, missing = 0, []
+    for kind in kinds:
+        n = N_ANNOTATED[kind]
+        expected += n - sum(name.startswith(kind) for name in partial)
+        n_absent = n - sum(name.startswith(kind) for name in annotations.keys() - REMOVED.keys())
+        if n_absent > 0:
+            missing.append(f"{n_absent} of {n} annotations {kind}_NNN.xml")
+    absent = annotations.keys() - slides.keys() - excluded.keys()
     return CohortFiles(
         name="CAMELYON16",
         folder=folder,
         pairs={name: (slides[name], annotations[name]) for name in names},
         expected=expected,
-        missing=tuple(_missing_camelyon(slides, annotations, kinds, excluded)),
+        missing=(*missing, *(f"{name}.tif" for name in sorted(absent))),
         excluded=excluded,
         notes=(words,),
     )
@@ -269,24 +265,6 @@ def _slide_of(paths: list[Path], folder: Path) -> Path:
     """Of files with a slide's name, the one that is no mask; else the largest."""
     others = [p for p in paths if not _NO_SLIDES.search(str(p.parent.relative_to(folder)))]
     return max(others or paths, key=lambda path: path.stat().st_size)
-
-
-def _missing_camelyon(
-    slides: Mapping[str, Path],
-    annotations: Mapping[str, Path],
-    kinds: tuple[str, ...],
-    excluded: Mapping[str, str],
-) -> list[str]:
-    lines = []
-    for kind in kinds:
-        n_there = sum(name.startswith(kind) for name in annotations.keys() - REMOVED.keys())
-        if n_there < N_ANNOTATED[kind]:
-            lines.append(
-                f"{N_ANNOTATED[kind] - n_there} of {N_ANNOTATED[kind]} annotations {kind}_NNN.xml"
-            )
-    absent = annotations.keys() - slides.keys() - excluded.keys()
-    lines += [f"{name}.tif" for name in sorted(absent)]
-    return lines
 
 
 def _files_below(folder: Path) -> list[Path]:

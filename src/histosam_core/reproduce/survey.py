@@ -113,11 +113,9 @@ class CellState:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which cells are wanted, by their keys. An empty part means all of its kind."""
+    """Which cells are wanted."""
 
-    methods: frozenset[str] = frozenset()
-    sets: frozenset[str] = frozenset()
-    stages: frozenset[str] = frozenset()
+    cells: tuple[Cell, ...] = ALL_CELLS
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Selection:
@@ -128,7 +126,8 @@ class Selection:
         Raises
         ------
         ConfigError
-            A name is none of them.
+            A name is none of them, or no cell is left: SAM's scenarios have no zero-shot row, SAM
+            itself no fine-tuned one.
         """
         kinds: dict[str, list[str]] = {
             "methods": list(dict.fromkeys(method.key for method in METHODS)),
@@ -144,28 +143,19 @@ class Selection:
                 known = "; ".join(f"{k}: {', '.join(names)}" for k, names in kinds.items())
                 raise ConfigError(f"--only {part}: no such name; there are {known}")
             chosen[kind].add(name)
-        return cls(**{kind: frozenset(names) for kind, names in chosen.items()})
-
-    def __contains__(self, cell: Cell) -> bool:
-        parts = zip((self.stages, self.sets, self.methods), cell.key, strict=True)
-        return all(not wanted or key in wanted for wanted, key in parts)
-
-    @property
-    def cells(self) -> tuple[Cell, ...]:
-        """The cells that are wanted.
-
-        Raises
-        ------
-        ConfigError
-            There is none: SAM's scenarios have no zero-shot row, SAM itself no fine-tuned one.
-        """
-        cells = tuple(cell for cell in ALL_CELLS if cell in self)
+        # In the order of a cell's key. No name of a kind: all of it.
+        wanted = [chosen[kind] for kind in ("stages", "sets", "methods")]
+        cells = tuple(
+            cell
+            for cell in ALL_CELLS
+            if all(not names or key in names for names, key in zip(wanted, cell.key, strict=True))
+        )
         if not cells:
             raise ConfigError(
                 "--only leaves no cell: sam has a zero-shot row alone; md, ie_md, whole and "
                 "refining have a fine-tuned one alone"
             )
-        return cells
+        return cls(cells)
 
 
 @dataclass(frozen=True)
@@ -241,7 +231,7 @@ def survey(
         tuple(notices),
     )
     missing = _missing_weights(settings)
-    states = [_state(view, cell, cell in selection, missing, problems) for cell in ALL_CELLS]
+    states = [_state(view, cell, cell in selection.cells, missing, problems) for cell in ALL_CELLS]
     return replace(view, states=tuple(_with_times(states)))
 
 

@@ -247,6 +247,8 @@ def _pools(config: PretrainConfig, folder: Path) -> tuple[Pool, Pool]:
     tissue = folder / "tissue"
     if not (folder / "regions.npy").exists():
         make_pool(folder, config.pool_size, config.pool_image_px, config.seed)
+    if not any(stage.tissue_share for stage in config.stages):
+        tissue = folder  # never drawn from
     if not (tissue / "regions.npy").exists():
         size = config.tissue_image_px
         make_pool(tissue, config.tissue_pool_size, size, config.seed, tissue=True)
@@ -280,8 +282,8 @@ def _two_headed(image_size: int, weights: Mapping[str, Tensor] | None) -> SamNet
         encoder, prompts, decoder, architecture="histosam_tiny", decoder="refining"
     )
     if weights is not None:
-        state = network.state_dict()
-        stem = {name: value for name, value in state.items() if name.startswith(EARLY_STEM)}
+        own = network.state_dict().items()
+        stem = {name: value for name, value in own if name.startswith(EARLY_STEM)}
         network.load_state_dict({**stem, **weights})
     return network
 
@@ -322,10 +324,9 @@ def _train_step(
     refined, plain = (to_image_size(network, logits, image_hw) for logits in (refined, plain))
     iou_refined, iou_plain = batch_iou(refined, target), batch_iou(plain, target)
     loss = bce_dice_loss(refined, target) + bce_dice_loss(plain, target)
-    if config.stability_weight:
-        unsettled = torch.where(kept > 0, target, torch.full_like(target, -1.0))
-        stability = bce_loss(refined, unsettled) + bce_loss(plain, unsettled)
-        loss = loss + config.stability_weight * stability
+    unsettled = torch.where(kept > 0, target, torch.full_like(target, -1.0))
+    stability = bce_loss(refined, unsettled) + bce_loss(plain, unsettled)
+    loss = loss + config.stability_weight * stability
     loss = loss + 0.2 * functional.mse_loss(quality[:, 0].float(), iou_refined)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

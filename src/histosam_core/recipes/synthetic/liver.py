@@ -46,8 +46,7 @@ def draw_liver(canvas: Canvas) -> Tissue:
     opening_um += (-6 - opening_um) * framework.fibre
     np.maximum(opening_um, framework.opening_um, out=opening_um)
     tissue.open_field(canvas.to_cell_grid(opening_um))
-    _open_fat(tissue, framework)
-    _open_acini(tissue, solid)
+    _open_round(tissue, framework, solid)
     tissue.open_glass()
 
     normal_xy = scatter(canvas, rng.uniform(17.5, 19.5), (1 - tumour) * (1 - wall))
@@ -86,22 +85,19 @@ def _slits_um(field: Float, wavelength_um: float) -> Float:
     return np.asarray(np.clip(field * np.float32(wavelength_um / 6.3), -6, 4), np.float32)
 
 
-def _open_fat(tissue: Tissue, framework: _Framework) -> None:
+def _open_round(tissue: Tissue, framework: _Framework, solid: Float) -> None:
+    """Open vacuoles of fat, and the lumina of pseudoacini in the tumour."""
     canvas, rng = tissue.canvas, tissue.canvas.rng
     amount = np.float32(rng.choice([0.02, 0.1, 0.3]) * rng.uniform(0.6, 1.4))
     patches = smooth_step(canvas.cloud(380), -0.8, 1.6)
-    probability = amount * patches * (1 - 0.5 * framework.zone) * (1 - framework.wall)
-    probability *= 1 - np.float32(rng.uniform(0.2, 0.9)) * tissue.tumour
-    xy_um = scatter(canvas, 15, probability)
+    fat = amount * patches * (1 - 0.5 * framework.zone) * (1 - framework.wall)
+    fat *= 1 - np.float32(rng.uniform(0.2, 0.9)) * tissue.tumour
+    xy_um = scatter(canvas, 15, fat)
     radius = np.clip(rng.lognormal(math.log(6.0), 0.45, len(xy_um)), 2, 17).astype(np.float32)
     tissue.open_discs(xy_um, radius, roughness=0.05)
-
-
-def _open_acini(tissue: Tissue, solid: Float) -> None:
-    canvas, rng = tissue.canvas, tissue.canvas.rng
     glandular = smooth_step(canvas.cloud(450), 0.2, 1.4)
-    probability = smooth_step(tissue.tumour, 0.7, 1) * glandular * (0.4 + 0.6 * solid)
-    xy_um = scatter(canvas, 42, probability * np.float32(rng.uniform(0.3, 1.0)))
+    acini = smooth_step(tissue.tumour, 0.7, 1) * glandular * (0.4 + 0.6 * solid)
+    xy_um = scatter(canvas, 42, acini * np.float32(rng.uniform(0.3, 1.0)))
     radius = np.clip(rng.lognormal(math.log(6.5), 0.4, len(xy_um)), 3, 20).astype(np.float32)
     tissue.open_discs(xy_um, radius, roughness=0.15)
 
