@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -30,19 +29,20 @@ from histosam_core.recipes.synthetic.cohort import Cohort, make_cohort
 from histosam_core.reproduce.cohorts import PHASES
 from histosam_core.reproduce.settings import SYNTHETIC_MARK
 
-SMALL_MODELS: Mapping[str, str] = MappingProxyType(
-    {
-        "ritm": "ritm_h18s",
-        "focalclick": "focalclick_b0_s2",
-        "simpleclick": "simpleclick_xtiny448",
-        "sam": "histosam-tiny",
-    }
-)
+SMALL_MODELS: Mapping[str, str] = {
+    "ritm": "ritm_h18s",
+    "focalclick": "focalclick_b0_s2",
+    "simpleclick": "simpleclick_xtiny448",
+    "sam": "histosam-tiny",
+}
 """The smallest network of each family. The last comes with its weights, the others have none."""
 
-SHORT_TUNING: Mapping[str, Any] = MappingProxyType(
-    {"batch_size": 2, "max_steps_per_epoch": 2, "validation_limit": 1, "validation_clicks": 3}
-)
+SHORT_TUNING: Mapping[str, Any] = {
+    "batch_size": 2,
+    "max_steps_per_epoch": 2,
+    "validation_limit": 1,
+    "validation_clicks": 3,
+}
 """Settings of fine-tunings that end after a few steps."""
 
 _YELLOW, _GREEN = (255, 255, 0), (0, 160, 0)

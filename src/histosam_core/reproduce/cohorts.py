@@ -21,7 +21,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -32,12 +31,10 @@ from histosam_core.geometry import Region
 
 Mask = Literal["viable", "whole"]
 
-PHASES: Mapping[int, tuple[int, ...]] = MappingProxyType(
-    {
-        1: (83, 85, *range(87, 97), 98, 100, 101, 103, 104, 106, 107, 108),
-        2: tuple(range(110, 140)),
-    }
-)
+PHASES: Mapping[int, tuple[int, ...]] = {
+    1: (83, 85, *range(87, 97), 98, 100, 101, 103, 104, 106, 107, 108),
+    2: tuple(range(110, 140)),
+}
 """Numbers of the annotated cases by the phase in which they were published: 20 and 30."""
 
 MAYBE_EXCHANGED = frozenset({"01_01_0107"})
@@ -57,24 +54,20 @@ _UNFINISHED = (10, 15, 18, 20, 25, 29, 33, 34, 44, 46, 51, 54, 55, 56, 67, 79, 8
 NOT_EXHAUSTIVE = frozenset({*(f"tumor_{number:03d}" for number in _UNFINISHED), "test_114"})
 """Slides in which some tumour is not outlined; clicks there could be right and count as wrong."""
 
-REMOVED: Mapping[str, str] = MappingProxyType(
-    {
-        "test_049": "a duplicate, which the organisers removed",
-        "normal_086": "misclassified; the organisers made it tumor_111",
-    }
-)
+REMOVED: Mapping[str, str] = {
+    "test_049": "a duplicate, which the organisers removed",
+    "normal_086": "misclassified; the organisers made it tumor_111",
+}
 """Slides of the first release that were taken back, and why; some copies still hold them."""
 
-N_ANNOTATED: Mapping[str, int] = MappingProxyType({"tumor": 111, "test": 49})
+N_ANNOTATED: Mapping[str, int] = {"tumor": 111, "test": 49}
 """Annotation files by the beginning of their names: slides of the training and the test part."""
 
-_PARTS: Mapping[Part, tuple[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "testing": ("of the test part", ("test",)),
-        "training": ("of the training part", ("tumor",)),
-        "both": ("of two parts", ("tumor", "test")),
-    }
-)
+_PARTS: Mapping[Part, tuple[str, tuple[str, ...]]] = {
+    "testing": ("of the test part", ("test",)),
+    "training": ("of the training part", ("tumor",)),
+    "both": ("of two parts", ("tumor", "test")),
+}
 _CAMELYON_NAME = re.compile(r"^(tumor|test|normal)[_-]?(\d{1,3})$", re.IGNORECASE)
 _NO_SLIDES = re.compile(r"mask|tissue|evaluation|truth", re.IGNORECASE)
 

@@ -18,26 +18,23 @@ Stage = Literal["zero_shot", "finetuned"]
 Cohort = Literal["paip2019", "camelyon16"]
 Family = Literal["ritm", "focalclick", "simpleclick", "sam"]
 
-STAGES: Mapping[Stage, str] = MappingProxyType(
-    {"zero_shot": "Zero-shot", "finetuned": "After fine-tuning on PAIP2019"}
-)
+STAGES: Mapping[Stage, str] = {
+    "zero_shot": "Zero-shot",
+    "finetuned": "After fine-tuning on PAIP2019",
+}
 """The paper's two tables, and what they are called."""
 
-STAGES_IN_FILE: Mapping[str, Stage] = MappingProxyType(
-    {"zero_shot": "zero_shot", "finetuned_paip2019": "finetuned"}
-)
+STAGES_IN_FILE: Mapping[str, Stage] = {"zero_shot": "zero_shot", "finetuned_paip2019": "finetuned"}
 """What the stages are called in the file of the tables."""
 
-METRICS: Mapping[str, str] = MappingProxyType(
-    {
-        **{f"noc{percent}": f"NoC@{percent}" for percent in (80, 85, 90)},
-        "spc_s": "SPC (s)",
-        **{f"nof{percent}": f"NoF@{percent}" for percent in (85, 90)},
-    }
-)
+METRICS: Mapping[str, str] = {
+    **{f"noc{percent}": f"NoC@{percent}" for percent in (80, 85, 90)},
+    "spc_s": "SPC (s)",
+    **{f"nof{percent}": f"NoF@{percent}" for percent in (85, 90)},
+}
 """The tables' columns, and what they are called. Less is better in all of them."""
 
-TRAINING_PATCHES: Mapping[str, int] = MappingProxyType({"train": 5190, "validation": 576})
+TRAINING_PATCHES: Mapping[str, int] = {"train": 5190, "validation": 576}
 """The paper's numbers of PAIP2019 patches that are not its test patches."""
 
 PATCH_SIZE_PX = 400

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from histosam_core.clicks.mask import MASK_THRESHOLD
@@ -16,14 +15,12 @@ from histosam_core.reproduce.cohorts import Mask, Part
 from histosam_core.settings import JobSettings, Problems, like, setting
 from histosam_core.training.config import TrainConfig
 
-MODELS: Mapping[str, str] = MappingProxyType(
-    {
-        "ritm": "ritm_h32",
-        "focalclick": "focalclick_h32_s2",
-        "simpleclick": "simpleclick_vit_b",
-        "sam": "sam_vit_b",
-    }
-)
+MODELS: Mapping[str, str] = {
+    "ritm": "ritm_h32",
+    "focalclick": "focalclick_h32_s2",
+    "simpleclick": "simpleclick_vit_b",
+    "sam": "sam_vit_b",
+}
 """Published weights that each family starts from. Which the paper used is not known to us: SAM and
 SimpleClick have the same ViT-B backbone here, RITM and FocalClick the largest HRNet published."""
 
