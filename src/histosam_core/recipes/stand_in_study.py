@@ -37,14 +37,6 @@ SMALL_MODELS: Mapping[str, str] = {
 }
 """The smallest network of each family. The last comes with its weights, the others have none."""
 
-SHORT_TUNING: Mapping[str, Any] = {
-    "batch_size": 2,
-    "max_steps_per_epoch": 2,
-    "validation_limit": 1,
-    "validation_clicks": 3,
-}
-"""Settings of fine-tunings that end after a few steps."""
-
 _YELLOW, _GREEN = (255, 255, 0), (0, 160, 0)
 _MPP = 0.5
 _CLOSING_UM = 120.0
@@ -63,7 +55,15 @@ class SyntheticPlan:
     stride_px: int = 200
     limit: int = 2  # patches of each test set
     epochs: int = 1  # of each fine-tuning
-    tuning: Mapping[str, Any] = field(default_factory=lambda: SHORT_TUNING)  # other settings of it
+    # Other settings of it, so that it ends after a few steps.
+    tuning: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            "batch_size": 2,
+            "max_steps_per_epoch": 2,
+            "validation_limit": 1,
+            "validation_clicks": 3,
+        }
+    )
 
 
 def make_synthetic_folders(

@@ -36,8 +36,7 @@ def write_demo_report(demo: Demo) -> None:
     with new_file(out / "summary.json") as path:
         path.write_text(json.dumps(summary | {"demo": facts(demo)}, indent=2) + "\n")
     page = render_report(demo.results, title="HistoSAM demo", introduction=INTRODUCTION)
-    if demo.outline is not None:
-        page = insert(page, outline_section(demo.outline), before="<h2")
+    page = insert(page, outline_section(demo.outline), before="<h2")
     page = insert(page, run_section(demo), before="<footer")
     with new_file(out / "report.html") as path:
         path.write_text(page, encoding="utf-8")
@@ -52,8 +51,7 @@ def facts(demo: Demo) -> dict[str, Any]:
         "seconds": {step: round(s, 1) for step, s in demo.seconds.items()},
         "total_s": round(demo.total_s, 1),
         "peak_memory_mib": peak and {"process": round(peak[0]), "largest_worker": round(peak[1])},
-        "outline": outline
-        and {
+        "outline": {
             "slide": outline.slide.name,
             "geojson": outline.geojson.name,
             "clicks": outline.n_clicks,

@@ -98,7 +98,7 @@ class Demo:
     model: str = "histosam-tiny"  # what is fine-tuned
     # The evaluations, in-domain first.
     results: list[EvaluationResult] = field(default_factory=list)
-    outline: Outline | None = None  # the outlined slide
+    outline: Outline = field(init=False)  # the outlined slide
     seconds: dict[str, float] = field(default_factory=dict)  # step -> seconds
     # Peak resident memory of this process and of its largest child; None where the system does not
     # tell.
@@ -119,12 +119,12 @@ class Demo:
 
     def open_next(self) -> Sequence[tuple[Path, str]]:
         """Files worth a look, and what they are."""
-        shown = [(self.out / "report.html", "the report, in a browser")]
-        if self.outline is not None:
-            shown.append((self.outline.preview, "the slide with the outline and the clicks"))
-            shown.append((self.outline.geojson, f"the outline; drop it on {self.outline.slide}"))
-        shown.append((self.out / "runs" / "refining", "the fine-tuned model and its log"))
-        return shown
+        return [
+            (self.out / "report.html", "the report, in a browser"),
+            (self.outline.preview, "the slide with the outline and the clicks"),
+            (self.outline.geojson, f"the outline; drop it on {self.outline.slide}"),
+            (self.out / "runs" / "refining", "the fine-tuned model and its log"),
+        ]
 
     def run(self, *, keep_cohort: bool) -> None:
         """Run every step; the report is not written here."""
