@@ -12,16 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.recipes.pretraining.random_planes import (
-    Plane,
-    Rng,
-    log_uniform,
-    noise,
-    pick,
-    ramp,
-    random_regions,
-    voronoi_cells,
-)
+from .random_planes import Plane, Rng, log_uniform, noise, pick, ramp, random_regions, voronoi_cells
 
 Palette = NDArray[np.float32]
 

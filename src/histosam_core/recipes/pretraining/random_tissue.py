@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histosam_core.recipes.pretraining.random_planes import (
+from .random_planes import (
     Plane,
     Rng,
     log_uniform,

@@ -28,13 +28,9 @@ from histosam_core.annotation import (
 from histosam_core.atomic import new_folder
 from histosam_core.errors import ConfigError, HistoSamError, OutputExistsError
 from histosam_core.progress import ProgressCallback, silent
-from histosam_core.recipes.synthetic import (
-    DOMAINS,
-    GENERATOR_VERSION,
-    SyntheticSlide,
-    render_slide,
-)
 from histosam_core.slide.write import write_svs
+
+from .render import DOMAINS, GENERATOR_VERSION, SyntheticSlide, render_slide
 
 AnnotationFormat = Literal["asap", "imagescope", "mask", "mixed"]
 ANNOTATION_FORMATS: tuple[AnnotationFormat, ...] = ("asap", "imagescope", "mask", "mixed")
@@ -243,13 +239,10 @@ def _make_slide(job: _Job) -> float:
 
 def _regions(slide: SyntheticSlide, rng: np.random.Generator) -> list[AnnotatedRegion]:
     traced = mask_to_geometry(slide.tumor_mask)
-    outline = traced.simplify(_TOLERANCE_PX, preserve_topology=True)
-    if not outline.is_valid:
-        outline = traced
+    simple = traced.simplify(_TOLERANCE_PX, preserve_topology=True)
+    outline = simple if simple.is_valid else traced
     return [
-        AnnotatedRegion(
-            geometry=polygon, color=_COLOUR, id=str(uuid.UUID(bytes=rng.bytes(16), version=4))
-        )
+        AnnotatedRegion(polygon, color=_COLOUR, id=str(uuid.UUID(bytes=rng.bytes(16), version=4)))
         for polygon in getattr(outline, "geoms", [outline])
         if not polygon.is_empty
     ]

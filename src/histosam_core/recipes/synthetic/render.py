@@ -87,10 +87,10 @@ def render_slide(
     canvas = Canvas((int(size_wh[0]), int(size_wh[1])), float(mpp), np.random.default_rng(rng))
     draw, strengths = _DRAWN[domain]
     tissue = draw(canvas)
-    dyes = [
-        _draw_dye(typical, spread, strength, canvas.rng)
-        for (typical, spread), strength in zip(_DYES, strengths, strict=True)
-    ]
+    dyes = []
+    for (typical, spread), strength in zip(_DYES, strengths, strict=True):
+        hue = typical * np.exp(spread * canvas.rng.standard_normal(3))
+        dyes.append(hue / np.linalg.norm(hue) * canvas.rng.uniform(*strength))
     image, tumor_mask = _scan(tissue, dyes, _Scanner(canvas))
     return SyntheticSlide(
         image=image,
@@ -99,17 +99,6 @@ def render_slide(
         magnification=float(magnification if magnification is not None else round(10 / mpp, 2)),
         domain=domain,
     )
-
-
-def _draw_dye(
-    typical: NDArray[np.float64],
-    spread: float,
-    strength: tuple[float, float],
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Draw a dye's optical density per unit (R, G, B): hue about a typical one, and strength."""
-    vector = typical * np.exp(spread * rng.standard_normal(3))
-    return np.asarray(vector / np.linalg.norm(vector) * rng.uniform(*strength))
 
 
 class _Scanner:
