@@ -34,11 +34,13 @@ def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            here = ".".join(path.relative_to(SRC).parts[:-1]) if node.level else None
+            module = ".".join(filter(None, (here, node.module)))
             for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                if name in known or node.module in known:
-                    yield name if name in known else node.module
+                name = f"{module}.{alias.name}"
+                if name in known or module in known:
+                    yield name if name in known else module
 
 
 def test_no_module_imports_itself_through_others() -> None:
