@@ -174,6 +174,7 @@ def _run(settings: EvaluateSettings, job: JobEvents, *, overwrite: bool) -> Resu
                         slide_mpp=settings.slide_mpp,
                         labels=settings.labels or None,
                         min_area_mm2=settings.min_area_mm2,
+                        grow_windows=settings.grow_windows,
                         progress=progress,
                         **common,
                     )

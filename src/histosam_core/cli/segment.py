@@ -14,6 +14,7 @@ from rich.text import Text
 from histosam_core import console
 from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption, check_output
 from histosam_core.errors import ConfigError, EmptyMaskError
+from histosam_core.session.growth.growing import WINDOWS_A_CLICK
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -59,6 +60,20 @@ def segment(
             validator=validators.Number(gte=0), help="Leave out islands of fewer window pixels."
         ),
     ] = 0,
+    grow: Annotated[
+        bool,
+        Parameter(
+            negative="--no-grow",
+            help="Let the object go on beyond the windows that are clicked in.",
+        ),
+    ] = True,
+    grow_windows: Annotated[
+        int,
+        Parameter(
+            validator=validators.Number(gte=1),
+            help="Windows that it may grow into after each click.",
+        ),
+    ] = WINDOWS_A_CLICK,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -71,6 +86,8 @@ def segment(
 
         histosam segment slide.svs --click 1200,800,+ --click 1350,900,- --out tumor.geojson
         --preview tumor.png
+
+        histosam segment slide.svs --click 1200,800,+ --no-grow --out one_window.geojson
 
         histosam segment scan.tif --mpp 0.25 --clicks clicks.csv --label Necrosis --out n.geojson
     """
@@ -90,7 +107,15 @@ def segment(
         session = Session(opened, loaded)
         for note in session.notes:
             console.err.print(f"note: {note}", style="yellow", markup=False)
-        answers = _answers(session, given)
+        answers = _answers(session, given, grow_windows if grow else 0)
+        if session.growth is not None and session.growth.waiting:
+            console.err.print(
+                "note: the object goes on; it had grown into "
+                f"{session.growth.n_windows} window(s). Allow more (--grow-windows), or add a "
+                "negative click where it should end",
+                style="yellow",
+                markup=False,
+            )
         try:
             accepted = session.accept(label, min_island_px=min_island_px)
         except EmptyMaskError as error:
@@ -154,12 +179,13 @@ def _given_clicks(texts: tuple[str, ...], file: Path | None) -> list[Click]:
     return given
 
 
-def _answers(session: Session, given: list[Click]) -> list[ClickResult]:
+def _answers(session: Session, given: list[Click], grow_windows: int) -> list[ClickResult]:
     answers = []
     with console.progress_bar("Clicks") as progress:
         for number, one in enumerate(given):
             progress(number, len(given))
             answers.append(session.click(one.xy, one.is_positive))
+            session.grow(grow_windows)
         progress(len(given), len(given))
     return answers
 

@@ -102,8 +102,8 @@ def error_depths(
             raise ConfigError(f"ignore_mask {ignored.shape} must have gt_mask's shape {gt.shape}")
         counts &= ~ignored
 
-    missed = _depth(is_object & ~pred & counts)
-    wrong = _depth(~is_object & pred & counts)
+    missed = inner_depth(is_object & ~pred & counts)
+    wrong = inner_depth(~is_object & pred & counts)
     height, width = gt.shape
     for click in clicked:
         x, y = (math.floor(v + 0.5) for v in click.xy)
@@ -112,9 +112,12 @@ def error_depths(
     return missed, wrong
 
 
-def _depth(error: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Exact Euclidean distance of every error pixel to the nearest other pixel, (H, W) float32."""
-    distance = inner_distance(error, cv2.DIST_MASK_PRECISE)
+def inner_depth(area: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Exact Euclidean distance of every pixel of an area, (H, W) bool, to the nearest other one.
+
+    Returns (H, W) float32. The image's edge counts as an edge of the area.
+    """
+    distance = inner_distance(area, cv2.DIST_MASK_PRECISE)
     # A squared distance is a whole number. OpenCV's last bits may differ from call to call, and
     # would break ties another way each time.
     squared = np.rint(np.square(distance, out=distance), out=distance)

@@ -347,6 +347,8 @@ def _patch_record(rows: Sequence[Mapping[str, str]]) -> PatchRecord:
 def _deciding(header: Mapping[str, Any], key: str) -> Any:
     """Return what of a header's entry two runs must share for one to go on with the other."""
     value = header.get(key, USUAL.get(key))
+    if key == "settings" and isinstance(value, Mapping):
+        return asdict(ProtocolSettings(**value))
     if key == "checkpoint" and isinstance(value, Mapping):
         # The same weights may come with a licence that was not stated, or not so worded, before.
         return {name: fact for name, fact in value.items() if name != "licence"}

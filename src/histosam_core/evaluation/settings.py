@@ -72,6 +72,8 @@ class EvaluateSettings(JobSettings):
         DEFAULT_MIN_AREA_MM2, "Least area", unit="mm2", option="min-area", ge=0, advanced=True
     )
     """With --slides: smaller regions are left out."""
+    grow_windows: int = setting(0, "Grow", unit="windows", option="grow", ge=0)
+    """With --slides: windows that the object may grow into after each click; 0: it does not."""
     batch_size: int = setting(8, "Batch size", unit="patches", group="Machine", ge=1)
     """Patches that advance together."""
     device: str = setting("auto", "Device", suggestions=("auto", "cpu", "cuda", "mps"))
@@ -98,6 +100,8 @@ class EvaluateSettings(JobSettings):
             wrong.add(
                 "--annotations, --mpp, --label and --min-area go with --slides, not --patches"
             )
+        if self.patches and self.grow_windows:
+            wrong.add("--grow goes with --slides, not --patches")
         if self.embeddings is not None and self.slides is not None:
             wrong.add("--embeddings goes with --patches, not --slides")
         if self.embeddings is not None and self.scheduler is not None:

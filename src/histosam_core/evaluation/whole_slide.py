@@ -58,6 +58,7 @@ def evaluate_slides(
     max_clicks: int = 20,
     min_clicks: int = 1,
     mask_threshold: float = MASK_THRESHOLD,
+    grow_windows: int = 0,
     user: User = IDEAL,
     slide_mpp: float | None = None,
     labels: Sequence[str] | None = None,
@@ -87,7 +88,7 @@ def evaluate_slides(
     annotations
         Folder of the annotations; None: beside the slides (`find_annotation`). Slides without one
         are left out with a note.
-    target_iou, max_clicks, min_clicks, mask_threshold
+    target_iou, max_clicks, min_clicks, mask_threshold, grow_windows
         See `ProtocolSettings`. Regions that span many windows need more clicks than a patch.
     user
         Who clicks, and how often on each region, with draws of its own for each region and repeat.
@@ -120,7 +121,7 @@ def evaluate_slides(
     ConfigError, OutputExistsError, OutputWriteError, PredictionError, SchedulerError
         As for `evaluate`.
     """
-    settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold)
+    settings = ProtocolSettings(target_iou, max_clicks, min_clicks, mask_threshold, grow_windows)
     if (limit is not None and limit < 1) or not min_area_mm2 >= 0:
         raise ConfigError(
             f"limit {limit} must be at least 1 and min_area_mm2 {min_area_mm2} not below 0"

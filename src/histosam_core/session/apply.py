@@ -18,6 +18,7 @@ from histosam_core.session.operations import (
     Delete,
     Drop,
     Edit,
+    Grow,
     Import,
     MoveClick,
     Operation,
@@ -37,15 +38,16 @@ __all__ = ["Draft", "State", "accepting", "apply", "taking_over"]
 class Draft:
     """The current object at one moment: its last prompt, and the draft that this was added to.
 
-    Without a prompt it is what the object starts from. A draft is known by identity: two with the
-    same `before` share all that came before, answers and masks included. `n` counts the prompts
-    since the start.
+    Without a prompt it is what the object starts from, or, with `windows`, what `before` grew to in
+    so many windows more. A draft is known by identity: two with the same `before` share all that
+    came before, answers and masks included. `n` counts the prompts since the start.
     """
 
     start: Start = field(default_factory=Start)
     before: Draft | None = field(default=None, repr=False)
     prompt: Prompt | None = None
     n: int = 0
+    windows: int = 0
 
     def then(self, *prompts: Prompt) -> Draft:
         """Return the draft with more prompts."""
@@ -54,17 +56,25 @@ class Draft:
             draft = Draft(draft.start, draft, prompt, draft.n + 1)
         return draft
 
-    def chain(self) -> list[Draft]:
-        """List the drafts from the start to this one, each with a prompt more."""
+    def grown(self, windows: int) -> Draft:
+        """Return the draft grown into some windows more."""
+        return Draft(self.start, self, None, self.n, windows)
+
+    def line(self) -> list[Draft]:
+        """List the drafts from the start to this one, each with a prompt more or grown farther."""
         found = [self]
         while found[-1].before is not None:
             found.append(found[-1].before)
         return found[::-1]
 
+    def chain(self) -> list[Draft]:
+        """List the drafts from the start to this one, each with a prompt more, fully grown."""
+        return list({draft.n: draft for draft in self.line()}.values())
+
     @property
     def since(self) -> tuple[Prompt, ...]:
         """The prompts since the start."""
-        return tuple(step.prompt for step in self.chain() if step.prompt is not None)
+        return tuple(step.prompt for step in self.line() if step.prompt is not None)
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
@@ -187,6 +197,9 @@ def apply(state: State, operation: Operation) -> State:
             return state.stepped(operation, state.draft.then(operation))
         case RemovePrompts() | MoveClick():
             return state.stepped(operation, _edited(state.draft, operation))
+        case Grow(windows):
+            drafts = (*state.drafts[: state.at], state.draft.grown(windows))
+            return replace(state, drafts=drafts, edits=state.edits[: state.at])
         case Undo(undoes):
             return _undone(state, undoes or state.undoes)
         case Redo():

@@ -59,6 +59,13 @@ class MoveClick:
 
 
 @dataclass(frozen=True, slots=True)
+class Grow:
+    """Let the current object grow into so many windows more; it belongs to the step before it."""
+
+    windows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """Take back the last step of the current object; without any, the last accept or drop.
 
@@ -162,7 +169,18 @@ class TakeOver:
 Edit = Prompt | RemovePrompts | MoveClick
 """A step of the current object, which can be undone."""
 Operation = (
-    Edit | Undo | Redo | Accept | Drop | Reopen | Refine | SetClass | Delete | Import | TakeOver
+    Edit
+    | Grow
+    | Undo
+    | Redo
+    | Accept
+    | Drop
+    | Reopen
+    | Refine
+    | SetClass
+    | Delete
+    | Import
+    | TakeOver
 )
 NAMES: dict[type[Any], str] = {
     Click: "click",
@@ -170,6 +188,7 @@ NAMES: dict[type[Any], str] = {
     Lasso: "lasso",
     RemovePrompts: "remove",
     MoveClick: "move",
+    Grow: "grow",
     Undo: "undo",
     Redo: "redo",
     Accept: "accept",

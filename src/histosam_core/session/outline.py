@@ -30,8 +30,10 @@ from histosam_core.session.canvas.drawn import (
     draw_lasso,
     drawn_tiles,
     hold_lassos,
+    is_contradicted,
 )
 from histosam_core.session.canvas.kept_canvases import KeptCanvases
+from histosam_core.session.growth.growing import Grower, Growth
 from histosam_core.session.objects import without
 from histosam_core.session.windows.predictor import Predictor, Timings
 
@@ -121,6 +123,8 @@ class Outline:
         self._answers: WeakKeyDictionary[Draft, tuple[Answer, ...]] = WeakKeyDictionary()
         self._latest: WeakKeyDictionary[Draft, dict[Window, Answer]] = WeakKeyDictionary()
         self._begun: WeakKeyDictionary[Start, Canvas] = WeakKeyDictionary()
+        self._growths: WeakKeyDictionary[Draft, Growth] = WeakKeyDictionary()
+        self._grower = Grower(predictor, grid)
 
     def show(self, draft: Draft) -> None:
         """Make the mask that of a draft. Where the model cannot answer, it stays what it was."""
@@ -140,6 +144,8 @@ class Outline:
             latest = {answer.window: answer for answer in self._answers[step]}
             self._latest[step] = {**self.latest(step.before), **latest}
             self.kept.keep(step, canvas)
+            if step.before is not None and step.before.windows:
+                self.kept.forget(step.before)  # undo does not go back to it
         return canvas
 
     def check(self, prompt: Prompt) -> Prompt:
@@ -178,7 +184,7 @@ class Outline:
     def window_for(self, xy: tuple[float, float], draft: Draft | None = None) -> Window:
         """Return the window that would answer a click at a level-0 point."""
         step = draft = draft or self.draft
-        while step.before is not None and not self._answers.get(step):
+        while step.before is not None and (step.windows or not self._answers.get(step)):
             step = step.before
         answers = self._answers.get(step)
         current = answers[-1].window if answers else None
@@ -190,6 +196,8 @@ class Outline:
 
     def result(self, step: Draft) -> ClickResult:
         """Return what the mask shows now where the last prompt of a draft was answered."""
+        while step.windows and step.before is not None:
+            step = step.before
         answers, prompt = self._answers[step], step.prompt
         if prompt is None:
             raise AssertionError("a step has a prompt")
@@ -223,6 +231,8 @@ class Outline:
     def _answer(self, canvas: Canvas, step: Draft) -> tuple[Canvas, tuple[Answer, ...]]:
         """Let windows answer the last prompt of a draft, on the canvas of the one before."""
         prompt, before = step.prompt, step.before
+        if before is not None and step.windows:
+            return self._grow(canvas, step, before)
         if prompt is None or before is None:
             raise AssertionError("a step has a prompt")
         if isinstance(prompt, Lasso):
@@ -236,6 +246,73 @@ class Outline:
             canvas, answer = self._answer_in(window, canvas, prompts, latest.get(window))
             answers.append(answer)
         return canvas, tuple(answers)
+
+    def growth(self, draft: Draft | None = None) -> Growth | None:
+        """Return how far a draft has grown since its last prompt; None: it has not begun to."""
+        return self._growths.get(draft or self.draft)
+
+    def _grow(
+        self, canvas: Canvas, step: Draft, before: Draft
+    ) -> tuple[Canvas, tuple[Answer, ...]]:
+        """Let the object grow into some windows more, or until it ends."""
+        prompts, held = step.prompts, self._held(step)
+        clicks = [one for one in prompts if isinstance(one, Click)]
+        growth, answers = self._growths.get(before), list[Answer]()
+        if growth is None:
+            canvas, growth = self._begin_growth(canvas, held, before)
+        look = self._grower.look(clicks)
+        if look is None:
+            raise AssertionError("an object grows from a positive click")
+        latest = self.latest(before)
+        for _ in range(step.windows):
+            window, growth = self._grower.next_window(canvas, growth)
+            if window is None:
+                seeds = [self.grid.to_grid(one.xy) for one in clicks if one.is_positive]
+                canvas, growth = self._grower.finish(canvas, held, growth, seeds)
+                break
+            canvas, growth, said = self._grower.answer(canvas, held, growth, window, clicks, look)
+            if said is not None:
+                is_new, now = window not in latest, said.prediction
+                answers.append(
+                    Answer(window, now.quality, None, said.timings, is_new, said.was_ready)
+                )
+        self._growths[step] = growth
+        return canvas, tuple(answers)
+
+    def _begin_growth(self, canvas: Canvas, held: Canvas, before: Draft) -> tuple[Canvas, Growth]:
+        """Begin to grow after the last prompt of a draft, a click."""
+        clicked: dict[Window, None] = {}
+        known: dict[Window, None] = {}
+        waiting: tuple[tuple[float, float], ...] = ()
+        for draft in before.line():
+            answers = [answer.window for answer in self._answers.get(draft, ())]
+            if draft.windows:
+                grown = self._growths[draft]
+                known, waiting = dict.fromkeys(grown.answered), grown.waiting
+            else:
+                clicked |= dict.fromkeys(answers)
+                known |= dict.fromkeys(answers)
+        click = before.prompt
+        if not isinstance(click, Click) or before.before is None:
+            raise AssertionError("growth follows a click")
+        return self._grower.begin(
+            self.canvas_of(before.before),
+            canvas,
+            held,
+            known=tuple(known),
+            clicked=tuple(clicked),
+            window=self._answers[before][-1].window,
+            click=click,
+            waiting=waiting,
+        )
+
+    def _held(self, draft: Draft) -> Canvas:
+        """Return what growth leaves as it is: the outline that was begun from, and the lassos."""
+        canvas, prompts = self._begun_with(draft.start), draft.prompts
+        for number, prompt in enumerate(prompts):
+            if isinstance(prompt, Lasso) and not is_contradicted(prompt, prompts[number + 1 :]):
+                canvas = draw_lasso(canvas, prompt)
+        return canvas
 
     def _answer_in(
         self, window: Window, canvas: Canvas, prompts: Sequence[Prompt], earlier: Answer | None

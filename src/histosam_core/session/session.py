@@ -21,6 +21,7 @@ from histosam_core.clicks import MASK_THRESHOLD, Box, Click, Lasso, Prompt
 from histosam_core.errors import ConfigError, EmptyMaskError, HistoSamError
 from histosam_core.model.interface import complete
 from histosam_core.session.apply import State, accepting, apply, taking_over
+from histosam_core.session.growth.growing import WINDOWS_A_CLICK
 from histosam_core.session.header import Header
 from histosam_core.session.journal.fold import RestoredState, fold
 from histosam_core.session.journal.recorder import Recorder
@@ -29,6 +30,7 @@ from histosam_core.session.operations import (
     Accept,
     Delete,
     Drop,
+    Grow,
     Import,
     MoveClick,
     Operation,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from histosam_core.geometry import Region
     from histosam_core.model import InteractiveModel, TrainingGeometry
     from histosam_core.session.canvas.canvas import CanvasSnapshot
+    from histosam_core.session.growth.growing import Growth
     from histosam_core.session.journal.file import JournalWriter
     from histosam_core.slide import Slide
 
@@ -208,6 +211,25 @@ class Session:
         `index` is its place in `prompts`. See `remove_prompts`.
         """
         return self._answered(MoveClick(index, xy))
+
+    def grow(self, windows: int = WINDOWS_A_CLICK) -> int:
+        """Let the current object go on beyond the windows that were clicked in.
+
+        Where it reaches a window's edge the next window is answered without a click, nearest to
+        the last click first, until the object ends by itself or `windows` have been answered. A
+        further call goes on. Clicks and lassos hold; `undo` takes the growth back with the click
+        that it followed. An object grows after a click, from a positive one; not one that was
+        begun with a box, which says where it ends.
+
+        Returns
+        -------
+        int
+            Windows answered; fewer than asked for where the object has ended.
+        """
+        before = self.growth
+        self.apply(Grow(windows))
+        after = self.growth
+        return (after.n_windows if after else 0) - (before.n_windows if before else 0)
 
     def undo(self) -> ClickResult | None:
         """Take the last click, box or edit back, and the canvas to what it was, bit for bit.
@@ -475,6 +497,23 @@ class Session:
         """Whether `redo` does anything."""
         return self._state.can_redo
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether `grow` does anything."""
+        since, growth = self._state.draft.since, self.growth
+        return (
+            bool(since)
+            and isinstance(since[-1], Click)
+            and any(one.is_positive for one in self.clicks)
+            and not any(isinstance(one, Box) for one in self.prompts)
+            and not (growth is not None and growth.is_finished)
+        )
+
+    @property
+    def growth(self) -> Growth | None:
+        """How far the current object has grown since its last click; None: not at all."""
+        return self._outline.growth()
+
     def window_for(self, xy: XY) -> Region:
         """Return the window that a click at a level-0 pixel (x, y) of the slide would go to."""
         return self.grid.region(self._outline.window_for(xy))
@@ -542,6 +581,8 @@ class Session:
                 return operation
             case Undo():
                 return None if state.undoes is None else Undo(state.undoes)
+            case Grow():
+                return operation if self.can_grow and operation.windows > 0 else None
             case Redo():
                 return operation if state.can_redo else None
             case Drop():

@@ -81,7 +81,7 @@ def test_outline_and_preview_are_written_and_facts_printed(
 ) -> None:
     out, picture = tmp_path / "out.geojson", tmp_path / "out.png"
     clicks = ("--click", "400,300,+", "--click", "470,300,+")
-    settings = ("--mpp", 0.5, "--label", "Stroma", "--device", "cpu")
+    settings = ("--mpp", 0.5, "--label", "Stroma", "--device", "cpu", "--no-grow")
     result = run(slide_file, *clicks, *settings, "--out", out, "--preview", picture)
     assert result.exit_code == 0, result.output
     printed = "".join(result.stdout.split())
@@ -186,3 +186,23 @@ def test_a_real_slide_is_outlined_round_the_click(data_dir: Path, tmp_path: Path
     assert region.geometry.is_valid
     assert region.geometry.distance(shapely.Point(1000, 1000)) < 10
     assert region.metadata["Slide mpp"] == "0.499"
+
+
+@pytest.mark.real_slide
+def test_an_object_grows_over_a_real_slide_as_far_as_it_may(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the bundled model
+    slide = data_dir / "slides" / "CMU-1-Small-Region.svs"
+    heights, said = {}, {}
+    for options in (("--grow",), ("--no-grow",), ("--grow", "--grow-windows", 1)):
+        out = tmp_path / f"{len(heights)}.geojson"
+        result = run(slide, "--click", "1003,2332,+", *options, "--out", out)
+        (region,) = read_geojson(out).regions
+        _, top, _, bottom = region.geometry.bounds
+        heights[options], said[options] = bottom - top, " ".join(result.stderr.split())
+    grown, alone, short = heights
+    assert heights[alone] <= 1604, "one window of 400 px at 2 um"
+    assert heights[grown] > 2000
+    assert "it had grown into 1 window" in said[short]
+    assert "grown" not in said[grown] + said[alone]

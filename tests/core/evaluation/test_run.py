@@ -105,6 +105,7 @@ def test_checkpoint_and_settings_stand_beside_the_rows(model, store, tmp_path: P
         "max_clicks": 3,
         "min_clicks": 1,
         "mask_threshold": 0.49,
+        "grow_windows": 0,
     }
     assert header["is_complete"] is True
     assert header["dataset"]["n_evaluated"] == 2

@@ -26,7 +26,7 @@ from histosam_core.slide import Slide, open_slide
 
 WHOLE = Region((0.0, 0.0), (800, 600), 1.0)
 N_OPERATIONS = 70
-SEED = 4
+SEED = 9
 
 
 def smooth_model() -> Any:
@@ -56,7 +56,9 @@ def run(
     after(session)
     for _ in range(n):
         # Sooner or later everything is done, and clicks most often.
-        kinds = ["click"] * 8 + ["undo", "undo", "redo", "redo", "move", "remove", "box"]
+        kinds = (
+            ["click"] * 8 + ["grow"] * 4 + ["undo", "undo", "redo", "redo", "move", "remove", "box"]
+        )
         kinds += ["accept", "accept", "drop", "reopen", "relabel", "delete", "import", "refine"]
         _do(str(rng.choice(kinds)), session, rng)
         after(session)
@@ -79,6 +81,8 @@ def _do(kind: str, session: Session, rng: np.random.Generator) -> None:
     held = session.objects
     if kind in ("undo", "redo", "drop"):
         getattr(session, kind)()
+    elif kind == "grow":
+        session.grow(int(rng.integers(1, 6)))
     elif kind == "box":
         w, h = rng.uniform(20, 500, 2)
         session.box((x, y, x + w, y + h))

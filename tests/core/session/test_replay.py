@@ -34,7 +34,7 @@ def journal(tmp_path: Path) -> JournalWriter:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [5, 6, 8])
+@pytest.mark.parametrize("seed", [5, 9, 15])
 def test_the_same_model_gives_identical_objects(
     slide: Slide, smooth_model, journal: JournalWriter, seed: int
 ) -> None:

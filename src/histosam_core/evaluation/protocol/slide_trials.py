@@ -221,10 +221,14 @@ def click_on_region(
         (trial,) = trials
         click = trial.clicks[-1]
         result = session.click(_on_slide(session.grid, truth, click), click.is_positive)
-        window_xy = session.grid.location_of(result.region)
-        _put(trial.mask, truth.location_xy, window_xy, result.mask)
         charged.charge(trial, result)
-        trial.take(trial.mask, result.timings.decode_s)
+        if settings.grow_windows:
+            session.grow(settings.grow_windows)
+            mask = session.mask_region(truth.region(session.grid))[0]
+        else:
+            window_xy, mask = session.grid.location_of(result.region), trial.mask
+            _put(mask, truth.location_xy, window_xy, result.mask)
+        trial.take(mask, result.timings.decode_s)
 
     rng = IDEAL.rng("") if rng is None else rng
     trial = Trial(truth.mask, settings, user, rng, repeat=repeat)

@@ -45,6 +45,8 @@ class ProtocolSettings:
         Clicks made even if the target is reached before.
     mask_threshold
         A pixel is foreground where its probability lies above this, strictly.
+    grow_windows
+        Windows that an object may grow into after each click; on slides alone. 0: it does not grow.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class ProtocolSettings:
     max_clicks: int = 20
     min_clicks: int = 1
     mask_threshold: float = MASK_THRESHOLD
+    grow_windows: int = 0
 
     def __post_init__(self) -> None:
         wrong = []
@@ -67,6 +70,8 @@ class ProtocolSettings:
             wrong.append(f"min_clicks {self.min_clicks} must lie in 1 to max_clicks")
         if not 0 < self.mask_threshold < 1:
             wrong.append(f"mask_threshold {self.mask_threshold} must lie between 0 and 1")
+        if self.grow_windows < 0:
+            wrong.append(f"grow_windows {self.grow_windows} must not be below 0")
         if wrong:
             raise ConfigError("evaluation settings: " + "; ".join(wrong))
 

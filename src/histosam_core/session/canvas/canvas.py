@@ -12,7 +12,7 @@ it fades out towards the window's edge and leaves no seam. Where nothing stood, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +102,50 @@ class Canvas:
         inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
         new, depth = logits[inside].astype(np.float32), self.grid.depth(window)[inside]
         old = self.read((x0, y0), (x1 - x0, y1 - y0))
+        stood = np.minimum(old.depth, self.grid.margin_px + 1)  # grown answers say more
         weight = np.ones(new.shape, np.float32)
-        shallow = depth < old.depth
-        weight[shallow] = depth[shallow].astype(np.float32) / old.depth[shallow]
+        shallow = depth < stood
+        weight[shallow] = depth[shallow].astype(np.float32) / stood[shallow]
         mixed = np.where(weight < 1, weight * new + (1 - weight) * old.logits, new)
         return self._with(x0, y0, mixed.astype(np.float32), np.maximum(depth, old.depth))
+
+    def grown(self, window: Window, logits: NDArray[np.float32], held: NDArray[np.bool_]) -> Canvas:
+        """Blend a window's answer to no click, (side, side) float32, with what stands in it.
+
+        Each pixel is the mean of both answers, weighted by how deep it lies in either window, up to
+        their middles, so that no window's edge shows. What is `held`, (side, side) bool, stays.
+        """
+        (x, y), side = window.location_xy, window.side_px
+        x0, y0, x1, y1 = self._clipped(x, y, side, side)
+        inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
+        old, depth = self.read((x0, y0), (x1 - x0, y1 - y0)), self.grid.tent(window)[inside]
+        weight = depth.astype(np.float32) / (depth.astype(np.float32) + old.depth)
+        weight[held[inside]] = 0
+        mixed = weight * logits[inside] + (1 - weight) * old.logits
+        return self._with(x0, y0, mixed.astype(np.float32), np.maximum(depth, old.depth))
+
+    def forgotten(self, gone: Sequence[Window], left: Sequence[Window], held: Canvas) -> Canvas:
+        """Return the canvas as if the windows that are `gone` had never answered.
+
+        What other windows, `left`, reach stays as it stands, and so does what is `held`: it counts
+        as known where its depth is above 0.
+        """
+        canvas = self
+        for window in gone:
+            (x, y), side = window.location_xy, window.side_px
+            known = held.read_window(window).depth
+            for other in left:
+                dx, dy = other.location_xy[0] - x, other.location_xy[1] - y
+                if abs(dx) < side and abs(dy) < side:
+                    here = np.s_[max(dy, 0) : side + min(dy, 0), max(dx, 0) : side + min(dx, 0)]
+                    there = np.s_[max(-dy, 0) : side - max(dy, 0), max(-dx, 0) : side - max(dx, 0)]
+                    known[here] = np.maximum(known[here], self.grid.tent(other)[there])
+            x0, y0, x1, y1 = self._clipped(x, y, side, side)
+            inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
+            part, known = canvas.read((x0, y0), (x1 - x0, y1 - y0)), known[inside]
+            logits = np.where(known > 0, part.logits, np.float32(BACKGROUND_LOGIT))
+            canvas = canvas._with(x0, y0, logits, np.minimum(part.depth, known))
+        return canvas
 
     def drawn(
         self, location_xy: tuple[int, int], inside: NDArray[np.bool_], *, is_positive: bool

@@ -106,7 +106,7 @@ def hold_lassos(canvas: Canvas, window: Window, prompts: Sequence[Prompt]) -> Ca
     """
     for number, prompt in enumerate(prompts):
         if isinstance(prompt, Lasso) and _reaches(canvas, prompt, window):
-            if not _is_contradicted(prompt, prompts[number + 1 :]):
+            if not is_contradicted(prompt, prompts[number + 1 :]):
                 canvas = draw_lasso(canvas, prompt)
     return canvas
 
@@ -148,7 +148,8 @@ def _reaches(canvas: Canvas, lasso: Lasso, window: Window) -> bool:
     return x0 < wx + side and x1 > wx and y0 < wy + side and y1 > wy
 
 
-def _is_contradicted(lasso: Lasso, later: Sequence[Prompt]) -> bool:
+def is_contradicted(lasso: Lasso, later: Sequence[Prompt]) -> bool:
+    """Whether a later click inside a lasso says the opposite."""
     sign = lasso.is_positive
     opposite = [one.xy for one in later if isinstance(one, Click) and one.is_positive != sign]
     if not opposite:

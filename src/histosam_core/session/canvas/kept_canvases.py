@@ -44,6 +44,11 @@ class KeptCanvases:
         canvas = self._recent.get(draft)
         return self._milestones.get(draft) if canvas is None else canvas
 
+    def forget(self, draft: Draft) -> None:
+        """Drop the canvas of a draft that is not gone back to."""
+        self._recent.pop(draft, None)
+        self._milestones.pop(draft, None)
+
     def __len__(self) -> int:
         return len({*self._recent, *self._milestones})
 

@@ -24,6 +24,7 @@ from histosam_core.session.as_json import (
 from histosam_core.session.header import Header
 from histosam_core.session.operations import (
     NAMES,
+    Grow,
     Operation,
     ReadObject,
     TakeOver,
@@ -117,10 +118,19 @@ def fold(
 
 def current_to_json(state: State) -> dict[str, Any]:
     """Return the current object, with its undo, as JSON values."""
-    undone = (Undo("click"),) * (len(state.edits) - state.at)
+    operations: list[Operation] = []
+    again = State(drafts=state.drafts[:1])
+    for edit, draft in zip(state.edits, state.drafts[1:], strict=True):
+        again = apply(again, edit)
+        grown = draft.line()[len(again.draft.line()) :]
+        steps = [edit, *(Grow(one.windows) for one in grown)]
+        for step in steps[1:]:
+            again = apply(again, step)
+        operations += steps
+    operations += [Undo("click")] * (len(state.edits) - state.at)
     return {
         "start": start_to_json(state.drafts[0].start),
-        "operations": [{"n": 0, **to_json(one)} for one in (*state.edits, *undone)],
+        "operations": [{"n": 0, **to_json(one)} for one in operations],
         "reopened": None if state.reopened is None else object_to_json(state.reopened),
         "place": state.place,
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,6 +218,15 @@ class WindowGrid:
         1 at its edge, ``margin_px + 1`` in its inner part; the slide's own edge is none of its.
         """
         x, y = (a.depth(begin) for a, begin in zip(self._axes, window.location_xy, strict=True))
+        return np.minimum(y[:, None], x[None, :])
+
+    def tent(self, window: Window) -> NDArray[np.uint8]:
+        """How deep each pixel lies in a window, (side, side) uint8, rising to its middle."""
+        middle = min(self.window_px // 2, MAX_MARGIN_PX)
+        x, y = (
+            replace(axis, margin_px=middle).depth(begin)
+            for axis, begin in zip(self._axes, window.location_xy, strict=True)
+        )
         return np.minimum(y[:, None], x[None, :])
 
     def _clip(self, rect_xyxy: XYXY) -> XYXY | None:

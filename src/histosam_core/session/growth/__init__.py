@@ -1,0 +1,1 @@
+"""Objects that go on beyond the windows that were clicked in."""
