@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import shapely
 
@@ -62,6 +63,7 @@ def run(folder: Path, model: str, seconds: float) -> None:
     widget = InteractiveWidget(viewer)
     viewer.window.add_dock_widget(widget, name="HistoSAM")
     hand = Hand(viewer, widget)
+    widget.controller.grows = False
     widget.setup_panel.choose(model=model)
     start = time.perf_counter()
     widget.setup_panel.start()
@@ -73,6 +75,7 @@ def run(folder: Path, model: str, seconds: float) -> None:
     busy = crowded(hand, watch, drawn.tumor_mask.shape)
     print(f"    with {OBJECTS} objects / alone        {busy / alone:7.2f}")
     heartbeat(hand, seconds)
+    growing(hand, drawn.tumor_mask)
     widget.shut_down()
     viewer.close()
 
@@ -193,6 +196,53 @@ def heartbeat(hand: Any, seconds: float) -> None:
         f"    gaps: median {np.median(gaps):.0f}, 95th percentile {np.percentile(gaps, 95):.0f}, "
         f"99th {np.percentile(gaps, 99):.0f}, greatest {gaps.max():.0f} ms"
     )
+
+
+def growing(hand: Any, tumor: Any) -> None:
+    """Beat while an object grows, with a click in the middle of it every second or so."""
+    from qtpy.QtCore import QTimer
+
+    controller = hand.widget.controller
+    controller.look_ahead.is_on, controller.grows = False, True
+    controller.submit(Drop())
+    hand.settle(300)
+    depth = cv2.distanceTransform(np.pad(tumor, 1).astype(np.uint8), cv2.DIST_L2, 5)
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    hand.look_at((float(x), float(y)), zoom=0.1)
+    rng, beats, answers, windows = np.random.default_rng(5), [], [], 0
+    timer = QTimer()
+    timer.setInterval(BEAT_MS)
+    timer.timeout.connect(lambda: beats.append(time.perf_counter()))
+    timer.start()
+    hand.click((float(x), float(y)))
+    asked, seen = time.perf_counter(), 0
+    until = asked + 120
+    while windows + seen < 60 and time.perf_counter() < until:
+        now, view = time.perf_counter(), controller.view
+        if view.n_grown < seen:
+            windows += seen
+        seen = view.n_grown
+        if now - asked > 1.0 or (not controller.is_growing and controller.is_settled):
+            count, asked = len(view.clicks), now
+            dx, dy = rng.uniform(-1500, 1500, 2)
+            at = float(np.clip(x + dx, 0, SLIDE_PX - 1)), float(np.clip(y + dy, 0, SLIDE_PX - 1))
+            hand.click(at, right=not tumor[int(at[1]), int(at[0])])
+            while len(controller.view.clicks) <= count:
+                hand.breathe()
+                time.sleep(0.001)
+            answers.append(1e3 * (time.perf_counter() - now))
+        hand.breathe()
+        time.sleep(0.001)
+    timer.stop()
+    gaps = 1e3 * np.diff(beats)
+    print(f"growing into {windows + seen} windows, {len(answers)} clicks in the middle")
+    print(
+        f"    gaps: median {np.median(gaps):.0f}, 95th percentile {np.percentile(gaps, 95):.0f}, "
+        f"greatest {gaps.max():.0f} ms"
+    )
+    line("    click in the middle to its mask", answers)
+    controller.stop_growing()
+    hand.settle(300)
 
 
 def line(name: str, times: list[float]) -> None:

@@ -50,6 +50,7 @@ def test_a_tumour_is_outlined_over_several_windows_and_exported(
     assert layer.scale.tolist() == [MPP, MPP]
     widget = InteractiveWidget(viewer)
     viewer.window.add_dock_widget(widget, name="HistoSAM")
+    widget.controller.grows = False  # its clicks are compared with those of a session without
     hand = Hand(viewer, widget)
     widget.setup_panel.start_button.click()
     hand.wait(lambda: widget.controller.is_open, 120)

@@ -17,7 +17,8 @@ from psygnal import Signal
 
 from histosam_core.clicks import Box, Click, Lasso
 from histosam_core.errors import ConfigError, HistoSamError
-from histosam_core.session.operations import NAMES, Accept, Operation, Reopen, SetClass
+from histosam_core.session.growth.growing import WINDOWS_A_CLICK
+from histosam_core.session.operations import NAMES, Accept, Grow, Operation, Reopen, SetClass
 from napari_histosam.interactive import classes as class_list
 from napari_histosam.interactive.engine import Engine, engine_of_layer
 from napari_histosam.interactive.look_ahead import Ahead, LookAhead
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 XY = tuple[float, float]
 WINDOWS_AHEAD = 24
+GROWN_FROM = "click", "move", "remove"
+"""Requests after which the object grows."""
 
 
 class Controller:
@@ -64,11 +67,14 @@ class Controller:
         The rule for places that accepted objects cover already.
     look_ahead
         Encodes the windows in view; may be switched off.
+    is_growing
+        Whether the current object is growing, window by window, until it ends or is stopped.
     """
 
     status_changed = Signal(Status)
     view_changed = Signal(object)
     sign_changed = Signal(bool)
+    grows_changed = Signal(bool)
     failed = Signal(Failure)
     informed = Signal(str)
     layers_changed = Signal()
@@ -85,6 +91,8 @@ class Controller:
         self.status = Status()
         self.overlap: OverlapRule = "allow"
         self.is_positive = True
+        self._grows = True
+        self.is_growing = False
         self.is_closed = False
         self.display = Display()
         self.engine_for = engine_for or engine_of_layer
@@ -197,6 +205,30 @@ class Controller:
         self.is_positive = not self.is_positive
         self.sign_changed.emit(self.is_positive)
 
+    @property
+    def grows(self) -> bool:
+        """Whether objects grow beyond the windows that are clicked in."""
+        return self._grows
+
+    @grows.setter
+    def grows(self, grows: bool) -> None:
+        if grows == self._grows:
+            return
+        self._grows = grows
+        self.grows_changed.emit(grows)
+        if not grows:
+            self.stop_growing()
+        elif self.view is not None:
+            self.is_growing = True
+            self._grow_on(self.view, 2 * WINDOWS_A_CLICK)
+
+    def stop_growing(self) -> bool:
+        """Leave the object as far as it has grown; return whether it was growing."""
+        was, self.is_growing = self.is_growing, False
+        if was:
+            self._say(replace(self.status, phase="ready", message="", done=0, total=0))
+        return was
+
     def rename_class(self, label: str) -> None:
         """Give the chosen class another name, and every accepted object of it."""
         old = self.classes.label
@@ -266,7 +298,31 @@ class Controller:
             self.view_changed.emit(view)
             if view.message:
                 self.informed.emit(view.message)
+            if answer.name in GROWN_FROM:
+                self.is_growing = self.grows
+            elif answer.name in ("undo", "redo", "open"):
+                self.is_growing = False
+            self._grow_on(view)
             self._aim()
+
+    def _grow_on(self, view: View, most: int | None = None) -> None:
+        """Have the object grow into one window more, unless something else is asked for."""
+        if not self.is_growing or self.thread.is_asked:
+            return  # the answer to what is asked for comes back here
+        if not view.can_grow:
+            self.is_growing = False
+        elif view.n_grown >= (most or WINDOWS_A_CLICK):
+            self.is_growing = False
+            self.informed.emit(
+                f"the object goes on beyond {view.n_grown} windows; growing has stopped. Click "
+                "where it should end or go on, press G twice to grow on, Z to take it all back"
+            )
+        else:
+            work = Grow(1)
+            self.thread.ask("grow", lambda e: e.apply(work), is_announced=False)
+            done, waits = view.n_grown, max(view.n_to_grow, 1)
+            message = f"{done} windows done, {waits} wait (Esc stops)"
+            self._announce("growing", message, done=done, total=done + waits)
 
     def _paint(self, view: View) -> None:
         """Show a view, what is still asked for, and the class of an object that is corrected."""

@@ -235,7 +235,7 @@ class Engine:
     def view(self, answer: ClickResult | None = None, message: str = "") -> View:
         """Return what there is to show, and what a request has done besides."""
         opened = self._open()
-        session = opened.session
+        session, growth = opened.session, opened.session.growth
         return View(
             setup=opened.setup,
             grid=session.grid,
@@ -253,6 +253,9 @@ class Engine:
             reopened=session.reopened,
             can_undo=session.can_undo,
             can_redo=session.can_redo,
+            can_grow=session.can_grow,
+            n_grown=0 if growth is None else growth.n_windows,
+            n_to_grow=0 if growth is None else len(growth.first) + len(growth.waiting),
             answer=answer,
             notes=session.notes + ((self._journal_note,) if self._journal_note else ()),
             offers=self._offers,

@@ -51,6 +51,7 @@ class KeyBindings:
             ("R",): self.reopen,
             ("O",): lambda: self._toggle("as_outline"),
             ("H",): lambda: self._toggle("heat_map"),
+            ("G",): self._toggle_growing,
         }
         self.actions = {key: action for keys, action in table.items() for key in keys}
         self._viewer.layers.selection.events.active.connect(self.bind)
@@ -77,8 +78,8 @@ class KeyBindings:
             self._unbind(bound)
 
     def drop(self) -> None:
-        """Drop the current object; while a box or lasso is drawn, end that instead."""
-        if not self._end_drawing():
+        """Drop the current object; while it grows or a tool draws, end that instead."""
+        if not self._end_drawing() and not self._controller.stop_growing():
             self._controller.submit(Drop())
 
     def remove_click(self) -> None:
@@ -108,6 +109,9 @@ class KeyBindings:
     def draw_lasso(self) -> None:
         """Draw an area by hand; once more: back to clicks."""
         self._draw("add_polygon_lasso")
+
+    def _toggle_growing(self) -> None:
+        self._controller.grows = not self._controller.grows
 
     def _toggle(self, setting: str) -> None:
         display = self._controller.display

@@ -60,6 +60,11 @@ class SessionThread:
         """Whether every request is answered, and every answer handed on."""
         return not self._asked_at and not self.worker.is_busy
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request waits for its answer."""
+        return bool(self._asked_at)
+
     def open(self, engine: Engine, setup: Setup) -> None:
         """Have a session opened, or go on with another setup in the one that is open."""
         self.engine = engine
@@ -67,7 +72,12 @@ class SessionThread:
         self._submit("open", lambda: engine.open(setup, progress))
 
     def ask(
-        self, name: str, work: Callable[[Engine], View], at: tuple[float, float] | None = None
+        self,
+        name: str,
+        work: Callable[[Engine], View],
+        at: tuple[float, float] | None = None,
+        *,
+        is_announced: bool = True,
     ) -> int:
         """Have the open session do some work; return the request's number.
 
@@ -79,6 +89,8 @@ class SessionThread:
             Called with the engine, on the session's thread.
         at
             Where a model must look, level-0 pixels; None: nowhere.
+        is_announced
+            Whether it is said that the work begins.
         """
         engine = self.engine
         if engine is None:
@@ -87,7 +99,8 @@ class SessionThread:
         def run() -> View:
             is_ready = at is None or engine.is_ready_at(at)
             phase: Phase = "predicting" if is_ready else "embedding"
-            self._announce(engine, "working" if at is None else phase)
+            if is_announced:
+                self._announce(engine, "working" if at is None else phase)
             return work(engine)
 
         return self._submit(name, run)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from napari_histosam.interactive.view import View
 
-Phase = Literal["idle", "loading", "embedding", "predicting", "working", "ready", "failed"]
+Phase = Literal[
+    "idle", "loading", "embedding", "predicting", "working", "growing", "ready", "failed"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class Status:
     """What is going on, and how the last click went."""
 
     # Nothing yet (idle), the model is being loaded, a window is being read and encoded, a click is
-    # being answered, something else is being done, nothing (ready), or the last request failed.
+    # being answered, something else is being done, the object grows, nothing (ready), or the last
+    # request failed.
     phase: Phase = "idle"
     message: str = ""  # one line more: what is loaded, what failed and how to mend it
     # Of what is loaded or written; 0 where that is not known.

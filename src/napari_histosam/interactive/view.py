@@ -68,6 +68,10 @@ class View:
     # Whether there is something to.
     can_undo: bool
     can_redo: bool
+    can_grow: bool
+    # Windows that the current object has grown into since its last click, and that wait.
+    n_grown: int
+    n_to_grow: int
     answer: ClickResult | None  # What the last click, undo ... said; None after other requests.
     notes: tuple[str, ...]  # what the user should know of this slide with this model
     # Earlier sessions on this slide that can be continued, newest first.

@@ -41,7 +41,9 @@ def open_from_menu(viewer: Any, slide_path: Path, load: Any) -> Callable[[], Any
 
 @pytest.fixture
 def widget(open_from_menu: Callable[[], Any]) -> Any:
-    return open_from_menu()
+    opened = open_from_menu()
+    opened.controller.grows = False  # test_growing.py lets it
+    return opened
 
 
 def bound_keys(target: Any) -> set[str]:

@@ -25,7 +25,7 @@ def add_widget(viewer: Any) -> Iterator[Callable[[], Any]]:
     def add() -> Any:
         widget = InteractiveWidget(viewer)
         viewer.window.add_dock_widget(widget, name="HistoSAM")
-        widget.controller.look_ahead.is_on = False
+        widget.controller.look_ahead.is_on = widget.controller.grows = False
         made.append(widget)
         return widget
 

@@ -84,6 +84,13 @@ class CurrentObjectPanel(QGroupBox):
             "Redo", "Put back what was undone (Y or Ctrl-Y)", lambda: controller.submit(Redo())
         )
         self._outline, self._heat = QCheckBox("Outline"), QCheckBox("Probability")
+        self._grow = QCheckBox("Grow")
+        self._grow.setToolTip(
+            "Let the object go on beyond the window that is clicked in (G); Esc stops it there"
+        )
+        self._grow.setChecked(controller.grows)
+        self._grow.toggled.connect(lambda on: setattr(controller, "grows", on))
+        controller.grows_changed.connect(lambda on: self._grow.setChecked(on))
         self._outline.setToolTip("Show the mask's outline instead of a fill (O)")
         self._heat.setToolTip("Show how sure the model is of each pixel (H)")
         self._opacity = QSlider(Qt.Orientation.Horizontal)
@@ -113,6 +120,7 @@ class CurrentObjectPanel(QGroupBox):
         label_row.addWidget(QLabel("Class"))
         label_row.addWidget(self._label, 1)
         label_row.addWidget(self._color)
+        show_row.addWidget(self._grow)
         show_row.addWidget(self._outline)
         show_row.addWidget(self._heat)
         show_row.addWidget(self._opacity, 1)

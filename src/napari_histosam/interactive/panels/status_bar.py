@@ -19,6 +19,7 @@ WORDS: dict[Phase, tuple[str, str]] = {
     "embedding": (WARNING, "Embedding"),
     "predicting": (WARNING, "Predicting"),
     "working": (WARNING, "Working"),
+    "growing": (WARNING, "Growing"),
     "ready": ("#36b37e", "Ready"),
     "failed": ("#ff5630", "Not done"),
 }
@@ -102,7 +103,7 @@ class StatusBar(QFrame):
         self._phase.setText(word)
         self._message.setText(breakable(status.message))
         self._message.setVisible(bool(status.message))
-        is_long = status.phase in ("loading", "working") and status.total > 0
+        is_long = status.phase in ("loading", "working", "growing") and status.total > 0
         self._progress.setVisible(is_long or status.phase == "loading")
         self._progress.setMaximum(1000 if is_long else 0)  # 0: moves without saying how far
         self._progress.setValue(1000 * status.done // status.total if is_long else 0)
