@@ -1,20 +1,49 @@
-"""An opened patch in the viewer: our layers, next to whatever the user has there."""
+"""An opened patch in the viewer: our layers and their colours, next to whatever the user has."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_histosam.evaluate.patch_layers import make_layer, show_clicks
+from histosam_core.evaluation.walkthrough import (
+    BOTH_RIGHT,
+    BOTH_WRONG,
+    ONLY_A_RIGHT,
+    ONLY_B_RIGHT,
+)
+from napari_histosam.evaluate.engine import ADDED, REMOVED
 from napari_histosam.viewer import layers as ours
+from napari_histosam.viewer.coordinates import to_row_column
 
 if TYPE_CHECKING:
     from napari_histosam.evaluate.engine import Opened, Picture
 
 Mode = Literal["mask", "change", "disagreement"]
+RGB = tuple[int, int, int]
 
+TRUTH_RGB: RGB = (0, 225, 225)
+IGNORED_RGB: RGB = (120, 120, 120)
+OTHER_RGB: RGB = (60, 120, 255)
+CHANGE_COLORS: Mapping[int, RGB] = {ADDED: (0, 200, 80), REMOVED: (255, 70, 40)}
+DISAGREEMENT_COLORS: Mapping[int, RGB] = {
+    BOTH_RIGHT: (235, 235, 235),
+    ONLY_A_RIGHT: ours.MASK_RGB,
+    ONLY_B_RIGHT: OTHER_RGB,
+    BOTH_WRONG: (225, 20, 20),
+}
+LABELS: Mapping[ours.Role, tuple[str, Mapping[int, RGB], float, int]] = {
+    "truth": ("Truth", {1: TRUTH_RGB, 2: IGNORED_RGB}, 1.0, 2),
+    "change": ("Change", CHANGE_COLORS, 0.55, 0),
+    "disagreement": ("Disagreement", DISAGREEMENT_COLORS, 0.5, 0),
+    "mask": ("Mask", {1: ours.MASK_RGB}, 0.45, 0),
+    "other mask": ("Mask of the other model", {1: OTHER_RGB}, 0.9, 2),
+}
+"""Role -> name, colours, opacity, contour width."""
+DISC_SHARE = 0.03
+"""Of the image's side."""
 PILE: tuple[ours.Role, ...] = (
     *("patch", "change", "disagreement", ours.MASK, "other mask", "truth", ours.CLICKS),
 )
@@ -74,9 +103,7 @@ class Scene:
         """Show the state after a click, 1 the first."""
         picture = self._picture
         if picture is not None:
-            record, xys = picture.record, picture.clicks_xy
-            side_px = max(picture.truth.shape)
-            show_clicks(self._layers[ours.CLICKS], record.clicks[:click], xys[:click], side_px)
+            self._show_clicks(picture, click)
         is_pair = opened.other_walk is not None
         self._set(ours.MASK, opened.mask(click))
         self._set("other mask", opened.other_mask(click) if is_pair else None)
@@ -104,6 +131,18 @@ class Scene:
         """Let go of the viewer; our layers stay."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
 
+    def _show_clicks(self, picture: Picture, n: int) -> None:
+        """Show the first n clicks, numbered from 1."""
+        # Data, not `shown`: napari 0.9.2 paints points that are not shown.
+        layer = self._layers[ours.CLICKS]
+        layer.selected_data = set()
+        layer.current_size = DISC_SHARE * max(picture.truth.shape)
+        layer.data = to_row_column(picture.clicks_xy[:n])
+        layer.features = {"number": np.arange(1, n + 1)}
+        layer.size = layer.current_size
+        layer.border_color = ours.click_colors(picture.record.clicks[:n])
+        layer.refresh()
+
     def _set(self, role: ours.Role, data: NDArray[Any] | None) -> None:
         """Let the layer of a role show this; it is hidden where there is nothing."""
         layer = self._layers.get(role)
@@ -114,7 +153,7 @@ class Scene:
         data = data.astype(np.uint8) if data.dtype == bool else data
         if layer is None:
             affine, units = self._place
-            self._add(role, make_layer(self._owner, role, data, affine=affine, units=units))
+            self._add(role, _make_layer(self._owner, role, data, affine=affine, units=units))
         else:
             layer.data = data
             if not layer.visible:
@@ -158,3 +197,35 @@ class Scene:
         for role, layer in list(self._layers.items()):
             if layer is event.value:
                 del self._layers[role]
+
+
+def _make_layer(owner: object, role: ours.Role, data: Any, **place: Any) -> Any:
+    """Return the layer of a role: (H, W, 3) uint8 RGB, clicks, or (H, W) uint8 classes.
+
+    `place` is its affine and units; clicks begin without any.
+    """
+    from napari.layers import Image, Labels, Points
+
+    place["metadata"] = {ours.TAG: ours.LayerTag(role, owner)}
+    if role == "patch":
+        return Image(data, rgb=True, **place)
+    if role == ours.CLICKS:
+        layer = Points(
+            np.empty((0, 2)),
+            name="Clicks",
+            symbol="disc",
+            face_color="transparent",
+            border_color=ours.POSITIVE,
+            border_width=0.25,
+            canvas_size_limits=ours.SCREEN_PX,
+            features={"number": np.empty(0, int)},
+            text={"string": "{number}", "color": "white", "size": 11, "anchor": "upper_left"},
+            **place,
+        )
+    else:
+        name, colors, opacity, contour = LABELS[role]
+        colormap = ours.label_colormap(colors)
+        layer = Labels(data, name=name, colormap=colormap, opacity=opacity, **place)
+        layer.contour = contour
+    layer.editable = False
+    return layer

@@ -14,13 +14,19 @@ from histosam_core.evaluation.settings import EvaluateSettings
 from histosam_core.model.registry.model_choice import ModelChoice, parse_model
 from histosam_core.model.registry.registry import BUNDLED
 from napari_histosam.evaluate.choices import Choices, data_in, free_results_folder
-from napari_histosam.widgets.form import SettingsForm
-from napari_histosam.widgets.licence_question import licences_accepted
-from napari_histosam.widgets.model_box import CHECKPOINTS
-from napari_histosam.widgets.model_lines import ListLine, model_lines
-from napari_histosam.widgets.parts import DEVICES, FROM_FILE, beside, push_button, stacked
-from napari_histosam.widgets.start_panel import StartPanel
-from napari_histosam.widgets.ticked_list import TickedList
+from napari_histosam.widgets.form import SettingsForm, StartPanel
+from napari_histosam.widgets.model_box import CHECKPOINTS, model_lines
+from napari_histosam.widgets.notices import licences_accepted
+from napari_histosam.widgets.parts import (
+    DEVICES,
+    FROM_FILE,
+    ListLine,
+    TickedList,
+    beside,
+    last_parts,
+    push_button,
+    stacked,
+)
 
 MODELS_PX, DATA_PX = 108, 76
 DOTS = "\N{HORIZONTAL ELLIPSIS}"
@@ -149,7 +155,7 @@ class SetupPanel(QWidget):
             self._data = {path: k for path, k in self._data.items() if k != "slides"}
         self._data |= {str(path): kind for path in found}
         self.data.show_lines(
-            [ListLine(path, f"{_short(Path(path))} ({k})", path) for path, k in self._data.items()]
+            [ListLine(path, f"{last_parts(path)} ({k})", path) for path, k in self._data.items()]
         )
         self.data.tick([path for path, k in self._data.items() if k != kind], False)
         self.data.tick([str(path) for path, is_meant in found.items() if is_meant])
@@ -199,8 +205,3 @@ class SetupPanel(QWidget):
                 self.add_data(Path(folder))
             except ConfigError as error:
                 self.failed.emit(str(error))
-
-
-def _short(path: Path) -> str:
-    """A path's last two parts."""
-    return f"{path.parent.name}/{path.name}" if path.parent.name else path.name

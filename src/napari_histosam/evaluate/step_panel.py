@@ -23,7 +23,7 @@ from histosam_core.evaluation.walkthrough import (
     ONLY_B_RIGHT,
 )
 from napari_histosam.evaluate.engine import ADDED, REMOVED
-from napari_histosam.evaluate.patch_layers import (
+from napari_histosam.evaluate.scene import (
     CHANGE_COLORS,
     DISAGREEMENT_COLORS,
     IGNORED_RGB,

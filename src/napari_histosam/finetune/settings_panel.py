@@ -18,10 +18,9 @@ from napari_histosam.finetune.annotations import write_accepted
 from napari_histosam.finetune.choices import Choices, default_settings, free_run_folder
 from napari_histosam.finetune.data_panel import DataPanel
 from napari_histosam.finetune.estimate import estimate
-from napari_histosam.widgets.form import SettingsForm
-from napari_histosam.widgets.licence_question import licences_accepted
+from napari_histosam.widgets.form import SettingsForm, StartPanel
+from napari_histosam.widgets.notices import licences_accepted
 from napari_histosam.widgets.parts import DEVICES, stacked
-from napari_histosam.widgets.start_panel import StartPanel
 
 FRONT = ("model", "scenario", "epochs", "max_minutes", "batch_size", "device", "out")
 CAPTIONS: Mapping[str, Mapping[Any, str]] = {

@@ -20,8 +20,13 @@ from typing import Any, Literal
 
 from histosam_core.errors import JobError
 from histosam_core.paths import data_folder
-from napari_histosam.jobs.job_folder import Event, JobFolder
-from napari_histosam.jobs.process import end_process, is_alive, start_process
+from napari_histosam.jobs.job_folder import (
+    Event,
+    JobFolder,
+    end_process,
+    is_alive,
+    start_process,
+)
 
 JobState = Literal["running", "paused", "stopped", "finished", "failed", "lost"]
 Awaited = Literal["", "pause", "stop"]

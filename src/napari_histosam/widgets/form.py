@@ -1,29 +1,35 @@
-"""A form made from settings, a row a setting, by magicgui; see `histosam_core.settings`."""
+"""A form made from settings, a row a setting, by magicgui, and the button that starts with them.
+
+See `histosam_core.settings`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import (
-    QAbstractSpinBox,
-    QComboBox,
-    QFormLayout,
-    QLabel,
-    QWidget,
-)
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt, QTimer, Signal
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QFormLayout, QLabel, QWidget
 from superqt import QCollapsible
 
 from histosam_core.settings import faces
 from napari_histosam.widgets.form_row import SettingRow
-from napari_histosam.widgets.parts import WARNING, stacked
+from napari_histosam.widgets.parts import (
+    GREY,
+    WARNING,
+    breakable,
+    push_button,
+    stacked,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from histosam_core.settings import Face, JobSettings
 
 ADVANCED = "Advanced settings"
+CHECK_MS = 150
+"""After the last change, until settings are checked."""
 Captions = Mapping[str, Mapping[Any, str]]
 
 
@@ -216,6 +222,50 @@ class SettingsForm(QWidget):
         for row in self._rows.values():
             row.label.setVisible(self._applies(row.face))
             row.native.setVisible(self._applies(row.face))
+
+
+class StartPanel(QWidget):
+    """Checks settings a moment after they change, and starts what can be started.
+
+    Parameters
+    ----------
+    caption
+        Of the button.
+    check
+        Returns what is wrong, and else what will be done.
+    start
+        What the button does.
+    """
+
+    def __init__(
+        self, caption: str, check: Callable[[], tuple[str, str]], start: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._check = check
+        self.verdict = ""
+        self._label = wrapped()
+        self.button = push_button(
+            caption, "Runs in a process of its own: napari may be closed meanwhile", start
+        )
+        stacked(self, self._label, self.button)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(CHECK_MS)
+        self._soon.timeout.connect(self.check)
+
+    def check_soon(self) -> None:
+        """Check when nothing has changed for a moment."""
+        self._soon.start()
+
+    def check(self) -> bool:
+        """Check now; return whether it can be started."""
+        self._soon.stop()
+        problem, plan = self._check()
+        self.verdict = problem or plan
+        self._label.setText(breakable(self.verdict))
+        self._label.setStyleSheet(f"color: {WARNING if problem else GREY};")
+        self.button.setEnabled(not problem)
+        return not problem
 
 
 def _collapsible(title: str) -> QCollapsible:

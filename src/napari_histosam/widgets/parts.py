@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
     QLayout,
+    QListWidget,
+    QListWidgetItem,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -33,6 +38,8 @@ FROM_FILE = "from the slide"
 GREY, WARNING, WRONG = "#8a8f98", "#ff9f1a", "#ff5630"
 BREAK = "\N{ZERO WIDTH SPACE}"
 RIM = 138, 143, 152
+TOOLTIP, VALUE = Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.UserRole
+CHECKED, UNCHECKED = Qt.CheckState.Checked, Qt.CheckState.Unchecked
 
 
 def narrow_box(
@@ -98,6 +105,11 @@ def breakable(text: str) -> str:
     return re.sub(r"([/\\_.-])", rf"\1{BREAK}", text)
 
 
+def last_parts(path: str | Path) -> str:
+    """Return a path's last two parts."""
+    return Path(*Path(path).parts[-2:]).as_posix()
+
+
 def push_button(text: str, tooltip: str, action: Callable[[], None]) -> QPushButton:
     """Return a button that does something when it is pressed."""
     button = QPushButton(text)
@@ -145,3 +157,61 @@ class Scrolled(QScrollArea):
         if event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return bool(super().eventFilter(watched, event))
+
+
+@dataclass(frozen=True, slots=True)
+class ListLine:
+    """A line of a list: what it stands for, what it says, and what is shown under the mouse."""
+
+    value: str
+    title: str
+    tip: str = ""
+
+
+class TickedList(QListWidget):
+    """A short list whose lines are ticked: several models, several data sets."""
+
+    changed = Signal()
+
+    def __init__(self, height_px: int) -> None:
+        super().__init__()
+        self.setFixedHeight(height_px)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.itemChanged.connect(lambda _: self.changed.emit())
+
+    @property
+    def values(self) -> list[str]:
+        """What there is to tick."""
+        return [str(self.item(row).data(VALUE)) for row in range(self.count())]
+
+    @property
+    def titles(self) -> list[str]:
+        """What the lines say."""
+        return [str(self.item(row).text()) for row in range(self.count())]
+
+    @property
+    def ticked(self) -> list[str]:
+        """The values of the lines that are ticked, from above."""
+        items = [self.item(row) for row in range(self.count())]
+        return [str(item.data(VALUE)) for item in items if item.checkState() == CHECKED]
+
+    def show_lines(self, lines: Sequence[ListLine]) -> None:
+        """Show these lines; those that were ticked stay so."""
+        ticked = set(self.ticked)
+        self.blockSignals(True)
+        self.clear()
+        for line in lines:
+            item = QListWidgetItem(line.title, self)
+            item.setData(VALUE, line.value)
+            item.setData(TOOLTIP, line.tip or line.value)
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(CHECKED if line.value in ticked else UNCHECKED)
+        self.blockSignals(False)
+        if set(self.ticked) != ticked:
+            self.changed.emit()
+
+    def tick(self, values: Sequence[str], is_ticked: bool = True) -> None:
+        """Tick the lines of these values, or untick them."""
+        for row in range(self.count()):
+            if self.item(row).data(VALUE) in values:
+                self.item(row).setCheckState(CHECKED if is_ticked else UNCHECKED)

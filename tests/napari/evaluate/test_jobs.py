@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from napari_histosam.jobs import process as job_process
+from napari_histosam.jobs import job_folder as job_process
 from napari_histosam.jobs.job import find_jobs
 
 pytestmark = pytest.mark.gui

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_histosam.jobs import process as job_process
+from napari_histosam.jobs import job_folder as job_process
 from napari_histosam.jobs.job import find_jobs
 
 STAND_IN = Path(__file__).with_name("training_stand_in.py")

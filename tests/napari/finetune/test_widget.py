@@ -12,7 +12,7 @@ import pytest
 
 from histosam_core.annotation import AnnotatedRegion, read_geojson
 from histosam_core.model.registry.own_models import list_own_models
-from napari_histosam.finetune.training_panel import checkpoint_of
+from napari_histosam.finetune.widget import checkpoint_of
 from napari_histosam.jobs.job import find_jobs
 from napari_histosam.viewer import layers as ours
 
@@ -235,7 +235,7 @@ def test_a_licence_that_is_refused_starts_nothing(
         asked.append(name)
         return False
 
-    monkeypatch.setattr("napari_histosam.widgets.licence_question._is_accepted_now", refuse)
+    monkeypatch.setattr("napari_histosam.widgets.notices._is_accepted_now", refuse)
     monkeypatch.delenv("HISTOSAM_ACCEPT_LICENCE", raising=False)
     panel, started = widget.settings_panel, []
     panel.started.connect(started.append)

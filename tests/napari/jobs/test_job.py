@@ -16,7 +16,7 @@ import pytest
 
 from histosam_core.errors import JobError, OutputWriteError
 from napari_histosam.jobs import job as jobs
-from napari_histosam.jobs import process as job_process
+from napari_histosam.jobs import job_folder as job_process
 from napari_histosam.jobs.job import Job, find_jobs, start_job
 
 STAND_IN = Path(__file__).with_name("job_stand_in.py")
@@ -162,8 +162,8 @@ def test_a_job_goes_on_when_the_process_that_started_it_has_ended() -> None:
         [
             sys.executable,
             "-c",
-            "from napari_histosam.jobs import job, process\n"
-            f"process.PROGRAM = ({str(STAND_IN)!r},)\n"
+            "from napari_histosam.jobs import job, job_folder\n"
+            f"job_folder.PROGRAM = ({str(STAND_IN)!r},)\n"
             "job.start_job('evaluate', 'Count', ['9999', '0.02'])",
         ],
         check=True,

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFrame, QGroupBox, QHBoxLayout, QLabel, QVBoxLayout
 
 from napari_histosam.interactive.view import Setup
 from napari_histosam.widgets.form import SettingsForm
-from napari_histosam.widgets.licence_question import licences_accepted
+from napari_histosam.widgets.notices import licences_accepted
 from napari_histosam.widgets.parts import DEVICES, FROM_FILE, narrow_box, push_button
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from histosam_core.model.registry.registry import MODELS, list_models, weights_path
 from histosam_core.model.registry.weights import licence_to_confirm
-from napari_histosam.widgets.model_lines import model_state, model_tip
+from napari_histosam.widgets.model_box import model_state, model_tip
 
 FOR_RESEARCH = "focalclick_b0_s2"
 
@@ -68,7 +68,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, application: object) -> Callable[[s
 
 
 def test_a_licence_is_asked_for_once(answers: Callable[[str], list[str]]) -> None:
-    from napari_histosam.widgets.licence_question import licences_accepted
+    from napari_histosam.widgets.notices import licences_accepted
 
     asked = answers("I accept")
     assert licences_accepted(["histosam-tiny", "histosam-tiny@sam", "/no/such/file.pth"])
@@ -81,7 +81,7 @@ def test_a_licence_is_asked_for_once(answers: Callable[[str], list[str]]) -> Non
 
 
 def test_a_licence_that_is_refused_is_asked_for_again(answers: Callable[[str], list[str]]) -> None:
-    from napari_histosam.widgets.licence_question import licences_accepted
+    from napari_histosam.widgets.notices import licences_accepted
 
     asked = answers("Cancel")
     assert not licences_accepted(["histosam-tiny", FOR_RESEARCH])
