@@ -214,3 +214,24 @@ def test_a_data_set_is_named_after_its_folder(tmp_path: Path) -> None:
     assert slides_name(tmp_path / "liver") == "liver"
     assert slides_name(tmp_path / "liver" / "slides") == "liver/slides"
     assert slides_name(write_slide(tmp_path, "case", [])) == "case"
+
+
+def test_a_click_that_grows_reaches_farther_and_is_recorded(tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    write_slide(folder, "c", [(100, 100, 1500, 300)], size_wh=(1600, 500))
+    alone = evaluate_slides(Brush(), folder, **RUN)
+    grown = evaluate_slides(Brush(), folder, grow_windows=64, out=tmp_path / "run", **RUN)
+    assert grown.header["settings"]["grow_windows"] == 64
+    (one,), (other,) = alone.patches, grown.patches
+    assert other.patch_id == one.patch_id
+    assert other.clicks[0] == one.clicks[0]
+    assert other.ious[0] > 5 * one.ious[0]
+    assert (other.ious > one.ious).all()
+    with pytest.raises(OutputExistsError):  # another run: its clicks are answered otherwise
+        evaluate_slides(Brush(), folder, out=tmp_path / "run", **RUN)
+
+
+def test_growing_is_for_slides(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="grow_windows"):
+        evaluate_slides(Brush(), folder, grow_windows=-1, **RUN)

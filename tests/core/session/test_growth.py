@@ -206,6 +206,25 @@ def test_some_objects_do_not_grow(slide: Slide, prompts: str) -> None:
     assert np.array_equal(mask_of(session), before)
 
 
+class ContraryModel(LocalModel):
+    """After two answers, the opposite of what it is shown."""
+
+    def decode(self, embedding: Any, clicks: Any, previous: Any = None, **how: Any) -> Any:
+        logits = super().decode(embedding, clicks, previous, **how)
+        return logits if self.n_decoded <= 2 else -logits
+
+
+def test_an_answer_that_contradicts_what_is_known_is_not_taken(slide: Slide) -> None:
+    session = Session(slide, ContraryModel())
+    session.click(INSIDE)
+    session.grow(1)
+    clicked = mask_of(session)
+    session.grow()
+    assert np.array_equal(mask_of(session) & clicked, mask_of(session))
+    assert session.growth is not None
+    assert session.growth.is_finished
+
+
 def test_a_click_on_glass_grows_nowhere(slide: Slide, image: NDArray[np.uint8]) -> None:
     pale = image.copy()
     pale[400:] = 250

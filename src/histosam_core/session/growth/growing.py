@@ -37,6 +37,8 @@ SURE_LOGIT = 1.0
 """Clicks of our own lie where the mask input is at least so sure."""
 LEAST_INSIDE_PX, LEAST_OUTSIDE_PX, LEAST_DEPTH_PX = 100, 1500, 8.0
 """And where there is so much of it, and so deep, in a window of 400 px."""
+LEAST_AGREEMENT = 0.5
+"""IoU of an answer to no click with what is known in its window, below which it is not taken."""
 LEAST_LOOK_PX = 200
 """A window with less that looks alike is not asked of the model."""
 LEAST_CHANGE_PX = 200
@@ -194,6 +196,8 @@ class Grower:
             region = self._grid.region(window)
             answer = self._predictor.predict(region, [*own, *said], Prediction(input_))
             logits = (1 - LOOK_SHARE) * answer.prediction.logits + LOOK_SHARE * alike
+        if not users and not self._agrees(stands, logits):
+            return canvas, replace(growth, answered=(*growth.answered, window)), answer
         logits = _holding(logits.astype(np.float32), users)
         canvas = canvas.grown(window, logits, held.read_window(window).depth > 0)
         growth = replace(
@@ -212,6 +216,13 @@ class Grower:
             canvas = canvas.forgotten(empty, left, held)
             growth = replace(growth, answered=left)
         return canvas, replace(growth, is_finished=True)
+
+    def _agrees(self, stands: CanvasPart, logits: NDArray[np.float32]) -> bool:
+        """Whether an answer says of what is well known in its window what is known of it."""
+        known = stands.depth > self._rim
+        was, now = stands.mask & known, (logits > 0) & known
+        either, both = np.count_nonzero(was | now), np.count_nonzero(was & now)
+        return bool(either < self._area(LEAST_LOOK_PX) or both >= LEAST_AGREEMENT * either)
 
     def _mask_input(self, stands: CanvasPart, alike: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mix what stands in a window, where it is known, with what looks alike."""
