@@ -35,12 +35,7 @@ class _LeftError(Exception):
 class Controller:
     """Results in one dock, and the patch of them that is open.
 
-    Parameters
-    ----------
-    post
-        Runs a callable soon on the interface thread; may be called from any thread.
-    engine
-        Opens patches; None: one of its own.
+    `post` runs a callable soon on the interface thread; it may be called from any thread.
     """
 
     results_changed = Signal(object)
@@ -49,13 +44,11 @@ class Controller:
     failed = Signal(object)
     informed = Signal(str)
 
-    def __init__(
-        self, post: Callable[[Callable[[], None]], None], engine: Engine | None = None
-    ) -> None:
+    def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
         self.results: Results | None = None
         self.opened: Opened | None = None
         self._post = post
-        self._engine = engine or Engine()
+        self._engine = Engine()
         self._reader: ResultsReader | None = None
         self._is_growing = False
         self._sources: dict[str, str] = {}
@@ -117,14 +110,9 @@ class Controller:
     # Patches.
 
     def open_patch(self, run: Run, record: PatchRecord, other: Run | None = None) -> None:
-        """Show a patch at once, and its masks as soon as the model has given them.
+        """Show a run's patch at once, and its masks as soon as the model has given them.
 
-        Parameters
-        ----------
-        run, record
-            The patch, and the run that it is of.
-        other
-            The run to compare it with.
+        `other` is the run to compare it with.
         """
         self._token += 1
         token = self._token

@@ -118,11 +118,11 @@ class Opened:
 class Engine:
     """Opens patches, and gives their clicks to models, of which the last two are kept.
 
-    `load` takes source and device, and the decoder by its name; None: `load_choice`.
+    `load` takes source and device, and the decoder by its name.
     """
 
     def __init__(self, load: LoadModel | None = None) -> None:
-        self._load = load
+        self._load = load or _load
         self._models: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
 
     def open(self, result: EvaluationResult, record: PatchRecord) -> Picture:
@@ -199,20 +199,15 @@ class Engine:
         if key not in self._models:
             while len(self._models) >= MODELS_KEPT:
                 self._models.popitem(last=False)
-            self._models[key] = self._loader()(source, "auto", decoder=decoder)
+            self._models[key] = self._load(source, "auto", decoder=decoder)
         self._models.move_to_end(key)
         return self._models[key]
 
-    def _loader(self) -> LoadModel:
-        if self._load is None:
-            from napari_histosam.viewer.torch_beside_opengl import import_torch
-
-            import_torch()
-            self._load = _load
-        return self._load
-
 
 def _load(source: str, device: str, *, decoder: Any) -> Any:
+    from napari_histosam.viewer.torch_beside_opengl import import_torch
+
+    import_torch()
     return load_choice(ModelChoice(source, decoder), device)
 
 

@@ -69,13 +69,7 @@ class PatchRow:
 
 
 class ResultsReader:
-    """Reads a results folder; what has not changed since the last time is not read again.
-
-    Parameters
-    ----------
-    folder
-        A run folder, or a folder that holds some at any depth.
-    """
+    """Reads a folder that is a run's or holds some at any depth; what has not changed is kept."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -54,15 +54,7 @@ OUTLINE_PX = 2
 
 
 class Scene:
-    """Our layers of one patch at a time in one viewer.
-
-    Parameters
-    ----------
-    viewer
-        napari's.
-    owner
-        Goes into the layers' tags.
-    """
+    """Our layers of one patch at a time in one viewer; `owner` goes into their tags."""
 
     def __init__(self, viewer: Any, owner: object) -> None:
         self._viewer = viewer

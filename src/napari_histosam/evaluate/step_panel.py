@@ -7,14 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import (
-    QFileDialog,
-    QFormLayout,
-    QGroupBox,
-    QHBoxLayout,
-    QSlider,
-)
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QGroupBox, QHBoxLayout, QSlider
 
 from histosam_core.evaluation.walkthrough import (
     BOTH_RIGHT,
@@ -155,11 +149,10 @@ class StepPanel(QGroupBox):
         """Offer these runs to compare with; the model that is chosen stays so."""
         chosen = self._other.currentText()
         self._others = list(others)
-        self._other.blockSignals(True)
-        self._other.clear()
-        self._other.addItems([NONE, *self.others])
-        self._other.setCurrentIndex(max(0, self._other.findText(chosen)))
-        self._other.blockSignals(False)
+        with QSignalBlocker(self._other):
+            self._other.clear()
+            self._other.addItems([NONE, *self.others])
+            self._other.setCurrentIndex(max(0, self._other.findText(chosen)))
 
     def show_busy(self, words: str, done: int, total: int) -> None:
         """Show what goes on; empty words: nothing."""
@@ -170,14 +163,9 @@ class StepPanel(QGroupBox):
         self._bar.setValue(done)
 
     def show_opened(self, opened: Opened | None, *, lost_model: bool = False) -> None:
-        """Show a patch, at its last click where it is another one.
+        """Show a patch, at its last click where it is another one; None hides the panel.
 
-        Parameters
-        ----------
-        opened
-            The patch; None hides the panel.
-        lost_model
-            Nobody knows where a model is: ask for it.
+        `lost_model`: nobody knows where a model is, so ask for it.
         """
         before, self._opened = self._opened, opened
         self.setVisible(opened is not None)
@@ -186,10 +174,9 @@ class StepPanel(QGroupBox):
         if before is None or before.picture is not opened.picture:
             record = opened.picture.record
             self.setTitle(f"{record.patch_id}: {opened.picture.result.name}")
-            self.slider.blockSignals(True)
-            self.slider.setMaximum(opened.n_clicks)
-            self.slider.setValue(opened.n_clicks)
-            self.slider.blockSignals(False)
+            with QSignalBlocker(self.slider):
+                self.slider.setMaximum(opened.n_clicks)
+                self.slider.setValue(opened.n_clicks)
         self._checkpoint.setVisible(lost_model)
         self._note.setText(opened.mismatch)
         self._note.setVisible(bool(opened.mismatch))

@@ -36,13 +36,7 @@ MOST_DOTS = 30
 
 
 class EvaluateWidget(JobDock):
-    """Evaluate models by simulated clicks, and look at what they made of each patch.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer that the widget is docked in.
-    """
+    """Evaluate models by simulated clicks, and look at what they made of each patch."""
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__((KIND,), NONE, "Results")

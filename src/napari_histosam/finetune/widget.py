@@ -30,13 +30,7 @@ CHECKPOINTS = {"finetune": "best.safetensors", "improve": "tuning/best.safetenso
 
 
 class FinetuneWidget(JobDock):
-    """Fine-tune a model in a process of its own, and watch it.
-
-    Parameters
-    ----------
-    napari_viewer
-        The viewer that the widget is docked in.
-    """
+    """Fine-tune a model in a process of its own, and watch it."""
 
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(KINDS, NONE, "Jobs")
@@ -66,13 +60,7 @@ class FinetuneWidget(JobDock):
     def use(self, checkpoint: Path, name: str) -> None:
         """Add a checkpoint to the user's models, and choose it where outlines are made.
 
-        Parameters
-        ----------
-        checkpoint
-            Its file.
-        name
-            What it is called, with a number where that is taken; one that was added before keeps
-            its name.
+        Its name gets a number where it is taken; one that was added before keeps its own.
         """
         try:
             known = [own for own in list_own_models() if own.path == checkpoint.absolute()]

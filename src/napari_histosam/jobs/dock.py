@@ -23,16 +23,8 @@ class JobDock(QWidget):
     """Starts jobs and follows them, as long as somebody can see it.
 
     Jobs go on when the dock, the viewer or napari is closed; whatever dock is opened later, in this
-    viewer or another, finds them.
-
-    Parameters
-    ----------
-    kinds
-        The jobs that are listed.
-    none
-        Shown while there is none.
-    page
-        Title of the page that shows them.
+    viewer or another, finds them. Jobs of `kinds` are listed on the page of that title; `none` is
+    shown while there is none.
     """
 
     def __init__(self, kinds: Sequence[str], none: str, page: str) -> None:

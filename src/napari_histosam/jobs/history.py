@@ -49,11 +49,6 @@ class Curve:
 class History:
     """A job's events, folded.
 
-    Parameters
-    ----------
-    job
-        Whose events are read.
-
     Attributes
     ----------
     loss, iou : Curve

@@ -104,16 +104,10 @@ class Job:
         return "stop" if order == "stop" else ""
 
     def read_events(self, offset: int = 0, *, limit: int | None = None) -> tuple[list[Event], int]:
-        """Return the events from an offset on, and the offset to go on from.
+        """Return the events from an offset in bytes on, and the offset to go on from.
 
         A line that is only half written is left for the next time; what is no event is left out.
-
-        Parameters
-        ----------
-        offset
-            Bytes; 0, or what this returned before.
-        limit
-            Bytes read at most; None reads to the end.
+        At most `limit` bytes are read; None reads to the end.
         """
         return self._files.read_events(offset, limit)
 

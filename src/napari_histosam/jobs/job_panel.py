@@ -17,6 +17,7 @@ from napari_histosam.jobs.job import ALIVE, find_jobs
 from napari_histosam.widgets.notices import notify
 from napari_histosam.widgets.parts import (
     BREAK,
+    TOOLTIP,
     WRONG,
     breakable,
     color_icon,
@@ -52,18 +53,12 @@ LOOK_EVERY = 6
 """Ticks between two searches for jobs that others have started or ended."""
 PATIENCE_MS = 8000
 """How long a job may take to stop before its process can be ended."""
-TOOLTIP = Qt.ItemDataRole.ToolTipRole
 
 
 class JobPanel(QWidget):
-    """Shows one of the user's jobs, whoever started it, and acts on it.
+    """Shows one of the user's jobs of some kinds, whoever started it, and acts on it.
 
-    Parameters
-    ----------
-    kinds
-        The jobs that are listed.
-    none
-        Shown while there is none.
+    `none` is shown while there is none.
 
     Attributes
     ----------
@@ -91,7 +86,7 @@ class JobPanel(QWidget):
         self.awaited: Awaited = ""
         self.n_alive = 0
         self._box = narrow_box()
-        self._box.activated.connect(self._on_box)
+        self._box.activated.connect(lambda row: self._show_id(self._box.itemData(row)))
         self._status, self._error, self._bar = wrapped(), wrapped(WRONG), thin_bar()
         for label in (self._status, self._error):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -116,7 +111,7 @@ class JobPanel(QWidget):
         self._timer.timeout.connect(self._tick)
         self._patience.setSingleShot(True)
         self._patience.setInterval(PATIENCE_MS)
-        self._patience.timeout.connect(self._offer_end)
+        self._patience.timeout.connect(lambda: self._show_stop(END, END_TIP, True))
         self._show()
 
     @property
@@ -157,7 +152,7 @@ class JobPanel(QWidget):
     def choose(self, job_id: str) -> None:
         """Show a job, its events from the first on."""
         self.look()
-        self._show_job(next((job for job in self._jobs if job.id == job_id), None))
+        self._show_id(job_id)
 
     def open_folder(self, folder: Path) -> None:
         """Show the results in a folder, and the job that makes them where there is one."""
@@ -241,6 +236,9 @@ class JobPanel(QWidget):
             self._finished.add(job.id)
         return state
 
+    def _show_id(self, job_id: str) -> None:
+        self._show_job(next((job for job in self._jobs if job.id == job_id), None))
+
     def _show_job(self, job: Job | None) -> None:
         is_same = job is None and self.job is None and self._opened is None
         self.history = None if job is None else History(job)
@@ -295,19 +293,12 @@ class JobPanel(QWidget):
         found = [] if self.folder is None else [self.folder / name for name in REPORTS]
         return next((path for path in found if path.is_file()), None)
 
-    def _offer_end(self) -> None:
-        self._show_stop(END, END_TIP, True)
-
     def _show_stop(self, text: str, tip: str, is_enabled: bool) -> None:
         self.stop_button.setText(text)
         self.stop_button.setToolTip(tip)
         self.stop_button.setEnabled(is_enabled)
 
     # What the user does.
-
-    def _on_box(self, row: int) -> None:
-        key = self._box.itemData(row)
-        self._show_job(next((job for job in self._jobs if job.id == key), None))
 
     def _pause(self) -> None:
         if self.job is not None:

@@ -40,12 +40,7 @@ class Line:
 class Chart(QWidget):
     """Curves over an axis that begins at 0; matplotlib is imported when it is first shown.
 
-    Parameters
-    ----------
-    title
-        Above them.
-    redraw_ms
-        Least time between two drawings, which take some 20 ms each.
+    Between two drawings, which take some 20 ms each, lie at least `redraw_ms`.
     """
 
     def __init__(self, title: str, redraw_ms: int = 100) -> None:
@@ -69,17 +64,7 @@ class Chart(QWidget):
         return QSize(260, HEIGHT_PX)
 
     def show_lines(self, lines: Sequence[Line], x_max: float, mark: float | None = None) -> None:
-        """Draw these lines, the later ones above the earlier.
-
-        Parameters
-        ----------
-        lines
-            The lines.
-        x_max
-            Right end of the axis.
-        mark
-            Where a dashed line stands.
-        """
+        """Draw these lines, the later above the earlier, up to `x_max`; dashed where `mark` is."""
         shown = (tuple(lines), x_max, mark)
         if shown != self._shown:
             self._shown = shown

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 class DockLife(QObject):
     """Calls back once, when a docked widget's life is over; hiding it, or moving it, ends nothing.
 
-    Parameters
-    ----------
-    widget
-        The one that napari docks; must be kept as long as this is.
-    end
-        Called with whether the window is gone too.
+    `end` is called with whether the window is gone too; the widget must be kept as long as this is.
     """
 
     def __init__(self, widget: QWidget, end: Callable[[bool], None]) -> None:

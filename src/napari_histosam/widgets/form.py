@@ -181,17 +181,20 @@ class SettingsForm(QWidget):
             return
         others, self._others = self._others, []
         body = QWidget()
-        layout, heading = _form_layout(), ""
+        layout = _form_layout()
         layout.setContentsMargins(0, 0, 0, 0)
         body.setLayout(layout)
-        for face in sorted(others, key=lambda face: _first(others, face.group)):
-            if face.group != heading:
-                heading = face.group
+        groups: dict[str, list[Face]] = {}
+        for face in others:
+            groups.setdefault(face.group, []).append(face)
+        for heading, members in groups.items():
+            if heading:
                 title = QLabel(heading)
                 title.setStyleSheet("font-weight: bold;")
                 layout.addRow(title)
             with QSignalBlocker(self):
-                self._add(layout, face)
+                for face in members:
+                    self._add(layout, face)
         self._fold.addWidget(body)
         self._show_rows()
 
@@ -227,14 +230,7 @@ class SettingsForm(QWidget):
 class StartPanel(QWidget):
     """Checks settings a moment after they change, and starts what can be started.
 
-    Parameters
-    ----------
-    caption
-        Of the button.
-    check
-        Returns what is wrong, and else what will be done.
-    start
-        What the button does.
+    `check` returns what is wrong, and else what will be done.
     """
 
     def __init__(
@@ -281,7 +277,3 @@ def _form_layout() -> QFormLayout:
     layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
     layout.setVerticalSpacing(4)
     return layout
-
-
-def _first(faces_of: list[Face], group: str) -> int:
-    return next(i for i, face in enumerate(faces_of) if face.group == group)

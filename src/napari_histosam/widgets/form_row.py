@@ -28,14 +28,7 @@ MOST, LEAST_WIDTH_PX = 1e9, 90
 class SettingRow:
     """A setting's widget by magicgui, its label, and the way from a value to what the widget holds.
 
-    Parameters
-    ----------
-    face
-        Of the setting.
-    captions
-        Words for its values; a number that has words for None may be left out.
-    on_change
-        Called when the widget's value changes.
+    `captions` are words for its values; a number that has words for None may be left out.
     """
 
     def __init__(self, face: Face, captions: Mapping[Any, str], on_change: Callable[[], None]):

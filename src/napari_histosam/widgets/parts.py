@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -129,13 +129,7 @@ def color_icon(rgb: tuple[int, int, int]) -> QIcon:
 
 
 class Scrolled(QScrollArea):
-    """Scrolls a widget up and down, and is always as wide as it needs to be.
-
-    Parameters
-    ----------
-    inner
-        What is shown.
-    """
+    """Scrolls a widget up and down, and is always as wide as it needs to be."""
 
     def __init__(self, inner: QWidget) -> None:
         super().__init__()
@@ -198,15 +192,14 @@ class TickedList(QListWidget):
     def show_lines(self, lines: Sequence[ListLine]) -> None:
         """Show these lines; those that were ticked stay so."""
         ticked = set(self.ticked)
-        self.blockSignals(True)
-        self.clear()
-        for line in lines:
-            item = QListWidgetItem(line.title, self)
-            item.setData(VALUE, line.value)
-            item.setData(TOOLTIP, line.tip or line.value)
-            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(CHECKED if line.value in ticked else UNCHECKED)
-        self.blockSignals(False)
+        with QSignalBlocker(self):
+            self.clear()
+            for line in lines:
+                item = QListWidgetItem(line.title, self)
+                item.setData(VALUE, line.value)
+                item.setData(TOOLTIP, line.tip or line.value)
+                item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+                item.setCheckState(CHECKED if line.value in ticked else UNCHECKED)
         if set(self.ticked) != ticked:
             self.changed.emit()
 
