@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from histosam_core.errors import ConfigError, HistoSamError
 from histosam_core.evaluation.settings import EvaluateSettings
 from histosam_core.model.registry.model_choice import parse_model
 from histosam_core.paths import data_folder
+from napari_histosam.jobs.job_folder import free_folder
 
 DataKind = Literal["patches", "slides"]
 
@@ -71,13 +72,8 @@ class Choices:
         CheckpointError
             A model does not have the decoder that is chosen.
         """
-        return EvaluateSettings(
-            models=self.models,
-            out=self.out,
-            patches=self.patches,
-            slides=self.slides,
-            **self.given,
-        )
+        chosen = {name: getattr(self, name) for name in ("models", "out", "patches", "slides")}
+        return EvaluateSettings(**chosen, **self.given)
 
     def problem(self) -> str:
         """Return all that is wrong, in one line; empty where nothing is."""
@@ -102,7 +98,7 @@ class Choices:
         # What is wrong with the data is said already.
         patches = (self.patches or (Path(),)) if self.slides is None else ()
         try:
-            Choices(self.models, self.out, patches, self.slides, self.given).settings()
+            replace(self, patches=patches).settings()
         except HistoSamError as error:
             return str(error).removeprefix(f"{EvaluateSettings.title}: ")
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
@@ -143,10 +139,7 @@ def data_in(folder: Path) -> tuple[DataKind, dict[Path, bool]]:
 
 def free_results_folder() -> Path:
     """Return a folder for new results in the user's data folder; it is not there yet."""
-    base, number = data_folder() / "evaluations", 1
-    while (base / f"results-{number}").exists():
-        number += 1
-    return base / f"results-{number}"
+    return free_folder(data_folder() / "evaluations" / "results")
 
 
 def _count(n: int, what: str) -> str:

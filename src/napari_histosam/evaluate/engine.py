@@ -241,12 +241,7 @@ def _thinned(click: Click, step: int) -> tuple[float, float]:
 def source_of(result: EvaluationResult, sources: Mapping[str, str]) -> str:
     """Return the source of a run's model, for `parse_model`.
 
-    Parameters
-    ----------
-    result
-        The run.
-    sources
-        Names in results -> sources, from the job that made them or from the user.
+    `sources`, by the names in results, are from the job that made them or from the user.
 
     Raises
     ------

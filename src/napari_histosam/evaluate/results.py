@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core.atomic import new_file
-from histosam_core.errors import ConfigError, EvaluationRecordsError, OutputWriteError
+from histosam_core.errors import ConfigError, EvaluationRecordsError
 from histosam_core.evaluation.records import read_records
 from histosam_core.evaluation.report.exports import csv_table, latex_table
 from histosam_core.evaluation.report.summary import summarise
@@ -111,14 +111,9 @@ def export_path(path: str, kind: str) -> Path:
 
 
 def export_results(results: Sequence[EvaluationResult], path: Path) -> Path:
-    """Write results as the suffix says; a file that is there is replaced.
+    """Write results as the suffix says, .csv, .html or .tex; a file that is there is replaced.
 
-    Parameters
-    ----------
-    results
-        The runs; those without a finished patch are left out.
-    path
-        Ends in .csv, .html or .tex.
+    Runs without a finished patch are left out.
 
     Raises
     ------
@@ -135,20 +130,13 @@ def export_results(results: Sequence[EvaluationResult], path: Path) -> Path:
     runs = [run for run in results if run.patches]
     if not runs:
         raise EvaluationRecordsError("no patch is finished yet; export when the first ones are")
-    try:
-        if suffix == ".html":
-            from histosam_core.evaluation.report.page import write_report
+    if suffix == ".html":
+        from histosam_core.evaluation.report.page import write_report
 
-            return write_report(runs, path)
-        text = csv_table(runs) if suffix == ".csv" else latex_table(runs)
-        with new_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
-    except OutputWriteError:
-        raise
-    except OSError as error:
-        raise OutputWriteError(
-            f"cannot write {path}: {error.strerror}; choose another place"
-        ) from error
+        return write_report(runs, path)
+    text = csv_table(runs) if suffix == ".csv" else latex_table(runs)
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
     return path
 
 

@@ -31,13 +31,7 @@ class Accepted:
 
 
 def accepted_in(viewer: Any) -> list[Accepted]:
-    """Return what is accepted in the sessions open in a viewer, slides without an object left out.
-
-    Parameters
-    ----------
-    viewer
-        napari's.
-    """
+    """Return what is accepted in a viewer's open sessions, slides without an object left out."""
     files = {path.name: path for path in map(_file_of, viewer.layers) if path is not None}
     found = []
     for layer in viewer.layers:
@@ -50,19 +44,7 @@ def accepted_in(viewer: Any) -> list[Accepted]:
 
 
 def write_accepted(accepted: Sequence[Accepted], folder: Path) -> list[tuple[Path, Path]]:
-    """Write accepted objects as GeoJSON files to learn from.
-
-    Parameters
-    ----------
-    accepted
-        Of one slide or several.
-    folder
-        Gets a file for each slide.
-
-    Returns
-    -------
-    list of (Path, Path)
-        Slides, and their annotations.
+    """Write accepted objects as GeoJSON, a file a slide; return the slides and their files.
 
     Raises
     ------

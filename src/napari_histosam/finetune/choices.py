@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from histosam_core.errors import ConfigError
 from histosam_core.paths import data_folder
 from histosam_core.training.recipes import recipe_of
+from napari_histosam.jobs.job_folder import free_folder
 
 if TYPE_CHECKING:
     from histosam_core.improve.settings import ImproveSettings
@@ -158,9 +159,4 @@ def default_settings(source: Source, model: str) -> dict[str, Any]:
 
 def free_run_folder(model: str, scenario: str | None) -> Path:
     """Return a folder for a new run in the user's data folder; it is not there yet."""
-    base = data_folder() / "runs"
-    stem = "-".join(filter(None, (Path(model).stem, scenario or "tuned")))
-    number = 1
-    while (base / f"{stem}-{number}").exists():
-        number += 1
-    return base / f"{stem}-{number}"
+    return free_folder(data_folder() / "runs" / f"{Path(model).stem}-{scenario or 'tuned'}")

@@ -112,10 +112,7 @@ DURING = "the time left is shown after the first steps"
 def estimate(choices: Choices) -> str:
     """Return about how long training takes, and how much memory, in a line.
 
-    Parameters
-    ----------
-    choices
-        Without a problem.
+    The choices are without a problem.
     """
     config = choices.config()
     cost = _cost(config)
@@ -142,17 +139,7 @@ def estimate(choices: Choices) -> str:
 def training_seconds(
     config: TrainConfig, cost: Cost | SpecialistCost, n_training: int, n_validation: int
 ) -> float:
-    """Return what the training costs one CPU core, in seconds.
-
-    Parameters
-    ----------
-    config
-        Of the training.
-    cost
-        Of the architecture.
-    n_training, n_validation
-        Patches.
-    """
+    """Return what training on so many patches costs one CPU core, in seconds."""
     epochs, limit = config.epochs, config.validation_limit
     used = n_validation if limit is None else min(n_validation, limit)
     validations = epochs // config.validate_every + 1

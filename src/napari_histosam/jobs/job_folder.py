@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,6 +138,12 @@ class JobFolder:
             f"cannot write {self.path}: {error.strerror}; free space, or let HISTOSAM_DATA name a "
             "folder that can be written"
         )
+
+
+def free_folder(stem: Path) -> Path:
+    """Return a folder for what a job makes, named after `stem` and a number, not there yet."""
+    numbered = (stem.with_name(f"{stem.name}-{number}") for number in count(1))
+    return next(path for path in numbered if not path.exists())
 
 
 def start_process(
