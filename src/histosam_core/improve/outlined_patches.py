@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any
 
 from histosam_core.annotation import PolygonAnnotation, find_annotation, read_annotations
 from histosam_core.annotation.files import ANNOTATION_SUFFIXES, MASK_ENDINGS, find_pairs, slide_stem
@@ -30,54 +30,27 @@ Pair = tuple[Path, Path]
 
 
 class RepeatedPatches(Sequence[Patch]):
-    """A store whose patches come several times, so that an epoch of few is not over at once.
-
-    Parameters
-    ----------
-    store
-        The patches.
-    times
-        How often each comes; the whole store in order, again and again.
-    """
+    """A store in order, so many times over, so that an epoch of few patches is not over at once."""
 
     def __init__(self, store: PatchStore, times: int) -> None:
-        self.store = store
-        self.times = times
-        self.geometry = store.geometry
+        self.store, self.times, self.geometry = store, times, store.geometry
         self.name = store.name if times == 1 else f"{store.name}, each {times} times"
 
     def __len__(self) -> int:
         return self.times * len(self.store)
 
-    @overload
-    def __getitem__(self, index: int) -> Patch: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Patch]: ...
-    def __getitem__(self, index: int | slice) -> Patch | list[Patch]:
+    def __getitem__(self, index: Any) -> Any:
         """Read one patch, or a list of them for a slice; IndexError where there is none."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"patch {index} of {len(self)}")
-        return self.store[index % len(self.store)]
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        return self.store[places % len(self.store)]
 
 
 def cut_patches(
-    settings: ImproveSettings,
-    geometry: TrainingGeometry,
-    *,
-    progress: ProgressCallback = silent,
+    settings: ImproveSettings, geometry: TrainingGeometry, *, progress: ProgressCallback = silent
 ) -> tuple[ExtractionSummary, tuple[str, ...]]:
-    """Cut and split the patches, unless that was done before.
-
-    Parameters
-    ----------
-    settings
-        Which slides, and how.
-    geometry
-        What the model was trained at.
-    progress
-        See `extract_patches`.
+    """Cut and split the patches for a model of that geometry, unless that was done before.
 
     Returns
     -------
@@ -106,23 +79,16 @@ def cut_patches(
             patch_size_px=cut.patch_size_px,
         )
 
-    summary = extract_patches(
-        pairs,
-        folder,
-        mpp=cut.mpp,
-        patch_size_px=cut.patch_size_px,
-        stride_px=cut.stride_px,
-        tumor_fraction=cut.tumor_fraction,
-        min_tissue=cut.min_tissue,
-        splits=split if settings.split_file is None else _stated_splits(settings.split_file),
-        seed=settings.seed,
-        slide_mpp=cut.slide_mpp,
-        labels=cut.labels,
-        known_within_um=cut.known_within_um,
-        min_known=cut.min_known,
-        progress=progress,
-    )
-    _check_enough(summary, settings)
+    stated = settings.split_file
+    splits = split if stated is None else _stated_splits(stated)
+    summary = extract_patches(pairs, folder, splits=splits, progress=progress, **dict(cut))
+    for part, least in settings.least().items():
+        n = summary.n_patches.get(part, 0)
+        if n < least:
+            raise EmptyDatasetError(
+                f"{n} patches for {part} are too few, it needs {least}: give it more slides, "
+                "outline more tumour, or use a smaller --stride"
+            )
     return summary, notes
 
 
@@ -197,14 +163,3 @@ def _stated_splits(path: Path) -> dict[str, str]:
             f"{path} gives no slide to {', '.join(left)}; the splits are {', '.join(PARTS)}"
         )
     return stated
-
-
-def _check_enough(summary: ExtractionSummary, settings: ImproveSettings) -> None:
-    """Raise EmptyDatasetError where a part that the user stated has too few patches."""
-    for part, least in settings.least().items():
-        n = summary.n_patches.get(part, 0)
-        if n < least:
-            raise EmptyDatasetError(
-                f"{n} patches for {part} are too few, it needs {least}: give it more slides, "
-                "outline more tumour, or use a smaller --stride"
-            )

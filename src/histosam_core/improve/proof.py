@@ -1,10 +1,11 @@
-"""Is the tuned model better? Clicks before and after on the same held-out patches, paired."""
+"""Is the tuned model better? Clicks before and after, paired, and what they come to in words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from histosam_core.evaluation.report.summary import Estimate
 from histosam_core.metrics import bootstrap_interval, clicks_to_reach, miou_per_click
 
 if TYPE_CHECKING:
+    from histosam_core.dataset.place_split import SplitBy
     from histosam_core.evaluation import EvaluationResult, PatchRecord
 
 THRESHOLD = 0.85
@@ -24,6 +26,23 @@ LEAST_IOU = 0.001
 """A difference of the mean IoU below this is none, however sure."""
 SLIDES_ALONE = 5
 """Slides from which on they alone are resampled: fewer promise too narrow an interval."""
+
+TRUST: Mapping[str, str] = {
+    "slides": (
+        "The parts come from different slides, so the proof speaks for slides like these that the "
+        "model has not seen."
+    ),
+    "slide and place": (
+        "The held-out part is a slide of its own, so the proof speaks for a slide like it that the "
+        "model has not seen; training and validation share slides and are split by place."
+    ),
+    "place": (
+        "There were too few slides to hold one out, so the parts are split by place within a slide "
+        "and share no pixel. Tissue and stain are the same in all of them: the proof speaks for "
+        "the rest of this slide, and says little of others. Annotate three slides or more for one "
+        "that does."
+    ),
+}
 
 Resampled = Literal["slides", "slides or blocks", "blocks", "patches"]
 
@@ -110,6 +129,117 @@ class Proof:
         return sentence + ("" if self.is_better or self.is_worse else ", and this may be chance")
 
 
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """What `improve` made.
+
+    Parameters
+    ----------
+    out
+        The work's folder: report.html, improvement.json, patches, runs, and the tuning's run.
+    base, scenario
+        The model that it began with, and what was trained.
+    checkpoint
+        The tuned model, whether or not it was promoted.
+    proof
+        What the held-out patches say.
+    n_patches, n_slides
+        Part to number of patches, and of slides.
+    split_by
+        How far the parts are apart: "slides", "slide and place", or "place".
+    own_model
+        The name under which the tuned model was added to the user's own; None: it was not.
+    notes
+        What was assumed, repaired or left out.
+    seconds
+        Wall time of the tuning.
+    """
+
+    out: Path
+    base: str
+    scenario: str
+    checkpoint: Path
+    proof: Proof
+    n_patches: Mapping[str, int]
+    n_slides: Mapping[str, int]
+    split_by: SplitBy
+    own_model: str | None
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the tuned model is one of the user's own now."""
+        return self.own_model is not None
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.out / "report.html"
+
+    def headline(self) -> str:
+        """Return the outcome in a sentence."""
+        return f"The model tuned from {self.base} {self.proof.sentence()}; {self._fate()}."
+
+    def text(self) -> str:
+        """Return the outcome in a paragraph: the headline, the split, and what it is worth."""
+        parts = ", ".join(
+            f"{n} patches of {self.n_slides[part]} slide{'s' * (self.n_slides[part] != 1)} "
+            f"for {'the proof' if part == 'test' else 'training' if part == 'train' else part}"
+            for part, n in self.n_patches.items()
+        )
+        text = f"{self.headline()} It was tuned by {self.scenario} with {parts}. {self.trust()}"
+        if self.proof.resampled in ("blocks", "slides or blocks"):
+            # The table of differences knows slides only.
+            text += " The differences listed below ignore blocks: go by this paragraph."
+        return text
+
+    def trust(self) -> str:
+        """Return what the proof is worth, given how the patches were split and resampled."""
+        resampled = {
+            "slides": "The interval resamples slides.",
+            "slides or blocks": "With so few held-out slides the interval is the wider one of "
+            "resampling slides and resampling blocks of them.",
+            "blocks": "The interval resamples blocks of the held-out slide.",
+            "patches": "The held-out part is one small place, and the interval resamples its "
+            "patches, so it is narrower than it should be.",
+        }[self.proof.resampled]
+        return f"{TRUST[self.split_by]} {resampled}"
+
+    def next_step(self) -> str:
+        """Return how to use the model, in one line."""
+        if self.own_model is not None:
+            return f"use it: --model {self.own_model}, or choose it in napari's list of models"
+        return f"use it all the same: histosam models --add {self.checkpoint} --name NAME"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as JSON types."""
+        return {
+            "out": str(self.out),
+            "base": self.base,
+            "scenario": self.scenario,
+            "checkpoint": str(self.checkpoint),
+            "is_promoted": self.is_promoted,
+            "own_model": self.own_model,
+            "headline": self.headline(),
+            "trust": self.trust(),
+            "proof": self.proof.to_dict(),
+            "split_by": self.split_by,
+            "n_patches": dict(self.n_patches),
+            "n_slides": dict(self.n_slides),
+            "tuning_seconds": self.seconds,
+            "report": str(self.report),
+            "notes": list(self.notes),
+        }
+
+    def _fate(self) -> str:
+        if self.own_model is None:
+            return "not promoted"
+        if self.proof.is_better:
+            return f"promoted as {self.own_model}"
+        return f"promoted as {self.own_model} because that was asked for"
+
+
 def prove(
     before: EvaluationResult,
     after: EvaluationResult,
@@ -141,17 +271,17 @@ def prove(
         )
     budget = min(before.settings.max_clicks, after.settings.max_clicks)
     measure: Literal["noc85", "mean_iou"] = "noc85"
-    values = _both(pairs, lambda ious: _clicks(ious, budget))
-    if (values[0] == values[1]).all():
+    values = np.array([[_clicks(one, budget) for one in pair] for pair in pairs])
+    if (values[:, 0] == values[:, 1]).all():
         measure = "mean_iou"
-        values = _both(pairs, lambda ious: _mean_iou(ious, budget))
+        values = np.array([[_mean_iou(one, budget) for one in pair] for pair in pairs])
     patches = [patch for _, patch in pairs]
-    difference = values[1] - values[0]
+    difference = values[:, 1] - values[:, 0]
     resampled, interval = _interval(difference, patches, patch_px, seed)
     return Proof(
         measure=measure,
-        before=float(values[0].mean()),
-        after=float(values[1].mean()),
+        before=float(values[:, 0].mean()),
+        after=float(values[:, 1].mean()),
         difference=Estimate(float(difference.mean()), *interval),
         n_patches=len(pairs),
         n_slides=len({patch.slide for patch in patches}),
@@ -160,17 +290,12 @@ def prove(
     )
 
 
-def _both(pairs: Sequence[tuple[PatchRecord, PatchRecord]], measure: Any) -> tuple[Floats, Floats]:
-    columns = [np.array([measure(pair[i].ious) for pair in pairs], dtype=float) for i in (0, 1)]
-    return columns[0], columns[1]
+def _clicks(patch: PatchRecord, budget: int) -> float:
+    return float(min(clicks_to_reach([patch.ious], THRESHOLD, budget)[0], budget))
 
 
-def _clicks(ious: NDArray[np.float32], budget: int) -> float:
-    return float(min(clicks_to_reach([ious], THRESHOLD, budget)[0], budget))
-
-
-def _mean_iou(ious: NDArray[np.float32], budget: int) -> float:
-    return float(miou_per_click([ious], budget).mean())
+def _mean_iou(patch: PatchRecord, budget: int) -> float:
+    return float(miou_per_click([patch.ious], budget).mean())
 
 
 def _interval(

@@ -12,9 +12,16 @@ from histosam_core.atomic import new_file
 from histosam_core.dataset import ExtractionSummary, open_patches
 from histosam_core.errors import ConfigError, OutputExistsError, OutputWriteError
 from histosam_core.improve.outlined_patches import RepeatedPatches, cut_patches
-from histosam_core.improve.promotion import check_name, deserves_it, promote
-from histosam_core.improve.proof import prove
-from histosam_core.improve.result import Improvement
+from histosam_core.improve.proof import Improvement, prove
+from histosam_core.model.registry.own_models import (
+    OwnModel,
+    add_own_model,
+    find_own_model,
+    free_name,
+    list_own_models,
+    own_models_folder,
+)
+from histosam_core.model.registry.registry import MODELS
 from histosam_core.progress import ProgressCallback, silent
 from histosam_core.settings import read_settings
 
@@ -81,46 +88,51 @@ def improve(
     KeyboardInterrupt
         Passed on, once the state is saved.
     """
-    out = settings.out
-    emit = on_event or _ignore
+    out, emit = settings.out, on_event or (lambda event: None)
     resumed = _begin(settings, resume=resume, overwrite=overwrite)
-    tuned = out / "tuning" / "best.safetensors"
-    check_name(settings.name, tuned)
+    _check_name(settings.name, out / "tuning" / "best.safetensors")
     model = _check_model(settings)
-    geometry = model.geometry
     if not resumed:
         _save(settings)
 
-    _begin_stage(emit, "patches")
-    bar = _part(progress, "patches", "cutting patches")
-    summary, notes = cut_patches(settings, geometry, progress=bar)
+    def begin_stage(stage: str, title: str) -> ProgressCallback:
+        """Tell that a stage begins; return what takes its progress as a part of the whole."""
+        number = list(STAGES).index(stage) + 1
+        emit({"event": "stage", "stage": stage, "number": number, "of": len(STAGES)})
+        start, end = STAGES[stage]
+
+        def report(done: int, total: int, message: str = "") -> None:
+            share = done / total if total else 0.0
+            here = min(end, start + int(share * (end - start)))
+            progress(here, DONE, f"{title}: {message}" if message else title)
+
+        return report
+
+    bar = begin_stage("patches", "cutting patches")
+    summary, notes = cut_patches(settings, model.geometry, progress=bar)
     notes = (*notes, *summary.notes)
     for note in notes:
         emit({"event": "notice", "text": note})
-
-    _begin_stage(emit, "before")
-    before = _clicks(settings, settings.model, "before", progress)
-    _begin_stage(emit, "tuning")
-    training = _tune(settings, model, summary, progress, on_event)
-    _begin_stage(emit, "after")
-    after = _clicks(settings, str(training.best_checkpoint), "after", progress)
+    base = _short(settings.model)
+    bar = begin_stage("before", "clicks before")
+    before = _clicks(settings, settings.model, "before", f"{base} before", bar)
+    training = _tune(settings, model, summary, begin_stage("tuning", "tuning"), emit)
+    checkpoint = training.best_checkpoint
+    bar = begin_stage("after", "clicks after")
+    after = _clicks(settings, str(checkpoint), "after", f"{settings.scenario} after", bar)
 
     slides = {s.name: s.mpp for s in open_patches(out / "patches", "test").slides}
-    cut = settings.extraction(geometry)
-    proof = prove(
-        before,
-        after,
-        patch_px={name: cut.patch_size_px * cut.mpp / mpp for name, mpp in slides.items()},
-        seed=settings.seed,
-    )
+    cut = settings.extraction(model.geometry)
+    patch_px = {name: cut.patch_size_px * cut.mpp / mpp for name, mpp in slides.items()}
+    proof = prove(before, after, patch_px=patch_px, seed=settings.seed)
     own = None
-    if deserves_it(proof, settings.promote):
-        own = promote(training.best_checkpoint, name=settings.name, wanted=out.absolute().name)
+    if settings.promote == "always" or (settings.promote == "better" and proof.is_better):
+        own = _promote(checkpoint, settings.name, wanted=out.absolute().name)
     improvement = Improvement(
         out=out,
-        base=_short(settings.model),
+        base=base,
         scenario=settings.scenario,
-        checkpoint=training.best_checkpoint,
+        checkpoint=checkpoint,
         proof=proof,
         n_patches=dict(summary.n_patches),
         n_slides={part: len(slides) for part, slides in summary.slides.items()},
@@ -150,9 +162,8 @@ def _begin(settings: ImproveSettings, *, resume: bool, overwrite: bool) -> bool:
         raise OutputExistsError(
             f"{out} exists and was not made by this command; choose another folder"
         )
-    if [path.name for path in out.iterdir()] == [SETTINGS_FILE]:
-        return False  # work that was refused before it made anything
-    if not overwrite:
+    was_refused = [path.name for path in out.iterdir()] == [SETTINGS_FILE]  # before it made more
+    if not (overwrite or was_refused):
         raise OutputExistsError(
             f"{out} holds earlier work; pass --resume to go on with it, --overwrite to start anew, "
             "or choose another folder"
@@ -184,21 +195,20 @@ def _check_model(settings: ImproveSettings) -> CheckpointInfo:
 
 
 def _clicks(
-    settings: ImproveSettings, model: str, stage: str, progress: ProgressCallback
+    settings: ImproveSettings, model: str, stage: str, name: str, progress: ProgressCallback
 ) -> EvaluationResult:
     """Click on the held-out patches; what was done before is not done again."""
     from histosam_core.evaluation import evaluate
     from histosam_core.model import load_model
 
-    name = _short(settings.model) if stage == "before" else settings.scenario
     return evaluate(
         load_model(model, settings.device),
         open_patches(settings.out / "patches", "test"),
-        name=f"{name} {stage}",
+        name=name,
         out=settings.out / "runs" / stage,
         max_clicks=settings.max_clicks,
         limit=settings.test_limit,
-        progress=_part(progress, stage, f"clicks {stage}"),
+        progress=progress,
         keep_finished=True,
     )
 
@@ -208,7 +218,7 @@ def _tune(
     model: CheckpointInfo,
     summary: ExtractionSummary,
     progress: ProgressCallback,
-    on_event: OnEvent | None,
+    on_event: OnEvent,
 ) -> TrainResult:
     from histosam_core.training import finetune
     from histosam_core.training.scenarios import SCENARIOS
@@ -222,7 +232,7 @@ def _tune(
         resume=has_state,
         overwrite=not has_state,
         train_patches=RepeatedPatches(patches, settings.repeats(n_patches)),
-        progress=_part(progress, "tuning", "tuning"),
+        progress=progress,
         on_event=on_event,
     )
 
@@ -245,22 +255,36 @@ def _short(model: str) -> str:
     return "/".join(Path(model).parts[-2:]) if Path(model).suffix else model
 
 
-def _part(progress: ProgressCallback, stage: str, title: str) -> ProgressCallback:
-    """A stage's progress as a part of the whole."""
-    start, end = STAGES[stage]
-
-    def report(done: int, total: int, message: str = "") -> None:
-        share = done / total if total else 0.0
-        here = min(end, start + int(share * (end - start)))
-        progress(here, DONE, f"{title}: {message}" if message else title)
-
-    return report
+def _check_name(name: str | None, checkpoint: Path) -> None:
+    """Raise ConfigError where another model than a copy of the checkpoint has that name."""
+    holder = None if name is None else find_own_model(name)
+    if name in MODELS or (holder is not None and not _is_copy(holder, checkpoint)):
+        raise ConfigError(f"a model is called {name!r} already; choose another --name")
 
 
-def _begin_stage(emit: OnEvent, stage: str) -> None:
-    number = list(STAGES).index(stage) + 1
-    emit({"event": "stage", "stage": stage, "number": number, "of": len(STAGES)})
+def _promote(checkpoint: Path, name: str | None, *, wanted: str) -> OwnModel:
+    """Copy a checkpoint to the user's own models, unless a copy of it is in their list already.
+
+    Without a name it gets one as near to `wanted` as is free.
+    """
+    for own in list_own_models():
+        if name in (None, own.name) and _is_copy(own, checkpoint):
+            return own
+    _check_name(name, checkpoint)
+    name = free_name(wanted) if name is None else name
+    path = own_models_folder().absolute() / f"{name}.safetensors"
+    with new_file(path) as temporary:
+        shutil.copyfile(checkpoint, temporary)
+    return add_own_model(path, name=name)
 
 
-def _ignore(event: Mapping[str, object]) -> None:
-    """The callback where nobody listens."""
+def _is_copy(own: OwnModel, checkpoint: Path) -> bool:
+    """Whether an own model is this program's copy of a checkpoint."""
+    from histosam_core.model.checkpoint.weights_header import file_sha256
+
+    return (
+        checkpoint.is_file()
+        and own.path.parent == own_models_folder().absolute()
+        and own.path.stat().st_size == checkpoint.stat().st_size
+        and file_sha256(own.path) == file_sha256(checkpoint)
+    )

@@ -154,12 +154,7 @@ class ImproveSettings(JobSettings):
     def train_config(self, n_patches: int, *, starts_fresh: bool = False) -> TrainConfig:
         """Return the tuning's settings for so many training patches, each repeated.
 
-        Parameters
-        ----------
-        n_patches
-            Training patches.
-        starts_fresh
-            Whether the model lacks the scenario's decoder, so that there is no half of it to keep.
+        A model that lacks the scenario's decoder `starts_fresh`: there is no half of it to keep.
         """
         repeats = self.repeats(n_patches)
         epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / self._steps(repeats * n_patches)))
