@@ -61,6 +61,11 @@ def progress_bar(title: str, *, of_bytes: bool = False) -> Iterator[ProgressCall
         yield report
 
 
+def note(text: str) -> None:
+    """Print on standard error what the user should know and what ends nothing."""
+    err.print(f"note: {text}", style="yellow", markup=False)
+
+
 def fact_table(rows: Mapping[str, str], title: str | None = None) -> Table:
     """Return a table of names and values, a line each; values are folded, not cut."""
     table = Table(title=title, title_justify="left", show_header=False, box=None)

@@ -114,9 +114,9 @@ class JobEvents:
         """Write an event; where none are written, print a notice for people."""
         self.emit(event)
         if self._stream is None and event["event"] == "notice":
-            from histosam_core.console import err
+            from histosam_core.console import note
 
-            err.print(f"note: {event['text']}", style="yellow", markup=False)
+            note(str(event["text"]))
 
     def result(self, **facts: object) -> None:
         """Write the event that ends a job that has done what it was asked for."""

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from histosam_core import console
-from histosam_core.cli.options import (
-    FLAG,
-    NOTHING,
-    USUAL,
-    Given,
-    JobOptions,
-    OverwriteOption,
-    gather,
-    options_of,
-    run_job,
-    takes,
-)
+from histosam_core.cli import options
 from histosam_core.errors import ConfigError, OutputExistsError
 from histosam_core.evaluation.settings import SETTINGS_FILE, EvaluateSettings
 
@@ -32,23 +21,23 @@ if TYPE_CHECKING:
 Results = list["EvaluationResult"]
 
 
-@takes(options_of(EvaluateSettings))
+@options.takes(options.options_of(EvaluateSettings))
 def evaluate(
     *,
-    given: Given = NOTHING,
+    given: options.Given = options.NOTHING,
     report: Annotated[
-        bool, FLAG, Parameter(negative="--no-report", help="Write report.html.")
+        bool, options.FLAG, Parameter(negative="--no-report", help="Write report.html.")
     ] = True,
     latex: Annotated[
-        Path | None, FLAG, Parameter(help="Write the table for LaTeX to this file too.")
+        Path | None, options.FLAG, Parameter(help="Write the table for LaTeX to this file too.")
     ] = None,
     from_rows: Annotated[
         Path | None,
-        FLAG,
+        options.FLAG,
         Parameter(help="Make the report again from the rows in this folder; runs no model."),
     ] = None,
-    overwrite: OverwriteOption = False,
-    options: JobOptions = USUAL,
+    overwrite: options.OverwriteOption = False,
+    call: options.JobOptions = options.USUAL,
 ) -> None:
     """Click on patches as a simulated user would, and count the clicks a model needs.
 
@@ -80,11 +69,11 @@ def evaluate(
 
     def work(job: JobEvents) -> Results:
         if from_rows is not None:
-            if given.keys() - {"out"} or options.config is not None:
+            if given.keys() - {"out"} or call.config is not None:
                 raise ConfigError("--from-rows runs no model; leave out all but --out and --latex")
             results = evaluation.read_records(from_rows)
         else:
-            settings = gather(EvaluateSettings, given, config=options.config)
+            settings = options.gather(EvaluateSettings, given, config=call.config)
             results = _run(settings, job, overwrite=overwrite)
         out = Path(given.get("out") or from_rows or settings.out)
         written.extend(evaluation.write_outputs(results, out, report=report))
@@ -102,8 +91,8 @@ def evaluate(
             console.err.print("NoC@90 and NoF@90 need --target-iou 0.9 or more; they are left out")
         console.out.print(f"Open [bold]{written[-1]}[/]" if report else f"Wrote {written[0]}")
 
-    results = run_job(
-        options,
+    results = options.run_job(
+        call,
         work,
         stopped="Stopped; what is finished is kept. Go on with the same command",
         facts=evaluation.summary_json,

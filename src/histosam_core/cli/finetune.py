@@ -5,23 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histosam_core import console
-from histosam_core.cli.options import (
-    NOTHING,
-    USUAL,
-    Given,
-    JobOptions,
-    OverwriteOption,
-    ResumeOption,
-    SetOption,
-    gather,
-    options_of,
-    run_job,
-    takes,
-)
+from histosam_core.cli import options
 from histosam_core.errors import ConfigError
 from histosam_core.progress import silent
 from histosam_core.training.config import TrainConfig
@@ -31,14 +18,14 @@ if TYPE_CHECKING:
     from histosam_core.training import TrainResult
 
 
-@takes(options_of(TrainConfig))
+@options.takes(options.options_of(TrainConfig))
 def finetune(
     *,
-    given: Given = NOTHING,
-    setting: SetOption = (),
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    options: JobOptions = USUAL,
+    given: options.Given = options.NOTHING,
+    setting: options.SetOption = (),
+    resume: options.ResumeOption = False,
+    overwrite: options.OverwriteOption = False,
+    call: options.JobOptions = options.USUAL,
 ) -> None:
     """Fine-tune a model on patches, validated by simulated clicks after every epoch.
 
@@ -73,12 +60,8 @@ def finetune(
     def work(job: JobEvents) -> TrainResult:
         from histosam_core.training import finetune as train
 
-        config = options.config
-        if resume and config is None:
-            config = Path(given.get("out", "")) / "config.json"
-            if not config.is_file():
-                raise ConfigError(f"{config.parent} holds no run to resume; start it anew")
-        settings = gather(TrainConfig, given, config=config, extra=setting)
+        config = options.config_of(call, given, "config.json", "run") if resume else call.config
+        settings = options.gather(TrainConfig, given, config=config, extra=setting)
         used.append(settings)
 
         what = settings.recipe.title if settings.recipe.is_specialist else settings.scenario
@@ -93,8 +76,8 @@ def finetune(
         job.result(**as_json(result), checkpoint=result.best_checkpoint)
         return result
 
-    run_job(
-        options,
+    options.run_job(
+        call,
         work,
         stopped="Stopped; the state is saved. Go on with: histosam finetune "
         f"--out {given.get('out', 'OUT')} --resume",
@@ -111,12 +94,15 @@ def as_json(result: TrainResult) -> dict[str, Any]:
 
 
 def _show(settings: TrainConfig, result: TrainResult) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     n = result.before.n_patches
-    table = Table(title=f"Validation on {n} patches, {settings.validation_clicks} clicks at most")
-    for column in ("", "NoC@80", "NoC@85", "NoC@90", "IoU, 1 click", "IoU, 5 clicks"):
-        table.add_column(column, justify="right" if column else "left")
+    figures = ("NoC@80", "NoC@85", "NoC@90", "IoU, 1 click", "IoU, 5 clicks")
+    table = Table(
+        "",
+        *(Column(name, justify="right") for name in figures),
+        title=f"Validation on {n} patches, {settings.validation_clicks} clicks at most",
+    )
     for name, scores in (("before", result.before), (f"epoch {result.best_epoch}", result.best)):
         nocs = (scores.noc80, scores.noc85, scores.noc90)
         ious = (scores.miou_after(1), scores.miou_after(5))

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histosam_core import console
-from histosam_core.cli.options import (
-    NOTHING,
-    USUAL,
-    Given,
-    JobOptions,
-    MagnificationOption,
-    OverwriteOption,
-    ResumeOption,
-    gather,
-    options_of,
-    run_job,
-    takes,
-    with_magnification,
-)
+from histosam_core.cli import options
 from histosam_core.errors import ConfigError
 from histosam_core.improve.settings import OURS, TUNING, ImproveSettings
 from histosam_core.training.config import TrainConfig
@@ -29,19 +15,19 @@ if TYPE_CHECKING:
     from histosam_core.job_events import JobEvents
 
 _USUAL = {**TUNING, "epochs": "600 steps, 30 epochs at least"}
-_TUNING_OPTIONS = options_of(
+_TUNING_OPTIONS = options.options_of(
     TrainConfig, below="tuning", leave_out={*OURS, *ImproveSettings.model_fields}, usual=_USUAL
 )
 
 
-@takes({**options_of(ImproveSettings), **_TUNING_OPTIONS})
+@options.takes({**options.options_of(ImproveSettings), **_TUNING_OPTIONS})
 def improve(
     *,
-    given: Given = NOTHING,
-    magnification: MagnificationOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    options: JobOptions = USUAL,
+    given: options.Given = options.NOTHING,
+    magnification: options.MagnificationOption = None,
+    resume: options.ResumeOption = False,
+    overwrite: options.OverwriteOption = False,
+    call: options.JobOptions = options.USUAL,
 ) -> None:
     """Fine-tune a model on slides that you outlined, and keep it if it is proven better.
 
@@ -62,18 +48,14 @@ def improve(
     """
     if resume and overwrite:
         raise ConfigError("--resume goes on with the work and --overwrite deletes it; pass one")
-    chosen = with_magnification(given, magnification)
+    chosen = options.with_magnification(given, magnification)
 
     def work(job: JobEvents) -> Improvement:
         from histosam_core.improve import improve as run
         from histosam_core.improve.run import SETTINGS_FILE
 
-        config = options.config
-        if resume and config is None:
-            config = Path(given.get("out", "")) / SETTINGS_FILE
-            if not config.is_file():
-                raise ConfigError(f"{config.parent} holds no work to resume; start it anew")
-        settings = gather(ImproveSettings, chosen, config=config)
+        config = options.config_of(call, given, SETTINGS_FILE, "work") if resume else call.config
+        settings = options.gather(ImproveSettings, chosen, config=config)
         with job.progress_bar(f"Improve {settings.model}") as progress:
             done = run(
                 settings,
@@ -85,8 +67,8 @@ def improve(
         job.result(**done.to_dict())
         return done
 
-    run_job(
-        options,
+    options.run_job(
+        call,
         work,
         stopped="Stopped; what was done is kept. Go on with: histosam improve "
         f"--out {given.get('out', 'OUT')} --resume",
@@ -97,7 +79,7 @@ def improve(
 
 def _show(done: Improvement) -> None:
     for note in done.notes:
-        console.err.print(f"note: {note}", style="yellow", markup=False)
+        console.note(note)
     console.out.print(done.headline(), style="bold", markup=False)
     console.out.print(done.trust(), markup=False)
     console.out.print(f"Open {done.report}", markup=False)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, TypedDict, TypeVar, get_args, get_origin
 
 from cyclopts import Group, Parameter
@@ -20,7 +19,7 @@ from histosam_core.settings import Face, JobSettings, faces, read_settings
 
 Given = Mapping[str, Any]
 """Settings that were given as options, by name; "NAME.MEMBER" for a member of a group."""
-NOTHING: Given = MappingProxyType({})
+NOTHING: Given = {}
 Settings = TypeVar("Settings", bound=JobSettings)
 Result = TypeVar("Result")
 
@@ -86,22 +85,13 @@ def options_of(
     *,
     leave_out: Collection[str] = (),
     below: str = "",
-    usual: Mapping[str, Any] | None = None,
+    usual: Mapping[str, Any] = NOTHING,
 ) -> dict[str, Any]:
-    """Return an option for each setting, by its name.
+    """Return an option for each setting, by its name, but for those left out.
 
-    Parameters
-    ----------
-    settings
-        Whose faces the options have.
-    leave_out
-        Settings without an option.
-    below
-        Name of a mapping among the settings that these are given in; their names then begin so.
-    usual
-        Defaults by name, or words for them, where the command has others than the class.
+    Where they are given in a mapping among other settings, they are named `below` that. Where the
+    command has other defaults than the class, `usual` has them, or words for them, by name.
     """
-    usual = usual or {}
     return {
         f"{below}.{face.name}" if below else face.name: _option(face, usual.get(face.name))
         for face in faces(settings)
@@ -150,29 +140,16 @@ def gather(
     *,
     config: Path | None = None,
     extra: Iterable[str] = (),
-    usual: Given | None = None,
+    usual: Given = NOTHING,
 ) -> Settings:
-    """Merge settings: a file's, then those of `--set`, then options.
-
-    Parameters
-    ----------
-    settings
-        What is made.
-    given
-        Settings that were given as options.
-    config
-        JSON file of settings, of a user or of the work that goes on.
-    extra
-        NAME=VALUE each.
-    usual
-        What the command sets where neither file nor option does.
+    """Merge settings: the usual ones, a file's, those of `--set` (NAME=VALUE each), then options.
 
     Raises
     ------
     ConfigError
         A value is malformed, or settings are missing or wrong.
     """
-    values = {**(usual or {}), **(read_settings(config) if config is not None else {})}
+    values = {**usual, **(read_settings(config) if config is not None else {})}
     _parse(extra, values)
     by_name = {face.name: face for face in faces(settings)}
     mappings = {name for name, face in by_name.items() if get_origin(face.type) is dict}
@@ -192,9 +169,10 @@ def _parse(texts: Iterable[str], values: dict[str, Any], option: str = "--set") 
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
-            example = "validation_clicks=10" if option == "--set" else "ritm=ritm_h18s"
-            form = "NAME=VALUE" if option == "--set" else "FAMILY=NAME"
-            raise ConfigError(f"{option} {text}: write {form}, such as {example}")
+            form = "NAME=VALUE, such as validation_clicks=10"
+            if option != "--set":
+                form = "FAMILY=NAME, such as ritm=ritm_h18s"
+            raise ConfigError(f"{option} {text}: write {form}")
         with suppress(ValueError):
             _put(values, name, json.loads(value))
             continue
@@ -212,14 +190,16 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
     _put(values[group], member, value)
 
 
-def with_magnification(given: Given, magnification: float | None) -> Given:
-    """Return the settings with an objective's power as um per pixel.
+def config_of(call: JobOptions, given: Given, file: str, what: str) -> Path:
+    """Return the file with the settings of the work that goes on: the one given, or its own."""
+    config = call.config or Path(given.get("out", "")) / file
+    if call.config is None and not config.is_file():
+        raise ConfigError(f"{config.parent} holds no {what} to resume; start it anew")
+    return config
 
-    Raises
-    ------
-    ConfigError
-        Both were given, or the magnification is not above 0.
-    """
+
+def with_magnification(given: Given, magnification: float | None) -> Given:
+    """Return the settings with an objective's power as um per pixel; ConfigError for both."""
     from histosam_core.dataset.settings import mpp_of_magnification
 
     if magnification is None:
@@ -230,15 +210,7 @@ def with_magnification(given: Given, magnification: float | None) -> Given:
 
 
 def check_output(path: Path | None, option: str, *suffixes: str, overwrite: bool = True) -> None:
-    """Make sure that a file of such a kind may be written; None: none is.
-
-    Raises
-    ------
-    ConfigError
-        Its name ends in none of the suffixes.
-    OutputExistsError
-        It is there and may not be overwritten.
-    """
+    """Raise ConfigError or OutputExistsError unless a file, if any is asked for, may be written."""
     if path is not None and path.suffix.lower() not in suffixes:
         raise ConfigError(f"{option} {path} must end in {' or '.join(suffixes)}")
     if path is not None and path.exists() and not overwrite:
@@ -246,7 +218,7 @@ def check_output(path: Path | None, option: str, *suffixes: str, overwrite: bool
 
 
 def run_job(
-    options: JobOptions,
+    call: JobOptions,
     work: Callable[[JobEvents], Result],
     *,
     stopped: str,
@@ -256,39 +228,19 @@ def run_job(
 ) -> Result:
     """Run a job, and say what came of it: as a table, as JSON, or as events alone.
 
-    Parameters
-    ----------
-    options
-        What the user wants to see.
-    work
-        The job. It stops by KeyboardInterrupt.
-    stopped
-        Message after a stop: how to go on.
-    facts
-        What `--json` prints of a result.
-    show
-        Prints a result for people.
-    speaks
-        Whether anything is printed; of processes that work together one speaks.
-
-    Raises
-    ------
-    SystemExit
-        It was stopped; the code is 1.
+    KeyboardInterrupt stops the work; the message `stopped` says how to go on, and the command ends
+    with code 1. `facts` makes JSON of a result, `show` prints it for people; of processes that work
+    together only one `speaks`.
     """
-    done = []
-    speaks_in_events = options.events and speaks
-    with (
-        suppress(KeyboardInterrupt),
-        job_events(speaks_in_events, options.control if speaks else None) as job,
-    ):
-        done.append(work(job))
-    if not done:
+    if not speaks:
+        call = USUAL
+    try:
+        with job_events(call.events, call.control) as job:
+            result = work(job)
+    except KeyboardInterrupt:
         if speaks:
             console.err.print(stopped, markup=False)
-        raise SystemExit(1)
-    if speaks and options.json and not options.events:
-        console.print_json(facts(done[0]))
-    elif speaks and not options.events:
-        show(done[0])
-    return done[0]
+        raise SystemExit(1) from None
+    if speaks and not call.events:
+        console.print_json(facts(result)) if call.json else show(result)
+    return result

@@ -8,37 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from histosam_core import console
-from histosam_core.cli.options import (
-    FLAG,
-    NOTHING,
-    Given,
-    JsonOption,
-    MagnificationOption,
-    OverwriteOption,
-    gather,
-    options_of,
-    takes,
-    with_magnification,
-)
+from histosam_core.cli import options
 from histosam_core.dataset.settings import PrepareSettings
 
 if TYPE_CHECKING:
     from histosam_core.dataset import ExtractionSummary
 
 
-@takes(options_of(PrepareSettings, leave_out=("slides",)))
+@options.takes(options.options_of(PrepareSettings, leave_out=("slides",)))
 def prepare(
     slides: Annotated[
         Path | None, Parameter(help="Folder of slides, or one slide. (required)")
     ] = None,
     *,
-    given: Given = NOTHING,
-    magnification: MagnificationOption = None,
+    given: options.Given = options.NOTHING,
+    magnification: options.MagnificationOption = None,
     config: Annotated[
-        Path | None, FLAG, Parameter(help="JSON file of settings; options here override it.")
+        Path | None,
+        options.FLAG,
+        Parameter(help="JSON file of settings; options here override it."),
     ] = None,
-    overwrite: OverwriteOption = False,
-    json: JsonOption = False,
+    overwrite: options.OverwriteOption = False,
+    json: options.JsonOption = False,
 ) -> None:
     """Cut annotated slides into patches, split by slide: one store per split.
 
@@ -55,10 +46,10 @@ def prepare(
     """
     from histosam_core.dataset import extract_patches
 
-    chosen = with_magnification(given, magnification)
+    chosen = options.with_magnification(given, magnification)
     if slides is not None:
         chosen = {**chosen, "slides": slides}
-    settings = gather(PrepareSettings, chosen, config=config)
+    settings = options.gather(PrepareSettings, chosen, config=config)
     with console.progress_bar("Preparing patches") as progress:
         summary = extract_patches(**settings.call(), overwrite=overwrite, progress=progress)
     if json:
@@ -68,13 +59,12 @@ def prepare(
 
 
 def _show(summary: ExtractionSummary) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from histosam_core.dataset.plan import REASONS
 
-    table = Table(box=None)
-    for column in ("split", "slides", "patches"):
-        table.add_column(column, justify="left" if column == "split" else "right")
+    counts = (Column(name, justify="right") for name in ("slides", "patches"))
+    table = Table("split", *counts, box=None)
     for split, n in summary.n_patches.items():
         table.add_row(split, str(len(summary.slides[split])), str(n))
     console.out.print(table)
@@ -84,5 +74,5 @@ def _show(summary: ExtractionSummary) -> None:
         f"{total} of {summary.n_candidates} places kept ({dropped or 'none dropped'})"
     )
     for note in summary.notes:
-        console.err.print(f"[yellow]note:[/] {note}")
+        console.note(note)
     console.out.print(f"Look at {summary.out / 'preview.png'}")

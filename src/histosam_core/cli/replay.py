@@ -19,7 +19,6 @@ from histosam_core.errors import JournalError
 
 if TYPE_CHECKING:
     from histosam_core.model.load import Model
-    from histosam_core.session import ReplayReport
 
 
 def replay(
@@ -73,18 +72,8 @@ def replay(
     if out is not None:
         write_geojson(out, report.regions)
     for note in report.notes:
-        console.err.print(f"note: {note}", style="yellow", markup=False)
-    facts = describe(report)
-    facts |= {"seconds": time.perf_counter() - start, "out": None if out is None else str(out)}
-    if json:
-        console.print_json(facts)
-    else:
-        console.out.print(_table(facts))
-
-
-def describe(report: ReplayReport) -> dict[str, Any]:
-    """Return what a replay gave as JSON values."""
-    return {
+        console.note(note)
+    facts = {
         "journalled_models": list(report.journalled_models),
         "models": list(report.models),
         "is_same_model": report.is_same_model,
@@ -94,7 +83,13 @@ def describe(report: ReplayReport) -> dict[str, Any]:
         "open_prompts": report.n_open_prompts,
         "notes": list(report.notes),
         "objects": [asdict(one) for one in report.objects],
+        "seconds": time.perf_counter() - start,
+        "out": None if out is None else str(out),
     }
+    if json:
+        console.print_json(facts)
+    else:
+        console.out.print(_table(facts))
 
 
 def _models(model: str | None, device: str) -> Callable[[Mapping[str, Any]], Model]:
@@ -142,11 +137,14 @@ def _source(facts: Mapping[str, Any]) -> str:
 
 
 def _table(facts: dict[str, Any]) -> Group:
+    n, verdict = len(facts["objects"]), "all identical"
+    if n and not facts["is_identical"]:
+        verdict = f"mean IoU {facts['mean_iou']:.4f}"
     rows = {
         "Journal's model": ", ".join(facts["journalled_models"]),
         "Replayed with": ", ".join(facts["models"]),
         "Operations": str(facts["operations"]),
-        "Objects": _verdict(facts),
+        "Objects": f"{n}, {verdict}" if n else "none was accepted",
         "Not accepted": f"{facts['open_prompts']} prompt(s), not compared",
     }
     if facts["out"]:
@@ -162,12 +160,3 @@ def _table(facts: dict[str, Any]) -> Group:
             "identical" if one["is_identical"] else f"{one['iou']:.4f}",
         )
     return Group(console.fact_table(rows), Text(), table)
-
-
-def _verdict(facts: dict[str, Any]) -> str:
-    n = len(facts["objects"])
-    if not n:
-        return "none was accepted"
-    if facts["is_identical"]:
-        return f"{n}, all identical"
-    return f"{n}, mean IoU {facts['mean_iou']:.4f}"

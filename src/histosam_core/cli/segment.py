@@ -92,7 +92,7 @@ def segment(
         histosam segment scan.tif --mpp 0.25 --clicks clicks.csv --label Necrosis --out n.geojson
     """
     from histosam_core.model.registry.model_choice import load_choice
-    from histosam_core.session import Session, check_on_slide, draw_preview
+    from histosam_core.session import Session, check_on_slide, save_preview
     from histosam_core.slide import open_slide
 
     given = _given_clicks(click, clicks)
@@ -106,15 +106,12 @@ def segment(
             loaded = load_choice(model, device, progress=progress)
         session = Session(opened, loaded)
         for note in session.notes:
-            console.err.print(f"note: {note}", style="yellow", markup=False)
+            console.note(note)
         answers = _answers(session, given, grow_windows if grow else 0)
         if session.growth is not None and session.growth.waiting:
-            console.err.print(
-                "note: the object goes on; it had grown into "
-                f"{session.growth.n_windows} window(s). Allow more (--grow-windows), or add a "
-                "negative click where it should end",
-                style="yellow",
-                markup=False,
+            console.note(
+                f"the object goes on; it had grown into {session.growth.n_windows} window(s). "
+                "Allow more (--grow-windows), or add a negative click where it should end"
             )
         try:
             accepted = session.accept(label, min_island_px=min_island_px)
@@ -123,10 +120,9 @@ def segment(
                 "the clicks gave an empty mask, so nothing was written; add a positive click "
                 "inside the object, or take a negative one away"
             ) from error
-        picture = None if preview is None else draw_preview(opened, accepted)
-        session.save_geojson(out)
         if preview is not None:
-            _save_picture(picture, preview)
+            save_preview(opened, accepted, preview)
+        session.save_geojson(out)
     facts = describe(accepted, answers, session)
     facts |= {"seconds": time.perf_counter() - start, "out": str(out)}
     facts["preview"] = None if preview is None else str(preview)
@@ -188,15 +184,6 @@ def _answers(session: Session, given: list[Click], grow_windows: int) -> list[Cl
             session.grow(grow_windows)
         progress(len(given), len(given))
     return answers
-
-
-def _save_picture(picture: Any, path: Path) -> None:
-    from PIL import Image
-
-    from histosam_core.atomic import new_file
-
-    with new_file(path) as temporary:
-        Image.fromarray(picture).save(temporary)
 
 
 def _table(facts: dict[str, Any]) -> Group:
