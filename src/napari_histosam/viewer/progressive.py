@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from histosam_core.errors import HistoSamError
 from histosam_core.slide.levels import span_of, split_key
-from histosam_core.slide.readers.tiles import TileCache
+from histosam_core.slide.readers.tiff import TileCache
 from napari_histosam.viewer.display_levels import DisplayLevel, Rectangle, plan_levels
 from napari_histosam.viewer.tile_loader import TileLoader
 

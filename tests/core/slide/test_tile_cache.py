@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from histosam_core.slide.readers.tiles import TileCache
+from histosam_core.slide.readers.tiff import TileCache
 
 
 def tile(n_bytes: int = 100) -> np.ndarray:
