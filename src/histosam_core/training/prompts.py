@@ -1,7 +1,6 @@
-"""The training's clicks: first ones, ones on the network's errors, and tensors made of them.
+"""The training's first clicks, and the tensors that networks see of clicks.
 
-Clicks are patch pixels (x, y); SAM's networks see model-input pixels. Masks are of the patch's
-size, where errors are judged and the loss is taken.
+Clicks are patch pixels (x, y); SAM's networks see model-input pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from histosam_core.clicks.sample import sample_next_click, sample_random_clicks
+from histosam_core.clicks.sample import sample_random_clicks
 from histosam_core.model.specialists.click_points import NO_POINT, click_points
 
 if TYPE_CHECKING:
@@ -30,50 +29,12 @@ def first_clicks(
     first_at_centre: bool = False,
     single_click_share: float,
 ) -> list[Click]:
-    """Draw the clicks a sample starts with: RITM's random ones, or one central click alone.
-
-    Parameters
-    ----------
-    gt_mask
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    rng
-        Source of the draws.
-    max_clicks, first_at_centre
-        As for `sample_random_clicks`.
-    single_click_share
-        Share of samples with one central click.
-    """
+    """Draw the clicks a sample starts with: `sample_random_clicks`, or one central click alone."""
     if rng.random() < single_click_share:
         return sample_random_clicks(gt_mask, rng, max_clicks=1, first_at_centre=True)[:1]
     return sample_random_clicks(
         gt_mask, rng, max_clicks=max_clicks, first_at_centre=first_at_centre
     )
-
-
-def click_on_errors(
-    clicks: Sequence[list[Click]],
-    gt_masks: Sequence[NDArray[np.int8]],
-    probability: Tensor,
-    sources: Sequence[np.random.Generator],
-) -> None:
-    """Add a click to each sample, drawn from the error region; none where there is no error.
-
-    Parameters
-    ----------
-    clicks
-        B lists of clicks, which grow.
-    gt_masks
-        B masks, (H, W) int8.
-    probability
-        (B, 1, H, W): the answers.
-    sources
-        B sources of the draws.
-    """
-    predicted = probability[:, 0].float().cpu().numpy()
-    for sample, gt, answer, source in zip(clicks, gt_masks, predicted, sources, strict=True):
-        click = sample_next_click(gt, answer, source)
-        if click is not None:
-            sample.append(click)
 
 
 def pack_clicks(
@@ -86,10 +47,8 @@ def pack_clicks(
 
     Parameters
     ----------
-    clicks
-        B lists of clicks in patch pixels.
-    patch_hw
-        Size of the patches.
+    clicks, patch_hw
+        B lists of clicks in pixels of patches of that size.
     network
         Says how large a patch is in the model input.
     width

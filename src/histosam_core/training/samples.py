@@ -7,9 +7,10 @@ depend on which thread made it or on where a run was interrupted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
     from histosam_core.clicks import Click
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.patch_embeddings import PatchEmbeddings
+
+    FindKept = Callable[[tuple[int, int]], tuple[Tensor, NDArray[np.int8]] | None]
+    Augment = Callable[
+        [NDArray[np.uint8], NDArray[np.int8], np.random.Generator],
+        tuple[NDArray[np.uint8], NDArray[np.int8]],
+    ]
 
 ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS, FOCUS = range(7)
 """What a generator is for."""
@@ -56,6 +62,9 @@ class Focus:
     box: tuple[int, int, int, int]
 
 
+DrawFocus = Callable[[NDArray[np.uint8], NDArray[np.int8], np.random.Generator], Focus]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
     """One sample of a step."""
@@ -83,6 +92,9 @@ class Examples:
         Sizes of batches and epochs, augmentation, first clicks, seed and workers.
     variants
         Augmented variants per patch; 0 draws each time afresh.
+    draw_crop, draw_focus
+        Cuts and augments a crop of (H, W, 3) uint8 and (H, W) int8, afresh in every epoch; draws
+        what FocalClick's refiner sees of it. None: patches are augmented whole, and have no focus.
     share
         (rank, count) of the process that trains: it gets every count-th patch of each batch.
 
@@ -91,8 +103,8 @@ class Examples:
     batch_size : int
         Patches a step, over all processes; the incomplete batch at an epoch's end is left out, as
         RITM does.
-    cache
-        Where to look for embeddings; None when they change during training.
+    find_kept : callable or None
+        Finds embedding and mask of a patch and a variant; None when embeddings change in training.
     """
 
     def __init__(
@@ -101,42 +113,44 @@ class Examples:
         config: TrainConfig,
         *,
         variants: int = 0,
+        draw_crop: Augment | None = None,
+        draw_focus: DrawFocus | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.patches, self._config, self._share = patches, config, share
+        self._draw_crop, self._draw_focus = draw_crop, draw_focus
         self.batch_size = min(config.batch_size * config.accumulate_steps, len(patches))
         whole = len(patches) // self.batch_size
         self.steps_per_epoch = min(whole, config.max_steps_per_epoch or whole)
-        # Without augmentation every patch is its own only variant.
-        self.variants = variants if config.augment.any else 1
-        self.cache: PatchEmbeddings | None = None
+        # Without augmentation every whole patch is its own only variant.
+        self.variants = variants if config.augment.any or draw_crop else 1
+        self.find_kept: FindKept | None = None
 
     def batches(self, epoch: int, first_step: int = 0) -> Iterator[list[Example]]:
         """Yield this process's share of the epoch's batches from step `first_step` on."""
         rank, count = self._share
         order = self._rng(ORDER, epoch).permutation(len(self.patches))
-        batches = [
-            [int(index) for index in order[step * self.batch_size :][: self.batch_size]]
+        batches = (
+            order[step * self.batch_size :][: self.batch_size]
             for step in range(first_step, self.steps_per_epoch)
-        ]
+        )
+        mine = [[int(index) for index in batch[rank::count]] for batch in batches]
         if not self._config.workers:
-            for batch in batches:
-                yield [self._example(epoch, index) for index in batch[rank::count]]
+            for batch in mine:
+                yield [self._example(epoch, index) for index in batch]
             return
         with ThreadPoolExecutor(self._config.workers, "patches") as pool:
             ahead: deque[list[Future[Example]]] = deque()
             try:
-                for batch in batches:
-                    mine = batch[rank::count]
-                    ahead.append([pool.submit(self._example, epoch, index) for index in mine])
+                for batch in mine:
+                    ahead.append([pool.submit(self._example, epoch, index) for index in batch])
                     if len(ahead) > BATCHES_AHEAD:
                         yield [future.result() for future in ahead.popleft()]
                 while ahead:
                     yield [future.result() for future in ahead.popleft()]
             finally:
-                for futures in ahead:
-                    for future in futures:
-                        future.cancel()
+                for future in chain.from_iterable(ahead):
+                    future.cancel()
 
     def n_error_clicks(self, epoch: int, step: int) -> int:
         """Draw how many clicks on errors the samples of a batch get."""
@@ -147,28 +161,21 @@ class Examples:
         patch = self.patches[index]
         gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
         draws = self._rng(AUGMENT, variant, index)
+        if self._draw_crop is not None:
+            return self._draw_crop(patch.image, gt_mask, draws)
         return augment(patch.image, gt_mask, self._config.augment, draws)
 
     def _example(self, epoch: int, index: int) -> Example:
-        if not self.variants:
-            image, gt_mask = self.augmented(index, epoch)
-            return self._with_clicks(epoch, index, image, gt_mask)
-        key = index, int(self._rng(VARIANT, epoch, index).integers(self.variants))
-        kept = self.cache.get(key) if self.cache is not None else None
+        image, key, embedding, focus, config = None, None, None, None, self._config
+        if self.variants:
+            key = index, int(self._rng(VARIANT, epoch, index).integers(self.variants))
+        kept = self.find_kept(key) if self.find_kept is not None and key is not None else None
         if kept is not None:
-            return self._with_clicks(epoch, index, None, kept[1], key=key, embedding=kept[0])
-        image, gt_mask = self.augmented(*key)
-        return self._with_clicks(epoch, index, image, gt_mask, key=key)
-
-    def _with_clicks(
-        self,
-        epoch: int,
-        index: int,
-        image: NDArray[np.uint8] | None,
-        gt_mask: NDArray[np.int8],
-        **more: Any,
-    ) -> Example:
-        config = self._config
+            embedding, gt_mask = kept
+        else:
+            image, gt_mask = self.augmented(*(key or (index, epoch)))
+            if self._draw_focus is not None:
+                focus = self._draw_focus(image, gt_mask, self._rng(FOCUS, epoch, index))
         clicks = first_clicks(
             gt_mask,
             self._rng(CLICKS, epoch, index),
@@ -176,7 +183,8 @@ class Examples:
             first_at_centre=config.first_click_centre,
             single_click_share=config.single_click_share,
         )
-        return Example(index, image, gt_mask, clicks, self._rng(ERRORS, epoch, index), **more)
+        rng = self._rng(ERRORS, epoch, index)
+        return Example(index, image, gt_mask, clicks, rng, key, embedding, focus)
 
     def _rng(self, *what: int) -> np.random.Generator:
         return np.random.default_rng((self._config.seed, *what))
@@ -201,14 +209,14 @@ def open_training_patches(
         raise ConfigError(
             "no patches are given; set patches to a folder made by `histosam prepare`"
         )
-    if train_patches is None and path is not None:
+    if path is not None:
         is_store = path.suffix == ".zarr"
-        train_patches = open_patches(path) if is_store else open_patches(path, "train")
+        if train_patches is None:
+            train_patches = open_patches(path) if is_store else open_patches(path, "train")
     if validation_patches is None and config.validation_patches is not None:
         validation_patches = open_patches(config.validation_patches)
     elif validation_patches is None and path is not None:
-        beside = path.parent if path.suffix == ".zarr" else path
-        validation_patches = open_patches(beside, "validation")
+        validation_patches = open_patches(path.parent if is_store else path, "validation")
     for name, patches in (("training", train_patches), ("validation", validation_patches)):
         if not patches:
             raise EmptyDatasetError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import cv2
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.training import TrainConfig
-from histosam_core.training.families.crops import CropExamples, draw_crop
+from histosam_core.training.families.crops import draw_crop
 from histosam_core.training.families.focalclick import draw_focus, trimap_of
+from histosam_core.training.samples import Examples
 
 GEOMETRY = AugmentSettings(brightness_contrast=False, rgb_shift=False)
 
@@ -37,7 +39,7 @@ def test_image_and_mask_of_a_crop_stay_together(seed: int, way: Any, size: tuple
     image, gt = _patch()
     before = image.copy(), gt.copy()
     rng = np.random.default_rng(seed)
-    crop, mask = draw_crop(image, gt, size, GEOMETRY, rng, way=way)
+    crop, mask = draw_crop(image, gt, rng, size_hw=size, augmentation=GEOMETRY, way=way)
     assert (crop.shape, crop.dtype) == ((*size, 3), np.uint8)
     assert (mask.shape, mask.dtype) == (size, np.int8)
     # Resizing mixes colours at borders alone.
@@ -51,7 +53,9 @@ def test_image_and_mask_of_a_crop_stay_together(seed: int, way: Any, size: tuple
 
 def test_the_same_draws_give_the_same_crop() -> None:
     drawn = [
-        draw_crop(*_patch(), (64, 64), AugmentSettings(), np.random.default_rng(3))
+        draw_crop(
+            *_patch(), np.random.default_rng(3), size_hw=(64, 64), augmentation=AugmentSettings()
+        )
         for _ in range(2)
     ]
     np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
@@ -61,7 +65,7 @@ def test_the_same_draws_give_the_same_crop() -> None:
 def test_without_augmentation_a_crop_is_cut_at_the_patchs_scale_or_is_all_of_it() -> None:
     image, gt = _patch()
     rng = np.random.default_rng(0)
-    crop, mask = draw_crop(image, gt, (50, 60), AugmentSettings.none(), rng)
+    crop, mask = draw_crop(image, gt, rng, size_hw=(50, 60), augmentation=AugmentSettings.none())
     places = [
         (y, x)
         for y in range(71)
@@ -70,7 +74,9 @@ def test_without_augmentation_a_crop_is_cut_at_the_patchs_scale_or_is_all_of_it(
         and (image[y : y + 50, x : x + 60] == crop).all()
     ]
     assert places
-    crop, mask = draw_crop(image, gt, (120, 120), AugmentSettings.none(), rng, way="window")
+    crop, mask = draw_crop(
+        image, gt, rng, size_hw=(120, 120), augmentation=AugmentSettings.none(), way="window"
+    )
     np.testing.assert_array_equal(crop, image)
     np.testing.assert_array_equal(mask, gt)
 
@@ -78,7 +84,7 @@ def test_without_augmentation_a_crop_is_cut_at_the_patchs_scale_or_is_all_of_it(
 def test_a_patch_smaller_than_the_crop_is_continued_by_reflection() -> None:
     image, gt = _patch(40)
     rng = np.random.default_rng(1)
-    crop, mask = draw_crop(image, gt, (100, 130), AugmentSettings.none(), rng)
+    crop, mask = draw_crop(image, gt, rng, size_hw=(100, 130), augmentation=AugmentSettings.none())
     assert crop.min() == 0
     assert crop.any(-1).all()  # no black that is no tissue
     assert set(np.unique(mask)) == {-1, 0, 1}
@@ -90,13 +96,17 @@ def test_a_crop_without_object_is_drawn_again() -> None:
     gt = np.zeros((300, 300), np.int8)
     gt[:60, :60] = 1
     draws = [
-        draw_crop(image, gt, (64, 64), GEOMETRY, np.random.default_rng(seed))[1]
+        draw_crop(image, gt, np.random.default_rng(seed), size_hw=(64, 64), augmentation=GEOMETRY)[
+            1
+        ]
         for seed in range(60)
     ]
     # One place in fifteen or so holds some of it.
     assert np.mean([(mask == 1).any() for mask in draws]) > 0.25
     nothing = np.zeros((100, 100), np.int8)
-    _, mask = draw_crop(image, nothing, (32, 32), GEOMETRY, np.random.default_rng(0))
+    _, mask = draw_crop(
+        image, nothing, np.random.default_rng(0), size_hw=(32, 32), augmentation=GEOMETRY
+    )
     assert not mask.any()
 
 
@@ -104,7 +114,14 @@ def test_windows_are_mostly_neither_empty_nor_full() -> None:
     image, gt = _patch(200)
     shares = [
         (
-            draw_crop(image, gt, (96, 96), GEOMETRY, np.random.default_rng(seed), way="window")[1]
+            draw_crop(
+                image,
+                gt,
+                np.random.default_rng(seed),
+                size_hw=(96, 96),
+                augmentation=GEOMETRY,
+                way="window",
+            )[1]
             == 1
         ).mean()
         for seed in range(100)
@@ -166,7 +183,7 @@ def test_a_trimap_marks_what_a_small_mask_cannot_hold() -> None:
 
 
 def test_examples_are_crops_drawn_afresh_in_every_epoch_whoever_asks(small_patches: Any) -> None:
-    def examples(workers: int) -> CropExamples:
+    def examples(workers: int) -> Examples:
         config = TrainConfig(
             out="run",
             model="focalclick_b0_s2",
@@ -175,7 +192,8 @@ def test_examples_are_crops_drawn_afresh_in_every_epoch_whoever_asks(small_patch
             seed=5,
             workers=workers,
         )
-        return CropExamples(small_patches(4, 0), config, way="window", draw_focus=draw_focus)
+        crop = partial(draw_crop, size_hw=(64, 64), augmentation=config.augment, way="window")
+        return Examples(small_patches(4, 0), config, draw_crop=crop, draw_focus=draw_focus)
 
     first = [e for batch in examples(0).batches(1) for e in batch]
     again = [e for batch in examples(2).batches(1) for e in batch]

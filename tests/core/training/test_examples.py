@@ -12,14 +12,14 @@ import torch
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.embeddings.memory import MemoryStore
 from histosam_core.training import TrainConfig
-from histosam_core.training.patch_embeddings import PatchEmbeddings
+from histosam_core.training.families.sam_embeddings import PatchEmbeddings
 from histosam_core.training.samples import Example, Examples
 
 
 def _examples(patches: Any, *, variants: int = 2, cache: Any = None, **changes: Any) -> Examples:
     config = TrainConfig(**{"out": "run", "batch_size": 3, **changes})
     examples = Examples(patches, config, variants=variants)
-    examples.cache = cache
+    examples.find_kept = cache and cache.get
     return examples
 
 

@@ -13,8 +13,11 @@ import torch
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.dataset.patches import open_patches
 from histosam_core.training import TrainConfig
-from histosam_core.training.families.sam_embeddings import open_caches
-from histosam_core.training.patch_embeddings import PatchEmbeddings, patch_store
+from histosam_core.training.families.sam_embeddings import (
+    PatchEmbeddings,
+    open_caches,
+    patch_store,
+)
 from histosam_core.training.samples import Examples
 
 SHAPE, MASK_HW = (4, 3, 3), (5, 7)

@@ -8,20 +8,14 @@ objects too. Image and mask go the same way; -1 stays ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.dataset.augment import RESIZE_RANGE, AugmentSettings, augment
-from histosam_core.training.samples import AUGMENT, FOCUS, Example, Examples, Focus
-
-if TYPE_CHECKING:
-    from histosam_core.training.config import TrainConfig
-    from histosam_core.training.samples import TrainingPatch
 
 WINDOW_RANGE = (0.3, 1.3)
 WINDOW_MEAN, WINDOW_DEVIATION = 0.8, 0.4
@@ -37,57 +31,15 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.int8]
 Crop = tuple[Image, Mask]
 Way = Literal["scaled", "window"]
-DrawFocus = Callable[[Image, Mask, np.random.Generator], Focus]
-
-
-class CropExamples(Examples):
-    """Crops of the training patches, which may differ in size: drawn afresh in every epoch.
-
-    Parameters
-    ----------
-    patches, config, share
-        As for `Examples`.
-    way
-        How crops of ``config.crop_size`` are cut; see `draw_crop`.
-    draw_focus
-        Draws what FocalClick's refiner sees, too; None: there is no such part.
-    """
-
-    def __init__(
-        self,
-        patches: Sequence[TrainingPatch],
-        config: TrainConfig,
-        *,
-        way: Way = "scaled",
-        draw_focus: DrawFocus | None = None,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
-        super().__init__(patches, config, share=share)
-        self._way: Way = way
-        self._draw_focus = draw_focus
-
-    def _example(self, epoch: int, index: int) -> Example:
-        patch, config, focus = self.patches[index], self._config, None
-        image, gt_mask = draw_crop(
-            patch.image,
-            np.asarray(patch.gt_mask).astype(np.int8),
-            config.crop_size or (0, 0),
-            config.augment,
-            self._rng(AUGMENT, epoch, index),
-            way=self._way,
-        )
-        if self._draw_focus is not None:
-            focus = self._draw_focus(image, gt_mask, self._rng(FOCUS, epoch, index))
-        return self._with_clicks(epoch, index, image, gt_mask, focus=focus)
 
 
 def draw_crop(
     image: Image,
     gt_mask: Mask,
-    size_hw: tuple[int, int],
-    augmentation: AugmentSettings,
     rng: np.random.Generator,
     *,
+    size_hw: tuple[int, int],
+    augmentation: AugmentSettings,
     way: Way = "scaled",
 ) -> Crop:
     """Draw a crop, augmented; a crop without object is drawn again, as a rule.
@@ -98,13 +50,13 @@ def draw_crop(
         (H, W, 3) uint8 RGB.
     gt_mask
         (H, W) int8: 1 object, 0 background, -1 ignored.
+    rng
+        Source of all randomness.
     size_hw
         Of the crop.
     augmentation
         What is on. Without ``resize`` scaled crops keep the patch's scale, and windows are the
         whole patch.
-    rng
-        Source of all randomness.
     way
         "scaled", as for RITM and SimpleClick, or "window", as for FocalClick.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
+from histosam_core.clicks.sample import sample_next_click
 from histosam_core.errors import ConfigError
 from histosam_core.training.recipes import recipe_of_weights
 
@@ -13,12 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from histosam_core.clicks import Click
     from histosam_core.model.interface import InteractiveModel
-    from histosam_core.training.compute import StepMeans
+    from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.samples import Example, Examples, TrainingPatch
-
-__all__ = ["Learner", "check_family"]
 
 
 class Learner(Protocol):
@@ -48,19 +50,10 @@ class Learner(Protocol):
         """Share of the learning rate that a parameter gets."""
 
     def prompt(self, batch: Sequence[Example], n_clicks: int) -> Any:
-        """Click `n_clicks` times on the errors that the network makes on a batch, without gradient.
+        """Click `n_clicks` times on the errors that the network makes, without gradient.
 
-        Parameters
-        ----------
-        batch
-            This process's share.
-        n_clicks
-            The same in all processes.
-
-        Returns
-        -------
-        Any
-            The batch with its prompts, as `take_gradient` takes it.
+        `batch` is this process's share, `n_clicks` the same in all processes. The batch with its
+        prompts comes back, as `take_gradient` takes it.
         """
 
     def take_gradient(
@@ -68,19 +61,9 @@ class Learner(Protocol):
     ) -> StepMeans:
         """Leave the gradient of a batch's mean loss in the parameters that learn.
 
-        Parameters
-        ----------
-        prompted
-            From `prompt`; used up.
-        n_in_all
-            Patches in the batch over all processes.
-        backward
-            Adds the gradient of a loss to the parameters'.
-
-        Raises
-        ------
-        OutOfMemoryError
-            The memory does not suffice for the fewest patches that can be trained on.
+        Uses up what `prompt` gave. The batch has `n_in_all` patches over all processes; `backward`
+        adds the gradient of a loss to the parameters'. OutOfMemoryError says that the memory does
+        not suffice for the fewest patches that can be trained on.
         """
 
     def embed_whole(
@@ -104,3 +87,22 @@ def check_family(model: InteractiveModel, config: TrainConfig) -> None:
             f"the model given is of {found.title}'s line, but the settings are for {config.model}, "
             f"of {wanted.title}'s; set model to one of {found.title}'s"
         )
+
+
+def click_on_errors(
+    compute: Compute,
+    batch: Sequence[Example],
+    clicks: Sequence[list[Click]],
+    answer: Callable[[slice], Tensor],
+) -> Tensor:
+    """Let the network answer a batch in parts; add a click on each sample's errors, if any.
+
+    `answer` gives (n, 1, H, W) logits of a part; those of all of it are returned.
+    """
+    logits = torch.cat(compute.micro_batches.run(len(batch), answer))
+    predicted = torch.sigmoid(logits)[:, 0].float().cpu().numpy()
+    for sample, example, probability in zip(clicks, batch, predicted, strict=True):
+        click = sample_next_click(example.gt_mask, probability, example.rng)
+        if click is not None:
+            sample.append(click)
+    return logits

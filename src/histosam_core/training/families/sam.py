@@ -18,6 +18,7 @@ from torch import Tensor
 from histosam_core.errors import ConfigError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory
 from histosam_core.model.sam.interactive import to_image_size, to_mask_input
+from histosam_core.training.families.learner import click_on_errors
 from histosam_core.training.families.sam_embeddings import PatchEncoder, open_caches
 from histosam_core.training.families.sam_parts import (
     part_of,
@@ -25,7 +26,7 @@ from histosam_core.training.families.sam_parts import (
     set_training_mode,
 )
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
-from histosam_core.training.prompts import click_on_errors, pack_clicks
+from histosam_core.training.prompts import pack_clicks
 from histosam_core.training.samples import Examples
 
 if TYPE_CHECKING:
@@ -94,23 +95,16 @@ class SamLearner:
         others = self.network.state_dict().keys() - dict(self.network.named_parameters()).keys()
         self.buffers = sorted(name for name in others if part_of(name) in scenario.trained)
         variants = config.augment_variants if scenario.freezes_encoder else 0
-        self.examples: Examples = Examples(
+        self.examples = Examples(
             train_patches, config, variants=variants, share=compute.processes.share
         )
-        training = validation = None
+        caches = None
         if scenario.freezes_encoder:
-            training, validation = open_caches(
+            caches = open_caches(
                 config, self.network, self.examples, validation_patches, n_validated
             )
-        self.examples.cache = training if self.examples.variants else None
-        self.encoder = PatchEncoder(
-            self.network,
-            half=config.half_embeddings,
-            cache=training,
-            validation_cache=validation,
-            compute=compute,
-            log=log,
-        )
+            self.examples.find_kept = caches[0].get
+        self.encoder = PatchEncoder(self.network, caches, config, compute, log)
 
     def share_of(self, name: str) -> float:
         """Share of the learning rate that a parameter gets."""
@@ -132,7 +126,7 @@ class SamLearner:
         self, prompted: Prompted, n_in_all: int, backward: Callable[[Tensor], None]
     ) -> StepMeans:
         """Let the network answer once more and take the gradient; see `Learner.take_gradient`."""
-        network, batch = self.network, prompted.batch
+        network, batch, config = self.network, prompted.batch, self._config
         gt_masks = np.stack([example.gt_mask for example in batch])
         target = torch.from_numpy(gt_masks)[:, None].to(network.device)
         set_training_mode(network, self._scenario)
@@ -145,7 +139,16 @@ class SamLearner:
                     features, prompted.points_xy[part], prompted.labels[part], mask_input
                 )
             logits = to_image_size(network, low_res.float(), gt_masks.shape[1:])
-            losses, overlap = self._losses(logits, quality, target[part])
+            overlap = batch_iou(logits, target[part])
+            losses = normalized_focal_loss(
+                logits,
+                target[part],
+                alpha=config.focal_alpha,
+                gamma=config.focal_gamma,
+                reduction="none",
+            )
+            if config.quality_weight:
+                losses = losses + config.quality_weight * (quality[:, 0].float() - overlap) ** 2
             loss = losses.sum() / n_in_all
             backward(loss)
             return torch.stack((loss.detach(), overlap.sum() / n_in_all))
@@ -178,11 +181,9 @@ class SamLearner:
     ) -> Tensor | None:
         """Let the network answer, and `clicks` grow; return the mask input of the last answer.
 
-        As RITM trains: each answer goes back in as the mask input, by way of the patch's size, as
-        in use.
+        As RITM trains: each answer goes back in, by way of the patch's size, as in use.
         """
-        gt_masks = [example.gt_mask for example in batch]
-        patch_hw = gt_masks[0].shape
+        patch_hw = batch[0].gt_mask.shape
         mask_input: Tensor | None = None
 
         def answer(part: slice) -> Tensor:
@@ -195,27 +196,14 @@ class SamLearner:
         with self._compute.autocast():
             for _ in range(n_clicks):
                 points_xy, labels = self._pack(clicks, patch_hw)
-                logits = torch.cat(self._compute.micro_batches.run(len(batch), answer))
+                logits = click_on_errors(self._compute, batch, clicks, answer)
                 mask_input = to_mask_input(self.network, logits)
-                sources = [example.rng for example in batch]
-                click_on_errors(clicks, gt_masks, torch.sigmoid(logits), sources)
         return mask_input
 
     def _pack(self, clicks: list[list[Click]], patch_hw: Any) -> tuple[Tensor, Tensor]:
         """Pack clicks, padded to the longest list in all processes."""
         (width,) = self._compute.processes.largest([max(1, *map(len, clicks))])
         return pack_clicks(clicks, patch_hw, self.network, int(width))
-
-    def _losses(self, logits: Tensor, quality: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) losses, and the (B,) IoUs; no gradient through the latter."""
-        config = self._config
-        overlap = batch_iou(logits, target)
-        losses = normalized_focal_loss(
-            logits, target, alpha=config.focal_alpha, gamma=config.focal_gamma, reduction="none"
-        )
-        if config.quality_weight:
-            losses = losses + config.quality_weight * (quality[:, 0].float() - overlap) ** 2
-        return losses, overlap
 
     def _embed(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor | None]:
         """(B, C, h, w) without gradient; and with it, where the encoder learns in one pass."""

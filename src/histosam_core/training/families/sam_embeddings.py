@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from histosam_core.dataset.patches import PatchStore
-from histosam_core.embeddings.memory import MemoryStore
+from histosam_core.embeddings.disk import DiskStore
+from histosam_core.embeddings.key import Arrays, EmbeddingKey
+from histosam_core.embeddings.memory import EmbeddingStore, MemoryStore
+from histosam_core.embeddings.tiered import TieredStore
 from histosam_core.model.sam.embedding import ImageEmbedding
-from histosam_core.training.patch_embeddings import PatchEmbeddings, patch_store
 
 if TYPE_CHECKING:
     from histosam_core.model.sam.network import SamNetwork
@@ -30,6 +33,83 @@ if TYPE_CHECKING:
 
 N_PROBES = 3
 HALF_MAX = torch.finfo(torch.float16).max
+IN_USE_S = 3600.0
+"""An embedding that was used within this time may be another run's, which goes on."""
+RESERVE_BYTES = 2**30
+"""Disk space left free, since what the run itself saves must still fit."""
+
+Embedded = tuple[Tensor, NDArray[np.int8]]
+"""(C, h, w) embedding and (H, W) int8 mask."""
+
+
+class PatchEmbeddings:
+    """Embeddings and masks of one set of patches as one encoder sees them. Thread-safe.
+
+    Parameters
+    ----------
+    store
+        Where they are kept.
+    facts
+        All that decides them besides a patch's place and variant, as plain values.
+    encoder
+        `SamNetwork.encoder_hash`.
+    """
+
+    def __init__(self, store: EmbeddingStore, facts: Mapping[str, Any], encoder: str) -> None:
+        self.store = store
+        self._facts = json.dumps(facts, sort_keys=True)
+        self._key = EmbeddingKey("", (0.0, 0.0), 1.0, (0, 0), "", encoder)
+
+    @property
+    def note(self) -> str:
+        """Why nothing more is written to disk, in one line; empty while all is well."""
+        note = self.store.note if isinstance(self.store, TieredStore) else ""
+        return note and f"{note} (settings: cache_disk_mb, cache_dir)"
+
+    def get(self, key: tuple[int, int]) -> Embedded | None:
+        """What is kept of a patch and a variant, or None."""
+        kept: Embedded | None = self.store.get(self._key_of(*key))
+        return kept
+
+    def put(self, key: tuple[int, int], embedding: Tensor, gt_mask: NDArray[np.int8]) -> None:
+        """Keep both where there is room."""
+        # A part of a batch would keep all of it in memory.
+        own = embedding.detach().to("cpu", copy=True)
+        self.store.put(self._key_of(*key), (own, gt_mask))
+
+    def _key_of(self, index: int, variant: int) -> EmbeddingKey:
+        return replace(self._key, slide=f"patch {index} {variant} of {self._facts}")
+
+
+class _Codec:
+    """An embedding and its mask as arrays."""
+
+    def embedding_to_arrays(self, embedding: Embedded) -> Arrays:
+        features, gt_mask = embedding
+        return {
+            "features": features.contiguous().numpy(),
+            "object": np.packbits(gt_mask == 1),
+            "ignored": np.packbits(gt_mask == -1),
+            "mask_hw": np.array(gt_mask.shape),
+        }
+
+    def embedding_from_arrays(self, arrays: Arrays) -> Embedded:
+        height, width = (int(size) for size in arrays["mask_hw"])
+        is_object, is_ignored = (
+            np.unpackbits(arrays[name], count=height * width).view(np.int8)
+            for name in ("object", "ignored")
+        )
+        features = torch.from_numpy(np.require(arrays["features"], requirements="W"))
+        return features, (is_object - is_ignored).reshape(height, width)
+
+
+def patch_store(memory_bytes: int, folder: Path | None, disk_bytes: int = 0) -> EmbeddingStore:
+    """Return a store of embeddings with masks: in memory, and in `folder` where one is given."""
+    memory = MemoryStore(memory_bytes, keep="first")
+    if folder is None or disk_bytes <= 0:
+        return memory
+    disk = DiskStore(folder, disk_bytes, unused_s=IN_USE_S, reserve_bytes=RESERVE_BYTES)
+    return TieredStore(memory, disk, model=_Codec(), waits=True)
 
 
 class PatchEncoder:
@@ -39,13 +119,11 @@ class PatchEncoder:
     ----------
     network
         Its image encoder is used.
-    half
-        Round embeddings to half precision, where the encoder is frozen; always, so that it makes
-        no difference whether one was kept.
-    cache, validation_cache
-        Of training and of validation patches; None where the image encoder learns.
-    compute
-        Memory and precision.
+    caches
+        Of training and of validation patches; None where the image encoder learns. A frozen
+        encoder's embeddings are rounded to half precision if `config` says so, kept or not.
+    config, compute
+        Precision and memory.
     log
         Gets a report before a frozen encoder encodes, and may raise to stop; and a notice when the
         disk takes no more embeddings.
@@ -54,25 +132,20 @@ class PatchEncoder:
     def __init__(
         self,
         network: SamNetwork,
-        *,
-        half: bool,
-        cache: PatchEmbeddings | None,
-        validation_cache: PatchEmbeddings | None,
+        caches: tuple[PatchEmbeddings, PatchEmbeddings] | None,
+        config: TrainConfig,
         compute: Compute,
         log: RunLog,
     ) -> None:
         self.network = network
-        self.cache = cache
-        self.validation_cache = validation_cache
-        self._half = half
-        self._compute = compute
-        self._log = log
+        self._caches, self._half = caches, config.half_embeddings
+        self._compute, self._log = compute, log
         self._noticed = False
 
     @property
     def frozen(self) -> bool:
         """Whether the image encoder stays as it is, so that embeddings may be kept."""
-        return self.cache is not None
+        return self._caches is not None
 
     def embed(self, batch: Sequence[Example]) -> Tensor:
         """(B, C, h, w) float32 on the device, without gradient, from the cache where it has them.
@@ -85,38 +158,31 @@ class PatchEncoder:
         def encode(part: slice) -> None:
             self._log.encoded()
             examples = fresh[part]
-            with torch.no_grad():
-                features = self._rounded(self.encode([e.image for e in examples]))
+            features = self._encode_once([e.image for e in examples])
             for example, one in zip(examples, features, strict=True):
                 encoded[example.index] = one
                 if example.key is not None:
-                    self._keep(self.cache, example.key, one, example.gt_mask)
+                    self._keep(0, example.key, one, example.gt_mask)
 
         # On a CPU one by one: a bit in the result could depend on what shares the batch, and a
         # resumed run finds another part of the batch in its cache.
-        one_by_one = self.network.device.type == "cpu"
-        self._compute.micro_batches.run(len(fresh), encode, at_most=1 if one_by_one else None)
         device = self.network.device
-        return torch.stack(
-            [
-                (encoded[e.index] if e.embedding is None else e.embedding).to(device).float()
-                for e in batch
-            ]
-        )
+        at_most = 1 if device.type == "cpu" else None
+        self._compute.micro_batches.run(len(fresh), encode, at_most=at_most)
+        kept = (encoded[e.index] if e.embedding is None else e.embedding for e in batch)
+        return torch.stack([one.to(device).float() for one in kept])
 
     def embed_whole(
         self, patches: Sequence[TrainingPatch], index: int
     ) -> tuple[ImageEmbedding, NDArray[np.int8]]:
         """Embedding and (H, W) int8 mask of one validation patch, not augmented."""
-        cache = self.validation_cache
-        kept = cache.get((index, 0)) if cache is not None else None
+        kept = self._caches[1].get((index, 0)) if self._caches else None
         if kept is None:
             self._log.encoded()
             patch = patches[index]
             gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
-            with torch.no_grad():
-                features = self._rounded(self.encode([patch.image]))[0]
-            self._keep(cache, (index, 0), features, gt_mask)
+            features = self._encode_once([patch.image])[0]
+            self._keep(1, (index, 0), features, gt_mask)
         else:
             features, gt_mask = kept
         height, width = gt_mask.shape
@@ -129,26 +195,24 @@ class PatchEncoder:
         with self._compute.autocast():
             return self.network.encode(self.network.preprocess(torch.from_numpy(stack)))
 
+    @torch.no_grad()
+    def _encode_once(self, images: Sequence[NDArray[np.uint8] | None]) -> Tensor:
+        """(B, C, h, w) without gradient, rounded as embeddings that are kept."""
+        features = self.encode(images)
+        if self._caches is None:
+            return features
+        return features.clamp(-HALF_MAX, HALF_MAX).half() if self._half else features.float()
+
     def _keep(
-        self,
-        cache: PatchEmbeddings | None,
-        key: tuple[int, int],
-        features: Tensor,
-        gt_mask: NDArray[np.int8],
+        self, which: int, key: tuple[int, int], features: Tensor, gt_mask: NDArray[np.int8]
     ) -> None:
-        if cache is None:
+        if self._caches is None:
             return
+        cache = self._caches[which]
         cache.put(key, features, gt_mask)
         if cache.note and not self._noticed:
             self._noticed = True
             self._log.notice(cache.note)
-
-    def _rounded(self, features: Tensor) -> Tensor:
-        if self.cache is None:
-            return features
-        if not self._half:
-            return features.float()
-        return features.clamp(-HALF_MAX, HALF_MAX).half()
 
 
 def _cache_folder(config: TrainConfig) -> Path | None:

@@ -102,13 +102,9 @@ def adapt_network(
 
 def prepare_for_training(network: SamNetwork, scenario: Scenario) -> list[str]:
     """Let exactly the scenario's parts learn; return the names of their parameters."""
-    trained = []
     for name, parameter in network.named_parameters():
-        learns = part_of(name) in scenario.trained
-        parameter.requires_grad_(learns)
-        if learns:
-            trained.append(name)
-    return trained
+        parameter.requires_grad_(part_of(name) in scenario.trained)
+    return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
 def set_training_mode(network: SamNetwork, scenario: Scenario) -> None:

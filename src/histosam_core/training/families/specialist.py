@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from histosam_core.model.load import load_model
 from histosam_core.model.specialists.click_points import disk_maps
-from histosam_core.training.families.crops import CropExamples, DrawFocus, Way
-from histosam_core.training.families.learner import check_family
+from histosam_core.training.families.crops import Way, draw_crop
+from histosam_core.training.families.learner import check_family, click_on_errors
 from histosam_core.training.losses import batch_iou, bce_loss, normalized_focal_loss
-from histosam_core.training.prompts import click_on_errors, point_table
+from histosam_core.training.prompts import point_table
+from histosam_core.training.samples import Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
     from histosam_core.training.recipes import RecipeName
-    from histosam_core.training.samples import Example, Examples, TrainingPatch
+    from histosam_core.training.samples import DrawFocus, Example, TrainingPatch
 
 BACKBONES: dict[RecipeName, tuple[str, ...]] = {
     "ritm": ("feature_extractor.",),
@@ -97,10 +99,15 @@ class SpecialistLearner:
         self.buffers = sorted(network.state_dict().keys() - set(self.names))
         blocks = [n.split(".")[2] for n in self.names if n.startswith("backbone.blocks.")]
         self._depth = 1 + max(map(int, blocks), default=-1)
-        self.examples: Examples = CropExamples(
+        self.examples = Examples(
             train_patches,
             config,
-            way=self.crop_way,
+            draw_crop=partial(
+                draw_crop,
+                size_hw=config.crop_size or (0, 0),
+                augmentation=config.augment,
+                way=self.crop_way,
+            ),
             draw_focus=self.draw_focus,
             share=compute.processes.share,
         )
@@ -152,7 +159,8 @@ class SpecialistLearner:
         self, prompted: Prompted, n_in_all: int, backward: Callable[[Tensor], None]
     ) -> StepMeans:
         """Let the network answer once more and take the gradient; see `Learner.take_gradient`."""
-        network, compute = self.network, self._compute
+        network, compute, config = self.network, self._compute, self._config
+        weight = self._recipe.auxiliary_weight
         network.train()
         more_losses = self.more_losses(prompted, n_in_all)
         norms = {name: value.clone() for name, value in network.named_buffers()}
@@ -161,7 +169,19 @@ class SpecialistLearner:
             target = prompted.target[part]
             with compute.autocast():
                 answer = network(prompted.inputs[part], prompted.points[part])
-                loss = self._losses(answer, target).sum() / n_in_all
+                losses = normalized_focal_loss(
+                    answer["instances"],
+                    target,
+                    alpha=config.focal_alpha,
+                    gamma=config.focal_gamma,
+                    reduction="none",
+                )
+                if weight:
+                    auxiliary = answer["instances_aux"]
+                    losses = losses + weight * bce_loss(
+                        auxiliary, target, over="all", reduction="none"
+                    )
+                loss = losses.sum() / n_in_all
                 for more in more_losses(answer, part):
                     loss = loss + more
             backward(loss)
@@ -179,7 +199,11 @@ class SpecialistLearner:
             at_least=self._recipe.least_at_a_time,
             restart=restore_norms,
         )
-        self._share_norms()
+        if compute.processes.count > 1:  # all of them go on with the mean of their running means
+            running = [one for one in network.buffers() if one.is_floating_point()]
+            compute.processes.sum_in_place(running)
+            for one in running:
+                one /= compute.processes.count
         return means
 
     def more_losses(self, prompted: Prompted, n_in_all: int) -> MoreLosses:
@@ -210,11 +234,6 @@ class SpecialistLearner:
         previous = images.new_zeros((len(batch), 1, *size))
         if not n_clicks:
             return previous
-        gt_masks = [example.gt_mask for example in batch]
-
-        def prepare(part: slice) -> Tensor:
-            prepared: Tensor = network.prepare(images[part])
-            return prepared
 
         def answer(part: slice) -> Tensor:
             maps = torch.cat((previous[part], disks[part]), 1)
@@ -222,40 +241,15 @@ class SpecialistLearner:
             return logits
 
         with compute.autocast():
-            prepared = torch.cat(compute.micro_batches.run(len(batch), prepare))
+            parts = compute.micro_batches.run(
+                len(batch), lambda part: network.prepare(images[part])
+            )
+            prepared = torch.cat(parts)
             for _ in range(n_clicks):
                 points = point_table(clicks).to(self._device)
                 disks = disk_maps(points, (size[0], size[1]), network.click_radius)
-                logits = torch.cat(compute.micro_batches.run(len(batch), answer))
-                previous = torch.sigmoid(logits)
-                click_on_errors(clicks, gt_masks, previous, [e.rng for e in batch])
+                previous = torch.sigmoid(click_on_errors(compute, batch, clicks, answer))
         return previous
-
-    def _losses(self, answer: Mapping[str, Tensor], target: Tensor) -> Tensor:
-        """(B,) losses of the answer on the whole crop."""
-        config, weight = self._config, self._recipe.auxiliary_weight
-        losses = normalized_focal_loss(
-            answer["instances"],
-            target,
-            alpha=config.focal_alpha,
-            gamma=config.focal_gamma,
-            reduction="none",
-        )
-        if weight:
-            losses = losses + weight * bce_loss(
-                answer["instances_aux"], target, over="all", reduction="none"
-            )
-        return losses
-
-    def _share_norms(self) -> None:
-        """Let all processes have the same running means: the mean of theirs."""
-        processes = self._compute.processes
-        if processes.count == 1:
-            return
-        running = [one for one in self.network.buffers() if one.is_floating_point()]
-        processes.sum_in_place(running)
-        for one in running:
-            one /= processes.count
 
 
 def input_settings(config: TrainConfig) -> dict[str, Any]:
@@ -281,16 +275,9 @@ def share_of(
 ) -> float:
     """Share of the learning rate that a parameter gets.
 
-    Parameters
-    ----------
-    name, recipe
-        The parameter's in the state dict, and the family's; not "sam".
-    encoder_lr_factor
-        The backbone's share.
-    layer_decay, depth
-        d: of SimpleClick's `depth` blocks the last gets d times the backbone's share, the one
-        before it d^2 times, and so on down to what makes the tokens (Bao et al., "BEiT", ICLR
-        2022). None: 1.
+    A backbone's gets `encoder_lr_factor`. With a `layer_decay` d, of SimpleClick's `depth` blocks
+    the last one gets d times that, the one before it d^2 times, and so on down to what makes the
+    tokens (Bao et al., "BEiT", ICLR 2022).
     """
     is_context = recipe == "ritm" and name.startswith(CONTEXT)
     if is_context or not name.startswith(BACKBONES[recipe]):
@@ -298,11 +285,8 @@ def share_of(
     if layer_decay is None or recipe != "simpleclick":
         return encoder_lr_factor
     _, part, *rest = name.split(".")
-    steps_down = 0
-    if part in ("cls_token", "pos_embed", "patch_embed"):
-        steps_down = depth + 1
-    elif part == "blocks":
-        steps_down = depth - int(rest[0])
+    first = dict.fromkeys(("cls_token", "pos_embed", "patch_embed"), depth + 1)
+    steps_down = depth - int(rest[0]) if part == "blocks" else first.get(part, 0)
     return float(encoder_lr_factor * layer_decay**steps_down)
 
 
