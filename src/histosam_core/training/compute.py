@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,8 +20,6 @@ from histosam_core.errors import HistoSamError, OutOfMemoryError
 from histosam_core.model.device import naming_a_full_memory, pick_device
 
 Value = TypeVar("Value")
-
-ADVICE = "choose {}, a smaller model, precision bf16, or another device"
 
 
 class Processes:
@@ -105,16 +103,8 @@ class Processes:
 class MicroBatches:
     """Calls a function with parts of a batch that fit into the memory of a device.
 
-    Parameters
-    ----------
-    size
-        Patches at a time; halved when they are found too many.
-    device
-        Where the work is done.
-    notice
-        Called with a line for the user when the size is halved.
-    of_crops
-        Whether a specialist is trained, for advice.
+    It begins with `size` patches at a time, and calls `notice` with a line for the user when they
+    are found too many and halved. Advice is for a specialist's training where that is `of_crops`.
     """
 
     def __init__(
@@ -125,14 +115,13 @@ class MicroBatches:
         *,
         of_crops: bool = False,
     ) -> None:
-        self.size = size
-        self._device = device
-        self._notice = notice
-        self._advice = ADVICE.format("a scenario with a frozen image encoder")
-        self._effect = "steps stay what they were"
-        if of_crops:
-            self._advice = ADVICE.format("a smaller crop_size")
-            self._effect = "the batch norms of the network, if it has any, see that many together"
+        self.size, self._device, self._notice = size, device, notice
+        of_sam = "a scenario with a frozen image encoder", "steps stay what they were"
+        of_specialist = (
+            "a smaller crop_size",
+            "the batch norms of the network, if it has any, see that many together",
+        )
+        self._remedy, self._effect = of_specialist if of_crops else of_sam
 
     def run(
         self,
@@ -145,20 +134,9 @@ class MicroBatches:
     ) -> list[Value]:
         """Call `work` with slices that cover range(count), and return its answers.
 
-        Parameters
-        ----------
-        count, work
-            Patches in all; a slice that does not fit into memory is halved and tried again.
-        at_most, at_least
-            Bounds on the slices of this call; they are shorter only where `count` is.
-        restart
-            Called when the memory was full, to undo what was done: all begins again. None goes on
-            with the slice that failed.
-
-        Raises
-        ------
-        OutOfMemoryError
-            The memory does not suffice for the shortest slice.
+        A slice that does not fit into memory is halved and tried again; OutOfMemoryError says that
+        the shortest does not. Slices are shorter than `at_least` only where `count` is. With
+        `restart`, which undoes what was done, all begins again when the memory was full.
         """
         done, answers = 0, []
         while done < count:
@@ -174,7 +152,8 @@ class MicroBatches:
                 if n < 2 * at_least:
                     what = "a single patch" if n == 1 else f"{n} patches"
                     raise OutOfMemoryError(
-                        f"the memory of {self._device} is too small for {what}; {self._advice}"
+                        f"the memory of {self._device} is too small for {what}; choose "
+                        f"{self._remedy}, a smaller model, precision bf16, or another device"
                     ) from error
             # Only here are the error, and the tensors that its frames held, gone.
             self.halve(part.stop - part.start)
@@ -202,8 +181,7 @@ def _next_size(left: int, size: int, at_least: int) -> int:
     return size
 
 
-@dataclass(frozen=True, slots=True)
-class StepMeans:
+class StepMeans(NamedTuple):
     """A step's loss and IoU, means over the batch of all processes."""
 
     loss: float
@@ -212,20 +190,12 @@ class StepMeans:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """What a run hands to all that computes.
+    """What a run hands to all that computes."""
 
-    Parameters
-    ----------
-    processes, micro_batches
-        Who trains together, and how much fits into memory at a time.
-    device, precision
-        Where this process computes, in "fp32", "bf16" or "fp16".
-    """
-
-    processes: Processes
-    micro_batches: MicroBatches
-    device: torch.device
-    precision: str = "fp32"
+    processes: Processes  # who trains together
+    micro_batches: MicroBatches  # how much fits into memory at a time
+    device: torch.device  # where this process computes
+    precision: str = "fp32"  # or "bf16", "fp16"
 
     def take_gradient(
         self,
@@ -251,22 +221,21 @@ class Compute:
         """
         learning = list(parameters)
 
-        def forget() -> None:
+        def begin() -> None:
             for parameter in learning:
                 parameter.grad = None
 
         def start_again() -> None:
-            forget()
+            begin()
             if restart is not None:
                 restart()
 
-        forget()
+        begin()
         parts = self.micro_batches.run(count, pass_through, at_least=at_least, restart=start_again)
         sums = torch.stack(parts).sum(0)
         gradients = [one.grad for one in learning if one.grad is not None]
         self.processes.sum_in_place([*gradients, sums])
-        loss, iou = sums.tolist()
-        return StepMeans(loss, iou)
+        return StepMeans(*sums.tolist())
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the network computes in the run's precision."""

@@ -21,7 +21,7 @@ from histosam_core.training.optimiser import Optimiser, WeightInterpolation
 from histosam_core.training.run_folder import RunFolder
 from histosam_core.training.run_log import RunLog, check_tensorboard
 from histosam_core.training.samples import open_training_patches
-from histosam_core.training.state import TrainResult, TrainState, find_saved_state
+from histosam_core.training.state import TrainResult, TrainState
 from histosam_core.training.stopping import StopRequest, TimeBudget
 from histosam_core.training.validation import evenly_spread, validate
 
@@ -101,9 +101,11 @@ def finetune(
     folder = RunFolder(Path(config.out))
     budget = TimeBudget(config.max_minutes, clock)
     with _own_torch_random_state(config.seed), StopRequest(processes) as stop:
-        saved = processes.on_main(lambda: find_saved_state(config, folder, resume, overwrite))
+        saved = processes.on_main(
+            lambda: folder.find_state(config, resume=resume, overwrite=overwrite)
+        )
         log = RunLog(progress, on_event, budget, processes, stop)
-        run = _Run(config, model, patches, validation, processes, budget, stop, log)
+        run = _Run(config, model, patches, validation, folder, log)
         if saved is not None:
             run.state.restore(saved)
             log.step = run.state.step
@@ -131,14 +133,11 @@ class _Run:
         model: InteractiveModel | None,
         patches: Sequence[TrainingPatch],
         validation: Sequence[TrainingPatch],
-        processes: Processes,
-        budget: TimeBudget,
-        stop: StopRequest,
+        folder: RunFolder,
         log: RunLog,
     ) -> None:
-        self.config, self.folder = config, RunFolder(Path(config.out))
-        self.time, self.stop, self.log = budget, stop, log
-        self.validation = validation
+        self.config, self.folder, self.validation = config, folder, validation
+        self.time, self.stop, self.log, processes = log.time, log.stop, log, log.processes
         self.validated = evenly_spread(len(validation), config.validation_limit)
         device = pick_device(processes.device)
         at_a_time = math.ceil(min(config.batch_size, len(patches)) / processes.count)
@@ -154,9 +153,9 @@ class _Run:
         changing = [*learner.names, *learner.buffers]
         self.interpolation = WeightInterpolation(learner.network, changing, config.keep_base)
         self.optimiser = Optimiser(config, learner.network, learner.names, learner.share_of)
-        self.state = TrainState(config, learner, self.optimiser, micro_batches, budget)
+        self.state = TrainState(config, learner, self.optimiser, micro_batches, self.time)
         log.steps = config.epochs * learner.examples.steps_per_epoch
-        self._saved_at = budget.clock()
+        self._saved_at = self.time.clock()
 
     # The run, in order.
 

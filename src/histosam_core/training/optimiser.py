@@ -24,12 +24,7 @@ LEAST_SCALE = 1.0
 class Optimiser:
     """Takes steps along the gradients that lie in the parameters.
 
-    Parameters
-    ----------
-    config, network
-        How and what is trained.
-    names, share_of
-        The parameters that learn, and the share of the learning rate that each gets.
+    Of the network the parameters of those names learn, each at its share of the learning rate.
     """
 
     def __init__(
@@ -65,47 +60,39 @@ class Optimiser:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss, scaled so that half precision does not lose it."""
-        scaled = loss if self._scaler is None else self._scaler.scale(loss)
-        scaled.backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def clip(self, loss: float) -> bool:
         """Clip the gradient; say whether it, and the loss, are numbers that a step can be taken by.
 
         Half precision overflows now and then: its step is passed over, at a lower scale.
         """
-        if self._scaler is not None:
-            self._scaler.unscale_(self._adam)
+        self._scaler.unscale_(self._adam)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
-        may_overflow = self._scaler is not None and self._scaler.get_scale() > LEAST_SCALE
+        may_overflow = self._scaler.get_scale() > LEAST_SCALE
         return math.isfinite(loss) and (may_overflow or bool(torch.isfinite(norm)))
 
     def step(self) -> None:
         """Change the parameters, once the gradient is clipped."""
-        if self._scaler is None:
-            self._adam.step()
-            return
         self._scaler.step(self._adam)
         self._scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
         """Moments, rates and scale, as `load_state_dict` takes them."""
-        scale = None if self._scaler is None else self._scaler.state_dict()
-        return {**self._adam.state_dict(), "scaler": scale}
+        return {**self._adam.state_dict(), "scaler": self._scaler.state_dict() or None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self._adam.load_state_dict({name: state[name] for name in ("state", "param_groups")})
-        if self._scaler is not None and state.get("scaler"):
+        if state.get("scaler"):
             self._scaler.load_state_dict(state["scaler"])
 
 
-def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler | None:
-    """Return what keeps half-precision gradients in range, on CUDA GPUs alone; else None."""
-    if precision != "fp16":
-        return None
-    if device_type != "cuda":
+def make_scaler(precision: str, device_type: str) -> torch.amp.GradScaler:
+    """Return what keeps half-precision gradients in range, on CUDA GPUs alone; else it is idle."""
+    if precision == "fp16" and device_type != "cuda":
         raise ConfigError(f"precision fp16 needs a CUDA GPU, not {device_type}; choose bf16")
-    return torch.amp.GradScaler(device_type)
+    return torch.amp.GradScaler(device_type, enabled=precision == "fp16")
 
 
 def learning_rate_factor(
@@ -113,14 +100,8 @@ def learning_rate_factor(
 ) -> float:
     """What the learning rate is multiplied by in one step: warm-up, then a fall at milestones.
 
-    Parameters
-    ----------
-    config
-        Warm-up, of which at most a tenth of the run is taken, and milestones.
-    step, total_steps
-        Steps done before it, and of the whole run.
-    share_of_time
-        Share of the time budget that is used; the rate falls by time where that is faster.
+    `step` were done before it, of `total_steps`. The warm-up takes at most a tenth of the run. The
+    rate falls by the share of the time budget that is used, where that is faster.
     """
     warmup = min(config.warmup_steps, total_steps // 10)
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -146,13 +127,10 @@ class WeightInterpolation:
     """
 
     def __init__(self, network: nn.Module, names: Sequence[str], share: float) -> None:
-        self._network = network
-        self._share = share
-        self._start: dict[str, Tensor] = {}
-        if share:
-            held = network.state_dict()
-            floating = (name for name in names if held[name].is_floating_point())
-            self._start = {name: held[name].detach().clone() for name in floating}
+        self._network, self._share = network, share
+        held = network.state_dict()
+        floating = (name for name in names if share and held[name].is_floating_point())
+        self._start = {name: held[name].detach().clone() for name in floating}
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -11,27 +11,20 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from histosam_core.atomic import new_file
 from histosam_core.errors import CheckpointError, ConfigError, OutputExistsError
 
+if TYPE_CHECKING:
+    from histosam_core.training.config import TrainConfig
+
 LOG_COLUMNS = (
-    "epoch",
-    "step",
-    "seconds",
-    "learning_rate",
-    "loss",
-    "train_iou",
-    "val_noc80",
-    "val_noc85",
-    "val_noc90",
-    "val_iou_1_click",
-    "val_iou_5_clicks",
-    "val_iou_last_click",
-)
+    "epoch", "step", "seconds", "learning_rate", "loss", "train_iou", "val_noc80", "val_noc85",
+    "val_noc90", "val_iou_1_click", "val_iou_5_clicks", "val_iou_last_click",
+)  # fmt: skip
 """Columns of log.csv, a row per epoch; epoch 0 is the model before training. Loss and train_iou
 (after the random and error-region clicks) are means over the epoch's steps."""
 
@@ -63,10 +56,28 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self._files = (self.state, self.best, self.last, self.log, self.curves, self.config)
 
-    @property
-    def has_begun_only(self) -> bool:
-        """Whether a run was killed here before its first state: there is nothing to go on from."""
-        return self.config.is_file() and not self.state.is_file() and not self.log.is_file()
+    def find_state(
+        self, config: TrainConfig, *, resume: bool, overwrite: bool
+    ) -> dict[str, Any] | None:
+        """Return the state to go on from, or None to start; what is in the folder stays as it is.
+
+        Raises
+        ------
+        OutputExistsError
+            The folder is taken, and neither `resume` nor `overwrite` was asked for.
+        ConfigError
+            There is no run to resume, or it has other settings than it began with.
+        CheckpointError
+            The state is damaged, or of another format.
+        """
+        if resume and not self._has_begun_only():
+            saved = self.load_state()
+            anew = f"start a new run from {config.out}/last.safetensors"
+            config.check_same(saved["config"], otherwise=anew)
+            return saved
+        if not (resume or overwrite):
+            self.check_free()
+        return None
 
     def check_free(self) -> None:
         """Raise OutputExistsError if the path is taken by anything but an empty folder."""
@@ -79,6 +90,10 @@ class RunFolder:
                 "anew, or choose another folder"
             )
         raise OutputExistsError(f"{self.path} exists; choose another folder or pass --overwrite")
+
+    def _has_begun_only(self) -> bool:
+        """Whether a run was killed here before its first state: there is nothing to go on from."""
+        return self.config.is_file() and not self.state.is_file() and not self.log.is_file()
 
     def clear(self) -> None:
         """Delete a run's files, and nothing else that lies in the folder."""
@@ -108,13 +123,7 @@ class RunFolder:
                 raise OSError(5, f"{error}".splitlines()[0]) from error
 
     def load_state(self) -> dict[str, Any]:
-        """Read the state; files that hold anything but tensors and plain values are refused.
-
-        Raises
-        ------
-        ConfigError, CheckpointError
-            There is none; or it is damaged, or of another format.
-        """
+        """Read the state; files that hold anything but tensors and plain values are refused."""
         if not self.state.is_file():
             raise ConfigError(
                 f"{self.path} holds no run to resume (no {self.state.name}); start it without "
@@ -144,7 +153,9 @@ class RunFolder:
         with new_file(self.log) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(LOG_COLUMNS)
-            writer.writerows([_text(row.get(name)) for name in LOG_COLUMNS] for row in rows)
+            for row in rows:
+                values = (row.get(name) for name in LOG_COLUMNS)
+                writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
 
     def write_curves(self, rows: Sequence[Mapping[str, float | int | None]], title: str) -> None:
         """Draw loss, IoU and NoC over the epochs."""
@@ -179,9 +190,3 @@ class RunFolder:
         figure.suptitle(title)
         with new_file(self.curves) as temporary:
             figure.savefig(temporary, dpi=110)
-
-
-def _text(value: float | int | None) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -38,15 +38,9 @@ def check_tensorboard() -> None:
 class RunLog:
     """Reports one run, from its first process alone.
 
-    Parameters
-    ----------
-    progress
-        Called with steps done and in all, or with seconds where the run has a time budget.
-    on_event
-        Called with every event. Both may raise KeyboardInterrupt to stop the run.
-    time, processes, stop
-        Of the run. Where there are several processes, what is raised becomes a request to stop
-        that they all honour.
+    `progress` is called with steps done and in all, or with seconds where the run has a time
+    budget; `on_event` with every event. Both may raise KeyboardInterrupt to stop the run; where
+    there are several processes, that becomes a request to stop which they all honour.
 
     Attributes
     ----------
@@ -63,7 +57,7 @@ class RunLog:
         stop: StopRequest,
     ) -> None:
         self._progress, self._on_event = progress, on_event
-        self._time, self._processes, self._stop = time, processes, stop
+        self.time, self.processes, self.stop = time, processes, stop
         self.step = self.steps = 0
         self._doing, self._n_encoded = "", 0
         self._tensorboard: Any = None
@@ -99,13 +93,13 @@ class RunLog:
 
     def repeat(self) -> None:
         """Report the same again, so that the listener can pause or stop a validation."""
-        if self._processes.count == 1:
-            self._stop.check()
+        if self.processes.count == 1:
+            self.stop.check()
             self._report(self._doing)
 
     def encoded(self) -> None:
         """Report one more patch that goes through the image encoder, which may take long."""
-        self._stop.check()
+        self.stop.check()
         self._n_encoded += 1
         self._report(f"{self._doing}, {self._n_encoded} patches encoded")
 
@@ -116,16 +110,16 @@ class RunLog:
 
     def _report(self, message: str, *, is_over: bool = False) -> None:
         done, total = self.step, self.steps
-        if self._time.max_seconds is not None:
-            total = round(self._time.max_seconds)
-            done = total if is_over else min(int(self._time.seconds), total)
+        if self.time.max_seconds is not None:
+            total = round(self.time.max_seconds)
+            done = total if is_over else min(int(self.time.seconds), total)
         self._call(self._progress, done, total, message)
 
     def _call(self, callback: Callable[..., None], *arguments: object) -> None:
-        if self._processes.count == 1:
+        if self.processes.count == 1:
             callback(*arguments)
-        elif self._processes.is_main:
+        elif self.processes.is_main:
             try:
                 callback(*arguments)
             except KeyboardInterrupt:
-                self._stop.requested = True
+                self.stop.requested = True

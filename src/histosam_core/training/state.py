@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 Row = dict[str, float | int | None]
 
+POSITION = ("epochs_done", "steps_in_epoch", "step", "loss_sum", "iou_sum", "best_epoch")
+SCORES = ("before", "best", "last")
+"""Fields of `TrainState` as they are saved."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -171,7 +175,7 @@ class TrainState:
         """Tensors and plain values from which `restore` goes on."""
         learner = self.learner
         held, device = learner.network.state_dict(), torch.device(learner.model.device)
-        scores = {"before": self.before, "best": self.best, "last": self.last}
+        scores = {name: getattr(self, name) for name in SCORES}
         return {
             "config": self.config.as_dict(),
             "base_sha256": learner.model.info.sha256,
@@ -181,13 +185,8 @@ class TrainState:
             "torch_random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "position": {
-                "epochs_done": self.epochs_done,
-                "steps_in_epoch": self.steps_in_epoch,
-                "step": self.step,
-                "loss_sum": self.loss_sum,
-                "iou_sum": self.iou_sum,
+                **{name: getattr(self, name) for name in POSITION},
                 "validation_seconds": self.time.validation_seconds,
-                "best_epoch": self.best_epoch,
                 "chunk": self.micro_batches.size,
             },
             # A stop while the last epoch is being validated leaves that to be done again.
@@ -219,38 +218,11 @@ class TrainState:
         if saved["cuda_random"] is not None and device.type == "cuda":
             torch.cuda.set_rng_state(saved["cuda_random"], device)
         position = saved["position"]
-        self.epochs_done, self.steps_in_epoch = position["epochs_done"], position["steps_in_epoch"]
-        self.step, self.best_epoch = position["step"], position["best_epoch"]
-        self.loss_sum, self.iou_sum = position["loss_sum"], position["iou_sum"]
+        for name in POSITION:
+            setattr(self, name, position[name])
         self.micro_batches.size = position["chunk"]
         self.time.validation_seconds = position["validation_seconds"]
         self.time.seconds_before = saved["seconds"]
         self.finished, self.rows = saved["finished"], list(saved["rows"])
-        self.before, self.best, self.last = (
-            ValidationScores.from_dict(values) if values else None
-            for values in (saved["scores"][name] for name in ("before", "best", "last"))
-        )
-
-
-def find_saved_state(
-    config: TrainConfig, folder: RunFolder, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
-    """Return the state to go on from, or None to start; what is in the folder stays as it is.
-
-    Raises
-    ------
-    OutputExistsError
-        The folder is taken, and neither `resume` nor `overwrite` was asked for.
-    ConfigError
-        There is no run to resume, or it has other settings than it began with.
-    CheckpointError
-        The state is damaged, or of another format.
-    """
-    if resume and not folder.has_begun_only:
-        saved = folder.load_state()
-        anew = f"start a new run from {config.out}/last.safetensors"
-        config.check_same(saved["config"], otherwise=anew)
-        return saved
-    if not (resume or overwrite):
-        folder.check_free()
-    return None
+        for name, values in saved["scores"].items():
+            setattr(self, name, ValidationScores.from_dict(values) if values else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -21,12 +22,8 @@ class StopRequest:
     """While entered, turns the first SIGINT or SIGTERM into a request that `check` honours.
 
     A second signal stops at once, as without this class. Outside the main thread, where Python
-    delivers no signals, it does nothing.
-
-    Parameters
-    ----------
-    processes
-        Who trains together: several stop only where all of them look, in `agree`.
+    delivers no signals, it does nothing. Processes that train together stop only where all of them
+    look, in `agree`.
     """
 
     def __init__(self, processes: Processes) -> None:
@@ -64,14 +61,7 @@ class StopRequest:
 
 
 class TimeBudget:
-    """The time of a run, in seconds, over all attempts.
-
-    Parameters
-    ----------
-    max_minutes
-        The budget, or None.
-    clock
-        Returns seconds.
+    """The time of a run, in seconds of a clock, over all attempts; bounded or not.
 
     Attributes
     ----------
@@ -101,14 +91,12 @@ class TimeBudget:
 
     def share_used(self) -> float:
         """Share of the time for training that is used; 0 where there is no budget."""
-        budget = self._training_seconds()
-        return 0.0 if budget is None else self._used() / budget
+        return self._used() / self._training_seconds()
 
     def is_spent(self, coming_validations: int = 0) -> bool:
         """Whether training must end, so that the last validation still fits."""
-        budget = self._training_seconds()
         soon = self._used() + coming_validations * self.validation_seconds
-        return budget is not None and soon >= budget
+        return soon >= self._training_seconds()
 
     def seconds_left(self, steps: int, validations: int) -> float:
         """What so many steps and validations will take if things stay as they are."""
@@ -120,7 +108,7 @@ class TimeBudget:
     def _used(self) -> float:
         return self.seconds if self.agreed_seconds is None else self.agreed_seconds
 
-    def _training_seconds(self) -> float | None:
+    def _training_seconds(self) -> float:
         if self.max_seconds is None:
-            return None
+            return math.inf
         return max(self.max_seconds - self.validation_seconds, 0.1 * self.max_seconds)

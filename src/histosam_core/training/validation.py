@@ -91,18 +91,11 @@ def validate(
     on_batch: Callable[[], None],
     on_click: Callable[[], None],
 ) -> ValidationScores:
-    """Click on validation patches, in batches over all processes.
+    """Click on the validation patches of those indices, in batches over all processes.
 
-    Parameters
-    ----------
-    learner
-        Its model answers, with the network as it is.
-    patches, indices
-        All validation patches, and which are clicked on.
-    config, compute
-        Batch size and click budget, and who shares the patches. All processes get the same scores.
-    on_batch, on_click
-        Called before each batch, in all processes; called between clicks. May raise to stop.
+    The learner's model answers, with the network as it is. All processes get the same scores.
+    `on_batch` is called before each batch, in all processes, `on_click` between clicks; both may
+    raise to stop.
     """
     processes = compute.processes
     curves: list[tuple[int, NDArray[np.float32]]] = []
@@ -137,21 +130,11 @@ def click_batch(
     max_clicks: int = 20,
     check: Callable[[], None] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Click on a batch of patches together, each until IoU 0.90 or the budget is spent.
+    """Click on B embeddings together, each until IoU 0.90 or the budget is spent.
 
-    Parameters
-    ----------
-    model, embeddings
-        Answers the clicks on B embeddings; its network should be in evaluation mode.
-    gt_masks
-        B masks, (H, W) int8: 1 object, 0 background, -1 ignored.
-    max_clicks, check
-        The budget; called between clicks and may raise to stop.
-
-    Returns
-    -------
-    list of (n,) float32
-        The IoU after each click.
+    The model's network should be in evaluation mode. `gt_masks` are B masks, (H, W) int8: 1 object,
+    0 background, -1 ignored. `check` is called between clicks and may raise to stop. Of each patch
+    the IoU after each click is returned, (n,) float32.
     """
     settings = ProtocolSettings(TARGET_IOU, max_clicks)
     trials = [
