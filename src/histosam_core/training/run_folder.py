@@ -70,7 +70,7 @@ class RunFolder:
         CheckpointError
             The state is damaged, or of another format.
         """
-        if resume and not self._has_begun_only():
+        if resume and not self.has_begun_only:
             saved = self.load_state()
             anew = f"start a new run from {config.out}/last.safetensors"
             config.check_same(saved["config"], otherwise=anew)
@@ -91,7 +91,8 @@ class RunFolder:
             )
         raise OutputExistsError(f"{self.path} exists; choose another folder or pass --overwrite")
 
-    def _has_begun_only(self) -> bool:
+    @property
+    def has_begun_only(self) -> bool:
         """Whether a run was killed here before its first state: there is nothing to go on from."""
         return self.config.is_file() and not self.state.is_file() and not self.log.is_file()
 
