@@ -32,8 +32,7 @@ from histosam_core.training.families.sam import SamLearner
 from histosam_core.training.families.sam_embeddings import PatchEncoder
 from histosam_core.training.families.specialist import SpecialistLearner
 from histosam_core.training.optimiser import Optimiser
-from histosam_core.training.recipes import recipe_of_architecture
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS, recipe_of_architecture
 
 PATCH_PX, CLICKS, VALIDATED = 400, 20, 2
 

@@ -187,7 +187,7 @@ def _save(settings: ImproveSettings) -> None:
 def _check_model(settings: ImproveSettings) -> CheckpointInfo:
     """Load the model as the tuning will, before any long work; return what it says of itself."""
     from histosam_core.training.families.sam_parts import load_base
-    from histosam_core.training.scenarios import SCENARIOS
+    from histosam_core.training.recipes import SCENARIOS
 
     scenario = SCENARIOS[settings.scenario]
     early_features = settings.tuning.get("early_features")
@@ -221,7 +221,7 @@ def _tune(
     on_event: OnEvent,
 ) -> TrainResult:
     from histosam_core.training import finetune
-    from histosam_core.training.scenarios import SCENARIOS
+    from histosam_core.training.recipes import SCENARIOS
 
     starts_fresh = SCENARIOS[settings.scenario].decoder not in model.decoders
     n_patches = summary.n_patches["train"]

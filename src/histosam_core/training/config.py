@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.settings import JobSettings, Problems, setting
-from histosam_core.training.recipes import SPECIALIST, Recipe, recipe_of
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS, SPECIALIST, Recipe, recipe_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -1,8 +1,8 @@
-"""How each family of models is trained unless the settings say otherwise.
+"""How models are trained: the scenarios of SAM's line, and what each family has unless it is set.
 
-A table only, without torch, so that settings, help texts and widgets can be made at once. SAM's
-line trains by one of the scenarios (scenarios.py); RITM, FocalClick and SimpleClick, the
-specialists, have one way of training each: all of the network, by the rules they were made with.
+Tables only, without torch, so that settings, help texts and widgets can be made at once. RITM,
+FocalClick and SimpleClick, the specialists, have one way of training each: all of the network, by
+the rules they were made with.
 """
 
 from __future__ import annotations
@@ -12,14 +12,91 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from histosam_core.errors import UnknownModelError
 from histosam_core.model.baselines import canonical_name
 from histosam_core.model.checkpoint.weights_header import checkpoint_facts
 from histosam_core.model.registry.own_models import checkpoint_path
 from histosam_core.model.registry.registry import MODELS
+
+if TYPE_CHECKING:
+    from histosam_core.model.sam.network import Decoder
+
+Part = Literal["image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way to fine-tune a model of SAM's line: what trains, which decoder, dense prompts or not.
+
+    A table's row only; families/sam_parts.py applies it to a network.
+    """
+
+    name: str
+    """As given to `--scenario`."""
+    explanation: str
+    """One line for help texts."""
+    trained: frozenset[Part]
+    """Parts that learn; all others are frozen, bit for bit. "prompt_encoder" is SAM's own part of
+    the prompt encoder, "dense_prompts" what dense click prompts add to it."""
+    decoder: Decoder
+    adds_dense_prompts: bool = False
+    """Give a SAM checkpoint dense click prompts. `histosam-tiny` has them in every scenario."""
+    adds_early_features: bool = False
+    """Hand the encoder's early features to a decoder that did not get them, unless the settings
+    say otherwise. A decoder that gets them keeps them in every scenario."""
+
+    @property
+    def freezes_encoder(self) -> bool:
+        """Whether image embeddings stay the same during training, and so may be cached."""
+        return "image_encoder" not in self.trained
+
+    def early_features(self, choice: bool | None) -> bool | None:
+        """What to ask of the base model: early features, none, or (None) what it has.
+
+        The settings' `choice` goes before the scenario's, unless it is None.
+        """
+        return True if choice is None and self.adds_early_features else choice
+
+
+_SCENARIOS = (
+    Scenario(
+        "md",
+        "Train SAM's mask decoder; both encoders stay frozen. Fast.",
+        frozenset({"mask_decoder"}),
+        "sam",
+    ),
+    Scenario(
+        "ie_md",
+        "Train the image encoder and SAM's mask decoder; the prompt encoder stays frozen.",
+        frozenset({"image_encoder", "mask_decoder"}),
+        "sam",
+    ),
+    Scenario(
+        "whole",
+        "Train everything: image encoder, prompt encoder, SAM's mask decoder.",
+        frozenset({"image_encoder", "prompt_encoder", "dense_prompts", "mask_decoder"}),
+        "sam",
+    ),
+    Scenario(
+        "refining",
+        "Train the refining decoder of Kim et al. 2023; both encoders stay frozen. Fast.",
+        frozenset({"mask_decoder"}),
+        "refining",
+    ),
+    Scenario(
+        "histosam",
+        "Train the refining decoder with dense click prompts and early encoder features; fast.",
+        frozenset({"mask_decoder", "dense_prompts"}),
+        "refining",
+        adds_dense_prompts=True,
+        adds_early_features=True,
+    ),
+)
+
+SCENARIOS: Mapping[str, Scenario] = {one.name: one for one in _SCENARIOS}
+"""Scenarios by name: the paper's four (its "Ours" is `refining`), and this project's own."""
 
 RecipeName = Literal["sam", "ritm", "focalclick_hrnet", "focalclick_segformer", "simpleclick"]
 
@@ -107,18 +184,14 @@ _RECIPES = (
     ),
 )
 
-RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType({one.name: one for one in _RECIPES})
+RECIPES: Mapping[RecipeName, Recipe] = {one.name: one for one in _RECIPES}
 """Recipes by name. Rates, factors and milestones are those of the published training scripts."""
 
 
 def recipe_of(model: str) -> Recipe:
-    """Return how a model is trained.
+    """Return how a model is trained, by its name, of the user's own too, or a checkpoint's path.
 
-    Parameters
-    ----------
-    model
-        A registry name, one of the user's own, or a checkpoint's path. Of a file no more than
-        names are read. A file that states nothing is taken for SAM's until it is loaded.
+    Of a file no more than names are read; one that states nothing is SAM's until it is loaded.
     """
     spec = MODELS.get(model)
     if spec is not None:

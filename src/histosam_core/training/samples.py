@@ -1,4 +1,4 @@
-"""What the training loop trains on: patches with augmentation and first clicks, in drawn order.
+"""What the training loop trains on: patches or crops, augmented, with first clicks, in drawn order.
 
 Every draw comes from a generator seeded by (seed, what for, epoch, patch), so an example does not
 depend on which thread made it or on where a run was interrupted.
@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.dataset import open_patches
-from histosam_core.dataset.augment import augment
+from histosam_core.dataset.augment import RESIZE_RANGE, AugmentSettings, augment
 from histosam_core.errors import ConfigError, EmptyDatasetError
 from histosam_core.training.prompts import first_clicks
 
@@ -28,15 +29,26 @@ if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig
 
     FindKept = Callable[[tuple[int, int]], tuple[Tensor, NDArray[np.int8]] | None]
-    Augment = Callable[
-        [NDArray[np.uint8], NDArray[np.int8], np.random.Generator],
-        tuple[NDArray[np.uint8], NDArray[np.int8]],
-    ]
 
 ORDER, VARIANT, AUGMENT, CLICKS, STEP, ERRORS, FOCUS = range(7)
 """What a generator is for."""
 BATCHES_AHEAD = 2
 """Batches that workers make before they are needed."""
+WINDOW_RANGE = (0.3, 1.3)
+WINDOW_MEAN, WINDOW_DEVIATION = 0.8, 0.4
+"""FocalClick's window over the patch: a normal distribution cut off at the ends of the range."""
+KEEP_EMPTY = 0.05
+"""Chance that a crop without object is kept (RITM)."""
+LEAST_OBJECT, MOST_OBJECT = 1000 / 256**2, 0.85
+"""FocalClick's bounds on the object's share of a crop; RITM takes any."""
+DRAWS = 10
+"""After so many crops that were not kept, the last one is: the patch has none better."""
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.int8]
+Crop = tuple[Image, Mask]
+Draw = Callable[[Image, Mask, np.random.Generator], Crop]
+Way = Literal["scaled", "window"]
 
 
 class TrainingPatch(Protocol):
@@ -62,7 +74,7 @@ class Focus:
     box: tuple[int, int, int, int]
 
 
-DrawFocus = Callable[[NDArray[np.uint8], NDArray[np.int8], np.random.Generator], Focus]
+DrawFocus = Callable[[Image, Mask, np.random.Generator], Focus]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +125,7 @@ class Examples:
         config: TrainConfig,
         *,
         variants: int = 0,
-        draw_crop: Augment | None = None,
+        draw_crop: Draw | None = None,
         draw_focus: DrawFocus | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
@@ -156,7 +168,7 @@ class Examples:
         """Draw how many clicks on errors the samples of a batch get."""
         return int(self._rng(STEP, epoch, step).integers(0, self._config.max_iterations + 1))
 
-    def augmented(self, index: int, variant: int) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
+    def augmented(self, index: int, variant: int) -> Crop:
         """Return image and mask of a variant of a patch; the same whenever it is asked for."""
         patch = self.patches[index]
         gt_mask = np.asarray(patch.gt_mask).astype(np.int8)
@@ -188,6 +200,112 @@ class Examples:
 
     def _rng(self, *what: int) -> np.random.Generator:
         return np.random.default_rng((self._config.seed, *what))
+
+
+def draw_crop(
+    image: Image,
+    gt_mask: Mask,
+    rng: np.random.Generator,
+    *,
+    size_hw: tuple[int, int],
+    augmentation: AugmentSettings,
+    way: Way = "scaled",
+) -> Crop:
+    """Draw a crop, augmented; a crop without object is drawn again, as a rule.
+
+    RITM and SimpleClick see patches "scaled" by 0.75 to 1.40 and cut to size; what is smaller than
+    the crop is continued by reflection, so that the scale stays what was drawn. FocalClick sees a
+    "window" of 0.3 to 1.3 of the patch's height and width, drawn apart and squashed to size, since
+    its use squashes objects too. Image and mask go the same way; -1 stays ignored.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    gt_mask
+        (H, W) int8: 1 object, 0 background, -1 ignored.
+    rng
+        Source of all randomness.
+    size_hw, way
+        Of the crop.
+    augmentation
+        What is on. Without ``resize`` scaled crops keep the patch's scale, and windows are the
+        whole patch.
+
+    """
+    # Turned while it is still square, if it is.
+    image, gt_mask = augment(image, gt_mask, replace(augmentation, resize=False), rng)
+    cut = _scaled if way == "scaled" else _window
+    drawn = cut(image, gt_mask, size_hw, augmentation.resize, rng)
+    for _ in range(DRAWS - 1):
+        if _is_kept(drawn[1], way, rng):
+            break
+        drawn = cut(image, gt_mask, size_hw, augmentation.resize, rng)
+    return np.ascontiguousarray(drawn[0]), np.ascontiguousarray(drawn[1])
+
+
+def _is_kept(gt_mask: Mask, way: str, rng: np.random.Generator) -> bool:
+    share = float((gt_mask == 1).mean())
+    if way == "window":
+        return LEAST_OBJECT < share < MOST_OBJECT
+    return share > 0 or bool(rng.random() < KEEP_EMPTY)
+
+
+def _scaled(
+    image: Image, gt_mask: Mask, size_hw: tuple[int, int], resize: bool, rng: np.random.Generator
+) -> Crop:
+    if resize:
+        scale = float(rng.uniform(*RESIZE_RANGE))
+        height, width = (max(1, round(side * scale)) for side in gt_mask.shape)
+        shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image, gt_mask = _resized(image, gt_mask, (height, width), shrinks)
+    return _cut_out(image, gt_mask, size_hw, rng)
+
+
+def _window(
+    image: Image, gt_mask: Mask, size_hw: tuple[int, int], resize: bool, rng: np.random.Generator
+) -> Crop:
+    height, width = gt_mask.shape
+    if resize:
+        shares = [_window_share(rng) for _ in range(2)]
+        window = max(1, int(height * shares[0])), max(1, int(width * shares[1]))
+        image, gt_mask = _cut_out(image, gt_mask, window, rng)
+    return _resized(image, gt_mask, size_hw, cv2.INTER_LINEAR)
+
+
+def _window_share(rng: np.random.Generator) -> float:
+    low, high = WINDOW_RANGE
+    while True:  # three draws of four lie inside
+        share = float(rng.normal(WINDOW_MEAN, WINDOW_DEVIATION))
+        if low <= share <= high:
+            return share
+
+
+def _cut_out(
+    image: Image, gt_mask: Mask, size_hw: tuple[int, int], rng: np.random.Generator
+) -> Crop:
+    """Cut a window of that size at a random place, continued by reflection where it is larger."""
+    missing = [max(0, side - have) for side, have in zip(size_hw, gt_mask.shape, strict=True)]
+    if any(missing):
+        top, left = (int(rng.integers(lack + 1)) for lack in missing)
+        border = (top, missing[0] - top, left, missing[1] - left)
+        image = cv2.copyMakeBorder(image, *border, cv2.BORDER_REFLECT)
+        gt_mask = cv2.copyMakeBorder(gt_mask, *border, cv2.BORDER_REFLECT)
+    y, x = (
+        int(rng.integers(have - side + 1))
+        for side, have in zip(size_hw, gt_mask.shape, strict=True)
+    )
+    there = np.s_[y : y + size_hw[0], x : x + size_hw[1]]
+    return image[there], gt_mask[there]
+
+
+def _resized(image: Image, gt_mask: Mask, size_hw: tuple[int, int], interpolation: int) -> Crop:
+    size_wh = size_hw[::-1]
+    image = cv2.resize(np.ascontiguousarray(image), size_wh, interpolation=interpolation)
+    gt_mask = cv2.resize(
+        np.ascontiguousarray(gt_mask), size_wh, interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return image, gt_mask
 
 
 def open_training_patches(

@@ -17,8 +17,7 @@ from histosam_core.model.baselines import canonical_name
 from histosam_core.model.checkpoint.weights_header import checkpoint_facts
 from histosam_core.model.registry.own_models import checkpoint_path
 from histosam_core.model.registry.registry import MODELS, weights_path
-from histosam_core.training.recipes import recipe_of
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS, recipe_of
 
 if TYPE_CHECKING:
     from histosam_core.training.config import TrainConfig

@@ -13,8 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QGroupBox, QWidget
 from histosam_core.errors import HistoSamError
 from histosam_core.improve.settings import ImproveSettings
 from histosam_core.training.config import TrainConfig
-from histosam_core.training.recipes import Recipe, recipe_of
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS, Recipe, recipe_of
 from napari_histosam.finetune.annotations import Accepted, accepted_in, write_accepted
 from napari_histosam.finetune.choices import Choices, default_settings, free_run_folder
 from napari_histosam.finetune.estimate import estimate

@@ -24,7 +24,7 @@ from histosam_core.recipes.stand_in_study import (
 )
 from histosam_core.reproduce import ReproduceSettings
 from histosam_core.training import TrainConfig, TrainResult, ValidationScores
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS
 
 PLAN = SyntheticPlan(
     paip_slides=3,

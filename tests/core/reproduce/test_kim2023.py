@@ -17,7 +17,7 @@ from histosam_core.reproduce.kim2023 import (
     methods_of,
     paper_figures,
 )
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS
 
 
 def test_every_cell_of_both_tables_has_the_papers_figures() -> None:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.training import TrainConfig
-from histosam_core.training.families.crops import draw_crop
 from histosam_core.training.families.focalclick import draw_focus, trimap_of
-from histosam_core.training.samples import Examples
+from histosam_core.training.samples import Examples, draw_crop
 
 GEOMETRY = AugmentSettings(brightness_contrast=False, rgb_shift=False)
 

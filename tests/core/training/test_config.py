@@ -10,7 +10,7 @@ import pytest
 from histosam_core.dataset.augment import AugmentSettings
 from histosam_core.errors import ConfigError
 from histosam_core.training.config import TrainConfig
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS
 
 
 def test_defaults_are_the_papers() -> None:

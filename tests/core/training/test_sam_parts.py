@@ -13,7 +13,7 @@ from histosam_core.training.families.sam_parts import (
     prepare_for_training,
     set_training_mode,
 )
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS
 
 PAPER = {
     "md": ({"mask_decoder"}, "sam"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import ConfigError
-from histosam_core.training.scenarios import SCENARIOS
+from histosam_core.training.recipes import SCENARIOS
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel

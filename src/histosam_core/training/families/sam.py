@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from histosam_core.model.sam.interactive import SamModel
     from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
+    from histosam_core.training.recipes import Scenario
     from histosam_core.training.run_log import RunLog
     from histosam_core.training.samples import Example, TrainingPatch
-    from histosam_core.training.scenarios import Scenario
 
 
 @dataclass(slots=True)

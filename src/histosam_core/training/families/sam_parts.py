@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
     from histosam_core.model.sam.network import SamNetwork
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.scenarios import Part, Scenario
+    from histosam_core.training.recipes import Part, Scenario
 
 DENSE_PROMPTS = "click_"
 """What names of the prompt encoder's dense click modules start with; the rest of it is SAM's."""

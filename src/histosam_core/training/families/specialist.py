@@ -20,11 +20,10 @@ from torch import Tensor
 
 from histosam_core.model.load import load_model
 from histosam_core.model.specialists.click_points import disk_maps
-from histosam_core.training.families.crops import Way, draw_crop
 from histosam_core.training.families.learner import check_family, click_on_errors
 from histosam_core.training.losses import batch_iou, bce_loss, normalized_focal_loss
 from histosam_core.training.prompts import point_table
-from histosam_core.training.samples import Examples
+from histosam_core.training.samples import Examples, Way, draw_crop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
