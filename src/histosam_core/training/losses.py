@@ -11,15 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = [
-    "batch_iou",
-    "bce_dice_loss",
-    "bce_loss",
-    "dice_loss",
-    "normalized_focal_loss",
-    "weighted_normalized_focal_loss",
-]
-
 IGNORE_LABEL = -1
 FOCAL_EPS = 1e-12
 """RITM's guard against division by zero and log(0)."""
@@ -82,7 +73,6 @@ def weighted_normalized_focal_loss(
     *,
     alpha: float = 0.5,
     gamma: float = 2.0,
-    ignore_label: float = IGNORE_LABEL,
     total_weight: Tensor | float | None = None,
 ) -> Tensor:
     """`normalized_focal_loss` whose pixels weigh differently: ``sum w l / sum w`` over the batch.
@@ -91,7 +81,7 @@ def weighted_normalized_focal_loss(
 
     Parameters
     ----------
-    logits, target, alpha, gamma, ignore_label
+    logits, target, alpha, gamma
         As in `normalized_focal_loss`. Its normaliser is each sample's, and knows of no weights.
     weight
         Of each pixel, 0 or more; the shape of `logits`. Ignored pixels add no loss, yet their
@@ -100,11 +90,6 @@ def weighted_normalized_focal_loss(
         What the sum is divided by; None: the sum of `weight`. The parts of a batch, each with the
         whole batch's total, add up to its loss.
 
-    Returns
-    -------
-    Tensor
-        float32 scalar.
-
     References
     ----------
     X. Chen et al., "FocalClick: Towards practical interactive image segmentation", CVPR 2022.
@@ -112,7 +97,7 @@ def weighted_normalized_focal_loss(
     _check_shapes(logits, target)
     _check_shapes(logits, weight)
     with torch.autocast(logits.device.type, enabled=False):
-        loss, _ = _focal_terms(logits, target, alpha, gamma, ignore_label)
+        loss, _ = _focal_terms(logits, target, alpha, gamma, IGNORE_LABEL)
         weight = weight.float()
         total = weight.sum() if total_weight is None else total_weight
         return (loss * weight).sum() / (total + FOCAL_EPS)
@@ -122,29 +107,18 @@ def bce_loss(
     logits: Tensor,
     target: Tensor,
     *,
-    ignore_label: float = IGNORE_LABEL,
     over: Literal["labelled", "all"] = "labelled",
     reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
-    """Binary cross-entropy averaged over each sample's pixels.
+    """Binary cross-entropy averaged over each sample's pixels, as in `normalized_focal_loss`.
 
-    Parameters
-    ----------
-    logits, target, ignore_label, reduction
-        As in `normalized_focal_loss`.
-    over
-        What the sum is divided by: the "labelled" pixels, or "all" of them, as RITM does. Ignored
-        ones add nothing either way.
-
-    Returns
-    -------
-    Tensor
-        As in `normalized_focal_loss`.
+    It is averaged over the "labelled" pixels, or over "all" of them, as RITM does. Ignored ones add
+    nothing either way.
     """
     _check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
         target = target.float()
-        labelled = target != ignore_label
+        labelled = target != IGNORE_LABEL
         truth = torch.where(labelled, target, torch.zeros_like(target))
         logits = logits.float()
         # Without the difference of two large numbers that rounds small losses.
@@ -156,57 +130,33 @@ def bce_loss(
     return per_sample if reduction == "none" else per_sample.mean()
 
 
-def dice_loss(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    ignore_label: float = IGNORE_LABEL,
-    reduction: Literal["mean", "none"] = "mean",
-) -> Tensor:
-    """One minus the soft Dice coefficient (2 sum p y + 1) / (sum p + sum y + 1) of each sample.
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice coefficient (2 sum p y + 1) / (sum p + sum y + 1), mean over samples.
 
-    The 1 makes an empty prediction of an empty object a perfect one. Arguments and result as in
+    The 1 makes an empty prediction of an empty object a perfect one. Shapes as in
     `normalized_focal_loss`.
     """
     _check_shapes(logits, target)
     with torch.autocast(logits.device.type, enabled=False):
         target = target.float()
-        labelled = (target != ignore_label).flatten(1)
+        labelled = (target != IGNORE_LABEL).flatten(1)
         truth = target.flatten(1) * labelled
         probability = torch.sigmoid(logits.float()).flatten(1) * labelled
         overlap = (probability * truth).sum(1)
         per_sample = 1.0 - (2.0 * overlap + 1.0) / (probability.sum(1) + truth.sum(1) + 1.0)
-    return per_sample if reduction == "none" else per_sample.mean()
+    return per_sample.mean()
 
 
-def bce_dice_loss(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    dice_weight: float = 1.0,
-    ignore_label: float = IGNORE_LABEL,
-    reduction: Literal["mean", "none"] = "mean",
-) -> Tensor:
-    """`bce_loss` plus `dice_weight` times `dice_loss`: the loss of pre-training."""
-    bce = bce_loss(logits, target, ignore_label=ignore_label, reduction=reduction)
-    dice = dice_loss(logits, target, ignore_label=ignore_label, reduction=reduction)
-    return bce + dice_weight * dice
+def bce_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """`bce_loss` plus `dice_loss`: the loss of pre-training."""
+    return bce_loss(logits, target) + dice_loss(logits, target)
 
 
 def batch_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """IoU of each sample, which says how training goes where the losses do not; no gradient.
+    """(B,) float32 IoU, which says how training goes where the losses do not; no gradient.
 
-    Parameters
-    ----------
-    logits
-        (B, 1, H, W); above 0 is the mask.
-    target
-        Same shape: 1 object, 0 background, -1 ignored.
-
-    Returns
-    -------
-    Tensor
-        (B,) float32; two empty masks give 1.
+    `logits` are (B, 1, H, W), above 0 is the mask; `target` the same shape: 1 object, 0 background,
+    -1 ignored. Two empty masks give 1.
     """
     mask, truth = (logits.detach() > 0) & (target != IGNORE_LABEL), target == 1
     both = (mask & truth).sum((1, 2, 3)).float()

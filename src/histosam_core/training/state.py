@@ -156,7 +156,7 @@ class TrainState:
             scenario=config.scenario,
             geometry=TrainingGeometry(float(mpp), patch_size_px=int(first.gt_mask.shape[0])),
             licence=base.licence,
-            settings={**getattr(base, "settings", {}), **learner.settings},
+            settings={**base.settings, **learner.settings},
             provenance={
                 "base": base.name,
                 "base_sha256": base.sha256,

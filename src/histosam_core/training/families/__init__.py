@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from histosam_core.training.run_log import RunLog
     from histosam_core.training.samples import TrainingPatch
 
-__all__ = ["start_learner"]
-
 
 def start_learner(
     config: TrainConfig,

@@ -46,22 +46,11 @@ Box = tuple[int, int, int, int]
 
 
 def points_in_focus(points: Tensor, boxes: NDArray[Any], size_hw: tuple[int, int]) -> Tensor:
-    """Bring clicks to pixels of an enlarged part of their crop.
+    """Bring clicks, (B, 2N, 3) from `point_table`, to pixels of an enlarged part of their crop.
 
-    Parameters
-    ----------
-    points
-        (B, 2N, 3) from `point_table`.
-    boxes
-        (B, 4): y1, y2, x1, x2 of the part.
-    size_hw
-        What it is enlarged to.
-
-    Returns
-    -------
-    Tensor
-        (B, 2N, 3). A click above and left of the part has two negative coordinates, and so counts
-        for none, as in FocalClick's training.
+    `boxes` are (B, 4): y1, y2, x1, x2 of the part, which is enlarged to `size_hw`. A click above
+    and left of the part gets two negative coordinates, and so counts for none, as in FocalClick's
+    training.
     """
     y1, y2, x1, x2 = torch.from_numpy(np.asarray(boxes, np.float32)).to(points.device).unbind(1)
     origin = torch.stack((y1, x1), 1)[:, None]
@@ -76,14 +65,7 @@ def draw_focus(
 ) -> Focus:
     """Draw the part of a crop that the refiner sees.
 
-    Parameters
-    ----------
-    image
-        (H, W, 3) uint8 RGB, a training crop.
-    gt_mask
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    rng
-        Source of all randomness.
+    The crop is (H, W, 3) uint8 RGB and (H, W) int8: 1 object, 0 background, -1 ignored.
     """
     is_object = gt_mask == 1
     small = np.count_nonzero(is_object) < SMALL_OBJECT * is_object.size
@@ -100,22 +82,15 @@ def draw_focus(
         return bigger
 
     ignored = enlarged((gt_mask == -1).astype(np.uint8), cv2.INTER_NEAREST_EXACT) > 0
-    masks = []
-    for mask in (is_object, trimap_of(is_object)):
-        bigger = (enlarged(_grey(mask)) > HALF).astype(np.int8)
-        bigger[ignored] = -1
-        masks.append(bigger)
-    return Focus(enlarged(image), masks[0], masks[1], box)
+    mask, trimap = (
+        np.where(ignored, -1, enlarged(_grey(one)) > HALF).astype(np.int8)
+        for one in (is_object, trimap_of(is_object))
+    )
+    return Focus(enlarged(image), mask, trimap, box)
 
 
 def trimap_of(is_object: Bool) -> Bool:
-    """(H, W) bool: where a mask is not what is left of it at an eighth of its size, and 2 px round.
-
-    Parameters
-    ----------
-    is_object
-        (H, W) bool.
-    """
+    """(H, W) bool: where a mask differs from itself at an eighth of its size, and 2 px round."""
     height, width = is_object.shape
     small_wh = max(1, width // TRIMAP_STEP), max(1, height // TRIMAP_STEP)
     small = cv2.resize(_grey(is_object), small_wh) > HALF
@@ -150,11 +125,9 @@ def _on_border(is_object: Bool, rng: np.random.Generator) -> Box:
     border = grown & ~is_object
     inner = np.zeros_like(border)
     inner[half_h : height - half_h, half_w : width - half_w] = True
-    places = np.argwhere(border & inner)
-    if not len(places):
-        places = np.argwhere(border)
-    if not len(places):
-        places = np.array([[half_h, half_w]])
+    in_the_middle = np.array([[half_h, half_w]])
+    candidates = (np.argwhere(border & inner), np.argwhere(border), in_the_middle)
+    places = next(found for found in candidates if len(found))
     y, x = (int(v) for v in places[rng.integers(len(places))])
     top = min(max(y - half_h, 0), height - sides[0])
     left = min(max(x - half_w, 0), width - sides[1])
