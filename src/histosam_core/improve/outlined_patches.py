@@ -52,15 +52,8 @@ def cut_patches(
 ) -> tuple[ExtractionSummary, tuple[str, ...]]:
     """Cut and split the patches for a model of that geometry, unless that was done before.
 
-    Returns
-    -------
-    summary, notes
-        What is in ``patches`` of the work's folder; a line on each slide and annotation left out.
-
-    Raises
-    ------
-    AnnotationError, ConfigError, EmptyDatasetError, SlideError
-        See `extract_patches`; also where nothing is outlined, or too little.
+    Returns what is in ``patches`` of the work's folder, and a line on each slide and annotation
+    left out. Errors are those of `extract_patches`, also where nothing is outlined, or too little.
     """
     folder = settings.out / "patches"
     pairs, notes = annotated_slides(settings)
@@ -95,12 +88,7 @@ def cut_patches(
 def annotated_slides(settings: ImproveSettings) -> tuple[list[Pair], tuple[str, ...]]:
     """Return the (slide, annotation) pairs, and a line on everything that has no counterpart.
 
-    Raises
-    ------
-    AnnotationError
-        No slide has an annotation, or no annotation outlines anything.
-    SlideNotFoundError
-        There is no slide.
+    AnnotationError says that no slide has an annotation, or none of them outlines anything.
     """
     slides, annotations = settings.slides, settings.annotations
     folder = annotations[0] if len(annotations) == 1 and annotations[0].is_dir() else None

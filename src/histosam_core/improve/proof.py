@@ -51,36 +51,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the held-out patches say.
+    """What the held-out patches say."""
 
-    Parameters
-    ----------
-    measure
-        "noc85": clicks to an IoU of 0.85, fewer are better. "mean_iou": mean of the IoUs after
-        click 1 to `max_clicks`, more is better; taken where NoC@85 is the same for every patch,
-        above all because none gets there.
-    before, after
-        Its mean.
-    difference
-        Mean of after - before, patch by patch, with its 95 % bootstrap interval.
-    n_patches, n_slides
-        What was clicked on.
-    resampled
-        What the interval resamples: "slides", from `SLIDES_ALONE` of them on; below that "slides
-        or blocks", the wider of the two intervals; "blocks" of `BLOCK_PATCHES` patches across,
-        where there is one slide; "patches", where there is one block.
-    max_clicks
-        The budget.
-    """
-
+    # "noc85": clicks to an IoU of 0.85, fewer are better. "mean_iou": mean of the IoUs after click
+    # 1 to `max_clicks`, more is better; taken where NoC@85 is the same for every patch, above all
+    # because none gets there.
     measure: Literal["noc85", "mean_iou"]
-    before: float
+    before: float  # its mean
     after: float
-    difference: Estimate
-    n_patches: int
+    difference: Estimate  # mean of after - before, patch by patch, with its 95 % interval
+    n_patches: int  # clicked on
     n_slides: int
+    # What the interval resamples: "slides", from `SLIDES_ALONE` of them on; below that "slides or
+    # blocks", the wider of the two intervals; "blocks" of `BLOCK_PATCHES` patches across, where
+    # there is one slide; "patches", where there is one block.
     resampled: Resampled
-    max_clicks: int
+    max_clicks: int  # the budget
 
     @property
     def is_better(self) -> bool:
@@ -131,41 +117,19 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """What `improve` made.
+    """What `improve` made."""
 
-    Parameters
-    ----------
-    out
-        The work's folder: report.html, improvement.json, patches, runs, and the tuning's run.
-    base, scenario
-        The model that it began with, and what was trained.
-    checkpoint
-        The tuned model, whether or not it was promoted.
-    proof
-        What the held-out patches say.
-    n_patches, n_slides
-        Part to number of patches, and of slides.
-    split_by
-        How far the parts are apart: "slides", "slide and place", or "place".
-    own_model
-        The name under which the tuned model was added to the user's own; None: it was not.
-    notes
-        What was assumed, repaired or left out.
-    seconds
-        Wall time of the tuning.
-    """
-
-    out: Path
-    base: str
-    scenario: str
-    checkpoint: Path
+    out: Path  # folder: report.html, improvement.json, patches, runs, and the tuning's run
+    base: str  # the model that it began with
+    scenario: str  # what was trained
+    checkpoint: Path  # the tuned model, whether or not it was promoted
     proof: Proof
-    n_patches: Mapping[str, int]
-    n_slides: Mapping[str, int]
-    split_by: SplitBy
-    own_model: str | None
-    notes: tuple[str, ...]
-    seconds: float
+    n_patches: Mapping[str, int]  # part to number of patches
+    n_slides: Mapping[str, int]  # part to number of slides
+    split_by: SplitBy  # how far the parts are apart: "slides", "slide and place", or "place"
+    own_model: str | None  # the tuned model's name among the user's own; None: it is none of them
+    notes: tuple[str, ...]  # what was assumed, repaired or left out
+    seconds: float  # wall time of the tuning
 
     @property
     def is_promoted(self) -> bool:

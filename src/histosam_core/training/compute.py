@@ -206,18 +206,11 @@ class Compute:
         at_least: int = 1,
         restart: Callable[[], None] | None = None,
     ) -> StepMeans:
-        """Sum the gradient of a batch over passes and processes.
+        """Sum the gradient of the parameters that learn over passes and processes.
 
-        Parameters
-        ----------
-        parameters
-            Those that learn.
-        count, at_least
-            Patches of this process; a pass takes that many at least.
-        pass_through
-            Adds the gradient of a part of the batch; returns its shares of the loss and the IoU.
-        restart
-            Called before a full memory makes all begin again.
+        Of this process's `count` patches a pass takes `at_least` so many. `pass_through` adds the
+        gradient of a part of them, and returns its shares of the loss and the IoU. `restart` is
+        called before a full memory makes all begin again.
         """
         learning = list(parameters)
 

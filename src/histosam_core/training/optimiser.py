@@ -117,13 +117,8 @@ class WeightInterpolation:
     weights before and after, parameter by parameter, keeps most of both (Wortsman et al., "Robust
     fine-tuning of zero-shot models", CVPR 2022).
 
-    Parameters
-    ----------
-    network, names
-        As it starts, and what will change in its state dict: parameters, and running means with
-        them. What is no floating number is left as it is.
-    share
-        Of the starting weights in the average; 0 leaves the network as it is.
+    Of `names` in the state dict, parameters and running means with them, what is a floating number
+    is averaged; `share` is that of the starting weights, 0 leaves the network as it is.
     """
 
     def __init__(self, network: nn.Module, names: Sequence[str], share: float) -> None:

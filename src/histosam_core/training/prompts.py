@@ -43,24 +43,11 @@ def pack_clicks(
     network: SamNetwork,
     width: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Turn ragged clicks into what `SamNetwork.decode` takes.
+    """Turn B lists of clicks, in pixels of the patches, into what `SamNetwork.decode` takes.
 
-    Parameters
-    ----------
-    clicks, patch_hw
-        B lists of clicks in pixels of patches of that size.
-    network
-        Says how large a patch is in the model input.
-    width
-        Pad to so many points at least: those of a batch of which these are a part, since padding
-        takes part in the attention.
-
-    Returns
-    -------
-    points_xy
-        (B, N, 2) float32 in model-input pixels, N the longest list (at least `width`).
-    labels
-        (B, N) int64: 1 positive, 0 negative, -1 padding.
+    They are padded to `width` points at least, those of a batch of which these are a part, since
+    padding takes part in the attention. With N the longest list, `points_xy` are (B, N, 2) float32
+    in model-input pixels, `labels` (B, N) int64: 1 positive, 0 negative, -1 padding.
     """
     longest = max([width, *(len(sample) for sample in clicks)])
     points = np.zeros((len(clicks), longest, 2), np.float32)

@@ -34,25 +34,14 @@ SAFETENSORS_HALF = ".tmp??????"
 
 
 class RunFolder:
-    """Paths of a run's files, and how they are written and read.
-
-    Attributes
-    ----------
-    config, log, curves : Path
-        Settings as JSON; the log as CSV, and as a picture.
-    best, last : Path
-        Checkpoints of the best validated epoch and of the last one.
-    state : Path
-        What an interrupted run goes on from.
-    tensorboard : Path
-        Folder of the log for TensorBoard.
-    """
+    """Paths of a run's files, and how they are written and read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config, self.log = path / "config.json", path / "log.csv"
-        self.curves, self.state = path / "curves.png", path / "state.pt"
+        self.config = path / "config.json"
+        self.log, self.curves = path / "log.csv", path / "curves.png"  # the same as a table, drawn
         self.best, self.last = path / "best.safetensors", path / "last.safetensors"
+        self.state = path / "state.pt"  # what an interrupted run goes on from
         self.tensorboard = path / "tensorboard"
         self._files = (self.state, self.best, self.last, self.log, self.curves, self.config)
 
@@ -61,14 +50,9 @@ class RunFolder:
     ) -> dict[str, Any] | None:
         """Return the state to go on from, or None to start; what is in the folder stays as it is.
 
-        Raises
-        ------
-        OutputExistsError
-            The folder is taken, and neither `resume` nor `overwrite` was asked for.
-        ConfigError
-            There is no run to resume, or it has other settings than it began with.
-        CheckpointError
-            The state is damaged, or of another format.
+        OutputExistsError says that the folder is taken and neither was asked for, ConfigError that
+        there is no run to resume or that it began with other settings, CheckpointError that its
+        state is damaged or of another format.
         """
         if resume and not self.has_begun_only:
             saved = self.load_state()

@@ -94,21 +94,12 @@ class Example:
 
 
 class Examples:
-    """The training patches, epoch by epoch.
+    """The training patches, all of one size, epoch by epoch.
 
-    Parameters
-    ----------
-    patches
-        Training patches of one size.
-    config
-        Sizes of batches and epochs, augmentation, first clicks, seed and workers.
-    variants
-        Augmented variants per patch; 0 draws each time afresh.
-    draw_crop, draw_focus
-        Cuts and augments a crop of (H, W, 3) uint8 and (H, W) int8, afresh in every epoch; draws
-        what FocalClick's refiner sees of it. None: patches are augmented whole, and have no focus.
-    share
-        (rank, count) of the process that trains: it gets every count-th patch of each batch.
+    Of each patch there are so many augmented `variants`; 0 draws each time afresh. `draw_crop` cuts
+    and augments crops instead, afresh in every epoch, and `draw_focus` draws what FocalClick's
+    refiner sees of them. A process that trains gets its `share` (rank, count) of a batch: every
+    count-th patch.
 
     Attributes
     ----------
@@ -211,27 +202,13 @@ def draw_crop(
     augmentation: AugmentSettings,
     way: Way = "scaled",
 ) -> Crop:
-    """Draw a crop, augmented; a crop without object is drawn again, as a rule.
+    """Draw a crop, augmented, of (H, W, 3) uint8 RGB and its (H, W) int8 mask, -1 ignored.
 
     RITM and SimpleClick see patches "scaled" by 0.75 to 1.40 and cut to size; what is smaller than
     the crop is continued by reflection, so that the scale stays what was drawn. FocalClick sees a
     "window" of 0.3 to 1.3 of the patch's height and width, drawn apart and squashed to size, since
-    its use squashes objects too. Image and mask go the same way; -1 stays ignored.
-
-    Parameters
-    ----------
-    image
-        (H, W, 3) uint8 RGB.
-    gt_mask
-        (H, W) int8: 1 object, 0 background, -1 ignored.
-    rng
-        Source of all randomness.
-    size_hw, way
-        Of the crop.
-    augmentation
-        What is on. Without ``resize`` scaled crops keep the patch's scale, and windows are the
-        whole patch.
-
+    its use squashes objects too. Without ``resize`` scaled crops keep the patch's scale, windows
+    are the whole patch. A crop without object is drawn again, as a rule.
     """
     # Turned while it is still square, if it is.
     image, gt_mask = augment(image, gt_mask, replace(augmentation, resize=False), rng)

@@ -35,32 +35,18 @@ SCORES = ("before", "best", "last")
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a finished run left behind.
+    """What a finished run left behind."""
 
-    Parameters
-    ----------
-    run_folder
-        Holds config.json, log.csv, curves.png, state.pt and the checkpoints.
-    best_checkpoint, last_checkpoint
-        Of the epoch with the lowest validation NoC@85, and of the last one.
-    before, best, last
-        Validation of the model as it was given, of the best and of the last epoch.
-    best_epoch, epochs, steps
-        The best epoch, epochs and optimiser steps done.
-    seconds
-        Wall time, validation included, over all attempts.
-    """
-
-    run_folder: Path
-    best_checkpoint: Path
+    run_folder: Path  # holds config.json, log.csv, curves.png, state.pt and the checkpoints
+    best_checkpoint: Path  # of the epoch with the lowest validation NoC@85
     last_checkpoint: Path
-    before: ValidationScores
+    before: ValidationScores  # of the model as it was given
     best: ValidationScores
     last: ValidationScores
     best_epoch: int
-    epochs: int
-    steps: int
-    seconds: float
+    epochs: int  # done
+    steps: int  # of the optimiser
+    seconds: float  # wall time, validation included, over all attempts
 
 
 @dataclass(slots=True)

@@ -27,23 +27,14 @@ TARGET_IOU = 0.90
 
 @dataclass(frozen=True, slots=True)
 class ValidationScores:
-    """How the model answers clicks on the validation patches.
+    """How the model answers clicks on the validation patches."""
 
-    Parameters
-    ----------
-    noc80, noc85, noc90
-        Mean number of clicks to an IoU of 0.80, 0.85, 0.90; a patch that fails counts the budget.
-    miou_per_click
-        Mean IoU after click 1, 2, ... up to the budget.
-    n_patches
-        Patches clicked on.
-    """
-
+    # Mean number of clicks to an IoU of 0.80, 0.85, 0.90; a patch that fails counts the budget.
     noc80: float
     noc85: float
     noc90: float
-    miou_per_click: tuple[float, ...]
-    n_patches: int
+    miou_per_click: tuple[float, ...]  # mean IoU after click 1, 2, ... up to the budget
+    n_patches: int  # clicked on
 
     @property
     def mean_iou(self) -> float:

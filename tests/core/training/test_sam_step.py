@@ -37,7 +37,6 @@ class Step:
         time = TimeBudget(None, perf_counter)
         self.learner = SamLearner(
             config,
-            chosen,
             model,
             small_patches(6, 0),
             small_patches(1, 1),

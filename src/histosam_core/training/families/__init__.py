@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from histosam_core.errors import ConfigError
-from histosam_core.training.recipes import SCENARIOS
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
@@ -26,14 +25,9 @@ def start_learner(
     compute: Compute,
     log: RunLog,
 ) -> Learner:
-    """Load or copy the model that a run starts from, ready to learn.
+    """Load the model that a run starts from, or copy the one that is given, ready to learn.
 
-    A model that is given is copied, not changed. Other parameters as for `SamLearner`.
-
-    Raises
-    ------
-    ConfigError
-        The model cannot be trained, or not in the way that `config` says.
+    ConfigError says that it cannot be trained, or not in the way that the settings say.
     """
     recipe, processes = config.recipe, compute.processes
     learner: Learner
@@ -49,10 +43,9 @@ def start_learner(
         from histosam_core.training.families.sam import SamLearner
         from histosam_core.training.families.sam_parts import starting_model
 
-        scenario = SCENARIOS[config.scenario]
-        start = starting_model(config, scenario, model, processes.device)
+        start = starting_model(config, model, processes.device)
         learner = SamLearner(
-            config, scenario, start, train_patches, validation_patches, n_validated, compute, log
+            config, start, train_patches, validation_patches, n_validated, compute, log
         )
     n, least = learner.examples.batch_size, recipe.least_at_a_time
     if n < least:

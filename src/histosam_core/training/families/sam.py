@@ -27,6 +27,7 @@ from histosam_core.training.families.sam_parts import (
 )
 from histosam_core.training.losses import batch_iou, normalized_focal_loss
 from histosam_core.training.prompts import pack_clicks
+from histosam_core.training.recipes import SCENARIOS
 from histosam_core.training.samples import Examples
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from histosam_core.model.sam.interactive import SamModel
     from histosam_core.training.compute import Compute, StepMeans
     from histosam_core.training.config import TrainConfig
-    from histosam_core.training.recipes import Scenario
     from histosam_core.training.run_log import RunLog
     from histosam_core.training.samples import Example, TrainingPatch
 
@@ -59,16 +59,8 @@ class Prompted:
 class SamLearner:
     """Trains a model by a scenario; a `Learner`.
 
-    Parameters
-    ----------
-    config, scenario, compute
-        How and what is trained, and with what.
-    model
-        Its network learns.
-    train_patches, validation_patches, n_validated
-        Patches of one size, and how many of the latter are used.
-    log
-        Gets a report of every patch that a frozen image encoder encodes, and may raise to stop.
+    All patches are of one size; `n_validated` of the validation patches are used. The log gets a
+    report of every patch that a frozen image encoder encodes, and may raise to stop.
     """
 
     settings: Mapping[str, Any] = {}
@@ -76,7 +68,6 @@ class SamLearner:
     def __init__(
         self,
         config: TrainConfig,
-        scenario: Scenario,
         model: SamModel,
         train_patches: Sequence[TrainingPatch],
         validation_patches: Sequence[TrainingPatch],
@@ -84,6 +75,7 @@ class SamLearner:
         compute: Compute,
         log: RunLog,
     ) -> None:
+        scenario = SCENARIOS[config.scenario]
         if config.keep_base and scenario.decoder not in model.info.decoders:
             raise ConfigError(
                 f"keep_base is {config.keep_base:g}, but {model.info.name} has no "

@@ -45,14 +45,8 @@ Embedded = tuple[Tensor, NDArray[np.int8]]
 class PatchEmbeddings:
     """Embeddings and masks of one set of patches as one encoder sees them. Thread-safe.
 
-    Parameters
-    ----------
-    store
-        Where they are kept.
-    facts
-        All that decides them besides a patch's place and variant, as plain values.
-    encoder
-        `SamNetwork.encoder_hash`.
+    `facts` are all that decides them besides a patch's place, its variant and the encoder's hash:
+    plain values.
     """
 
     def __init__(self, store: EmbeddingStore, facts: Mapping[str, Any], encoder: str) -> None:
@@ -115,18 +109,10 @@ def patch_store(memory_bytes: int, folder: Path | None, disk_bytes: int = 0) -> 
 class PatchEncoder:
     """Encodes what a step or a validation needs, and remembers it where it may.
 
-    Parameters
-    ----------
-    network
-        Its image encoder is used.
-    caches
-        Of training and of validation patches; None where the image encoder learns. A frozen
-        encoder's embeddings are rounded to half precision if `config` says so, kept or not.
-    config, compute
-        Precision and memory.
-    log
-        Gets a report before a frozen encoder encodes, and may raise to stop; and a notice when the
-        disk takes no more embeddings.
+    `caches` are those of training and of validation patches; None where the image encoder learns. A
+    frozen encoder's embeddings are rounded to half precision if `config` says so, kept or not. The
+    log gets a report before a frozen encoder encodes, which may raise to stop, and a notice when
+    the disk takes no more embeddings.
     """
 
     def __init__(

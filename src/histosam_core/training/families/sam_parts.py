@@ -11,6 +11,7 @@ from histosam_core.model.load import load_model
 from histosam_core.model.sam.interactive import SamModel
 from histosam_core.model.sam.start import start_network
 from histosam_core.training.families.learner import check_family
+from histosam_core.training.recipes import SCENARIOS
 
 if TYPE_CHECKING:
     from histosam_core.model.interface import InteractiveModel
@@ -32,11 +33,9 @@ def part_of(parameter_name: str) -> Part:
     raise ValueError(f"parameter {parameter_name} belongs to no part of a SamNetwork")
 
 
-def starting_model(
-    config: TrainConfig, scenario: Scenario, model: InteractiveModel | None, device: str
-) -> SamModel:
+def starting_model(config: TrainConfig, model: InteractiveModel | None, device: str) -> SamModel:
     """Load the model that a run starts from, or copy the one given, with what the scenario adds."""
-    early = config.early_features
+    scenario, early = SCENARIOS[config.scenario], config.early_features
     if model is None:
         base = load_base(config.model, device, scenario, early_features=early)
         check_family(base, config)
@@ -74,11 +73,8 @@ def adapt_network(
     random, dense click prompts and early features without effect. `network` itself is returned
     when it fits.
 
-    Raises
-    ------
-    CheckpointError
-        `network` cannot give the decoder: SAM's from a checkpoint that has the refining one only.
-        Or it has early features, and is to go without.
+    CheckpointError says that `network` cannot give the decoder, SAM's from a checkpoint that has the
+    refining one only, or has early features and is to go without.
     """
     dense_prompts = network.dense_prompts or scenario.adds_dense_prompts
     early = scenario.early_features(early_features)

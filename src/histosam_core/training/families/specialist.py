@@ -66,16 +66,9 @@ class Prompted:
 
 
 class SpecialistLearner:
-    """Trains all of a specialist's network; a `Learner`.
+    """Trains all of a specialist's network, on crops of patches; a `Learner`.
 
-    Parameters
-    ----------
-    config, compute
-        How is trained, and with what.
-    model, network
-        Clicked on in validation; it answers with `network` itself, which learns.
-    train_patches
-        Patches to cut crops from.
+    `model` is clicked on in validation; it answers with `network` itself, which learns.
     """
 
     crop_way: Way = "scaled"
