@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -167,19 +166,16 @@ def _run(settings: EvaluateSettings, job: JobEvents, *, overwrite: bool) -> Resu
                         progress=progress,
                         **common,
                     )
-                for text in _notes(result):
+                left_out = result.header.get("left_out", {}).values()
+                notes = [*result.header.get("notes", ()), *(f"left out: {why}" for why in left_out)]
+                for text in dict.fromkeys(notes):
                     if text not in shown:
-                        shown.add(text)
                         job.report({"event": "notice", "text": text})
+                shown.update(notes)
         del runner  # before the next model is loaded
     settings.save(out / SETTINGS_FILE)
     # The report is made from the rows on disk, so that it can be made again to the letter.
     return evaluation.read_records(folders)
-
-
-def _notes(result: EvaluationResult) -> Sequence[str]:
-    left_out = result.header.get("left_out", {})
-    return [*result.header.get("notes", ()), *(f"left out: {why}" for why in left_out.values())]
 
 
 def run_folder_name(label: str, dataset: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histosam_core import console
 from histosam_core.cli import options
@@ -73,7 +73,7 @@ def finetune(
                 progress=progress,
                 on_event=job.report,
             )
-        job.result(**as_json(result), checkpoint=result.best_checkpoint)
+        job.result(**asdict(result), checkpoint=result.best_checkpoint)
         return result
 
     options.run_job(
@@ -81,16 +81,10 @@ def finetune(
         work,
         stopped="Stopped; the state is saved. Go on with: histosam finetune "
         f"--out {given.get('out', 'OUT')} --resume",
-        facts=as_json,
+        facts=asdict,
         show=lambda result: _show(used[0], result),
         speaks=is_first,
     )
-
-
-def as_json(result: TrainResult) -> dict[str, Any]:
-    """Plain values for `--json`."""
-    scores = {name: getattr(result, name).as_dict() for name in ("before", "best", "last")}
-    return {**asdict(result), **scores}
 
 
 def _show(settings: TrainConfig, result: TrainResult) -> None:

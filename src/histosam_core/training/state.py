@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,7 @@ class TrainState:
                 "epoch": epoch,
                 "steps": self.step,
                 "settings": config.as_dict(),
-                "validation": scores.as_dict() if scores else None,
+                "validation": asdict(scores) if scores else None,
                 "software": f"napari-histosam {__version__}, torch {version('torch')}, "
                 f"Python {platform.python_version()}",
             },
@@ -178,7 +178,7 @@ class TrainState:
             # A stop while the last epoch is being validated leaves that to be done again.
             "finished": self.finished and self.steps_in_epoch == 0,
             "seconds": self.time.seconds,
-            "scores": {name: one.as_dict() if one else None for name, one in scores.items()},
+            "scores": {name: asdict(one) if one else None for name, one in scores.items()},
             "rows": self.rows,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,13 +62,9 @@ class ValidationScores:
             return True
         return (self.noc85, -self.mean_iou) < (other.noc85, -other.mean_iou)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
-        return {**asdict(self), "miou_per_click": list(self.miou_per_click)}
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ValidationScores:
-        """Rebuild from `as_dict`."""
+        """Rebuild from its fields as JSON holds them."""
         return cls(**{**values, "miou_per_click": tuple(values["miou_per_click"])})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_fewer_clicks_are_better_and_the_iou_breaks_ties() -> None:
 
 def test_scores_survive_as_plain_values() -> None:
     scores = _scores(3, 0.25, 0.5)
-    assert ValidationScores.from_dict(scores.as_dict()) == scores
+    assert ValidationScores.from_dict(asdict(scores)) == scores
     assert scores.miou_after(1) == 0.25
     assert scores.miou_after(20) == 0.5
 

@@ -73,7 +73,7 @@ def adapt_network(
     random, dense click prompts and early features without effect. `network` itself is returned
     when it fits.
 
-    CheckpointError says that `network` cannot give the decoder, SAM's from a checkpoint that has the
+    CheckpointError says that `network` cannot give the decoder, SAM's where a checkpoint has the
     refining one only, or has early features and is to go without.
     """
     dense_prompts = network.dense_prompts or scenario.adds_dense_prompts
