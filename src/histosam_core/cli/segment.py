@@ -14,7 +14,6 @@ from rich.text import Text
 from histosam_core import console
 from histosam_core.cli.options import DeviceOption, JsonOption, OverwriteOption, check_output
 from histosam_core.errors import ConfigError, EmptyMaskError
-from histosam_core.session.growth.growing import WINDOWS_A_CLICK
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -68,12 +67,13 @@ def segment(
         ),
     ] = True,
     grow_windows: Annotated[
-        int,
+        int | None,
         Parameter(
             validator=validators.Number(gte=1),
+            show_default=lambda _: "64",
             help="Windows that it may grow into after each click.",
         ),
-    ] = WINDOWS_A_CLICK,
+    ] = None,
     device: DeviceOption = "auto",
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -93,6 +93,7 @@ def segment(
     """
     from histosam_core.model.registry.model_choice import load_choice
     from histosam_core.session import Session, check_on_slide, save_preview
+    from histosam_core.session.growth.growing import WINDOWS_A_CLICK
     from histosam_core.slide import open_slide
 
     given = _given_clicks(click, clicks)
@@ -107,7 +108,7 @@ def segment(
         session = Session(opened, loaded)
         for note in session.notes:
             console.note(note)
-        answers = _answers(session, given, grow_windows if grow else 0)
+        answers = _answers(session, given, (grow_windows or WINDOWS_A_CLICK) if grow else 0)
         if session.growth is not None and session.growth.waiting:
             console.note(
                 f"the object goes on; it had grown into {session.growth.n_windows} window(s). "

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histosam_core.slide.colour import optical_density
+
 RESIZE_RANGE = (0.75, 1.40)
 BRIGHTNESS_RANGE = (-0.25, 0.25)
 CONTRAST_RANGE = (-0.15, 0.40)
@@ -164,9 +166,7 @@ def stain_jitter(image: Image, rng: np.random.Generator, sigma: float = STAIN_SI
     # Unmixing, jitter and mixing are one affine map of the densities.
     mixing = (np.linalg.inv(unit) * gain) @ unit
     offset = shift @ unit
-    density_of = -np.log((np.arange(256) + 1.0) / 256.0)
-    density = density_of.astype(np.float32)[image]
-    jittered = density @ mixing.astype(np.float32) + offset.astype(np.float32)
+    jittered = optical_density(image) @ mixing.astype(np.float32) + offset.astype(np.float32)
     return _to_uint8(256.0 * np.exp(-jittered) - 1.0)
 
 

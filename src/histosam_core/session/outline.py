@@ -255,22 +255,16 @@ class Outline:
         self, canvas: Canvas, step: Draft, before: Draft
     ) -> tuple[Canvas, tuple[Answer, ...]]:
         """Let the object grow into some windows more, or until it ends."""
-        prompts, held = step.prompts, self._held(step)
-        clicks = [one for one in prompts if isinstance(one, Click)]
         growth, answers = self._growths.get(before), list[Answer]()
         if growth is None:
-            canvas, growth = self._begin_growth(canvas, held, before)
-        look = self._grower.look(clicks)
-        if look is None:
-            raise AssertionError("an object grows from a positive click")
+            canvas, growth = self._begin_growth(canvas, before)
         latest = self.latest(before)
         for _ in range(step.windows):
             window, growth = self._grower.next_window(canvas, growth)
             if window is None:
-                seeds = [self.grid.to_grid(one.xy) for one in clicks if one.is_positive]
-                canvas, growth = self._grower.finish(canvas, held, growth, seeds)
+                canvas, growth = self._grower.finish(canvas, growth)
                 break
-            canvas, growth, said = self._grower.answer(canvas, held, growth, window, clicks, look)
+            canvas, growth, said = self._grower.answer(canvas, growth, window)
             if said is not None:
                 is_new, now = window not in latest, said.prediction
                 answers.append(
@@ -279,7 +273,7 @@ class Outline:
         self._growths[step] = growth
         return canvas, tuple(answers)
 
-    def _begin_growth(self, canvas: Canvas, held: Canvas, before: Draft) -> tuple[Canvas, Growth]:
+    def _begin_growth(self, canvas: Canvas, before: Draft) -> tuple[Canvas, Growth]:
         """Begin to grow after the last prompt of a draft, a click."""
         clicked: dict[Window, None] = {}
         known: dict[Window, None] = {}
@@ -292,17 +286,16 @@ class Outline:
             else:
                 clicked |= dict.fromkeys(answers)
                 known |= dict.fromkeys(answers)
-        click = before.prompt
-        if not isinstance(click, Click) or before.before is None:
+        if before.before is None:
             raise AssertionError("growth follows a click")
         return self._grower.begin(
             self.canvas_of(before.before),
             canvas,
-            held,
+            self._held(before),
             known=tuple(known),
             clicked=tuple(clicked),
             window=self._answers[before][-1].window,
-            click=click,
+            clicks=[one for one in before.prompts if isinstance(one, Click)],
             waiting=waiting,
         )
 

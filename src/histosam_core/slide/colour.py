@@ -1,4 +1,4 @@
-"""Stored samples -> RGB uint8: grey, alpha, 16 bits, palettes."""
+"""Stored samples -> RGB uint8: grey, alpha, 16 bits, palettes; RGB -> optical density."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from numpy.typing import NDArray
 
 WHITE = 255
 """What lies outside a slide, and what a transparent or missing pixel shows."""
+_DENSITY_OF = -np.log((np.arange(256) + 1.0) / 256.0).astype(np.float32)
+
+
+def optical_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(..., 3) uint8 RGB -> float32 of the same shape, -ln((I + 1) / 256)."""
+    density: NDArray[np.float32] = _DENSITY_OF[image]
+    return density
 
 
 def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:

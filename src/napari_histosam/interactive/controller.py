@@ -93,6 +93,7 @@ class Controller:
         self.is_positive = True
         self._grows = True
         self.is_growing = False
+        self._grow_until = 0
         self.is_closed = False
         self.display = Display()
         self.engine_for = engine_for or engine_of_layer
@@ -219,8 +220,8 @@ class Controller:
         if not grows:
             self.stop_growing()
         elif self.view is not None:
-            self.is_growing = True
-            self._grow_on(self.view, 2 * WINDOWS_A_CLICK)
+            self._begin_to_grow(self.view)
+            self._grow_on(self.view)
 
     def stop_growing(self) -> bool:
         """Leave the object as far as it has grown; return whether it was growing."""
@@ -299,19 +300,22 @@ class Controller:
             if view.message:
                 self.informed.emit(view.message)
             if answer.name in GROWN_FROM:
-                self.is_growing = self.grows
+                self._begin_to_grow(view)
             elif answer.name in ("undo", "redo", "open"):
                 self.is_growing = False
             self._grow_on(view)
             self._aim()
 
-    def _grow_on(self, view: View, most: int | None = None) -> None:
+    def _begin_to_grow(self, view: View) -> None:
+        self.is_growing, self._grow_until = self.grows, view.n_grown + WINDOWS_A_CLICK
+
+    def _grow_on(self, view: View) -> None:
         """Have the object grow into one window more, unless something else is asked for."""
         if not self.is_growing or self.thread.is_asked:
             return  # the answer to what is asked for comes back here
         if not view.can_grow:
             self.is_growing = False
-        elif view.n_grown >= (most or WINDOWS_A_CLICK):
+        elif view.n_grown >= self._grow_until:
             self.is_growing = False
             self.informed.emit(
                 f"the object goes on beyond {view.n_grown} windows; growing has stopped. Click "

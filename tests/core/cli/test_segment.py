@@ -23,6 +23,7 @@ from histosam_core.errors import (
     SlideNotFoundError,
 )
 from histosam_core.model import ModelInfo, Prediction, TrainingGeometry
+from histosam_core.session.growth.growing import WINDOWS_A_CLICK
 
 if TYPE_CHECKING:
     from histosam_core.clicks import Click
@@ -171,7 +172,9 @@ def test_missing_slide_and_wrong_suffix_are_named(slide_file: Path, tmp_path: Pa
 
 
 def test_help_has_examples() -> None:
-    assert "--click 1200,800,+" in histosam("segment", "--help").stdout
+    said = histosam("segment", "--help").stdout
+    assert "--click 1200,800,+" in said
+    assert f"[default: {WINDOWS_A_CLICK}]" in said
 
 
 @pytest.mark.real_slide

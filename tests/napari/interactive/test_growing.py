@@ -96,8 +96,13 @@ def test_one_undo_takes_it_all_back_and_it_does_not_start_again(growing: Any, dr
 def test_a_flood_stops_at_the_budget_and_says_so(
     growing: Any, drawn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controller_module, "WINDOWS_A_CLICK", 2)
+    monkeypatch.setattr(controller_module, "WINDOWS_A_CLICK", 1)
     growing.controller.click(drawn.inside)
     growing.settle()
-    assert growing.view.n_grown == 2
+    assert growing.view.n_grown == 1
     assert any("growing has stopped" in text for text in growing.told)
+    monkeypatch.setattr(controller_module, "WINDOWS_A_CLICK", 2)
+    growing.controller.grows = False
+    growing.controller.grows = True
+    growing.settle()
+    assert growing.view.n_grown == 3, "it grows on by a whole budget"

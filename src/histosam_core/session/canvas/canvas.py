@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from histosam_core.annotation import mask_to_geometry
 from histosam_core.clicks.mask import logits_to_mask
 from histosam_core.geometry import Frame, Region
+from histosam_core.session.windows.windows import shared
 
 if TYPE_CHECKING:
     from histosam_core.session.windows.windows import Window, WindowGrid
@@ -95,13 +96,11 @@ class Canvas:
 
     def answered(self, window: Window, logits: NDArray[np.float32]) -> Canvas:
         """Let a window's answer, (side, side) float32, replace what stands in it."""
-        (x, y), side = window.location_xy, window.side_px
+        side = window.side_px
         if logits.shape != (side, side):
             raise ValueError(f"logits {logits.shape} do not fill a window of {side} px")
-        x0, y0, x1, y1 = self._clipped(x, y, side, side)
-        inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
+        x0, y0, inside, old = self._on_slide(window)
         new, depth = logits[inside].astype(np.float32), self.grid.depth(window)[inside]
-        old = self.read((x0, y0), (x1 - x0, y1 - y0))
         stood = np.minimum(old.depth, self.grid.margin_px + 1)  # grown answers say more
         weight = np.ones(new.shape, np.float32)
         shallow = depth < stood
@@ -115,10 +114,8 @@ class Canvas:
         Each pixel is the mean of both answers, weighted by how deep it lies in either window, up to
         their middles, so that no window's edge shows. What is `held`, (side, side) bool, stays.
         """
-        (x, y), side = window.location_xy, window.side_px
-        x0, y0, x1, y1 = self._clipped(x, y, side, side)
-        inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
-        old, depth = self.read((x0, y0), (x1 - x0, y1 - y0)), self.grid.tent(window)[inside]
+        x0, y0, inside, old = self._on_slide(window)
+        depth = self.grid.tent(window)[inside]
         weight = depth.astype(np.float32) / (depth.astype(np.float32) + old.depth)
         weight[held[inside]] = 0
         mixed = weight * logits[inside] + (1 - weight) * old.logits
@@ -132,19 +129,14 @@ class Canvas:
         """
         canvas = self
         for window in gone:
-            (x, y), side = window.location_xy, window.side_px
             known = held.read_window(window).depth
             for other in left:
-                dx, dy = other.location_xy[0] - x, other.location_xy[1] - y
-                if abs(dx) < side and abs(dy) < side:
-                    here = np.s_[max(dy, 0) : side + min(dy, 0), max(dx, 0) : side + min(dx, 0)]
-                    there = np.s_[max(-dy, 0) : side - max(dy, 0), max(-dx, 0) : side - max(dx, 0)]
+                if (parts := shared(window, other)) is not None:
+                    here, there = parts
                     known[here] = np.maximum(known[here], self.grid.tent(other)[there])
-            x0, y0, x1, y1 = self._clipped(x, y, side, side)
-            inside = np.s_[y0 - y : y1 - y, x0 - x : x1 - x]
-            part, known = canvas.read((x0, y0), (x1 - x0, y1 - y0)), known[inside]
-            logits = np.where(known > 0, part.logits, np.float32(BACKGROUND_LOGIT))
-            canvas = canvas._with(x0, y0, logits, np.minimum(part.depth, known))
+            x0, y0, inside, part = canvas._on_slide(window)
+            logits = np.where(known[inside] > 0, part.logits, np.float32(BACKGROUND_LOGIT))
+            canvas = canvas._with(x0, y0, logits, np.minimum(part.depth, known[inside]))
         return canvas
 
     def drawn(
@@ -237,6 +229,13 @@ class Canvas:
     def _clipped(self, x: int, y: int, w: int, h: int) -> tuple[int, int, int, int]:
         width, height = self.grid.size_wh
         return max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+
+    def _on_slide(self, window: Window) -> tuple[int, int, tuple[slice, slice], CanvasPart]:
+        """Return a window's part on the slide: first pixel x, y, its pixels, and what stands."""
+        (x, y), side = window.location_xy, window.side_px
+        x0, y0, x1, y1 = self._clipped(x, y, side, side)
+        inside = slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
+        return x0, y0, inside, self.read((x0, y0), (x1 - x0, y1 - y0))
 
     def _with(
         self, x: int, y: int, logits: NDArray[np.float32], depth: NDArray[np.uint8]

@@ -9,7 +9,7 @@ user's clicks in it, and a click of our own deep inside the object and one deep 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from histosam_core.model.interface import Prediction
 from histosam_core.session.growth.islands import without_islands
 from histosam_core.session.growth.look import Look, look_of
 from histosam_core.session.growth.texture import Texture
+from histosam_core.session.windows.windows import shared
 
 if TYPE_CHECKING:
     from histosam_core.session.canvas.canvas import Canvas, CanvasPart
@@ -63,6 +64,10 @@ class Growth:
         Grid pixels (x, y) where the object reaches the edge of what is known, nearest first.
     seed_xy
         Grid pixel of the click that all this follows.
+    clicks, look
+        The user's clicks, level-0 pixels, and what they tell apart.
+    held
+        What was drawn by hand, which growth leaves as it is: known where its depth is above 0.
     n_windows
         Windows that have answered since that click.
     is_finished
@@ -73,6 +78,9 @@ class Growth:
     first: tuple[Window, ...]
     waiting: tuple[Point, ...]
     seed_xy: Point
+    clicks: tuple[Click, ...]
+    look: Look = field(compare=False)
+    held: Canvas = field(compare=False, repr=False)
     n_windows: int = 0
     is_finished: bool = False
 
@@ -87,10 +95,6 @@ class Grower:
         self._side = grid.window_px
         self._rim = grid.window_px // 10
 
-    def look(self, clicks: Sequence[Click]) -> Look | None:
-        """Learn what clicks, level-0 pixels, tell apart; None without a positive one."""
-        return look_of(clicks, self._texture, self._grid)
-
     def begin(
         self,
         before: Canvas,
@@ -100,7 +104,7 @@ class Grower:
         known: Sequence[Window],
         clicked: Sequence[Window],
         window: Window,
-        click: Click,
+        clicks: Sequence[Click],
         waiting: Sequence[Point] = (),
     ) -> tuple[Canvas, Growth]:
         """Make room for what follows from a click.
@@ -114,12 +118,12 @@ class Grower:
             The mask before the click and after it, and what of it was drawn by hand.
         known, clicked
             The windows that have answered, in order, and those of them that clicks went to.
-        window, click
-            The window of the last click, and the click.
+        window, clicks
+            The window of the last click, and all clicks, one of them positive.
         waiting
             What an earlier growth had not come to.
         """
-        seed = self._grid.to_grid(click.xy)
+        seed = self._grid.to_grid(clicks[-1].xy)
         is_new = not before.read((int(seed[0]), int(seed[1])), (1, 1)).depth.any()
         if is_new:
             again = [window]
@@ -127,7 +131,8 @@ class Grower:
             again = self._disagreeing(before, canvas, window, known, clicked)
         left = tuple(one for one in known if one not in again)
         canvas = canvas.forgotten(again, left, held)
-        growth = Growth(left, tuple(again), tuple(waiting), seed)
+        look = look_of(clicks, self._texture, self._grid)
+        growth = Growth(left, tuple(again), tuple(waiting), seed, tuple(clicks), look, held)
         for one in left:
             if one == window or any(_touch(one, other, self._side) for other in again):
                 growth = self._reached(canvas, growth, one)
@@ -144,15 +149,14 @@ class Grower:
         """List the windows, none clicked in, where a correction goes on beyond its window."""
         changed = before.read_window(window).mask != canvas.read_window(window).mask
         changed &= self._grid.tent(window) <= self._grid.margin_px
-        found, side = [], self._side
-        for other in known:
-            dx, dy = (a - b for a, b in zip(other.location_xy, window.location_xy, strict=True))
-            if other in clicked or not (abs(dx) < side and abs(dy) < side):
-                continue
-            here = changed[max(dy, 0) : side + min(dy, 0), max(dx, 0) : side + min(dx, 0)]
-            if np.count_nonzero(here) > self._area(LEAST_CHANGE_PX):
-                found.append(other)
-        return found
+        least = self._area(LEAST_CHANGE_PX)
+        return [
+            other
+            for other in known
+            if other not in clicked
+            and (parts := shared(window, other)) is not None
+            and np.count_nonzero(changed[parts[0]]) > least
+        ]
 
     def next_window(self, canvas: Canvas, growth: Growth) -> tuple[Window | None, Growth]:
         """Return the window to be answered next, and what waits; None: the object has ended."""
@@ -169,22 +173,13 @@ class Grower:
         return None, replace(growth, waiting=())
 
     def answer(
-        self,
-        canvas: Canvas,
-        held: Canvas,
-        growth: Growth,
-        window: Window,
-        clicks: Sequence[Click],
-        look: Look,
+        self, canvas: Canvas, growth: Growth, window: Window
     ) -> tuple[Canvas, Growth, RegionAnswer | None]:
-        """Let a window answer; its answer is None where too little in it looks alike.
-
-        `clicks` are all of the user's, level-0 pixels.
-        """
+        """Let a window answer; its answer is None where too little in it looks alike."""
         (x, y), side = window.location_xy, self._side
-        stands, alike = canvas.read_window(window), look.logits(self._texture, window)
+        stands, alike = canvas.read_window(window), growth.look.logits(self._texture, window)
         input_ = self._mask_input(stands, alike)
-        here = [(c, *self._grid.to_grid(c.xy)) for c in clicks]
+        here = [(c, *self._grid.to_grid(c.xy)) for c in growth.clicks]
         users = [(c, cx - x, cy - y) for c, cx, cy in here if _is_in(cx - x, cy - y, side)]
         said = [c for c, *_ in users]
         own = self._own_clicks(input_, window)
@@ -196,24 +191,23 @@ class Grower:
             region = self._grid.region(window)
             answer = self._predictor.predict(region, [*own, *said], Prediction(input_))
             logits = (1 - LOOK_SHARE) * answer.prediction.logits + LOOK_SHARE * alike
-        if not users and not self._agrees(stands, logits):
-            return canvas, replace(growth, answered=(*growth.answered, window)), answer
-        logits = _holding(logits.astype(np.float32), users)
-        canvas = canvas.grown(window, logits, held.read_window(window).depth > 0)
         growth = replace(
             growth, answered=(*growth.answered, window), n_windows=growth.n_windows + 1
         )
+        if not users and not self._agrees(stands, logits):
+            return canvas, growth, answer
+        logits = _holding(logits.astype(np.float32), users)
+        canvas = canvas.grown(window, logits, growth.held.read_window(window).depth > 0)
         return canvas, self._reached(canvas, growth, window), answer
 
-    def finish(
-        self, canvas: Canvas, held: Canvas, growth: Growth, kept: Sequence[Point]
-    ) -> tuple[Canvas, Growth]:
-        """Take away what is not connected to any of the places that are kept, grid pixels."""
-        canvas = without_islands(canvas, held, kept)
+    def finish(self, canvas: Canvas, growth: Growth) -> tuple[Canvas, Growth]:
+        """Take away what is connected neither to a positive click nor to what is held."""
+        kept = [self._grid.to_grid(one.xy) for one in growth.clicks if one.is_positive]
+        canvas = without_islands(canvas, growth.held, kept)
         empty = [w for w in growth.answered if not canvas.read_window(w).mask.any()]
         if empty:
             left = tuple(w for w in growth.answered if w not in empty)
-            canvas = canvas.forgotten(empty, left, held)
+            canvas = canvas.forgotten(empty, left, growth.held)
             growth = replace(growth, answered=left)
         return canvas, replace(growth, is_finished=True)
 

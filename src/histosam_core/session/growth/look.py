@@ -55,8 +55,8 @@ class Look:
         return logits
 
 
-def look_of(clicks: Iterable[Click], texture: Texture, grid: WindowGrid) -> Look | None:
-    """Learn what clicks, level-0 pixels, tell apart; None without a positive one.
+def look_of(clicks: Iterable[Click], texture: Texture, grid: WindowGrid) -> Look:
+    """Learn what clicks, level-0 pixels, tell apart; one of them at least is positive.
 
     The slide's usual look counts as one more negative click.
     """
@@ -68,8 +68,6 @@ def look_of(clicks: Iterable[Click], texture: Texture, grid: WindowGrid) -> Look
         seen = cells.features[cells.tissue] if cells.tissue.any() else cells.features
         standard = (seen.reshape(-1, seen.shape[-1]) - usual.mean) / usual.scale
         looks[click.is_positive].append(standard.mean(axis=0).astype(np.float64))
-    if not looks[True]:
-        return None
     inside = np.mean(looks[True], axis=0)
     outside = np.sum([*looks[False], np.zeros_like(inside)], axis=0) / (len(looks[False]) + 1)
     spread = usual.correlation + SHRINKAGE * np.eye(len(inside))

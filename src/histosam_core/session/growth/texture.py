@@ -7,9 +7,8 @@ Logarithms make these energies add up like the sums that a linear rule takes of 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histosam_core.geometry import Region
+from histosam_core.slide import tissue_mask
+from histosam_core.slide.colour import optical_density
 
 if TYPE_CHECKING:
     from histosam_core.session.windows.predictor import Predictor
@@ -77,7 +78,7 @@ class Texture:
         self._predictor = predictor
         self._grid = grid
         self.cell_px = max(1, round(grid.window_px / CELLS_PER_WINDOW))
-        self._blocks: OrderedDict[BlockIndex, Cells] = OrderedDict()
+        self._block = lru_cache(KEPT_BLOCKS)(self._read)
 
     def cells(self, box_xyxy: tuple[int, int, int, int]) -> Cells:
         """Return the cells from the first to the end ones (x0, y0, x1, y1)."""
@@ -116,7 +117,7 @@ class Texture:
         coarsening = max(1.0, max(w, h) / OVERVIEW_PX)
         size_wh = max(1, round(w / coarsening)), max(1, round(h / coarsening))
         overview = self._predictor.read(Region((0.0, 0.0), size_wh, self._grid.mpp * coarsening))
-        rows, columns = np.nonzero(optical_density(overview).mean(axis=2) > GLASS_DENSITY)
+        rows, columns = np.nonzero(tissue_mask(overview))
         if not rows.size:
             rows, columns = np.indices(overview.shape[:2]).reshape(2, -1)
         block_px = BLOCK * self.cell_px
@@ -124,13 +125,6 @@ class Texture:
         blocks = np.unique(at.astype(int), axis=0)
         chosen = np.unique(np.linspace(0, len(blocks) - 1, SAMPLED_BLOCKS).round().astype(int))
         return [(int(x), int(y)) for x, y in blocks[chosen]]
-
-    def _block(self, index: BlockIndex) -> Cells:
-        block = self._blocks.pop(index, None) or self._read(index)
-        self._blocks[index] = block
-        if len(self._blocks) > KEPT_BLOCKS:
-            self._blocks.popitem(last=False)
-        return block
 
     def _read(self, index: BlockIndex) -> Cells:
         side, d = BLOCK + 2 * HALO, self._grid.downsample
@@ -140,22 +134,16 @@ class Texture:
         colour, energies = cell_averages(optical_density(image), self.cell_px)
         tissue = colour.mean(axis=2) > GLASS_DENSITY
         weight = tissue.astype(np.float32)[..., None]
-        pooled: list[Any] = [colour]
-        for width in SCALES:
-            among = np.maximum(_averaged(weight, width), LEAST_ENERGY)
-            pooled.append(
-                np.log(np.maximum(_averaged(energies * weight, width) / among, LEAST_ENERGY))
-            )
-        pooled[0] = _averaged(colour * weight, max(SCALES)) / among
+
+        def pooled(values: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+            """Average over the tissue round each cell."""
+            share = np.maximum(_averaged(weight, width), np.float32(LEAST_ENERGY))
+            return np.divide(_averaged(values * weight, width), share, dtype=np.float32)
+
+        features = [pooled(colour, max(SCALES))]
+        features += [np.log(np.maximum(pooled(energies, width), LEAST_ENERGY)) for width in SCALES]
         inner = np.s_[HALO : HALO + BLOCK, HALO : HALO + BLOCK]
-        return Cells(np.concatenate(pooled, axis=2)[inner], tissue[inner])
-
-
-def optical_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 RGB -> (H, W, 3) float32, -ln((I + 1) / 256)."""
-    table = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
-    density: NDArray[np.float32] = table[image]
-    return density
+        return Cells(np.concatenate(features, axis=2)[inner], tissue[inner])
 
 
 def cell_averages(

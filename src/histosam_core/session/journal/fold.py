@@ -121,12 +121,11 @@ def current_to_json(state: State) -> dict[str, Any]:
     operations: list[Operation] = []
     again = State(drafts=state.drafts[:1])
     for edit, draft in zip(state.edits, state.drafts[1:], strict=True):
+        operations.append(edit)
         again = apply(again, edit)
-        grown = draft.line()[len(again.draft.line()) :]
-        steps = [edit, *(Grow(one.windows) for one in grown)]
-        for step in steps[1:]:
-            again = apply(again, step)
-        operations += steps
+        for grown in draft.line()[len(again.draft.line()) :]:
+            operations.append(Grow(grown.windows))
+            again = apply(again, operations[-1])
     operations += [Undo("click")] * (len(state.edits) - state.at)
     return {
         "start": start_to_json(state.drafts[0].start),

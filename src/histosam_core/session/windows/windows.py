@@ -256,6 +256,18 @@ def check_on_slide(xy: XY, slide_wh: tuple[int, int]) -> None:
         )
 
 
+def shared(one: Window, other: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """Return what two windows share, as pixels (rows, columns) of the one and of the other."""
+    side = one.side_px
+    dx, dy = (b - a for a, b in zip(one.location_xy, other.location_xy, strict=True))
+    if abs(dx) >= side or abs(dy) >= side:
+        return None
+    return (
+        (slice(max(dy, 0), side + min(dy, 0)), slice(max(dx, 0), side + min(dx, 0))),
+        (slice(max(-dy, 0), side - max(dy, 0)), slice(max(-dx, 0), side - max(dx, 0))),
+    )
+
+
 def _off_centre(window: Window, point_xy: XY) -> float:
     """Return the larger distance, along x or y, of a point from a window's middle."""
     half = (window.side_px - 1) / 2
